@@ -1,0 +1,73 @@
+/**
+ * Message transport as the core sees it: whole messages over links, in order, in both directions. Real: src/io/net
+ * (ZeroMQ for ipc:// and tcp://, Kafka's int32-size framing for kafka://); simulated: test/sim/sim-net.ts.
+ *
+ * A message is header + body bytes of kafka-protocol.md section 1, without any size prefix, given as one or more frames
+ * whose concatenation it is. Frames handed to `send` must stay unchanged until the peer has answered. Frames received
+ * may be kept for ever by the receiver.
+ *
+ * Callbacks of one link come in order and never from inside a call of the same link. After onClose there are none.
+ */
+export interface Net {
+  /**
+   * Returns at once; onOpen or onClose follows. Addresses: `ipc://PATH`, `tcp://HOST:PORT`, `kafka://HOST:PORT`.
+   * @throws StreamError ADDRESS_INVALID
+   */
+  connect(address: string, events: LinkEvents): Link
+  /**
+   * Resolves once bound. A port of 0 takes a free one; the listener's `address` names it.
+   * @throws StreamError ADDRESS_INVALID, ADDRESS_IN_USE, PERMISSION_DENIED
+   */
+  listen(
+    address: string,
+    options: ListenOptions,
+    onLink: (link: Link) => LinkEvents,
+  ): Promise<Listener>
+}
+
+export interface ListenOptions {
+  /** A longer message ends the link (where the transport can) and never reaches onMessage. */
+  readonly messageBytesMax: number
+  /** Links beyond this are refused. */
+  readonly linksMax: number
+  /** A link that sends nothing for so long is closed; undefined: never. */
+  readonly idleMsMax?: number
+}
+
+export interface Listener {
+  /** The address as clients connect to it, with the real port. */
+  readonly address: string
+  /** Stops accepting, closes all links after flushing what was sent, within `graceMs`. */
+  close(graceMs: number): Promise<void>
+  /**
+   * Back-pressure: while paused nothing is read from any link (ZeroMQ) or from new data of links (TCP).
+   * Bytes already on their way may still arrive.
+   */
+  pause(): void
+  resume(): void
+}
+
+export interface Link {
+  /** Unique within the process. */
+  readonly id: number
+  /** For operators: the remote address where it is known. */
+  readonly peer: string
+  /** Whether close() reaches the peer at once (TCP: true; one peer of a ROUTER: false, so a notice is sent instead). */
+  readonly closable: boolean
+  /** Queues one message. On a closed link it is dropped: onClose has said so. */
+  send(frames: readonly Uint8Array[]): void
+  /** Bytes given to `send` that the transport has not taken yet. */
+  readonly queuedBytes: number
+  /** Idempotent. Queued messages are still sent where possible. onClose follows. */
+  close(): void
+}
+
+export interface LinkEvents {
+  /** Client side: the link stands. Not called for accepted links. */
+  onOpen?(): void
+  onMessage(frames: readonly Uint8Array[]): void
+  /** queuedBytes has fallen to half of what it was at its highest, after having been above 1 MiB. */
+  onDrain?(): void
+  /** The link is gone, or never came to be; every request in flight has an unknown outcome. */
+  onClose(reason: Error | undefined): void
+}
