@@ -21,13 +21,13 @@ const shared = {
   minifyWhitespace: true,
   legalComments: 'none',
   external: ['lmdb', '@node-rs/crc32', 'lz4-napi', 'snappy'],
-  define: { 'import.meta.url': 'undefined' },
+  define: { 'import.meta.url': '__filename' },
   plugins: [zeromqPlugin()],
   logLevel: 'warning',
 }
 
 await Promise.all([
-  build({ ...shared, entryPoints: ['cmd/main.ts'], outfile: `${outDirectory}/stream.cjs` }),
+  build({ ...shared, entryPoints: ['cmd/main.ts'], outfile: `${outDirectory}/stream.cjs`, banner: { js: '#!/usr/bin/env node' } }),
   build({ ...shared, entryPoints: ['daemon/main.ts'], outfile: `${outDirectory}/daemon.cjs` }),
 ])
 writeFileSync(`${outDirectory}/VERSION`, `${packageJson.version}\n`)

@@ -1,5 +1,5 @@
 /**
- * Message transport as the core sees it: whole messages over links, in order, in both directions. Real: src/io/net
+ * Message transport as the core sees it: whole messages over links, in order, in both directions. Real: src/io/real-net.ts
  * (ZeroMQ for ipc:// and tcp://, Kafka's int32-size framing for kafka://); simulated: test/sim/sim-net.ts.
  *
  * A message is header + body bytes of kafka-protocol.md section 1, without any size prefix, given as one or more frames

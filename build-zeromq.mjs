@@ -1,0 +1,24 @@
+/**
+ * An esbuild plugin that fixes the path of the zeromq addon when a bundle is built: the bundle then loads the one binary that
+ * fits this machine and searches nothing at its start (src/io/zeromq-addon.ts).
+ */
+import { createRequire } from 'node:module'
+import { dirname, join, relative, resolve } from 'node:path'
+import { findZeromqAddon } from './src/io/zeromq-manifest.ts'
+
+export function zeromqPlugin() {
+  return {
+    name: 'zeromq-addon',
+    setup(build) {
+      const options = build.initialOptions
+      const require = createRequire(import.meta.url)
+      const addon = findZeromqAddon(join(require.resolve('zeromq'), '..', '..'))
+      const outDirectory = resolve(options.outdir ?? dirname(options.outfile))
+      options.define = {
+        ...options.define,
+        'import.meta.dirname': '__dirname',
+        STREAM_ZEROMQ_ADDON: JSON.stringify(relative(outDirectory, addon)),
+      }
+    },
+  }
+}

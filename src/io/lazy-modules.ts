@@ -1,0 +1,16 @@
+/**
+ * Node's own modules that take milliseconds to load (net 5, crypto 4, child_process 3, tty 1), loaded when first used: a
+ * command that needs none of them starts that much faster (test/bench, "start").
+ */
+
+export function netModule(): typeof import('node:net') {
+  return process.getBuiltinModule('node:net')
+}
+
+export function ttyModule(): typeof import('node:tty') {
+  return process.getBuiltinModule('node:tty')
+}
+
+export function childProcessModule(): typeof import('node:child_process') {
+  return process.getBuiltinModule('node:child_process')
+}

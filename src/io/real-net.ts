@@ -1,0 +1,33 @@
+/** The network of the machine: ZeroMQ for ipc:// and tcp://, Kafka's framing for kafka://. */
+import type { Link, LinkEvents, Listener, ListenOptions, Net } from '../ports/net.ts'
+import { parseAddress } from './address.ts'
+import { TcpNet } from './tcp-net.ts'
+import { ZmqNet, type ZmqOptions } from './zmq-net.ts'
+
+export class RealNet implements Net {
+  private readonly zmq: ZmqNet
+  private readonly tcp: TcpNet
+
+  constructor(options: ZmqOptions = {}) {
+    this.zmq = new ZmqNet(options)
+    this.tcp = new TcpNet()
+  }
+
+  connect(address: string, events: LinkEvents): Link {
+    const parsed = parseAddress(address)
+    return parsed.kind === 'kafka'
+      ? this.tcp.connect(parsed, events)
+      : this.zmq.connect(parsed, events)
+  }
+
+  async listen(
+    address: string,
+    options: ListenOptions,
+    onLink: (link: Link) => LinkEvents,
+  ): Promise<Listener> {
+    const parsed = parseAddress(address)
+    return parsed.kind === 'kafka'
+      ? this.tcp.listen(parsed, options, onLink)
+      : this.zmq.listen(parsed, options, onLink)
+  }
+}

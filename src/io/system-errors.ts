@@ -1,0 +1,39 @@
+/** Translates the errors of system calls into the closed table of src/base/errors.ts. */
+import { type ErrorCode, StreamError } from '../base/errors.ts'
+
+const diskCodes: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: 'DISK_FULL',
+  EDQUOT: 'DISK_FULL',
+  EROFS: 'DISK_READ_ONLY',
+  EACCES: 'PERMISSION_DENIED',
+  EPERM: 'PERMISSION_DENIED',
+  ENOENT: 'FILE_NOT_FOUND',
+  ENOTDIR: 'FILE_NOT_FOUND',
+}
+
+const diskHints: Partial<Record<ErrorCode, string>> = {
+  DISK_FULL: 'free some space on this file system',
+  DISK_READ_ONLY: 'the file system is mounted read-only',
+  PERMISSION_DENIED: 'check the owner and the mode of the file and its directory',
+}
+
+/** The `code` of a system error (`ENOENT`), or undefined for anything else. */
+export function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const code = (error as NodeJS.ErrnoException).code
+  return typeof code === 'string' ? code : undefined
+}
+
+/** @param doing  what failed, for the message: `write`, `open` */
+export function diskError(error: unknown, doing: string, path: string): StreamError {
+  if (error instanceof StreamError) return error
+  const system = systemCode(error) ?? 'unknown error'
+  const code = diskCodes[system] ?? 'DISK_FAILED'
+  const hint =
+    system === 'EMFILE' || system === 'ENFILE' ? 'raise the limit of open files' : diskHints[code]
+  return new StreamError(code, `cannot ${doing} ${path}: ${system}`, {
+    target: path,
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  })
+}

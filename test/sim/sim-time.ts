@@ -1,0 +1,70 @@
+/** The clock of one simulated process: it can be set wrong, drift, and end with its process. */
+import type { Time, Timer } from '../../src/ports/time.ts'
+import type { SimEvent, SimWorld } from './sim-world.ts'
+
+export interface SimTimeOptions {
+  /** What the wall clock shows when the run begins. */
+  readonly wallStartMs?: number
+  /** How fast this clock runs: 1.05 gains 5 %. */
+  readonly rate?: number
+  /** Appears in the trace. */
+  readonly name?: string
+}
+
+const WALL_START_MS = 1_790_000_000_000
+
+export class SimTime implements Time {
+  private readonly world: SimWorld
+  private readonly name: string
+  private readonly rate: number
+  private readonly timers = new Set<SimEvent>()
+  private wallOffsetMs: number
+  private isHalted = false
+
+  constructor(world: SimWorld, options: SimTimeOptions = {}) {
+    this.world = world
+    this.name = options.name ?? 'time'
+    this.rate = options.rate ?? 1
+    this.wallOffsetMs = options.wallStartMs ?? WALL_START_MS
+  }
+
+  wallMs(): number {
+    return Math.floor(this.wallOffsetMs + this.world.now * this.rate)
+  }
+
+  monotonicMs(): number {
+    return this.world.now * this.rate
+  }
+
+  setTimer(delayMs: number, callback: () => void): Timer {
+    if (this.isHalted) return { cancel: () => undefined }
+    const event = this.world.schedule(
+      Math.max(0, delayMs) / this.rate,
+      `${this.name}.timer`,
+      () => {
+        this.timers.delete(event)
+        callback()
+      },
+    )
+    this.timers.add(event)
+    return {
+      cancel: () => {
+        event.cancel()
+        this.timers.delete(event)
+      },
+    }
+  }
+
+  /** Fault C1: somebody sets the clock. Monotonic time does not move. */
+  jumpWall(deltaMs: number): void {
+    this.world.note(`${this.name}.jump ${deltaMs}`)
+    this.wallOffsetMs += deltaMs
+  }
+
+  /** The process has ended: no timer of it fires any more, and none can be set. */
+  halt(): void {
+    this.isHalted = true
+    for (const timer of this.timers) timer.cancel()
+    this.timers.clear()
+  }
+}

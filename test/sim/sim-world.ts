@@ -1,0 +1,200 @@
+/**
+ * One simulated run: virtual time, one event queue ordered by (time, sequence), one seed, one trace.
+ *
+ * Between two events all promise jobs are drained, so that a run has exactly one order. Events must start no real I/O and no real
+ * timers. The trace hash covers every event with its time and label, and what `note` adds; equal seeds give equal hashes.
+ */
+import { SimRandom } from './sim-random.ts'
+
+export interface SimEvent {
+  readonly atMs: number
+  cancel(): void
+}
+
+export interface RunLimits {
+  /** Stops before the first event later than this. */
+  readonly untilMs?: number
+  /** Stops after the event that makes it true. */
+  readonly until?: () => boolean
+  readonly eventsMax?: number
+}
+
+interface Scheduled extends SimEvent {
+  readonly sequence: number
+  readonly label: string
+  run: (() => void) | undefined
+}
+
+const EVENTS_MAX = 1_000_000
+
+export class SimWorld {
+  readonly seed: number | string
+  readonly random: SimRandom
+  /** Events run so far. */
+  eventCount = 0
+  private nowMs = 0
+  private sequence = 0
+  private readonly heap: Scheduled[] = []
+  private hash = 0xcbf29ce4
+  private hashHigh = 0x84222325
+  private readonly traceLines: string[] | undefined
+
+  /** @param keepsTrace  keeps every traced line for a failure's sake (`trace`) */
+  constructor(seed: number | string, keepsTrace = false) {
+    this.seed = seed
+    this.random = new SimRandom(seed)
+    this.traceLines = keepsTrace ? [] : undefined
+  }
+
+  /** Virtual milliseconds since the run began. */
+  get now(): number {
+    return this.nowMs
+  }
+
+  get traceHash(): string {
+    const part = (word: number): string => (word >>> 0).toString(16).padStart(8, '0')
+    return part(this.hash) + part(this.hashHigh)
+  }
+
+  get trace(): readonly string[] {
+    return this.traceLines ?? []
+  }
+
+  get pendingEvents(): number {
+    return this.heap.reduce((count, event) => (event.run === undefined ? count : count + 1), 0)
+  }
+
+  schedule(delayMs: number, label: string, run: () => void): SimEvent {
+    const event: Scheduled = {
+      atMs: this.nowMs + Math.max(0, delayMs),
+      sequence: this.sequence++,
+      label,
+      run,
+      cancel: () => {
+        event.run = undefined
+      },
+    }
+    this.push(event)
+    return event
+  }
+
+  /** Adds something that happened to the trace. */
+  note(text: string): void {
+    this.traceLines?.push(`${this.nowMs.toFixed(3)} ${text}`)
+    for (let at = 0; at < text.length; at++) {
+      const code = text.charCodeAt(at)
+      this.hash = Math.imul(this.hash ^ code, 16777619)
+      this.hashHigh = Math.imul(this.hashHigh + code, 0x5bd1e995) ^ (this.hash >>> 13)
+    }
+  }
+
+  /**
+   * Runs events until a limit, or until none is left.
+   * @throws Error of an event, with the seed in its message; Error when `until` is given and never came true
+   */
+  async run(limits: RunLimits = {}): Promise<void> {
+    const eventsMax = this.eventCount + (limits.eventsMax ?? EVENTS_MAX)
+    await drainJobs()
+    for (;;) {
+      if (limits.until?.() === true) return
+      const event = this.pop()
+      if (event === undefined) {
+        if (limits.until !== undefined) throw this.failure('nothing is left to happen')
+        break
+      }
+      if (limits.untilMs !== undefined && event.atMs > limits.untilMs) {
+        this.push(event)
+        break
+      }
+      if (this.eventCount >= eventsMax) {
+        this.push(event)
+        throw this.failure(`no end after ${this.eventCount} events`)
+      }
+      await this.step(event)
+    }
+    if (limits.untilMs !== undefined) this.nowMs = Math.max(this.nowMs, limits.untilMs)
+  }
+
+  /** Runs the world until the promise is settled, and answers like it. */
+  async settle<T>(promise: Promise<T>): Promise<T> {
+    let isSettled = false
+    const settled = (): void => {
+      isSettled = true
+    }
+    promise.then(settled, settled)
+    await this.run({ until: () => isSettled })
+    return promise
+  }
+
+  private async step(event: Scheduled): Promise<void> {
+    const run = event.run
+    if (run === undefined) return
+    event.run = undefined
+    this.nowMs = event.atMs
+    this.eventCount += 1
+    this.note(`${event.atMs} ${event.label}`)
+    try {
+      run()
+    } catch (error) {
+      throw this.failure(`the event ${event.label} failed`, error)
+    }
+    await drainJobs()
+  }
+
+  private failure(what: string, cause?: unknown): Error {
+    const detail = cause instanceof Error ? `: ${cause.message}` : ''
+    return new Error(`seed ${this.seed}, ${this.nowMs.toFixed(3)} ms: ${what}${detail}`, { cause })
+  }
+
+  private push(event: Scheduled): void {
+    const heap = this.heap
+    let at = heap.length
+    heap.push(event)
+    while (at > 0) {
+      const parent = (at - 1) >> 1
+      const above = heap[parent] as Scheduled
+      if (!isBefore(event, above)) break
+      heap[at] = above
+      at = parent
+    }
+    heap[at] = event
+  }
+
+  private pop(): Scheduled | undefined {
+    for (;;) {
+      const first = this.popAny()
+      if (first === undefined || first.run !== undefined) return first
+    }
+  }
+
+  private popAny(): Scheduled | undefined {
+    const heap = this.heap
+    const first = heap[0]
+    const last = heap.pop()
+    if (first === undefined || last === undefined || heap.length === 0) return first
+    let at = 0
+    for (;;) {
+      let child = 2 * at + 1
+      if (child >= heap.length) break
+      const right = heap[child + 1]
+      if (right !== undefined && isBefore(right, heap[child] as Scheduled)) child += 1
+      const below = heap[child] as Scheduled
+      if (!isBefore(below, last)) break
+      heap[at] = below
+      at = child
+    }
+    heap[at] = last
+    return first
+  }
+}
+
+function isBefore(left: Scheduled, right: Scheduled): boolean {
+  return left.atMs < right.atMs || (left.atMs === right.atMs && left.sequence < right.sequence)
+}
+
+/** A macrotask comes only when no promise job is left. */
+function drainJobs(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}

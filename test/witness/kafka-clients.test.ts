@@ -1,0 +1,216 @@
+/**
+ * Programs nobody here wrote speak to the Kafka door: kcat and Debian's Python client (librdkafka), kafkajs,
+ * @platformatic/kafka. Each test asserts what the witness read. A witness that is not installed is left out, by name.
+ */
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { hasProgram, Program } from '../support/program.ts'
+
+const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
+let program: Program
+let address: string
+
+beforeAll(() => {
+  program = new Program()
+  program.ok(
+    'stream daemon start --listen kafka://127.0.0.1:0 -X auto.create.topics.enable=true -X num.partitions=4',
+  )
+  const addresses = (
+    JSON.parse(program.ok('stream daemon status --json')) as { addresses: string[] }
+  ).addresses
+  address = addresses.find((each) => each.startsWith('kafka://'))?.slice('kafka://'.length) ?? ''
+  program.ok(`seq 1 5000 | sed 's/$/ some text that compresses well enough/' > lines`)
+})
+afterAll(() => program?.stop())
+
+describe.runIf(hasProgram('kcat'))('kcat', () => {
+  for (const codec of codecs) {
+    it(`${codec}: what kcat produced our consumer reads, and kcat reads back`, () => {
+      program.ok(`stream topics create kcat-${codec}`)
+      const flag = codec === 'none' ? '' : `-z ${codec}`
+      const said = program.shell(
+        `kcat -b ${address} -P -t kcat-${codec} ${flag} -d feature,msg < lines`,
+      )
+      expect(said.status, said.stderr.slice(-2000)).toBe(0)
+      expect(said.stderr).not.toMatch(/not compressing/i)
+      expect(program.shell(`stream cat kcat-${codec} | cmp - lines`).status).toBe(0)
+      expect(
+        program.shell(`kcat -b ${address} -C -t kcat-${codec} -o beginning -e -q | cmp - lines`)
+          .status,
+      ).toBe(0)
+    })
+
+    it(`${codec}: what our producer sent kcat reads`, () => {
+      program.ok(
+        `stream topics create ours-${codec}; stream produce ours-${codec} -z ${codec} < lines`,
+      )
+      expect(
+        program.shell(`kcat -b ${address} -C -t ours-${codec} -o beginning -e -q | cmp - lines`)
+          .status,
+      ).toBe(0)
+    })
+  }
+
+  it('keys, headers and times come across in both directions', () => {
+    program.ok('stream topics create meta')
+    program.ok(`printf 'k1:v1\\nk2:v2\\n' | kcat -b ${address} -P -t meta -K : -H a=1 -H b=`)
+    program.ok(`printf 'k3\\tv3\\n' | stream produce meta -K '\\t' -H c=3 --ts @1700000000123`)
+    expect(program.ok(`stream cat meta --json | jq -c '[.key,.value,.headers]'`)).toBe(
+      '["k1","v1",[["a","1"],["b",""]]]\n["k2","v2",[["a","1"],["b",""]]]\n["k3","v3",[["c","3"]]]\n',
+    )
+    expect(program.ok(`kcat -b ${address} -C -t meta -o 2 -e -q -f '%k %s %h %T\\n'`)).toBe(
+      'k3 v3 c=3 1700000000123\n',
+    )
+  })
+
+  it('metadata lists brokers and topics; an unknown topic is made when the broker allows it', () => {
+    program.ok(`echo hello | kcat -b ${address} -P -t made-by-kcat`)
+    const listing = JSON.parse(program.ok(`kcat -b ${address} -L -J`)) as {
+      topics: { topic: string; partitions: unknown[] }[]
+    }
+    expect(listing.topics.find((each) => each.topic === 'made-by-kcat')?.partitions).toHaveLength(4)
+  })
+
+  it('offsets are found by time', () => {
+    program.ok(
+      'stream topics create timed; for t in 1700000000000 1700000001000 1700000002000; do stream produce timed --value $t --ts @$t; done',
+    )
+    expect(program.ok(`kcat -b ${address} -Q -t timed:0:1700000000500`)).toContain('offset 1')
+  })
+})
+
+describe.runIf(spawnSync('/usr/bin/python3', ['-c', 'import confluent_kafka']).status === 0)(
+  "Debian's Python client",
+  () => {
+    it('produces idempotently and reads back', () => {
+      program.ok('stream topics create python')
+      writeFileSync(
+        program.path('client.py'),
+        `
+import sys
+from confluent_kafka import Producer, Consumer, TopicPartition
+failed = []
+p = Producer({'bootstrap.servers': sys.argv[1], 'enable.idempotence': True, 'compression.type': 'zstd'})
+for i in range(1000):
+    p.produce('python', key=str(i), value='value %d' % i, partition=0, on_delivery=lambda e, m: failed.append(e) if e else None)
+p.flush(20)
+assert not failed, failed
+c = Consumer({'bootstrap.servers': sys.argv[1], 'group.id': 'unused', 'auto.offset.reset': 'earliest', 'enable.partition.eof': False})
+c.assign([TopicPartition('python', 0, 0)])
+seen = []
+while len(seen) < 1000:
+    m = c.poll(10)
+    assert m is not None, len(seen)
+    assert not m.error(), m.error()
+    seen.append((m.key(), m.value()))
+assert seen == [(str(i).encode(), b'value %d' % i) for i in range(1000)]
+print('read', len(seen))
+`,
+      )
+      expect(program.ok(`/usr/bin/python3 client.py ${address}`)).toBe('read 1000\n')
+      expect(program.ok('stream cat python | tail -1')).toBe('value 999\n')
+    })
+  },
+)
+
+describe('kafkajs', () => {
+  it('makes a topic, produces with gzip, reads topic offsets, describes configs', async () => {
+    const { Kafka, CompressionTypes, logLevel } = await import('kafkajs')
+    const kafka = new Kafka({
+      clientId: 'kafkajs-witness',
+      brokers: [address],
+      logLevel: logLevel.ERROR,
+    })
+    const admin = kafka.admin()
+    await admin.connect()
+    expect(await admin.createTopics({ topics: [{ topic: 'kafkajs', numPartitions: 2 }] })).toBe(
+      true,
+    )
+    const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
+    await producer.connect()
+    await producer.send({
+      topic: 'kafkajs',
+      compression: CompressionTypes.GZIP,
+      messages: [
+        { key: 'a', value: 'one', headers: { h: 'x' }, partition: 0 },
+        { key: null, value: null, partition: 1 },
+      ],
+    })
+    await producer.disconnect()
+    const offsets = await admin.fetchTopicOffsets('kafkajs')
+    expect(offsets.map((each) => each.high).sort()).toEqual(['1', '1'])
+    const configs = await admin.describeConfigs({
+      includeSynonyms: true,
+      resources: [{ type: 2, name: 'kafkajs' }],
+    })
+    expect(
+      configs.resources[0]?.configEntries.find((each) => each.configName === 'cleanup.policy')
+        ?.configValue,
+    ).toBe('delete')
+    await admin.deleteTopicRecords({
+      topic: 'kafkajs',
+      partitions: [{ partition: 0, offset: '-1' }],
+    })
+    await admin
+      .deleteTopics({ topics: ['made-by-nobody'] })
+      .catch((error: Error) => expect(error.message).toMatch(/topic/i))
+    await admin.disconnect()
+    expect(program.ok(`stream cat kafkajs --json | jq -c '[.partition,.key,.value]'`)).toBe(
+      '[1,null,null]\n',
+    )
+  })
+})
+
+describe('@platformatic/kafka, which speaks the highest versions listed', () => {
+  it('produces, and our consumer reads it', async () => {
+    const { Producer, Admin, stringSerializers } = await import('@platformatic/kafka')
+    const admin = new Admin({ clientId: 'platformatic-witness', bootstrapBrokers: [address] })
+    await admin.createTopics({ topics: ['platformatic'], partitions: 1, replicas: 1 })
+    const producer = new Producer({
+      clientId: 'platformatic-witness',
+      bootstrapBrokers: [address],
+      serializers: stringSerializers,
+      idempotent: true,
+    })
+    await producer.send({
+      messages: [{ topic: 'platformatic', key: 'k', value: 'v', headers: { h: 'x' } }],
+    })
+    await producer.close()
+    await admin.close()
+    expect(program.ok(`stream cat platformatic --json | jq -c '[.key,.value,.headers]'`)).toBe(
+      '["k","v",[["h","x"]]]\n',
+    )
+  })
+})
+
+describe.runIf(hasProgram('tshark') && hasProgram('kcat') && process.getuid?.() === 0)(
+  "tshark's dissector",
+  () => {
+    it('finds no malformed frame in what the door and kcat say to each other', async () => {
+      const port = address.split(':')[1]
+      const capture = program.start('tshark', [
+        '-q',
+        '-i',
+        'lo',
+        '-f',
+        `tcp port ${port}`,
+        '-w',
+        program.path('capture.pcapng'),
+      ])
+      await new Promise((resolve) => setTimeout(resolve, 2500))
+      program.ok(
+        `kcat -b ${address} -L > /dev/null; kcat -b ${address} -P -t kcat-shark < lines; kcat -b ${address} -C -t kcat-shark -o beginning -e -q > /dev/null`,
+      )
+      await new Promise((resolve) => setTimeout(resolve, 1500))
+      capture.kill('SIGINT')
+      await new Promise((resolve) => capture.once('close', resolve))
+      const dissect = (filter: string) =>
+        program.shell(
+          `tshark -r capture.pcapng -d tcp.port==${port},kafka -Y '${filter}' 2>/dev/null`,
+        ).stdout
+      expect(dissect('kafka').split('\n').length).toBeGreaterThan(10)
+      expect(dissect('kafka && _ws.malformed')).toBe('')
+    }, 60_000)
+  },
+)
