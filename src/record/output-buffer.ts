@@ -1,0 +1,51 @@
+/**
+ * A growing buffer for output that is filled, written out and filled again. Owns its memory; grows by doubling and never
+ * shrinks, so its owner bounds what goes in. `bytes` and `view` change when it grows: take them anew after reserve().
+ */
+const SLACK_BYTES = 32
+
+export class OutputBuffer {
+  bytes: Uint8Array
+  view: DataView
+  /** Bytes filled. */
+  length = 0
+
+  constructor(capacityBytes = 64 * 1024) {
+    this.bytes = Buffer.allocUnsafeSlow(capacityBytes + SLACK_BYTES)
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength)
+  }
+
+  /** Makes room for `count` more bytes, and for a few beyond them that fast loops may overwrite. */
+  reserve(count: number): void {
+    const needed = this.length + count + SLACK_BYTES
+    if (needed <= this.bytes.length) return
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2))
+    grown.set(this.bytes.subarray(0, this.length))
+    this.bytes = grown
+    this.view = new DataView(grown.buffer, grown.byteOffset, grown.byteLength)
+  }
+
+  append(bytes: Uint8Array, start = 0, end = bytes.length): void {
+    const count = end - start
+    this.reserve(count)
+    this.bytes.set(
+      start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
+      this.length,
+    )
+    this.length += count
+  }
+
+  appendByte(byte: number): void {
+    this.reserve(1)
+    this.bytes[this.length++] = byte
+  }
+
+  /** What is filled, without a copy: valid until the next reserve, append or clear. */
+  filled(): Uint8Array {
+    return this.bytes.subarray(0, this.length)
+  }
+
+  clear(): void {
+    this.length = 0
+  }
+}

@@ -1,0 +1,41 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { crc32c, crc32cTable } from '../../../src/record/crc32c.ts'
+import { xxhash32 } from '../../../src/record/xxhash32.ts'
+
+const checkInput = Buffer.from('123456789')
+
+describe('crc32c', () => {
+  test('has the check value of the Castagnoli polynomial', () => {
+    expect(crc32c(checkInput)).toBe(0xe3069283)
+    expect(crc32cTable(checkInput)).toBe(0xe3069283)
+    expect(crc32c(new Uint8Array(0))).toBe(0)
+    // RFC 3720, section B.4.
+    expect(crc32c(new Uint8Array(32))).toBe(0x8a9136aa)
+    expect(crc32c(new Uint8Array(32).fill(0xff))).toBe(0x62a8ab43)
+  })
+
+  test('table and native agree on every range, before and after the native one is loaded', () => {
+    const bytes = new Uint8Array(3000).map((_, index) => (index * 7919) >> 3)
+    for (let round = 0; round < 60; round++) {
+      expect(crc32c(bytes, round, 3000 - round)).toBe(crc32cTable(bytes, round, 3000 - round))
+    }
+    fc.assert(
+      fc.property(fc.nat(3000), fc.nat(3000), (one, other) => {
+        const start = Math.min(one, other)
+        const end = Math.max(one, other)
+        const expected = crc32cTable(bytes.slice(start, end))
+        expect(crc32c(bytes, start, end)).toBe(expected)
+        expect(crc32cTable(bytes, start, end)).toBe(expected)
+      }),
+    )
+  })
+})
+
+describe('xxhash32', () => {
+  test('has the check values of its specification', () => {
+    expect(xxhash32(new Uint8Array(0))).toBe(0x02cc5d05)
+    expect(xxhash32(checkInput)).toBe(0x937bad67)
+    expect(xxhash32(Buffer.from('Nobody inspects the spammish repetition'))).toBe(0xe2293b2f)
+  })
+})
