@@ -222,7 +222,7 @@ function camelCase(name: string): string {
 
 const path = process.argv[2]
 if (path === undefined || process.argv.length !== 3) {
-  console.error('usage: node test/witness/schema-diff.ts KAFKA_CLIENTS_JAR_OR_FOLDER')
+  process.stderr.write('usage: node test/witness/schema-diff.ts KAFKA_CLIENTS_JAR_OR_FOLDER\n')
   process.exitCode = 2
 } else {
   const specifications = readSpecifications(path)
