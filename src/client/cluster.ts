@@ -1,0 +1,509 @@
+/**
+ * The way to every broker of one cluster: first contact, one connection per address, reconnection, metadata.
+ *
+ * Invariants:
+ * - At most one connection per address exists, and attempts at one address are spaced by a jittered back-off.
+ * - Metadata refreshes are coalesced: one in flight, and one more wanted at most.
+ * - Whoever waits is woken by `onChange`: a connection opened or closed, or metadata came. Nobody polls.
+ *
+ * It must not know what producers and consumers do with the answers.
+ */
+import { StreamError } from '../base/errors.ts'
+import type { Log } from '../ports/log.ts'
+import type { Net } from '../ports/net.ts'
+import type { Random } from '../ports/random.ts'
+import type { Time, Timer } from '../ports/time.ts'
+import type { ApiName, RequestInput, Response } from '../protocol/api-table.ts'
+import { kafkaErrorIsRetriable } from '../protocol/errors.ts'
+import { ZERO_UUID } from '../protocol/schema.ts'
+import { type BackoffOptions, backoffMs } from './backoff.ts'
+import { type CallOptions, Connection, CorrelationIds } from './connection.ts'
+import { kafkaFailure } from './kafka-failure.ts'
+import { MetadataCache, type PartitionInfo, type TopicInfo } from './metadata-cache.ts'
+
+export interface ClusterOptions {
+  /** `ipc://PATH`, `tcp://HOST:PORT` or `kafka://HOST:PORT`, at least one, all of one scheme. */
+  readonly addresses: readonly string[]
+  /** Default `stream`. */
+  readonly clientId?: string
+  /** How long `connect` tries; default 10 000. */
+  readonly connectTimeoutMs?: number
+  /** false: `connect` fails once every address has refused, without waiting for connectTimeoutMs. Default true. */
+  readonly retryFirstContact?: boolean
+  /** Default deadline of one request; default 30 000. */
+  readonly requestTimeoutMs?: number
+  /** Between attempts to reconnect and to refresh metadata; default 50 to 1000. */
+  readonly backoff?: BackoffOptions
+  /** For the user: contact lost, waited for, regained. */
+  readonly onWarning?: (warning: ClusterWarning) => void
+}
+
+export type ClusterWarning =
+  /** First contact fails so far; tried again until connectTimeoutMs. */
+  | { readonly kind: 'waiting'; readonly address: string; readonly error: StreamError }
+  /** A broker that was connected is gone; reconnection goes on. Once per outage. */
+  | { readonly kind: 'lost'; readonly address: string; readonly error: StreamError }
+  | { readonly kind: 'regained'; readonly address: string }
+  | { readonly kind: 'notice'; readonly address: string; readonly error: StreamError }
+
+export type Target = 'any' | 'controller' | number
+
+export interface ClusterCallOptions extends CallOptions {
+  /** The whole call, with waiting and retries; default: requestTimeoutMs of the cluster. */
+  readonly deadlineMs?: number
+  /** Whether to send again after a lost connection, when the outcome is unknown. Default true. */
+  readonly resend?: boolean
+}
+
+interface Endpoint {
+  readonly address: string
+  connection: Connection | undefined
+  /** Attempts failed in a row, or connections lost since the last that worked. */
+  failures: number
+  notBeforeMs: number
+  timer: Timer | undefined
+  /** Whether it has ever been open: decides between `waiting` and `lost`. */
+  wasOpen: boolean
+  outage: boolean
+  lastError: StreamError | undefined
+}
+
+const REFRESH_ROW_MS = 5000
+
+const defaults = {
+  clientId: 'stream',
+  connectTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  backoff: { firstMs: 50, maxMs: 1000 },
+}
+
+export class Cluster {
+  readonly metadata: MetadataCache
+  readonly #time: Time
+  readonly #random: Random
+  readonly #net: Net
+  readonly #log: Log
+  readonly #options: ClusterOptions
+  readonly #endpoints = new Map<string, Endpoint>()
+  readonly #correlationIds = new CorrelationIds()
+  readonly #listeners = new Set<() => void>()
+  readonly #topicsOfInterest = new Set<string>()
+  #nextBootstrap = 0
+  #warnedWaiting = false
+  #refreshing = false
+  #refreshWanted = false
+  #refreshesInRow = 0
+  #lastRefreshMs = Number.NEGATIVE_INFINITY
+  #refreshTimer: Timer | undefined
+  #closed = false
+
+  constructor(time: Time, random: Random, net: Net, log: Log, options: ClusterOptions) {
+    if (options.addresses.length === 0) {
+      throw new StreamError('ADDRESS_INVALID', 'no broker address given')
+    }
+    this.#time = time
+    this.#random = random
+    this.#net = net
+    this.#log = log
+    this.#options = options
+    this.metadata = new MetadataCache(schemeOf(options.addresses[0] ?? ''))
+  }
+
+  get requestTimeoutMs(): number {
+    return this.#options.requestTimeoutMs ?? defaults.requestTimeoutMs
+  }
+
+  get backoff(): BackoffOptions {
+    return this.#options.backoff ?? defaults.backoff
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  /**
+   * First contact: resolves once any bootstrap address has answered.
+   * @throws StreamError UNREACHABLE naming the addresses after connectTimeoutMs, NOT_ALLOWED, PERMISSION_DENIED,
+   *   ADDRESS_INVALID
+   */
+  async connect(): Promise<void> {
+    const timeoutMs = this.#options.connectTimeoutMs ?? defaults.connectTimeoutMs
+    const deadlineMs = this.#time.monotonicMs() + timeoutMs
+    await this.#connectionFor('any', deadlineMs, true)
+  }
+
+  /**
+   * The open connection to a broker, or undefined; then an attempt is under way or due, and `onChange` listeners hear
+   * of its success. Never blocks.
+   */
+  connectionTo(nodeId: number): Connection | undefined {
+    const broker = this.metadata.brokers.get(nodeId)
+    return broker === undefined ? undefined : this.#openAt(broker.address)
+  }
+
+  /** Any open connection; else attempts are started and undefined is returned. */
+  anyConnection(): Connection | undefined {
+    for (const { connection } of this.#endpoints.values()) {
+      if (connection?.isOpen === true) return connection
+    }
+    const addresses = this.#addresses()
+    // One attempt at a time, in turn: a dead first address must not hide a living second one.
+    for (const address of addresses) {
+      const connection = this.#endpoints.get(address)?.connection
+      if (connection !== undefined && !connection.isClosed) return undefined
+    }
+    for (let step = 0; step < addresses.length; step++) {
+      const address = addresses[(this.#nextBootstrap + step) % addresses.length]
+      if (address === undefined) continue
+      const endpoint = this.#endpoint(address)
+      if (endpoint.notBeforeMs <= this.#time.monotonicMs()) {
+        this.#nextBootstrap = (this.#nextBootstrap + step + 1) % addresses.length
+        return this.#openAt(address)
+      }
+    }
+    for (const address of addresses) this.#openAt(address)
+    return undefined
+  }
+
+  /** Leader of a partition as last heard, or undefined when unknown or without leader. */
+  leaderOf(topic: string, partition: number): PartitionInfo | undefined {
+    const info = this.metadata.partition(topic, partition)
+    if (info === undefined || info.leaderId < 0) return undefined
+    return info
+  }
+
+  /**
+   * Sends one request to a broker, waiting for the connection and sending again when it is lost.
+   * @throws StreamError UNREACHABLE (no contact within the deadline), CONNECTION_LOST (`resend: false`), TIMED_OUT,
+   *   UNSUPPORTED_BY_BROKER, and what a notice said
+   */
+  async call<A extends ApiName>(
+    target: Target,
+    api: A,
+    body: RequestInput<A>,
+    options: ClusterCallOptions = {},
+  ): Promise<Response<A>> {
+    const deadlineMs = options.deadlineMs ?? this.#time.monotonicMs() + this.requestTimeoutMs
+    for (;;) {
+      const connection = await this.#connectionFor(target, deadlineMs, false)
+      const remainingMs = Math.max(1, deadlineMs - this.#time.monotonicMs())
+      const timeoutMs = Math.min(remainingMs, options.timeoutMs ?? this.requestTimeoutMs)
+      try {
+        return await connection.call(api, body, { ...options, timeoutMs })
+      } catch (error) {
+        const lost = error instanceof StreamError && error.code === 'CONNECTION_LOST'
+        if (!lost || options.resend === false || this.#closed) throw error
+        if (this.#time.monotonicMs() >= deadlineMs) throw error
+      }
+    }
+  }
+
+  /** An open connection to a broker. @throws StreamError UNREACHABLE after the deadline (monotonic clock) */
+  connection(target: Target, deadlineMs: number): Promise<Connection> {
+    return this.#connectionFor(target, deadlineMs, false)
+  }
+
+  /** Calls `listener` after each change of connections or metadata, until the returned function is called. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  /** Resolves at the next change, or after `delayMs`. */
+  changed(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        timer.cancel()
+        stop()
+        resolve()
+      }
+      const timer = this.#time.setTimer(delayMs, done)
+      const stop = this.onChange(done)
+    })
+  }
+
+  /** Keeps `topic` in every refresh from now on. */
+  addTopic(topic: string): void {
+    this.#topicsOfInterest.add(topic)
+  }
+
+  removeTopic(topic: string): void {
+    this.#topicsOfInterest.delete(topic)
+  }
+
+  /** Asks for a refresh of the topics of interest soon, spaced by the back-off. Idempotent; never blocks. */
+  requestRefresh(): void {
+    if (this.#closed) return
+    if (this.#refreshing || this.#refreshTimer !== undefined) {
+      this.#refreshWanted = this.#refreshing
+      return
+    }
+    const nowMs = this.#time.monotonicMs()
+    // Refreshes that follow each other closely have not helped so far.
+    if (nowMs - this.#lastRefreshMs > REFRESH_ROW_MS) this.#refreshesInRow = 0
+    const pauseMs = backoffMs(this.#random, this.backoff, Math.max(1, this.#refreshesInRow))
+    const delayMs = Math.max(0, this.#lastRefreshMs + pauseMs - nowMs)
+    this.#refreshTimer = this.#time.setTimer(delayMs, () => {
+      this.#refreshTimer = undefined
+      void this.#refresh()
+    })
+  }
+
+  /**
+   * Asks a broker about topics now and updates the cache.
+   * @param topics  names, or undefined for all topics of the cluster
+   * @returns  one row per name asked for, as the broker answered; errors stay in the rows
+   * @throws StreamError as `call`
+   */
+  async describeTopics(
+    topics: readonly string[] | undefined,
+    options: { readonly allowAutoCreation?: boolean; readonly deadlineMs?: number } = {},
+  ): Promise<readonly TopicInfo[]> {
+    const response = await this.call(
+      'any',
+      'Metadata',
+      {
+        topics: topics?.map((name) => ({ name, topicId: ZERO_UUID })) ?? null,
+        allowAutoTopicCreation: options.allowAutoCreation ?? false,
+        includeClusterAuthorizedOperations: false,
+        includeTopicAuthorizedOperations: false,
+      },
+      options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs },
+    )
+    this.metadata.update(response, topics === undefined)
+    this.#notify()
+    const names = topics ?? response.topics.flatMap(({ name }) => (name === null ? [] : [name]))
+    return names.flatMap((name) => this.metadata.topic(name) ?? [])
+  }
+
+  /**
+   * A topic with a leader for every partition. Waits while the broker says that this is about to come.
+   * @throws StreamError TOPIC_UNKNOWN at once, TOPIC_NAME_INVALID, NOT_ALLOWED, BROKER_ERROR; TIMED_OUT; as `call`
+   */
+  async awaitTopic(
+    name: string,
+    options: { readonly allowAutoCreation?: boolean; readonly deadlineMs?: number } = {},
+  ): Promise<TopicInfo> {
+    const deadlineMs = options.deadlineMs ?? this.#time.monotonicMs() + this.requestTimeoutMs
+    for (let attempt = 1; ; attempt++) {
+      const [info] = await this.describeTopics([name], { ...options, deadlineMs })
+      const code = info?.errorCode ?? 0
+      const led = info?.partitions.every((row) => row.leaderId >= 0) === true
+      if (info !== undefined && code === 0 && info.partitions.length > 0 && led) return info
+      const retriable = code === 0 || (kafkaErrorIsRetriable(code) && code !== 3)
+      if (!retriable) throw kafkaFailure(code, { target: name })
+      const delayMs = backoffMs(this.#random, this.backoff, attempt)
+      if (this.#time.monotonicMs() + delayMs > deadlineMs) {
+        throw new StreamError('TIMED_OUT', `${name}: a partition has no leader`, { target: name })
+      }
+      await this.#pause(delayMs)
+    }
+  }
+
+  /** Closes all connections; calls in flight end with CLOSED. Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#refreshTimer?.cancel()
+    for (const endpoint of this.#endpoints.values()) {
+      endpoint.timer?.cancel()
+      endpoint.connection?.close()
+    }
+    this.#notify()
+    this.#listeners.clear()
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#time.setTimer(delayMs, resolve)
+    })
+  }
+
+  /** Bootstrap addresses first, then brokers heard of. */
+  #addresses(): readonly string[] {
+    const addresses = new Set(this.#options.addresses)
+    for (const { address } of this.metadata.brokers.values()) addresses.add(address)
+    return [...addresses]
+  }
+
+  #endpoint(address: string): Endpoint {
+    let endpoint = this.#endpoints.get(address)
+    if (endpoint === undefined) {
+      endpoint = {
+        address,
+        connection: undefined,
+        failures: 0,
+        notBeforeMs: Number.NEGATIVE_INFINITY,
+        timer: undefined,
+        wasOpen: false,
+        outage: false,
+        lastError: undefined,
+      }
+      this.#endpoints.set(address, endpoint)
+    }
+    return endpoint
+  }
+
+  #openAt(address: string): Connection | undefined {
+    if (this.#closed) return undefined
+    const endpoint = this.#endpoint(address)
+    if (endpoint.connection !== undefined) {
+      return endpoint.connection.isOpen ? endpoint.connection : undefined
+    }
+    const delayMs = endpoint.notBeforeMs - this.#time.monotonicMs()
+    if (delayMs > 0) {
+      endpoint.timer ??= this.#time.setTimer(delayMs, () => {
+        endpoint.timer = undefined
+        this.#openAt(address)
+        // An attempt that is due again is a change: whoever waits for any broker takes the next address then.
+        this.#notify()
+      })
+      return undefined
+    }
+    endpoint.connection = new Connection(
+      this.#time,
+      this.#net,
+      {
+        address,
+        clientId: this.#options.clientId ?? defaults.clientId,
+        correlationIds: this.#correlationIds,
+        connectTimeoutMs: this.#attemptTimeoutMs(),
+        requestTimeoutMs: this.requestTimeoutMs,
+      },
+      {
+        onOpen: () => this.#onOpen(endpoint),
+        onClose: (reason) => this.#onClose(endpoint, reason),
+        onDrain: () => this.#notify(),
+        onNotice: (error) => {
+          this.#options.onWarning?.({ kind: 'notice', address, error })
+          this.requestRefresh()
+        },
+      },
+    )
+    return undefined
+  }
+
+  /** With several addresses one that swallows packets may not use up the time of all. */
+  #attemptTimeoutMs(): number {
+    const timeoutMs = this.#options.connectTimeoutMs ?? defaults.connectTimeoutMs
+    const count = this.#options.addresses.length
+    return count === 1 ? timeoutMs : Math.max(Math.min(1000, timeoutMs), timeoutMs / count)
+  }
+
+  #onOpen(endpoint: Endpoint): void {
+    endpoint.failures = 0
+    endpoint.wasOpen = true
+    endpoint.lastError = undefined
+    this.#log.debug('connected', { address: endpoint.address })
+    if (endpoint.outage) {
+      endpoint.outage = false
+      this.#options.onWarning?.({ kind: 'regained', address: endpoint.address })
+    }
+    this.#notify()
+  }
+
+  #onClose(endpoint: Endpoint, reason: StreamError): void {
+    endpoint.connection = undefined
+    if (this.#closed) return
+    endpoint.failures++
+    endpoint.lastError = reason
+    endpoint.notBeforeMs =
+      this.#time.monotonicMs() + backoffMs(this.#random, this.backoff, endpoint.failures)
+    this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
+    if (endpoint.wasOpen && !endpoint.outage) {
+      endpoint.outage = true
+      this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
+    }
+    // The broker may be gone for good and its partitions led by others.
+    if (endpoint.wasOpen && this.#topicsOfInterest.size > 0) this.requestRefresh()
+    this.#notify()
+  }
+
+  #notify(): void {
+    for (const listener of [...this.#listeners]) listener()
+  }
+
+  async #connectionFor(
+    target: Target,
+    deadlineMs: number,
+    isFirstContact: boolean,
+  ): Promise<Connection> {
+    for (;;) {
+      if (this.#closed) throw new StreamError('CLOSED', 'the client is closed')
+      const connection = this.#connectionOf(target)
+      if (connection !== undefined) return connection
+      const refused = this.#refusal(isFirstContact)
+      if (refused !== undefined) throw refused
+      const remainingMs = deadlineMs - this.#time.monotonicMs()
+      if (remainingMs <= 0) throw this.#unreachable()
+      await this.changed(remainingMs)
+    }
+  }
+
+  #connectionOf(target: Target): Connection | undefined {
+    if (target === 'any') return this.anyConnection()
+    const nodeId = target === 'controller' ? this.metadata.controllerId : target
+    if (this.metadata.brokers.has(nodeId)) return this.connectionTo(nodeId)
+    if (target === 'controller' && this.metadata.brokers.size > 0) return this.anyConnection()
+    this.requestRefresh()
+    this.anyConnection()
+    return undefined
+  }
+
+  /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
+  #refusal(isFirstContact: boolean): StreamError | undefined {
+    let failed = 0
+    for (const address of this.#options.addresses) {
+      const endpoint = this.#endpoints.get(address)
+      const error = endpoint?.lastError
+      if (endpoint === undefined || error === undefined) continue
+      if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
+      failed++
+      if (isFirstContact && !this.#warnedWaiting && this.#options.retryFirstContact !== false) {
+        this.#warnedWaiting = true
+        this.#options.onWarning?.({ kind: 'waiting', address, error })
+      }
+    }
+    const all = failed === this.#options.addresses.length
+    if (isFirstContact && all && this.#options.retryFirstContact === false) {
+      return this.#unreachable()
+    }
+    return undefined
+  }
+
+  #unreachable(): StreamError {
+    const addresses = this.#options.addresses.join(', ')
+    const cause = [...this.#endpoints.values()].find(
+      (row) => row.lastError !== undefined,
+    )?.lastError
+    return new StreamError('UNREACHABLE', `no broker reached at ${addresses}`, {
+      target: addresses,
+      ...(cause === undefined ? {} : { cause }),
+    })
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#closed) return
+    this.#refreshing = true
+    this.#refreshWanted = false
+    this.#refreshesInRow++
+    this.#lastRefreshMs = this.#time.monotonicMs()
+    try {
+      await this.describeTopics([...this.#topicsOfInterest])
+    } catch (error) {
+      // Not lost: whoever needs the topic has its own deadline and asks again.
+      this.#log.debug('metadata refresh failed', { error: String(error) })
+      this.#refreshWanted = true
+    }
+    this.#refreshing = false
+    if (this.#refreshWanted) this.requestRefresh()
+  }
+}
+
+function schemeOf(address: string): string {
+  const end = address.indexOf('://')
+  if (end <= 0) throw new StreamError('ADDRESS_INVALID', `${address}: not an address`)
+  return address.slice(0, end)
+}

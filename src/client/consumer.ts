@@ -1,0 +1,818 @@
+/**
+ * Whole batches out of partitions, in order, from given positions to given ends.
+ *
+ * - Pull: `poll()` gives the next event that is at hand, `wait()` sleeps until there is one, `next()` is both. Batches
+ *   are given as the broker stored them; whoever asks decodes them.
+ * - Pipelined: when an answer comes, the next Fetch leaves as soon as the last batch header is known, before anything
+ *   of the answer is handed out. One Fetch is outstanding per leader, for all its partitions.
+ * - Bounded: no Fetch leaves while prefetchBytesMax are waiting to be polled.
+ *
+ * Invariants:
+ * - Per partition events come in offset order; a position is delivered at most once, and every gap that retention made
+ *   is told before what follows it.
+ * - An end is reached by position, never by counting: it is reached once nothing below it can come any more, even when
+ *   compaction has taken the last batches before it (see `#concludeEmpty`).
+ * - Answers to a question that is no longer asked (after seek, unassign) are dropped, by generation.
+ */
+import { StreamError } from '../base/errors.ts'
+import type { Random } from '../ports/random.ts'
+import type { Time, Timer } from '../ports/time.ts'
+import type { Response } from '../protocol/api-table.ts'
+import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
+import {
+  attributesAt,
+  baseOffsetAt,
+  batchBytesAt,
+  findBatchDefect,
+  findHeaderDefect,
+  isControl,
+  lastOffsetAt,
+} from '../record/batch-layout.ts'
+import { type AbortedTransaction, AbortedTransactions } from './aborted-transactions.ts'
+import { backoffMs } from './backoff.ts'
+import type { Cluster } from './cluster.ts'
+import { kafkaFailure } from './kafka-failure.ts'
+import { type Isolation, listOffsets } from './offsets.ts'
+
+export interface ConsumerOptions {
+  /** Default read_committed. */
+  readonly isolation?: Isolation
+  /** How long the broker may hold an answer with less than minBytes. Default 500. */
+  readonly maxWaitMs?: number
+  /** Default 1. */
+  readonly minBytes?: number
+  /** Of one answer over all partitions; default 4 194 304. */
+  readonly fetchBytesMax?: number
+  /** Of one partition in one answer; default fetchBytesMax. */
+  readonly partitionBytesMax?: number
+  /** Answers waiting to be polled; default 8 388 608. One more answer may be on its way from each leader. */
+  readonly prefetchBytesMax?: number
+  /** Whether each batch's checksum is verified. Default true. */
+  readonly verifyChecksums?: boolean
+  /** How long a topic may be unknown to the brokers before it has failed. Default 5000. */
+  readonly unknownTopicMs?: number
+}
+
+export interface Assignment {
+  readonly topic: string
+  readonly partition: number
+  /** First offset wanted. */
+  readonly startOffset: number
+  /** First offset no longer wanted; absent: goes on for ever. */
+  readonly endOffset?: number
+}
+
+/** Batches of one answer for one partition. Only records with fromOffset ≤ offset < untilOffset are meant. */
+export interface RecordsEvent {
+  readonly kind: 'records'
+  readonly topic: string
+  readonly partition: number
+  /** The answer's bytes, the caller's to keep. */
+  readonly bytes: Uint8Array
+  /** Where the batches with records begin in `bytes`, in offset order; aborted and control batches are left out. */
+  readonly batches: readonly number[]
+  readonly fromOffset: number
+  /** Infinity when the partition has no end. */
+  readonly untilOffset: number
+  /** The position after this event. */
+  readonly nextOffset: number
+  /** As the answer said; -1: it did not. */
+  readonly highWatermark: number
+  readonly lastStableOffset: number
+  readonly logStartOffset: number
+}
+
+export type ConsumerEvent =
+  | RecordsEvent
+  /** Offsets from ≤ offset < to are gone (retention, trim); reading goes on at `to`. */
+  | {
+      readonly kind: 'gap'
+      readonly topic: string
+      readonly partition: number
+      readonly from: number
+      readonly to: number
+    }
+  /** Everything below endOffset has been delivered; no further events of this partition. */
+  | {
+      readonly kind: 'end'
+      readonly topic: string
+      readonly partition: number
+      readonly offset: number
+    }
+  /** The partition cannot be read on: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE (beyond the end), CORRUPT_BATCH, NOT_ALLOWED … */
+  | {
+      readonly kind: 'failed'
+      readonly topic: string
+      readonly partition: number
+      readonly error: StreamError
+    }
+
+interface Part {
+  readonly topic: string
+  readonly partition: number
+  readonly target: string
+  endOffset: number
+  /** Next offset to ask for. */
+  fetchOffset: number
+  /** Position after the last event handed out. */
+  position: number
+  /** Rises when answers under way have lost their meaning. */
+  generation: number
+  state: 'reading' | 'resolving' | 'ended' | 'failed'
+  isPaused: boolean
+  /** Whether events of it are still queued. */
+  queued: number
+  /** An answer has shown that the log reaches endOffset: an empty one asked for after that is the last word. */
+  isEndWritten: boolean
+  failures: number
+  damagedReads: number
+  beyondEnd: number
+  unknownSinceMs: number | undefined
+  notBeforeMs: number
+  retryTimer: Timer | undefined
+}
+
+interface Fetched {
+  readonly bytes: Uint8Array
+  readonly starts: number[]
+  readonly fromOffset: number
+  readonly nextOffset: number
+  readonly aborted: readonly AbortedTransaction[]
+  readonly highWatermark: number
+  readonly lastStableOffset: number
+  readonly logStartOffset: number
+}
+
+interface Ready {
+  readonly part: Part
+  readonly generation: number
+  readonly item: Fetched | Exclude<ConsumerEvent, RecordsEvent>
+  readonly bytes: number
+}
+
+interface Asked {
+  readonly part: Part
+  readonly generation: number
+  readonly offset: number
+  readonly isFirst: boolean
+  readonly wasEndWritten: boolean
+}
+
+/** One partition in a Fetch request. */
+interface AskedRow {
+  readonly partition: number
+  readonly currentLeaderEpoch: number
+  readonly fetchOffset: number
+  readonly partitionMaxBytes: number
+}
+
+type FetchRow = Response<'Fetch'>['responses'][number]['partitions'][number]
+
+const defaults = {
+  maxWaitMs: 500,
+  minBytes: 1,
+  fetchBytesMax: 4 * 1024 * 1024,
+  prefetchBytesMax: 8 * 1024 * 1024,
+  unknownTopicMs: 5000,
+}
+/** A damaged batch may have been damaged on its way: it is asked for again this often. */
+const DAMAGED_READS_MAX = 3
+/** A position beyond the end may be a leader that does not know its own yet. */
+const BEYOND_END_MAX = 5
+
+export class Consumer {
+  readonly #time: Time
+  readonly #random: Random
+  readonly #cluster: Cluster
+  readonly #options: ConsumerOptions
+  readonly #isolation: Isolation
+  readonly #fetchBytesMax: number
+  readonly #prefetchBytesMax: number
+  /** In the order in which they are asked for: who got data goes to the back. */
+  readonly #parts = new Map<string, Part>()
+  readonly #ready: Ready[] = []
+  readonly #fetching = new Set<number>()
+  readonly #stopListening: () => void
+  #readyBytes = 0
+  #waiters: (() => void)[] = []
+  #isClosed = false
+
+  constructor(time: Time, random: Random, cluster: Cluster, options: ConsumerOptions = {}) {
+    this.#time = time
+    this.#random = random
+    this.#cluster = cluster
+    this.#options = options
+    this.#isolation = options.isolation ?? 'read_committed'
+    this.#fetchBytesMax = options.fetchBytesMax ?? defaults.fetchBytesMax
+    this.#prefetchBytesMax = options.prefetchBytesMax ?? defaults.prefetchBytesMax
+    this.#stopListening = cluster.onChange(() => this.#pump())
+  }
+
+  /** Adds partitions. One that is assigned already is read anew from its start offset. */
+  assign(assignments: readonly Assignment[]): void {
+    for (const { topic, partition, startOffset, endOffset } of assignments) {
+      this.unassign(topic, partition)
+      const part: Part = {
+        topic,
+        partition,
+        target: `${topic} partition ${partition}`,
+        endOffset: endOffset ?? Number.POSITIVE_INFINITY,
+        fetchOffset: startOffset,
+        position: startOffset,
+        generation: 0,
+        state: 'reading',
+        isPaused: false,
+        queued: 0,
+        isEndWritten: false,
+        failures: 0,
+        damagedReads: 0,
+        beyondEnd: 0,
+        unknownSinceMs: undefined,
+        notBeforeMs: Number.NEGATIVE_INFINITY,
+        retryTimer: undefined,
+      }
+      this.#parts.set(keyOf(topic, partition), part)
+      this.#cluster.addTopic(topic)
+      if (startOffset >= part.endOffset) this.#end(part)
+    }
+    this.#pump()
+  }
+
+  /** What was fetched of it and not polled is dropped. Fine when it is not assigned. */
+  unassign(topic: string, partition: number): void {
+    const key = keyOf(topic, partition)
+    const part = this.#parts.get(key)
+    if (part === undefined) return
+    this.#parts.delete(key)
+    this.#forget(part)
+    part.retryTimer?.cancel()
+    this.#wake()
+  }
+
+  /** Reads on at `offset`; what was fetched and not polled is dropped. */
+  seek(topic: string, partition: number, offset: number): void {
+    const part = this.#parts.get(keyOf(topic, partition))
+    if (part === undefined) return
+    this.#forget(part)
+    part.state = 'reading'
+    part.fetchOffset = offset
+    part.position = offset
+    if (offset >= part.endOffset) this.#end(part)
+    this.#pump()
+  }
+
+  /** Neither asked for nor handed out until resume; what was fetched is kept. */
+  pause(topic: string, partition: number): void {
+    const part = this.#parts.get(keyOf(topic, partition))
+    if (part === undefined) return
+    part.isPaused = true
+    this.#pump()
+  }
+
+  resume(topic: string, partition: number): void {
+    const part = this.#parts.get(keyOf(topic, partition))
+    if (part === undefined) return
+    part.isPaused = false
+    this.#pump()
+    this.#wake()
+  }
+
+  /** The offset after the last event handed out; undefined when not assigned. */
+  position(topic: string, partition: number): number | undefined {
+    return this.#parts.get(keyOf(topic, partition))?.position
+  }
+
+  /** Nothing will ever come: every partition has ended or failed, and that has been polled. */
+  get isDone(): boolean {
+    if (this.#isClosed) return true
+    for (const part of this.#parts.values()) {
+      if (part.queued > 0 || part.state === 'reading' || part.state === 'resolving') return false
+    }
+    return true
+  }
+
+  /** Fetched and not yet polled. */
+  get prefetchedBytes(): number {
+    return this.#readyBytes
+  }
+
+  /** The next event at hand, or undefined. */
+  poll(): ConsumerEvent | undefined {
+    for (let index = 0; index < this.#ready.length; ) {
+      const ready = this.#ready[index]
+      if (ready === undefined) break
+      if (ready.part.isPaused) {
+        index++
+        continue
+      }
+      this.#ready.splice(index, 1)
+      this.#readyBytes -= ready.bytes
+      const { part, item } = ready
+      part.queued--
+      const event = 'kind' in item ? this.#plainEvent(part, item) : this.#recordsEvent(part, item)
+      if (ready.bytes > 0) this.#pump()
+      if (event !== undefined) return event
+    }
+    return undefined
+  }
+
+  /**
+   * @param timeoutMs  absent: as long as it takes
+   * @returns  false when the time is over and nothing has come; true when there may be something to poll, or isDone
+   */
+  wait(timeoutMs?: number): Promise<boolean> {
+    if (this.isDone || this.#ready.some(({ part }) => !part.isPaused)) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      let timer: Timer | undefined
+      const onEvent = () => {
+        timer?.cancel()
+        resolve(true)
+      }
+      this.#waiters.push(onEvent)
+      if (timeoutMs === undefined) return
+      timer = this.#time.setTimer(timeoutMs, () => {
+        this.#waiters = this.#waiters.filter((waiter) => waiter !== onEvent)
+        resolve(false)
+      })
+    })
+  }
+
+  /** The next event; undefined once isDone. */
+  async next(): Promise<ConsumerEvent | undefined> {
+    for (;;) {
+      const event = this.poll()
+      if (event !== undefined) return event
+      if (this.isDone) return undefined
+      await this.wait()
+    }
+  }
+
+  /** Idempotent; the cluster stays. */
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#stopListening()
+    for (const part of this.#parts.values()) part.retryTimer?.cancel()
+    this.#ready.length = 0
+    this.#readyBytes = 0
+    this.#wake()
+  }
+
+  // --- asking
+
+  #pump(): void {
+    if (this.#isClosed || this.#isFilled()) return
+    const nowMs = this.#time.monotonicMs()
+    const groups = new Map<number, Part[]>()
+    for (const part of this.#parts.values()) {
+      if (part.state !== 'reading' || part.isPaused || part.notBeforeMs > nowMs) continue
+      const leader = this.#cluster.leaderOf(part.topic, part.partition)
+      if (leader === undefined) {
+        this.#onNoLeader(part, nowMs)
+        continue
+      }
+      part.unknownSinceMs = undefined
+      if (this.#fetching.has(leader.leaderId)) continue
+      const group = groups.get(leader.leaderId)
+      if (group === undefined) groups.set(leader.leaderId, [part])
+      else group.push(part)
+    }
+    for (const [leaderId, parts] of groups) this.#fetch(leaderId, parts)
+  }
+
+  /** What is held for paused partitions does not count: nobody would ever take it, and the others would starve. */
+  #isFilled(): boolean {
+    if (this.#readyBytes < this.#prefetchBytesMax) return false
+    let bytes = 0
+    for (const ready of this.#ready) if (!ready.part.isPaused) bytes += ready.bytes
+    return bytes >= this.#prefetchBytesMax
+  }
+
+  #onNoLeader(part: Part, nowMs: number): void {
+    const topic = this.#cluster.metadata.topic(part.topic)
+    const isUnknown =
+      topic?.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION ||
+      (topic !== undefined && topic.errorCode === 0 && part.partition >= topic.partitions.length)
+    if (!isUnknown) part.unknownSinceMs = undefined
+    else {
+      part.unknownSinceMs ??= nowMs
+      const limitMs = this.#options.unknownTopicMs ?? defaults.unknownTopicMs
+      if (nowMs - part.unknownSinceMs >= limitMs) {
+        this.#fail(
+          part,
+          kafkaFailure(KafkaError.UNKNOWN_TOPIC_OR_PARTITION, { target: part.target }),
+        )
+        return
+      }
+    }
+    const code = topic?.errorCode ?? 0
+    if (code !== 0 && !kafkaErrorIsRetriable(code)) {
+      this.#fail(part, kafkaFailure(code, { target: part.topic }))
+      return
+    }
+    this.#cluster.requestRefresh()
+  }
+
+  #fetch(leaderId: number, parts: readonly Part[]): void {
+    const connection = this.#cluster.connectionTo(leaderId)
+    if (connection === undefined) return
+    // Whoever may be at its end goes first: the first partition of a request is never starved by the others.
+    const ordered = parts.toSorted((a, b) => Number(b.isEndWritten) - Number(a.isEndWritten))
+    const asked: Asked[] = []
+    const topics = new Map<string, AskedRow[]>()
+    let isClosing = false
+    for (const part of ordered) {
+      const { topic, generation, fetchOffset: offset, isEndWritten: wasEndWritten } = part
+      asked.push({ part, generation, offset, isFirst: asked.length === 0, wasEndWritten })
+      isClosing ||= wasEndWritten
+      const rows = topics.get(topic)
+      const row = this.#askedRow(part)
+      if (rows === undefined) topics.set(topic, [row])
+      else rows.push(row)
+    }
+    const maxWaitMs = isClosing ? 0 : (this.#options.maxWaitMs ?? defaults.maxWaitMs)
+    this.#fetching.add(leaderId)
+    try {
+      connection.request(
+        'Fetch',
+        {
+          replicaId: -1,
+          maxWaitMs,
+          minBytes: this.#options.minBytes ?? defaults.minBytes,
+          maxBytes: this.#fetchBytesMax,
+          isolationLevel: this.#isolation === 'read_committed' ? 1 : 0,
+          sessionId: 0,
+          sessionEpoch: -1,
+          topics: [...topics].map(([topic, partitions]) => ({ topic, partitions })),
+          forgottenTopicsData: [],
+          rackId: '',
+        },
+        { timeoutMs: maxWaitMs + this.#cluster.requestTimeoutMs },
+        (failure, response) => this.#onAnswer(leaderId, asked, failure, response),
+      )
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error
+      this.#fetching.delete(leaderId)
+      if (error.code === 'CONNECTION_LOST') return
+      for (const part of parts) this.#fail(part, error)
+    }
+  }
+
+  #askedRow(part: Part): AskedRow {
+    const leader = this.#cluster.leaderOf(part.topic, part.partition)
+    return {
+      partition: part.partition,
+      currentLeaderEpoch: leader?.leaderEpoch ?? -1,
+      fetchOffset: part.fetchOffset,
+      partitionMaxBytes: this.#options.partitionBytesMax ?? this.#fetchBytesMax,
+    }
+  }
+
+  // --- answers
+
+  #onAnswer(
+    leaderId: number,
+    asked: readonly Asked[],
+    failure: StreamError | undefined,
+    response: Response<'Fetch'> | undefined,
+  ): void {
+    this.#fetching.delete(leaderId)
+    if (this.#isClosed) return
+    if (response === undefined) this.#onFailure(asked, failure)
+    else if (response.errorCode !== 0) {
+      for (const { part, generation } of asked) {
+        if (part.generation === generation) this.#onError(part, response.errorCode)
+      }
+    } else this.#onResponse(asked, response)
+    // The next Fetch leaves before anything of this answer is handed out.
+    this.#pump()
+    this.#wake()
+  }
+
+  #onFailure(asked: readonly Asked[], failure: StreamError | undefined): void {
+    const code = failure?.kafkaError
+    for (const { part, generation } of asked) {
+      if (part.generation !== generation) continue
+      if (code !== undefined && !kafkaErrorIsRetriable(code) && failure !== undefined) {
+        this.#fail(part, failure)
+      } else if (code !== undefined || failure?.code === 'MALFORMED_MESSAGE') this.#backOff(part)
+    }
+  }
+
+  #onResponse(asked: readonly Asked[], response: Response<'Fetch'>): void {
+    const rows = new Map<string, FetchRow>()
+    let isAllEmpty = true
+    for (const { topic, partitions } of response.responses) {
+      for (const row of partitions) {
+        rows.set(keyOf(topic, row.partitionIndex), row)
+        if ((row.records?.length ?? 0) > 0) isAllEmpty = false
+      }
+    }
+    for (const question of asked) {
+      const { part } = question
+      if (part.generation !== question.generation || part.state !== 'reading') continue
+      const row = rows.get(keyOf(part.topic, part.partition))
+      if (row === undefined) this.#backOff(part)
+      else if (row.errorCode !== 0) this.#onError(part, row.errorCode)
+      else this.#onRow(question, row, isAllEmpty || question.isFirst)
+    }
+  }
+
+  #onRow(question: Asked, row: FetchRow, isFullAnswer: boolean): void {
+    const { part } = question
+    part.failures = 0
+    part.beyondEnd = 0
+    const bytes = row.records
+    if (bytes === null || bytes.length === 0) {
+      this.#concludeEmpty(question, row, isFullAnswer)
+      return
+    }
+    const starts: number[] = []
+    const end = this.#scan(part, bytes, starts)
+    if (end instanceof StreamError) {
+      this.#onDamage(part, end)
+      return
+    }
+    if (starts.length === 0) {
+      // Only batches beyond the end: done. Only a cut batch, or what lies before the position: do not ask in a circle.
+      if (end >= part.endOffset) this.#end(part)
+      else this.#backOff(part)
+      return
+    }
+    const fetched: Fetched = {
+      bytes,
+      starts,
+      fromOffset: part.fetchOffset,
+      nextOffset: end,
+      aborted: row.abortedTransactions ?? [],
+      highWatermark: row.highWatermark,
+      lastStableOffset: row.lastStableOffset,
+      logStartOffset: row.logStartOffset,
+    }
+    part.fetchOffset = end
+    this.#push(part, fetched, bytes.length)
+    // To the back: the next request serves the others first.
+    const key = keyOf(part.topic, part.partition)
+    this.#parts.delete(key)
+    this.#parts.set(key, part)
+    if (part.fetchOffset >= part.endOffset) this.#end(part)
+  }
+
+  /**
+   * Finds the whole batches of an answer that reach the position; a cut one at the end is left for the next Fetch.
+   * @returns  the position after them; an error for what cannot be batches
+   */
+  #scan(part: Part, bytes: Uint8Array, starts: number[]): number | StreamError {
+    let position = part.fetchOffset
+    let at = 0
+    while (at < bytes.length) {
+      const defect = findHeaderDefect(bytes, at)
+      if (defect !== undefined) {
+        if (defect.kind === 'truncated' || starts.length > 0) break
+        return damaged(part, position, defect.detail)
+      }
+      const lastOffset = lastOffsetAt(bytes, at)
+      if (lastOffset >= position) {
+        if (starts.length > 0 && baseOffsetAt(bytes, at) < position) {
+          return damaged(part, position, 'batches do not follow each other')
+        }
+        if (baseOffsetAt(bytes, at) >= part.endOffset) return part.endOffset
+        starts.push(at)
+        position = lastOffset + 1
+        if (position >= part.endOffset) break
+      }
+      at += batchBytesAt(bytes, at)
+    }
+    return position
+  }
+
+  /**
+   * Nothing came. That is the last word on everything below endOffset only if the broker could have sent something
+   * (it was asked for first, or sent nothing to anyone), and if the log reached endOffset before the question was asked:
+   * the answer's own high watermark may be younger than its data.
+   */
+  #concludeEmpty(question: Asked, row: FetchRow, isFullAnswer: boolean): void {
+    const { part } = question
+    const isCommitted = this.#isolation === 'read_committed'
+    const readableEnd = isCommitted ? row.lastStableOffset : row.highWatermark
+    if (readableEnd < part.endOffset) return
+    if (question.wasEndWritten && isFullAnswer) {
+      part.fetchOffset = part.endOffset
+      this.#end(part)
+    } else part.isEndWritten = true
+  }
+
+  #onError(part: Part, code: number): void {
+    if (code === KafkaError.OFFSET_OUT_OF_RANGE) {
+      void this.#resolveRange(part)
+      return
+    }
+    if (code === KafkaError.CORRUPT_MESSAGE) {
+      this.#onDamage(part, kafkaFailure(code, { target: part.target }))
+      return
+    }
+    if (!kafkaErrorIsRetriable(code)) {
+      this.#fail(part, kafkaFailure(code, { target: part.target }))
+      return
+    }
+    this.#cluster.requestRefresh()
+    this.#backOff(part)
+  }
+
+  #onDamage(part: Part, error: StreamError): void {
+    part.damagedReads++
+    if (part.damagedReads >= DAMAGED_READS_MAX) this.#fail(part, error)
+    else this.#backOff(part)
+  }
+
+  /** The position is outside the log: below its start there is a gap to tell, beyond its end reading has failed. */
+  async #resolveRange(part: Part): Promise<void> {
+    const { generation } = part
+    part.state = 'resolving'
+    try {
+      const { topic, partition } = part
+      const [start, end] = await listOffsets(
+        this.#time,
+        this.#random,
+        this.#cluster,
+        [
+          { topic, partition, at: 'earliest' },
+          { topic, partition, at: 'latest' },
+        ],
+        { isolation: 'read_uncommitted' },
+      )
+      if (part.generation !== generation || this.#isClosed) return
+      part.state = 'reading'
+      this.#onRange(part, start?.offset ?? -1, end?.offset ?? -1)
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error
+      if (part.generation !== generation || this.#isClosed) return
+      part.state = 'reading'
+      if (error.retriable && error.code !== 'TOPIC_UNKNOWN') this.#backOff(part)
+      else this.#fail(part, error)
+    }
+    this.#pump()
+    this.#wake()
+  }
+
+  #onRange(part: Part, logStart: number, logEnd: number): void {
+    const from = part.fetchOffset
+    if (from < logStart) {
+      const to = Math.min(logStart, part.endOffset)
+      part.fetchOffset = to
+      const { topic, partition } = part
+      this.#push(part, { kind: 'gap', topic, partition, from, to }, 0)
+      if (to >= part.endOffset) this.#end(part)
+      return
+    }
+    part.beyondEnd++
+    if (from > logEnd && part.beyondEnd >= BEYOND_END_MAX) {
+      this.#fail(
+        part,
+        new StreamError(
+          'OFFSET_OUT_OF_RANGE',
+          `${part.target}: position ${from} is beyond the end ${logEnd} (OFFSET_OUT_OF_RANGE)`,
+          { target: part.target, kafkaError: KafkaError.OFFSET_OUT_OF_RANGE },
+        ),
+      )
+      return
+    }
+    this.#backOff(part)
+  }
+
+  #backOff(part: Part): void {
+    part.failures++
+    const delayMs = backoffMs(this.#random, this.#cluster.backoff, part.failures)
+    part.notBeforeMs = this.#time.monotonicMs() + delayMs
+    part.retryTimer?.cancel()
+    part.retryTimer = this.#time.setTimer(delayMs, () => {
+      part.retryTimer = undefined
+      part.notBeforeMs = Number.NEGATIVE_INFINITY
+      this.#pump()
+    })
+  }
+
+  // --- handing out
+
+  #push(part: Part, item: Ready['item'], bytes: number): void {
+    part.queued++
+    this.#readyBytes += bytes
+    this.#ready.push({ part, generation: part.generation, item, bytes })
+  }
+
+  #end(part: Part): void {
+    part.state = 'ended'
+    const { topic, partition, endOffset: offset } = part
+    this.#push(part, { kind: 'end', topic, partition, offset }, 0)
+    this.#wake()
+  }
+
+  #fail(part: Part, error: StreamError): void {
+    if (part.state === 'failed') return
+    part.state = 'failed'
+    const { topic, partition } = part
+    this.#push(part, { kind: 'failed', topic, partition, error }, 0)
+    this.#wake()
+  }
+
+  /** Drops what is queued or under way. */
+  #forget(part: Part): void {
+    part.generation++
+    part.queued = 0
+    part.isEndWritten = false
+    part.damagedReads = 0
+    part.beyondEnd = 0
+    for (let index = this.#ready.length - 1; index >= 0; index--) {
+      const ready = this.#ready[index]
+      if (ready?.part !== part) continue
+      this.#readyBytes -= ready.bytes
+      this.#ready.splice(index, 1)
+    }
+  }
+
+  #plainEvent<E extends Exclude<ConsumerEvent, RecordsEvent>>(part: Part, event: E): E {
+    if (event.kind === 'gap') part.position = event.to
+    if (event.kind === 'end') part.position = event.offset
+    return event
+  }
+
+  /** Judges the batches of an answer at the last moment, when the next Fetch is on its way. */
+  #recordsEvent(part: Part, fetched: Fetched): ConsumerEvent | undefined {
+    const { bytes, starts, fromOffset } = fetched
+    const transactions =
+      this.#isolation === 'read_committed' && fetched.aborted.length > 0
+        ? new AbortedTransactions(fetched.aborted)
+        : undefined
+    const batches: number[] = []
+    let nextOffset = fetched.nextOffset
+    let damage: StreamError | undefined
+    let position = fromOffset
+    for (const at of starts) {
+      damage = this.#damageOf(part, bytes, at, position)
+      if (damage === undefined) {
+        try {
+          const isShown = transactions?.isVisible(bytes, at) ?? !isControl(attributesAt(bytes, at))
+          if (isShown) batches.push(at)
+        } catch (error) {
+          if (!(error instanceof StreamError)) throw error
+          damage = damaged(part, position, error.message)
+        }
+      }
+      if (damage !== undefined) {
+        nextOffset = position
+        break
+      }
+      position = lastOffsetAt(bytes, at) + 1
+    }
+    if (nextOffset > fromOffset || damage === undefined) part.damagedReads = 0
+    nextOffset = Math.min(nextOffset, part.endOffset)
+    part.position = nextOffset
+    if (damage !== undefined) this.#rereadFrom(part, nextOffset, damage)
+    if (batches.length === 0) return undefined
+    return {
+      kind: 'records',
+      topic: part.topic,
+      partition: part.partition,
+      bytes,
+      batches,
+      fromOffset,
+      untilOffset: part.endOffset,
+      nextOffset,
+      highWatermark: fetched.highWatermark,
+      lastStableOffset: fetched.lastStableOffset,
+      logStartOffset: fetched.logStartOffset,
+    }
+  }
+
+  #damageOf(part: Part, bytes: Uint8Array, at: number, position: number): StreamError | undefined {
+    if (this.#options.verifyChecksums === false) return undefined
+    const defect = findBatchDefect(bytes, at)
+    return defect === undefined ? undefined : damaged(part, position, defect.detail)
+  }
+
+  /** What was fetched behind a damaged batch is dropped, and the batch asked for again. */
+  #rereadFrom(part: Part, offset: number, damage: StreamError): void {
+    const { damagedReads } = part
+    this.#forget(part)
+    part.damagedReads = damagedReads
+    part.state = 'reading'
+    part.fetchOffset = offset
+    this.#onDamage(part, damage)
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter()
+  }
+}
+
+function keyOf(topic: string, partition: number): string {
+  return `${topic}/${partition}`
+}
+
+function damaged(part: Part, offset: number, detail: string): StreamError {
+  return new StreamError('CORRUPT_BATCH', `${part.target}: damaged batch at ${offset}: ${detail}`, {
+    target: part.target,
+  })
+}

@@ -1,0 +1,892 @@
+/**
+ * Records in, acknowledged batches out: fills batches, sends them to the partitions' leaders, tells what became of them.
+ * The driver around partition-queue.ts, which decides what may be sent and what an answer means.
+ *
+ * What it promises with acks=all: of every partition a prefix of the appended batches is in the log, each record once
+ * and in order; whatever was reported as delivered is in that prefix. After a batch has failed for good nothing behind
+ * it in its partition is sent any more. With acks=1 or 0 there are no sequences: one request in flight per partition
+ * keeps the order, but a lost answer may make a duplicate (1), and a lost connection a gap (0).
+ *
+ * Invariants:
+ * - A batch's bytes never change between its first send and its answer, and a buffer is used again only when its batch
+ *   was sent exactly once and answered: a second link may still hold the bytes (ports/net.ts: frames stay unchanged).
+ * - Memory is bounded: bufferBytesMax over all partitions, the window and two batches per partition.
+ * - Latency: with nothing in flight for a partition an idle input sends at once (flushSoon); else the batch leaves when
+ *   it is full, when an acknowledgement comes, or after lingerMs.
+ *
+ * Within one pass of the driver: (1) finish the batches that may go, (2) send them, (3) feed answers back into the
+ * queues, (4) report, (5) wake those who wait. No step is entered again from within a report.
+ */
+import { assert } from '../base/assert.ts'
+import { StreamError } from '../base/errors.ts'
+import type { Random } from '../ports/random.ts'
+import type { Time, Timer } from '../ports/time.ts'
+import type { Response } from '../protocol/api-table.ts'
+import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
+import { BatchBuilder, type RecordInput } from '../record/batch-builder.ts'
+import { stampProducer } from '../record/batch-layout.ts'
+import type { Codec } from '../record/compression.ts'
+import { backoffMs } from './backoff.ts'
+import type { Cluster } from './cluster.ts'
+import type { Connection } from './connection.ts'
+import type { TopicInfo } from './metadata-cache.ts'
+import { IN_FLIGHT_MAX, PartitionQueue, type StepResult } from './partition-queue.ts'
+import { type PartitionerName, partitionForKey } from './partitioner.ts'
+import { notDelivered, refusalOf } from './produce-failure.ts'
+import { type Identity, requestIdentity } from './producer-identity.ts'
+import {
+  type Batch,
+  groupByTopic,
+  hasRecords,
+  hasUnsent,
+  type Lane,
+  type TopicState,
+} from './producer-lane.ts'
+
+export type Acks = 'all' | 1 | 0
+
+export interface ProducerOptions {
+  /** Default `all`: idempotent. */
+  readonly acks?: Acks
+  /** Most bytes of a batch, uncompressed, header included (a single larger record excepted). Default 524 288. */
+  readonly batchBytes?: number
+  /** Most bytes of a batch with a single record; the topic's max.message.bytes where known. Default 1 048 588. */
+  readonly recordBytesMax?: number
+  /** The longest a record waits for others when the window is open. Default 5. */
+  readonly lingerMs?: number
+  /** Default `none`. */
+  readonly codec?: Codec
+  readonly compressionLevel?: number
+  /** Default murmur2. */
+  readonly partitioner?: PartitionerName
+  /** From append to acknowledgement; then NOT_DELIVERED. Default 120 000. */
+  readonly deliveryTimeoutMs?: number
+  /** Of one request; default: the cluster's. */
+  readonly requestTimeoutMs?: number
+  /** Batches in flight per partition, 1 to 5. Default 5 (acks=all), always 1 otherwise. */
+  readonly inFlightMax?: number
+  /** Memory for batches, over all partitions. Default 67 108 864. */
+  readonly bufferBytesMax?: number
+  /** Ends a line for appendLines; default 10. */
+  readonly delimiter?: number
+  /** Whether deliveries list the ordinals of their records (for receipts with keys). */
+  readonly trackOrdinals?: boolean
+  /**
+   * `continue`: after a batch was refused for its contents (too large, invalid record) the next ones of its partition
+   * go on; the refused one is reported. Everything else stops the partition, as `stop` (default) does always.
+   */
+  readonly afterRefusal?: 'stop' | 'continue'
+  /** Called once per batch; may append. */
+  readonly onDelivery?: (delivery: Delivery) => void
+}
+
+/** What became of one batch. */
+export interface Delivery {
+  readonly topic: string
+  readonly partition: number
+  /** Of its first record; -1 when not delivered, or not told by the broker (acks=0, a late duplicate). */
+  readonly baseOffset: number
+  readonly recordCount: number
+  /** Of the batch as sent. */
+  readonly bytes: number
+  /** Ordinals of its first and last record: records are counted from 0 over all appends. */
+  readonly firstOrdinal: number
+  readonly lastOrdinal: number
+  /** All of them, in order, when trackOrdinals is set. */
+  readonly ordinals: readonly number[] | undefined
+  /** Absent: delivered. NOT_DELIVERED, RECORD_TOO_LARGE, RECORD_INVALID, FENCED, NOT_ALLOWED … */
+  readonly error: StreamError | undefined
+  /** With an error: whether the broker may have it nevertheless. */
+  readonly outcomeUnknown: boolean
+}
+
+const defaults = {
+  batchBytes: 512 * 1024,
+  recordBytesMax: 1_048_588,
+  lingerMs: 5,
+  deliveryTimeoutMs: 120_000,
+  bufferBytesMax: 64 * 1024 * 1024,
+}
+/** More than the two that are filled and finished while the window is in flight would only add latency. */
+const BATCHES_BEYOND_WINDOW = 2
+/** A request takes one batch of each partition, and no more batches once it is this large. */
+const REQUEST_BYTES_MAX = 4 * 1024 * 1024
+/** acks=0: what the transport may hold before sending pauses. */
+const ONE_WAY_QUEUE_BYTES_MAX = 8 * 1024 * 1024
+/** A broker answers at its own timeout at the latest; this is for the way there and back. */
+const ANSWER_MARGIN_MS = 5000
+
+const staleMetadata: ReadonlySet<number> = new Set([
+  KafkaError.UNKNOWN_TOPIC_OR_PARTITION,
+  KafkaError.LEADER_NOT_AVAILABLE,
+  KafkaError.NOT_LEADER_OR_FOLLOWER,
+  KafkaError.FENCED_LEADER_EPOCH,
+  KafkaError.UNKNOWN_LEADER_EPOCH,
+  KafkaError.KAFKA_STORAGE_ERROR,
+])
+
+export class Producer {
+  readonly #time: Time
+  readonly #random: Random
+  readonly #cluster: Cluster
+  readonly #options: ProducerOptions
+  readonly #acks: Acks
+  readonly #inFlightMax: number
+  readonly #batchBytes: number
+  readonly #lingerMs: number
+  readonly #lineOptions: { readonly delimiter: number }
+  readonly #topics = new Map<string, TopicState>()
+  /** Lanes with anything unresolved or open. */
+  readonly #active = new Set<Lane>()
+  readonly #freeBuilders: BatchBuilder[] = []
+  readonly #oneWayConnections = new Set<Connection>()
+  readonly #stopListening: () => void
+  #builderCount = 0
+  #identity: Identity | undefined
+  #isInitializing = false
+  #nextOrdinal = 0
+  #firstFailedOrdinal = Number.POSITIVE_INFINITY
+  #isFull = false
+  #failure: StreamError | undefined
+  /** Stops everything, not one partition. */
+  #fatal: StreamError | undefined
+  #lingerTimer: Timer | undefined
+  #deliveryTimer: Timer | undefined
+  #waiters: (() => void)[] = []
+  #isPumping = false
+  #pumpAgain = false
+  #isClosed = false
+  /** Bytes taken by the last appendLines, also when it threw. */
+  consumedBytes = 0
+
+  constructor(time: Time, random: Random, cluster: Cluster, options: ProducerOptions = {}) {
+    this.#time = time
+    this.#random = random
+    this.#cluster = cluster
+    this.#options = options
+    this.#acks = options.acks ?? 'all'
+    this.#inFlightMax = this.#acks === 'all' ? (options.inFlightMax ?? IN_FLIGHT_MAX) : 1
+    this.#batchBytes = options.batchBytes ?? defaults.batchBytes
+    this.#lingerMs = options.lingerMs ?? defaults.lingerMs
+    this.#lineOptions = { delimiter: options.delimiter ?? 10 }
+    this.#stopListening = cluster.onChange(() => this.#pump())
+  }
+
+  /**
+   * Looks a topic up, and asks for a producer id meanwhile. Must have resolved before the first append to the topic.
+   * @throws StreamError TOPIC_UNKNOWN, TOPIC_NAME_INVALID, NOT_ALLOWED, UNREACHABLE, TIMED_OUT (no leader)
+   */
+  async prepare(
+    topic: string,
+    options: { readonly allowAutoCreation?: boolean; readonly deadlineMs?: number } = {},
+  ): Promise<TopicInfo> {
+    if (this.#acks === 'all') this.#initialize()
+    const info = await this.#cluster.awaitTopic(topic, options)
+    this.#cluster.addTopic(topic)
+    if (!this.#topics.has(topic)) {
+      const sticky = Math.floor(this.#random.fraction() * info.partitions.length)
+      this.#topics.set(topic, { name: topic, lanes: [], sticky })
+    }
+    return info
+  }
+
+  /** As last heard of; grows when partitions are added. */
+  partitionCount(topic: string): number {
+    const count = this.#cluster.metadata.topic(topic)?.partitions.length ?? 0
+    return Math.max(1, count, this.#topics.get(topic)?.lanes.length ?? 0)
+  }
+
+  /** The partition of a key's bytes [start, end). */
+  partitionForKey(topic: string, bytes: Uint8Array, start = 0, end = bytes.length): number {
+    const name = this.#options.partitioner ?? 'murmur2'
+    return partitionForKey(name, this.partitionCount(topic), bytes, start, end)
+  }
+
+  /** Whether the last append stopped for want of room: wait for `writable()`, then go on. */
+  get isFull(): boolean {
+    return this.#isFull
+  }
+
+  /** How many records were appended so far; the ordinal of the next one. */
+  get appendedCount(): number {
+    return this.#nextOrdinal
+  }
+
+  /** The first failure that stopped a partition or everything; undefined while all goes well. */
+  get failure(): StreamError | undefined {
+    return this.#failure
+  }
+
+  /** Every record with an ordinal below this is delivered. Looks through all that is unresolved: not for hot paths. */
+  deliveredThrough(): number {
+    let through = Math.min(this.#nextOrdinal, this.#firstFailedOrdinal)
+    for (const lane of this.#active) {
+      for (const batch of lane.queue.batches) through = Math.min(through, batch.firstOrdinal)
+      if (hasRecords(lane)) through = Math.min(through, lane.firstOrdinal)
+    }
+    return through
+  }
+
+  /**
+   * Appends a record (null key, time of appending) for each whole line of chunk [start, end).
+   * @param partition  undefined: keyless records stay together for a batch, batches go to changing partitions
+   * @returns  bytes consumed. If that is less than all: no room (`isFull`), or the rest is a line without end.
+   * @throws StreamError what stopped the partition; RECORD_TOO_LARGE for a line that can never fit. `consumedBytes`
+   *   then says how much was taken before; everything up to there is appended.
+   */
+  appendLines(
+    topic: string,
+    partition: number | undefined,
+    chunk: Uint8Array,
+    start: number,
+    end: number,
+  ): number {
+    const state = this.#state(topic)
+    this.consumedBytes = 0
+    this.#isFull = false
+    let at = start
+    while (at < end) {
+      const lane = this.#laneFor(state, partition)
+      const builder = lane === undefined ? undefined : this.#openBuilder(lane)
+      if (lane === undefined || builder === undefined) {
+        this.#isFull = true
+        break
+      }
+      const before = builder.recordCount
+      try {
+        at += builder.appendLines(chunk, at, end, this.#lineOptions)
+      } finally {
+        if (builder.isEmpty) this.#returnBuilder(lane)
+      }
+      this.consumedBytes = at - start
+      const added = builder.recordCount - before
+      if (added > 0) this.#onAppended(lane, before === 0, added)
+      if (!builder.isFull) break
+      this.#seal(lane)
+      this.#pump()
+    }
+    if (this.#lingerMs === 0) this.flushSoon()
+    return at - start
+  }
+
+  /**
+   * Appends one record.
+   * @param partition  undefined: as appendLines; for a key see partitionForKey
+   * @returns  false: no room (`isFull`), nothing was appended
+   * @throws StreamError what stopped the partition; RECORD_TOO_LARGE, RECORD_INVALID (nothing was appended)
+   */
+  append(topic: string, partition: number | undefined, record: RecordInput): boolean {
+    const state = this.#state(topic)
+    this.#isFull = false
+    for (;;) {
+      const lane = this.#laneFor(state, partition)
+      const builder = lane === undefined ? undefined : this.#openBuilder(lane)
+      if (lane === undefined || builder === undefined) {
+        this.#isFull = true
+        return false
+      }
+      const before = builder.recordCount
+      let isTaken = false
+      try {
+        isTaken = builder.append(record)
+      } finally {
+        if (builder.isEmpty) this.#returnBuilder(lane)
+      }
+      if (isTaken) {
+        this.#onAppended(lane, before === 0, 1)
+        if (this.#lingerMs === 0) this.flushSoon()
+        return true
+      }
+      assert(before > 0, 'a record that no batch can hold is refused by an error')
+      this.#seal(lane)
+      this.#pump()
+    }
+  }
+
+  /** The input is idle: what is open leaves at once where nothing is in flight, else with the next acknowledgement. */
+  flushSoon(): void {
+    for (const lane of this.#active) {
+      if (!hasRecords(lane)) continue
+      if (lane.queue.batches.length === 0) this.#seal(lane)
+      else lane.isUrgent = true
+    }
+    this.#pump()
+  }
+
+  /** Resolves when an append that found no room may be tried again, or when it would throw. */
+  writable(): Promise<void> {
+    if (!this.#isFull || this.#fatal !== undefined || this.#isClosed) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#waiters.push(() => {
+        this.#isFull = false
+        resolve()
+      })
+    })
+  }
+
+  /**
+   * Sends all that was appended and waits until every batch is resolved.
+   * @throws StreamError the first failure that stopped a partition, ever
+   */
+  async flush(): Promise<void> {
+    while (this.#active.size > 0 && !this.#isClosed) {
+      for (const lane of this.#active) {
+        if (hasRecords(lane)) this.#seal(lane)
+      }
+      this.#pump()
+      if (this.#active.size === 0) break
+      await new Promise<void>((resolve) => {
+        this.#waiters.push(resolve)
+      })
+    }
+    if (this.#acks === 0) await this.#awaitOneWay()
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** Gives up what is unresolved (NOT_DELIVERED, outcome unknown where it was sent). Idempotent; the cluster stays. */
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#stopListening()
+    this.#lingerTimer?.cancel()
+    this.#deliveryTimer?.cancel()
+    for (const lane of [...this.#active]) {
+      lane.pauseTimer?.cancel()
+      if (hasRecords(lane)) this.#seal(lane)
+      this.#apply(
+        lane,
+        lane.queue.abandon((batch) => notDelivered(batch, 'the producer was closed')),
+      )
+    }
+    this.#wake()
+  }
+
+  // --- filling
+
+  #state(topic: string): TopicState {
+    const state = this.#topics.get(topic)
+    assert(state !== undefined, 'a topic is prepared before it is written to')
+    if (this.#isClosed) throw new StreamError('CLOSED', 'the producer is closed')
+    if (this.#fatal !== undefined) throw this.#fatal
+    return state
+  }
+
+  #laneFor(state: TopicState, partition: number | undefined): Lane | undefined {
+    if (partition !== undefined) return this.#lane(state, partition)
+    const count = this.partitionCount(state.name)
+    let chosen = this.#lane(state, state.sticky % count)
+    if (chosen.builder !== undefined || this.#hasRoom(chosen)) return chosen
+    for (let step = 1; step < count; step++) {
+      chosen = this.#lane(state, (state.sticky + step) % count)
+      if (this.#hasRoom(chosen)) {
+        state.sticky = chosen.partition
+        return chosen
+      }
+    }
+    return undefined
+  }
+
+  #lane(state: TopicState, partition: number): Lane {
+    const known = state.lanes[partition]
+    if (known !== undefined) return known
+    if (partition >= this.partitionCount(state.name) || partition < 0) {
+      const target = `${state.name} partition ${partition}`
+      throw new StreamError('TOPIC_UNKNOWN', `${target}: no such partition`, { target })
+    }
+    const lane: Lane = {
+      topic: state.name,
+      partition,
+      target: `${state.name} partition ${partition}`,
+      queue: new PartitionQueue<Batch>({
+        idempotent: this.#acks === 'all',
+        inFlightMax: this.#inFlightMax,
+        continueAfterRefusal: this.#options.afterRefusal === 'continue',
+      }),
+      builder: undefined,
+      firstOrdinal: 0,
+      lastOrdinal: 0,
+      ordinals: undefined,
+      openedMs: 0,
+      isUrgent: false,
+      identity: undefined,
+      notBeforeMs: Number.NEGATIVE_INFINITY,
+      pauseTimer: undefined,
+    }
+    for (let index = state.lanes.length; index < partition; index++) state.lanes.push(undefined)
+    state.lanes[partition] = lane
+    return lane
+  }
+
+  #hasRoom(lane: Lane): boolean {
+    return lane.queue.batches.length < this.#inFlightMax + BATCHES_BEYOND_WINDOW
+  }
+
+  #openBuilder(lane: Lane): BatchBuilder | undefined {
+    if (lane.queue.failure !== undefined) throw lane.queue.failure
+    if (lane.builder !== undefined) return lane.builder
+    if (!this.#hasRoom(lane)) return undefined
+    let builder = this.#freeBuilders.pop()
+    if (builder === undefined) {
+      const bytesMax = this.#options.bufferBytesMax ?? defaults.bufferBytesMax
+      const countMax = Math.max(
+        this.#inFlightMax + BATCHES_BEYOND_WINDOW,
+        Math.floor(bytesMax / this.#batchBytes),
+      )
+      if (this.#builderCount >= countMax) {
+        // All memory is in other partitions' batches: get the open ones going.
+        this.#sealAll()
+        this.#pump()
+        return undefined
+      }
+      this.#builderCount++
+      builder = new BatchBuilder(this.#batchBytes, {
+        bytesMax: this.#options.recordBytesMax ?? defaults.recordBytesMax,
+      })
+    }
+    builder.reset({ timestampMs: this.#time.wallMs() })
+    lane.builder = builder
+    return builder
+  }
+
+  /** A builder without records may not be held by a partition while others wait for one. */
+  #returnBuilder(lane: Lane): void {
+    if (lane.builder !== undefined) this.#freeBuilders.push(lane.builder)
+    lane.builder = undefined
+  }
+
+  #onAppended(lane: Lane, isFirst: boolean, count: number): void {
+    if (isFirst) {
+      lane.firstOrdinal = this.#nextOrdinal
+      lane.openedMs = this.#time.monotonicMs()
+      lane.ordinals = this.#options.trackOrdinals === true ? [] : undefined
+      this.#active.add(lane)
+      this.#armLinger(this.#lingerMs)
+    }
+    if (lane.ordinals !== undefined) {
+      for (let step = 0; step < count; step++) lane.ordinals.push(this.#nextOrdinal + step)
+    }
+    this.#nextOrdinal += count
+    lane.lastOrdinal = this.#nextOrdinal - 1
+  }
+
+  /** The open batch takes its place in the queue; it is finished when it is first sent. */
+  #seal(lane: Lane): void {
+    const builder = lane.builder
+    assert(builder !== undefined && !builder.isEmpty, 'only a batch with records is sealed')
+    const timeoutMs = this.#options.deliveryTimeoutMs ?? defaults.deliveryTimeoutMs
+    lane.queue.add({
+      lane,
+      builder,
+      bytes: undefined,
+      sizeBytes: builder.sizeBytes,
+      recordCount: builder.recordCount,
+      firstOrdinal: lane.firstOrdinal,
+      lastOrdinal: lane.lastOrdinal,
+      ordinals: lane.ordinals,
+      baseOffset: -1,
+      deadlineMs: lane.openedMs + timeoutMs,
+      state: 'waiting',
+      baseSequence: -1,
+      sendIndex: -1,
+      sends: 0,
+      wasAlone: false,
+      wasFirst: false,
+      outcomeUnknown: false,
+      lastFailure: undefined,
+    })
+    lane.builder = undefined
+    lane.ordinals = undefined
+    lane.isUrgent = false
+    this.#armDelivery(lane.openedMs + timeoutMs)
+    // Keyless records stay together for a batch, then the next partition has its turn.
+    const state = this.#topics.get(lane.topic)
+    if (state !== undefined && state.sticky === lane.partition) {
+      const count = this.partitionCount(lane.topic)
+      if (count > 1) {
+        const step = 1 + Math.floor(this.#random.fraction() * (count - 1))
+        state.sticky = (lane.partition + step) % count
+      }
+    }
+  }
+
+  #sealAll(): void {
+    for (const lane of this.#active) if (hasRecords(lane)) this.#seal(lane)
+  }
+
+  #armLinger(delayMs: number): void {
+    this.#lingerTimer ??= this.#time.setTimer(delayMs, () => {
+      this.#lingerTimer = undefined
+      this.#onLinger()
+    })
+  }
+
+  #onLinger(): void {
+    const nowMs = this.#time.monotonicMs()
+    let waitMs = Number.POSITIVE_INFINITY
+    for (const lane of this.#active) {
+      if (!hasRecords(lane) || lane.isUrgent) continue
+      const dueMs = lane.openedMs + this.#lingerMs
+      if (dueMs > nowMs) waitMs = Math.min(waitMs, dueMs - nowMs)
+      // While the window is full a fuller batch costs no time.
+      else if (hasUnsent(lane)) lane.isUrgent = true
+      else this.#seal(lane)
+    }
+    if (waitMs < Number.POSITIVE_INFINITY) this.#armLinger(waitMs)
+    this.#pump()
+  }
+
+  // --- sending
+
+  /** Sends whatever may be sent now. Cheap when there is nothing; safe to call at any time. */
+  #pump(): void {
+    if (this.#isPumping) {
+      this.#pumpAgain = true
+      return
+    }
+    if (this.#isClosed || this.#active.size === 0) return
+    if (this.#acks === 'all' && this.#identity === undefined) {
+      this.#initialize()
+      return
+    }
+    this.#isPumping = true
+    try {
+      do {
+        this.#pumpAgain = false
+        // One batch of each partition per round: a request may hold no more.
+        while (this.#pumpRound()) {}
+      } while (this.#pumpAgain)
+    } finally {
+      this.#isPumping = false
+    }
+  }
+
+  #pumpRound(): boolean {
+    const nowMs = this.#time.monotonicMs()
+    const groups = new Map<Connection, Batch[]>()
+    for (const lane of [...this.#active]) {
+      if (lane.notBeforeMs > nowMs || !lane.queue.canSend) continue
+      const connection = this.#connectionTo(lane)
+      if (connection === undefined) continue
+      if (this.#acks === 0 && connection.queuedBytes > ONE_WAY_QUEUE_BYTES_MAX) continue
+      const batch = lane.queue.next()
+      if (batch === undefined || !this.#finish(batch)) continue
+      const group = groups.get(connection)
+      if (group === undefined) groups.set(connection, [batch])
+      else group.push(batch)
+    }
+    for (const [connection, batches] of groups) this.#sendGroup(connection, batches)
+    return groups.size > 0
+  }
+
+  #connectionTo(lane: Lane): Connection | undefined {
+    const leader = this.#cluster.leaderOf(lane.topic, lane.partition)
+    if (leader === undefined) {
+      this.#cluster.requestRefresh()
+      return undefined
+    }
+    return this.#cluster.connectionTo(leader.leaderId)
+  }
+
+  /** Makes the batch's bytes at its first send. @returns  false when that failed, and with it the batch */
+  #finish(batch: Batch): boolean {
+    if (batch.bytes !== undefined) return true
+    const builder = batch.builder
+    assert(builder !== undefined, 'a batch without bytes has its builder')
+    const codec = this.#options.codec ?? 'none'
+    const level = this.#options.compressionLevel
+    const isIdempotent = this.#acks === 'all'
+    try {
+      batch.bytes = builder.finish({
+        codec,
+        ...(level === undefined ? {} : { level }),
+        ...(isIdempotent
+          ? { ...this.#identityOf(batch.lane), baseSequence: batch.baseSequence }
+          : {}),
+      })
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error
+      const { UNSUPPORTED_COMPRESSION_TYPE } = KafkaError
+      const { lane } = batch
+      this.#apply(lane, lane.queue.refuse(batch, UNSUPPORTED_COMPRESSION_TYPE, error))
+      return false
+    }
+    if (codec !== 'none') this.#releaseBuilder(batch, true)
+    return true
+  }
+
+  #sendGroup(connection: Connection, batches: readonly Batch[]): void {
+    let group: Batch[] = []
+    let bytes = 0
+    for (const batch of batches) {
+      if (bytes > 0 && bytes + (batch.bytes?.length ?? 0) > REQUEST_BYTES_MAX) {
+        this.#send(connection, group)
+        group = []
+        bytes = 0
+      }
+      group.push(batch)
+      bytes += batch.bytes?.length ?? 0
+    }
+    this.#send(connection, group)
+  }
+
+  #send(connection: Connection, batches: readonly Batch[]): void {
+    const timeoutMs = this.#options.requestTimeoutMs ?? this.#cluster.requestTimeoutMs
+    const body = {
+      transactionalId: null,
+      acks: this.#acks === 'all' ? -1 : this.#acks,
+      timeoutMs,
+      topicData: groupByTopic(batches),
+    }
+    try {
+      if (this.#acks === 0) {
+        connection.requestOneWay('Produce', body)
+        this.#oneWayConnections.add(connection)
+        for (const batch of batches) this.#apply(batch.lane, batch.lane.queue.acknowledge(batch))
+        return
+      }
+      connection.request(
+        'Produce',
+        body,
+        { timeoutMs: timeoutMs + ANSWER_MARGIN_MS },
+        (failure, response) => this.#onAnswer(batches, failure, response),
+      )
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error
+      for (const batch of batches) {
+        const { lane } = batch
+        const result =
+          error.code === 'CONNECTION_LOST'
+            ? lane.queue.unsend(batch)
+            : lane.queue.refuse(batch, KafkaError.UNSUPPORTED_VERSION, error)
+        this.#apply(lane, result)
+      }
+    }
+  }
+
+  // --- answers
+
+  #onAnswer(
+    batches: readonly Batch[],
+    failure: StreamError | undefined,
+    response: Response<'Produce'> | undefined,
+  ): void {
+    if (this.#isClosed) return
+    for (const batch of batches) {
+      const { lane } = batch
+      const result =
+        response === undefined
+          ? this.#onLost(batch, failure)
+          : this.#onPartitionAnswer(batch, response)
+      this.#apply(lane, result)
+      if (lane.isUrgent && hasRecords(lane) && !hasUnsent(lane)) this.#seal(lane)
+    }
+    this.#pump()
+  }
+
+  #onLost(batch: Batch, failure: StreamError | undefined): StepResult<Batch> {
+    const { queue } = batch.lane
+    const error = failure ?? new StreamError('CONNECTION_LOST', 'connection lost')
+    const code = error.kafkaError
+    if (code !== undefined && !kafkaErrorIsRetriable(code)) return queue.refuse(batch, code, error)
+    this.#cluster.requestRefresh()
+    const result = queue.lose(batch, error)
+    // A notice instead of an answer leaves the connection standing: do not send again in a tight loop.
+    return code === undefined ? result : { ...result, pauseFailures: batch.sends }
+  }
+
+  #onPartitionAnswer(batch: Batch, response: Response<'Produce'>): StepResult<Batch> {
+    const { lane } = batch
+    const row = response.responses
+      .find((topic) => topic.name === lane.topic)
+      ?.partitionResponses.find((partition) => partition.index === lane.partition)
+    if (row === undefined) {
+      const words = `${lane.target}: missing from the broker's answer`
+      const result = lane.queue.lose(batch, new StreamError('MALFORMED_MESSAGE', words))
+      return { ...result, pauseFailures: batch.sends }
+    }
+    if (row.errorCode === 0) {
+      batch.baseOffset = row.baseOffset
+      return lane.queue.acknowledge(batch)
+    }
+    if (staleMetadata.has(row.errorCode)) this.#cluster.requestRefresh()
+    return lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, this.#batchBytes))
+  }
+
+  #apply(lane: Lane, result: StepResult<Batch>): void {
+    for (const batch of result.delivered) {
+      this.#releaseBuilder(batch, this.#acks !== 0 && batch.sends === 1)
+      this.#report(batch, undefined)
+    }
+    for (const { batch, failure } of result.failed) {
+      this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, batch.firstOrdinal)
+      this.#releaseBuilder(batch, batch.sends === 0)
+      this.#report(batch, failure)
+    }
+    if (result.wantsIdentity) void this.#renew(lane)
+    if (lane.queue.failure !== undefined) this.#stopLane(lane, lane.queue.failure)
+    if (result.pauseFailures > 0) this.#pause(lane, result.pauseFailures)
+    if (lane.queue.batches.length === 0 && !hasRecords(lane)) this.#active.delete(lane)
+    if (result.delivered.length > 0 || result.failed.length > 0) this.#wake()
+  }
+
+  /** What is still being filled can never be sent either. */
+  #stopLane(lane: Lane, failure: StreamError): void {
+    this.#failure ??= failure
+    const builder = lane.builder
+    if (builder === undefined) return
+    lane.builder = undefined
+    this.#freeBuilders.push(builder)
+    if (builder.isEmpty) return
+    this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, lane.firstOrdinal)
+    this.#options.onDelivery?.({
+      topic: lane.topic,
+      partition: lane.partition,
+      baseOffset: -1,
+      recordCount: builder.recordCount,
+      bytes: builder.sizeBytes,
+      firstOrdinal: lane.firstOrdinal,
+      lastOrdinal: lane.lastOrdinal,
+      ordinals: lane.ordinals,
+      error: new StreamError('NOT_DELIVERED', `not sent, because of: ${failure.message}`, {
+        target: lane.target,
+        cause: failure,
+      }),
+      outcomeUnknown: false,
+    })
+  }
+
+  #report(batch: Batch, error: StreamError | undefined): void {
+    const { lane } = batch
+    this.#options.onDelivery?.({
+      topic: lane.topic,
+      partition: lane.partition,
+      baseOffset: error === undefined ? batch.baseOffset : -1,
+      recordCount: batch.recordCount,
+      bytes: batch.bytes?.length ?? batch.sizeBytes,
+      firstOrdinal: batch.firstOrdinal,
+      lastOrdinal: batch.lastOrdinal,
+      ordinals: batch.ordinals,
+      error,
+      outcomeUnknown: error !== undefined && batch.outcomeUnknown,
+    })
+  }
+
+  #releaseBuilder(batch: Batch, mayReuse: boolean): void {
+    const builder = batch.builder
+    if (builder === undefined) return
+    batch.builder = undefined
+    if (mayReuse) this.#freeBuilders.push(builder)
+    else this.#builderCount--
+  }
+
+  #pause(lane: Lane, failures: number): void {
+    const delayMs = backoffMs(this.#random, this.#cluster.backoff, failures)
+    lane.notBeforeMs = this.#time.monotonicMs() + delayMs
+    lane.pauseTimer?.cancel()
+    lane.pauseTimer = this.#time.setTimer(delayMs, () => {
+      lane.pauseTimer = undefined
+      lane.notBeforeMs = Number.NEGATIVE_INFINITY
+      this.#pump()
+    })
+  }
+
+  #wake(): void {
+    if (this.#waiters.length === 0) return
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter()
+  }
+
+  // --- deadlines
+
+  #armDelivery(deadlineMs: number): void {
+    const delayMs = Math.max(0, deadlineMs - this.#time.monotonicMs())
+    this.#deliveryTimer ??= this.#time.setTimer(delayMs, () => {
+      this.#deliveryTimer = undefined
+      this.#onDeliveryDeadline()
+    })
+  }
+
+  #onDeliveryDeadline(): void {
+    const nowMs = this.#time.monotonicMs()
+    let earliestMs = Number.POSITIVE_INFINITY
+    for (const lane of [...this.#active]) {
+      const result = lane.queue.expire(nowMs, (batch) =>
+        notDelivered(batch, 'not acknowledged within the delivery timeout'),
+      )
+      this.#apply(lane, result)
+      for (const batch of lane.queue.batches) earliestMs = Math.min(earliestMs, batch.deadlineMs)
+    }
+    if (earliestMs < Number.POSITIVE_INFINITY) this.#armDelivery(earliestMs)
+    this.#pump()
+  }
+
+  // --- identity
+
+  #identityOf(lane: Lane): Identity {
+    const identity = lane.identity ?? this.#identity
+    assert(identity !== undefined, 'nothing is sent before there is a producer id')
+    return identity
+  }
+
+  #initialize(): void {
+    if (this.#isInitializing || this.#identity !== undefined || this.#isClosed) return
+    this.#isInitializing = true
+    void this.#requestIdentity().then((identity) => {
+      this.#isInitializing = false
+      this.#identity = identity
+      if (identity !== undefined) this.#pump()
+    })
+  }
+
+  /** After a batch was left out: sequences of this partition begin anew under an id of its own. */
+  async #renew(lane: Lane): Promise<void> {
+    const identity = await this.#requestIdentity()
+    if (identity === undefined || this.#isClosed || lane.queue.failure !== undefined) return
+    lane.identity = identity
+    for (const batch of lane.queue.renew()) {
+      if (batch.bytes === undefined) continue
+      stampProducer(batch.bytes, 0, { ...identity, baseSequence: batch.baseSequence })
+    }
+    this.#pump()
+  }
+
+  /** undefined: the producer is closed, or all has failed. */
+  async #requestIdentity(): Promise<Identity | undefined> {
+    const identity = await requestIdentity(
+      this.#time,
+      this.#random,
+      this.#cluster,
+      () => !this.#isClosed,
+    )
+    if (!(identity instanceof StreamError)) return identity
+    this.#failAll(identity)
+    return undefined
+  }
+
+  /** Nothing can be delivered at all. */
+  #failAll(failure: StreamError): void {
+    this.#fatal ??= failure
+    this.#failure ??= failure
+    for (const lane of [...this.#active]) {
+      if (hasRecords(lane)) this.#seal(lane)
+      this.#apply(
+        lane,
+        lane.queue.abandon(() => failure),
+      )
+    }
+    this.#wake()
+  }
+
+  /** acks=0 has no answers, but requests of a connection start in order: an answer to a later one says "received". */
+  async #awaitOneWay(): Promise<void> {
+    const connections = [...this.#oneWayConnections]
+    this.#oneWayConnections.clear()
+    const body = { clientSoftwareName: 'stream', clientSoftwareVersion: '1' }
+    await Promise.allSettled(
+      connections
+        .filter((connection) => connection.isOpen)
+        .map((connection) => connection.call('ApiVersions', body)),
+    )
+  }
+}

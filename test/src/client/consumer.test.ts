@@ -1,0 +1,552 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { listOffsets } from '../../../src/client/offsets.ts'
+import { KafkaError } from '../../../src/protocol/errors.ts'
+import { stampBatch, stampCrc } from '../../../src/record/batch-layout.ts'
+import { buildControlBatch } from '../../../src/record/control-batch.ts'
+import { batchOf, consumerOf, type Fixture, fixture, linesOf, readAll } from './client-fixture.ts'
+import type { FakePartition } from './fake-cluster.ts'
+
+/** Batches of the given sizes; values are their own offsets. */
+function fill(partition: FakePartition, sizes: readonly number[]): void {
+  for (const size of sizes) {
+    const first = partition.logEnd
+    partition.append(batchOf(linesOf('', size).map((_, index) => String(first + index))))
+  }
+}
+
+const numbers = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, index) => String(from + index))
+
+/** Moves the log's end on as if batches had been there: compaction removed them, or they hold no records. */
+function skip(partition: FakePartition, offsets: number): void {
+  partition.logEnd += offsets
+}
+
+function marker(partition: FakePartition, type: 'commit' | 'abort', producerId: number): void {
+  const timestampMs = 1_700_000_000_000
+  const fields = { type, producerId, producerEpoch: 0, coordinatorEpoch: 0, timestampMs }
+  partition.append(buildControlBatch(fields))
+}
+
+const kinds = (events: readonly { readonly kind: string }[]) => events.map(({ kind }) => kind)
+
+describe('consumer: bounded reads', () => {
+  it('reads each partition from its start to its end, once, in order', async () => {
+    const stage = fixture({ addresses: ['ipc:///one', 'ipc:///two'] })
+    const partitions = stage.brokers.addTopic('t', 3)
+    fill(partitions[0]!, [5, 1, 9])
+    fill(partitions[1]!, [100])
+    const consumer = consumerOf(stage)
+    consumer.assign([
+      { topic: 't', partition: 0, startOffset: 0, endOffset: 15 },
+      { topic: 't', partition: 1, startOffset: 0, endOffset: 100 },
+      { topic: 't', partition: 2, startOffset: 0, endOffset: 0 },
+    ])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(values.toSorted()).toEqual([...numbers(0, 15), ...numbers(0, 100)].toSorted())
+    expect(kinds(events).filter((kind) => kind === 'end').length).toBe(3)
+    expect(consumer.isDone).toBe(true)
+    expect(consumer.position('t', 0)).toBe(15)
+    expect(stage.brokers.fetches[0]).toMatchObject({ maxWaitMs: 500, minBytes: 1, sessionId: 0 })
+  })
+
+  it('P5: starts and ends inside batches', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [10, 10, 10])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 7, endOffset: 24 }])
+    const { values } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(numbers(7, 24))
+    expect(consumer.position('t', 0)).toBe(24)
+  })
+
+  it('an empty range ends at once, without a request', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 0 }])
+    expect(kinds((await stage.world.run(readAll(consumer))).events)).toEqual(['end'])
+    expect(stage.brokers.fetches.length).toBe(0)
+  })
+
+  it('what is appended after the end snapshot is not delivered', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [4])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 4 }])
+    fill(partition!, [4])
+    expect((await stage.world.run(readAll(consumer))).values).toEqual(numbers(0, 4))
+  })
+
+  it('an end whose last batches were compacted away is reached by the broker’s word', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [4])
+    skip(partition!, 6)
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 10 }])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(numbers(0, 4))
+    expect(kinds(events)).toEqual(['records', 'end'])
+    expect(consumer.position('t', 0)).toBe(10)
+    expect(stage.world.nowMs).toBeLessThan(2000)
+  })
+
+  it('an end inside a hole between batches is reached', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [4])
+    skip(partition!, 6)
+    fill(partition!, [5])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 8 }])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(numbers(0, 4))
+    expect(kinds(events)).toEqual(['records', 'end'])
+  })
+
+  it('an empty answer while another partition takes all the room is not taken for the end', async () => {
+    const stage = fixture()
+    const [busy, small] = stage.brokers.addTopic('t', 2)
+    fill(busy!, new Array(50).fill(20))
+    fill(small!, [3])
+    const consumer = consumerOf(stage, { fetchBytesMax: 200 })
+    consumer.assign([
+      { topic: 't', partition: 0, startOffset: 0, endOffset: 1000 },
+      { topic: 't', partition: 1, startOffset: 0, endOffset: 3 },
+    ])
+    const { values } = await stage.world.run(readAll(consumer))
+    expect(values.length).toBe(1003)
+  })
+
+  it('an end in the future is waited for', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [2])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 6 }])
+    const reading = readAll(consumer)
+    for (const size of [2, 3]) {
+      await stage.world.pass(3000)
+      fill(partition!, [size])
+    }
+    expect((await stage.world.run(reading)).values).toEqual(numbers(0, 6))
+  })
+
+  it('property: any ranges over any layout of batches, holes and markers', async () => {
+    const piece = fc.oneof(
+      fc.record({ kind: fc.constant('batch' as const), size: fc.integer({ min: 1, max: 9 }) }),
+      fc.record({ kind: fc.constant('hole' as const), size: fc.integer({ min: 1, max: 9 }) }),
+      fc.record({ kind: fc.constant('marker' as const), size: fc.constant(1) }),
+    )
+    const plan = fc.record({
+      seed: fc.integer({ min: 0, max: 1_000_000 }),
+      layouts: fc.array(fc.array(piece, { maxLength: 12 }), { minLength: 1, maxLength: 4 }),
+      from: fc.double({ min: 0, max: 1, noNaN: true }),
+      to: fc.double({ min: 0, max: 1, noNaN: true }),
+      fetchBytesMax: fc.constantFrom(1, 150, 400, 1_000_000),
+      losesPerMille: fc.constantFrom(0, 30),
+    })
+    await fc.assert(
+      fc.asyncProperty(plan, async ({ seed, layouts, from, to, fetchBytesMax, losesPerMille }) => {
+        const stage = fixture({ seed })
+        stage.world.network.faults.loseLink = losesPerMille / 1000
+        const partitions = stage.brokers.addTopic('t', layouts.length)
+        const consumer = consumerOf(stage, { fetchBytesMax, prefetchBytesMax: 500 })
+        const expected: string[] = []
+        for (const [index, layout] of layouts.entries()) {
+          const partition = partitions[index]!
+          for (const { kind, size } of layout) {
+            if (kind === 'batch') fill(partition, [size])
+            else if (kind === 'hole') skip(partition, size)
+            else marker(partition, 'commit', 5)
+          }
+          const startOffset = Math.floor(from * partition.logEnd)
+          const span = partition.logEnd - startOffset
+          const endOffset = startOffset + Math.min(span, Math.floor(to * (span + 1)))
+          expected.push(
+            ...partition.values().filter((value) => {
+              const offset = Number(value)
+              return offset >= startOffset && offset < endOffset
+            }),
+          )
+          consumer.assign([{ topic: 't', partition: index, startOffset, endOffset }])
+        }
+        const { values, events } = await stage.world.run(readAll(consumer))
+        expect(values.toSorted()).toEqual(expected.toSorted())
+        expect(kinds(events).filter((kind) => kind === 'end').length).toBe(layouts.length)
+        consumer.close()
+      }),
+      { numRuns: 80 },
+    )
+  })
+})
+
+describe('consumer: following', () => {
+  it('delivers what is appended later', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    await stage.world.pass(2000)
+    expect(consumer.poll()).toBeUndefined()
+    fill(partition!, [3])
+    await stage.world.pass(10)
+    expect(consumer.poll()).toMatchObject({ kind: 'records', nextOffset: 3, highWatermark: 3 })
+    expect(await stage.world.run(consumer.wait(200))).toBe(false)
+    consumer.close()
+    expect(await consumer.next()).toBeUndefined()
+  })
+
+  it('asks for more before anything of an answer is handed out, up to the bound', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, new Array(40).fill(10))
+    const bytes = partition!.batches[0]!.length
+    const consumer = consumerOf(stage, { fetchBytesMax: bytes * 2, prefetchBytesMax: bytes * 6 })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    await stage.world.pass(1000)
+    const asked = stage.brokers.fetches.length
+    expect(asked).toBeGreaterThan(2)
+    expect(consumer.prefetchedBytes).toBeGreaterThanOrEqual(bytes * 6)
+    expect(consumer.prefetchedBytes).toBeLessThanOrEqual(bytes * 8)
+    // Nothing more is asked for, however long nobody polls.
+    await stage.world.pass(10_000)
+    expect(stage.brokers.fetches.length).toBe(asked)
+    consumer.poll()
+    consumer.poll()
+    await stage.world.pass(1000)
+    expect(stage.brokers.fetches.length).toBeGreaterThan(asked)
+    consumer.close()
+  })
+
+  it('keeps what was fetched of a paused partition and hands it out after resume', async () => {
+    const stage = fixture()
+    const partitions = stage.brokers.addTopic('t', 2)
+    for (const partition of partitions) fill(partition, [3])
+    const consumer = consumerOf(stage)
+    consumer.assign([
+      { topic: 't', partition: 0, startOffset: 0, endOffset: 3 },
+      { topic: 't', partition: 1, startOffset: 0, endOffset: 3 },
+    ])
+    await stage.world.pass(100)
+    consumer.pause('t', 0)
+    expect(consumer.poll()).toMatchObject({ partition: 1 })
+    expect(consumer.poll()).toMatchObject({ partition: 1, kind: 'end' })
+    expect(consumer.poll()).toBeUndefined()
+    expect(consumer.isDone).toBe(false)
+    consumer.resume('t', 0)
+    expect(consumer.poll()).toMatchObject({ partition: 0, kind: 'records' })
+  })
+
+  it('what is held for a paused partition does not starve the others', async () => {
+    const stage = fixture()
+    const [held, other] = stage.brokers.addTopic('t', 2)
+    fill(held!, new Array(30).fill(10))
+    const consumer = consumerOf(stage, { fetchBytesMax: 500, prefetchBytesMax: 500 })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    await stage.world.pass(100)
+    consumer.pause('t', 0)
+    fill(other!, [3])
+    consumer.assign([{ topic: 't', partition: 1, startOffset: 0, endOffset: 3 }])
+    expect(await stage.world.run(consumer.next())).toMatchObject({ partition: 1, nextOffset: 3 })
+    consumer.close()
+  })
+
+  it('seek drops what was under way', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [10, 10])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 20 }])
+    await stage.world.pass(1)
+    consumer.seek('t', 0, 15)
+    const { values } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(numbers(15, 20))
+    consumer.seek('t', 0, 18)
+    expect((await stage.world.run(readAll(consumer))).values).toEqual(numbers(18, 20))
+    consumer.unassign('t', 0)
+    expect(consumer.isDone).toBe(true)
+  })
+})
+
+describe('consumer: transactions', () => {
+  /** open 7: 0,1 · open 8: 2 · abort 7 · plain 4 · 8: 5 · commit 8 · 7 again: 7 · commit 7 */
+  function transactions(partition: FakePartition): void {
+    partition.append(batchOf(['a0', 'a1'], { producerId: 7, baseSequence: 0 }))
+    partition.append(batchOf(['b2'], { producerId: 8, baseSequence: 0 }))
+    marker(partition, 'abort', 7)
+    partition.append(batchOf(['p4']))
+    partition.append(batchOf(['b5'], { producerId: 8, baseSequence: 1 }))
+    marker(partition, 'commit', 8)
+    partition.append(batchOf(['a7'], { producerId: 7, baseSequence: 2 }))
+    marker(partition, 'commit', 7)
+    partition.aborted.push({ producerId: 7, firstOffset: 0, lastOffset: 3 })
+  }
+
+  it('P6: read_committed leaves aborted batches and markers out, and only those', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    transactions(partition!)
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 9 }])
+    const { values } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(['b2', 'p4', 'b5', 'a7'])
+  })
+
+  it('P6: it makes no difference where the answers are cut', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    transactions(partition!)
+    const consumer = consumerOf(stage, { fetchBytesMax: 1 })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 1, endOffset: 9 }])
+    const { values } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(['b2', 'p4', 'b5', 'a7'])
+  })
+
+  it('read_uncommitted shows all but the markers', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    transactions(partition!)
+    const consumer = consumerOf(stage, { isolation: 'read_uncommitted' })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 9 }])
+    const { values } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(['a0', 'a1', 'b2', 'p4', 'b5', 'a7'])
+  })
+
+  it('an open transaction does not hold a read up to the last stable offset', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [3])
+    partition!.append(batchOf(['open'], { producerId: 7, baseSequence: 0 }))
+    partition!.lastStableOffset = 3
+    const { world, cluster } = stage
+    const question = { topic: 't', partition: 0, at: 'latest' as const }
+    const [end] = await world.run(listOffsets(world.time, world.random, cluster, [question]))
+    expect(end?.offset).toBe(3)
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: end!.offset }])
+    expect((await world.run(readAll(consumer))).values).toEqual(numbers(0, 3))
+  })
+
+  it('a marker that cannot be read is damage, not a crash', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    transactions(partition!)
+    const bad = batchOf(['x'], { producerId: 7, baseSequence: 0 })
+    bad[22]! |= 0x20
+    stampCrc(bad, 0)
+    stampBatch(bad, 0, { baseOffset: 3, leaderEpoch: 0 })
+    partition!.batches[2] = bad
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 9 }])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(['b2'])
+    expect(events.at(-1)).toMatchObject({ kind: 'failed', error: { code: 'CORRUPT_BATCH' } })
+  })
+
+  it('a range that ends in markers only is reached', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [1])
+    for (const producerId of [5, 6, 7]) marker(partition!, 'commit', producerId)
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 4 }])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(['0'])
+    expect(kinds(events)).toEqual(['records', 'end'])
+  })
+})
+
+describe('consumer: trouble', () => {
+  async function readThrough(stage: Fixture, trouble: () => Promise<void>): Promise<string[]> {
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, new Array(60).fill(5))
+    const consumer = consumerOf(stage, { fetchBytesMax: 300, prefetchBytesMax: 600 })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 300 }])
+    const reading = readAll(consumer)
+    await trouble()
+    return (await stage.world.run(reading)).values
+  }
+
+  it('survives lost links and a daemon that restarts', async () => {
+    const stage = fixture()
+    const values = await readThrough(stage, async () => {
+      for (let round = 0; round < 5; round++) {
+        await stage.world.pass(7)
+        stage.world.breakLinks('ipc:///one')
+      }
+      stage.brokers.stop(0)
+      await stage.world.pass(5000)
+      stage.brokers.start(0)
+    })
+    expect(values).toEqual(numbers(0, 300))
+  })
+
+  it('follows the leader', async () => {
+    const stage = fixture({ addresses: ['ipc:///one', 'ipc:///two'] })
+    const values = await readThrough(stage, async () => {
+      for (const nodeId of [1, 0, 1]) {
+        await stage.world.pass(7)
+        stage.brokers.moveLeader('t', 0, nodeId)
+      }
+    })
+    expect(values).toEqual(numbers(0, 300))
+  })
+
+  it('a broker that swallows requests is left after the timeout', async () => {
+    const stage = fixture({ cluster: { requestTimeoutMs: 1000 } })
+    const values = await readThrough(stage, async () => {
+      await stage.world.pass(10)
+      stage.world.silence('ipc:///one')
+      await stage.world.pass(10_000)
+      stage.world.network.heal()
+    })
+    expect(values).toEqual(numbers(0, 300))
+  })
+
+  it('tells the gap that retention has made, and goes on at the log start', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [10, 10, 10])
+    partition!.batches.splice(0, 2)
+    partition!.logStart = 20
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 4, endOffset: 30 }])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(events[0]).toEqual({ kind: 'gap', topic: 't', partition: 0, from: 4, to: 20 })
+    expect(values).toEqual(numbers(20, 30))
+  })
+
+  it('a gap that swallows the whole range ends at its end', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [10, 10, 10])
+    partition!.batches.splice(0, 2)
+    partition!.logStart = 20
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 4, endOffset: 12 }])
+    const { events } = await stage.world.run(readAll(consumer))
+    expect(events).toEqual([
+      { kind: 'gap', topic: 't', partition: 0, from: 4, to: 12 },
+      { kind: 'end', topic: 't', partition: 0, offset: 12 },
+    ])
+  })
+
+  it('a position beyond the end is an error, not a wait for ever', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [3])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 9 }])
+    const { events } = await stage.world.run(readAll(consumer))
+    expect(events).toMatchObject([{ kind: 'failed', error: { code: 'OFFSET_OUT_OF_RANGE' } }])
+  })
+
+  it('a topic that is deleted fails after a while; others are read on', async () => {
+    const stage = fixture()
+    fill(stage.brokers.addTopic('gone')[0]!, [3])
+    const [kept] = stage.brokers.addTopic('kept')
+    fill(kept!, [3])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 'gone', partition: 0, startOffset: 0 }])
+    await stage.world.pass(100)
+    consumer.poll()
+    stage.brokers.topics.delete('gone')
+    consumer.assign([{ topic: 'kept', partition: 0, startOffset: 0, endOffset: 3 }])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(numbers(0, 3))
+    expect(events.at(-1)).toMatchObject({ kind: 'failed', error: { code: 'TOPIC_UNKNOWN' } })
+  })
+
+  it('a batch damaged on its way is asked for again', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [3, 3, 3])
+    const damaged = partition!.batches[1]!
+    const sound = damaged.slice()
+    damaged[damaged.length - 1]! ^= 1
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 9 }])
+    const reading = readAll(consumer)
+    await stage.world.pass(20)
+    damaged.set(sound)
+    const { values, events } = await stage.world.run(reading)
+    expect(values).toEqual(numbers(0, 9))
+    expect(kinds(events)).not.toContain('failed')
+  })
+
+  it('a batch that stays damaged is named by its offset; nothing behind it is delivered', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [3, 3, 3])
+    partition!.batches[1]![70]! ^= 1
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 9 }])
+    const { values, events } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(numbers(0, 3))
+    const last = events.at(-1)
+    expect(last).toMatchObject({ kind: 'failed', error: { code: 'CORRUPT_BATCH' } })
+    expect(last?.kind === 'failed' && last.error.message).toMatch(/damaged batch at 3/)
+  })
+
+  it('an answer whose batches do not follow each other is refused', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [3, 3])
+    const repeated = partition!.batches[0]!.slice()
+    stampBatch(repeated, 0, { baseOffset: 1, leaderEpoch: 0 })
+    partition!.batches.splice(1, 0, repeated)
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 6 }])
+    const { events } = await stage.world.run(readAll(consumer))
+    expect(events.at(-1)).toMatchObject({ kind: 'failed', error: { code: 'CORRUPT_BATCH' } })
+  })
+
+  it('random bytes instead of batches fail the partition and nothing else', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 200 }), async (bytes) => {
+        const stage = fixture()
+        stage.brokers.addTopic('t')
+        stage.brokers.override.Fetch = (body) => ({
+          responses: body.topics.map(({ topic, partitions }) => ({
+            topic,
+            partitions: partitions.map(({ partition }) => ({
+              partitionIndex: partition,
+              errorCode: 0,
+              highWatermark: 0,
+              records: bytes,
+            })),
+          })),
+        })
+        const consumer = consumerOf(stage)
+        consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+        await stage.world.pass(30_000)
+        const event = consumer.poll()
+        if (event !== undefined) expect(event.kind).toBe('failed')
+        consumer.close()
+      }),
+      { numRuns: 40 },
+    )
+  })
+
+  it('what may not be read fails with NOT_ALLOWED', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.override.Fetch = () => ({
+      responses: [
+        {
+          topic: 't',
+          partitions: [{ partitionIndex: 0, errorCode: KafkaError.TOPIC_AUTHORIZATION_FAILED }],
+        },
+      ],
+    })
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    const { events } = await stage.world.run(readAll(consumer))
+    expect(events).toMatchObject([{ kind: 'failed', error: { code: 'NOT_ALLOWED' } }])
+  })
+})

@@ -1,0 +1,229 @@
+import { describe, expect, it } from 'vitest'
+import { StreamError } from '../../../src/base/errors.ts'
+import { PartitionQueue, type QueuedBatch } from '../../../src/client/partition-queue.ts'
+import { KafkaError } from '../../../src/protocol/errors.ts'
+
+interface Batch extends QueuedBatch {
+  readonly name: string
+}
+
+const failure = new StreamError('BROKER_ERROR', 'refused')
+const lost = new StreamError('CONNECTION_LOST', 'lost')
+const sequenceGap = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+const tooLarge = KafkaError.MESSAGE_TOO_LARGE
+const moved = KafkaError.NOT_LEADER_OR_FOLLOWER
+
+function queueOf(
+  names: string,
+  options: { continueAfterRefusal?: boolean; idempotent?: boolean; inFlightMax?: number } = {},
+): { queue: PartitionQueue<Batch>; batch: (name: string) => Batch; send: () => string } {
+  const queue = new PartitionQueue<Batch>({
+    idempotent: options.idempotent ?? true,
+    inFlightMax: options.inFlightMax ?? 5,
+    continueAfterRefusal: options.continueAfterRefusal ?? false,
+  })
+  const batches = new Map<string, Batch>()
+  for (const [index, name] of [...names].entries()) {
+    const batch: Batch = {
+      name,
+      recordCount: 10,
+      firstOrdinal: index * 10,
+      lastOrdinal: index * 10 + 9,
+      deadlineMs: 1000 + index,
+      state: 'waiting',
+      baseSequence: -1,
+      sendIndex: -1,
+      sends: 0,
+      wasAlone: false,
+      wasFirst: false,
+      outcomeUnknown: false,
+      lastFailure: undefined,
+    }
+    batches.set(name, batch)
+    queue.add(batch)
+  }
+  return {
+    queue,
+    batch: (name) => batches.get(name)!,
+    /** Sends all that may be sent; the names in order. */
+    send: () => {
+      let sent = ''
+      for (let next = queue.next(); next !== undefined; next = queue.next()) sent += next.name
+      return sent
+    },
+  }
+}
+
+const names = (rows: readonly { readonly batch: Batch }[]) =>
+  rows.map(({ batch }) => batch.name).join('')
+
+describe('partition queue: the window', () => {
+  it('opens after the first acknowledgement and is five wide', () => {
+    const { queue, batch, send } = queueOf('abcdefgh')
+    expect(send()).toBe('a')
+    queue.acknowledge(batch('a'))
+    expect(send()).toBe('bcdef')
+    expect(batch('f').baseSequence).toBe(50)
+  })
+
+  it('counts the distance from the oldest unresolved batch, when answers overtake each other', () => {
+    const { queue, batch, send } = queueOf('abcdefghijk')
+    send()
+    queue.acknowledge(batch('a'))
+    expect(send()).toBe('bcdef')
+    for (const name of 'cdef') queue.acknowledge(batch(name))
+    // A broker remembers five batches: one more behind b, and it would not know b again.
+    expect(send()).toBe('')
+    queue.acknowledge(batch('b'))
+    expect(send()).toBe('ghijk')
+  })
+
+  it('closes at trouble, and only what is sent alone afterwards opens it again', () => {
+    const { queue, batch, send } = queueOf('abcdefgh')
+    send()
+    queue.acknowledge(batch('a'))
+    send()
+    queue.refuse(batch('b'), moved, failure)
+    queue.acknowledge(batch('c'))
+    expect(send()).toBe('')
+    for (const name of 'def') queue.refuse(batch(name), sequenceGap, failure)
+    expect(send()).toBe('b')
+    queue.acknowledge(batch('b'))
+    expect(send()).toBe('defgh')
+  })
+
+  it('without sequences one batch is in flight', () => {
+    const { queue, batch, send } = queueOf('abc', { idempotent: false, inFlightMax: 1 })
+    expect(send()).toBe('a')
+    queue.acknowledge(batch('a'))
+    expect(send()).toBe('b')
+    expect(batch('b').baseSequence).toBe(-1)
+  })
+
+  it('sequences wrap from 2^31 - 1 to 0', () => {
+    const { queue, batch, send } = queueOf('a')
+    send()
+    queue.acknowledge(batch('a'))
+    const large = { ...batch('a'), name: 'b', state: 'waiting' as const, recordCount: 2 ** 31 - 15 }
+    const small = { ...batch('a'), name: 'c', state: 'waiting' as const }
+    const last = { ...batch('a'), name: 'd', state: 'waiting' as const }
+    for (const row of [large, small, last]) {
+      row.baseSequence = -1
+      row.sendIndex = -1
+      queue.add(row)
+    }
+    expect(send()).toBe('bcd')
+    expect(small.baseSequence).toBe(2 ** 31 - 5)
+    expect(last.baseSequence).toBe(5)
+  })
+})
+
+describe('partition queue: answers', () => {
+  it('what is lost goes again, first one first, with the same sequences', () => {
+    const { queue, batch, send } = queueOf('abcd')
+    send()
+    queue.acknowledge(batch('a'))
+    send()
+    for (const name of 'bcd') queue.lose(batch(name), lost)
+    expect(send()).toBe('b')
+    queue.refuse(batch('b'), KafkaError.DUPLICATE_SEQUENCE_NUMBER, failure)
+    expect(send()).toBe('cd')
+    expect([batch('c').baseSequence, batch('d').baseSequence]).toEqual([20, 30])
+    expect(batch('c').outcomeUnknown).toBe(true)
+  })
+
+  it('a sequence gap is a consequence while an earlier batch was unresolved at the send, else fatal', () => {
+    const { queue, batch, send } = queueOf('abc')
+    send()
+    queue.acknowledge(batch('a'))
+    send()
+    // b is resolved before the answer to c comes, but c was sent behind it.
+    queue.acknowledge(batch('b'))
+    expect(queue.refuse(batch('c'), sequenceGap, failure).failed).toEqual([])
+    expect(send()).toBe('c')
+    expect(names(queue.refuse(batch('c'), sequenceGap, failure).failed)).toBe('c')
+  })
+
+  it('late answers to what is resolved change nothing', () => {
+    const { queue, batch, send } = queueOf('ab')
+    send()
+    queue.acknowledge(batch('a'))
+    expect(queue.acknowledge(batch('a')).delivered).toEqual([])
+    expect(queue.refuse(batch('a'), tooLarge, failure).failed).toEqual([])
+    expect(queue.inFlight).toBe(0)
+  })
+
+  it('failures in a row lengthen the pause; success ends it', () => {
+    const { queue, batch, send } = queueOf('ab')
+    for (const expected of [1, 2, 3]) {
+      send()
+      expect(queue.refuse(batch('a'), moved, failure).pauseFailures).toBe(expected)
+    }
+    send()
+    queue.acknowledge(batch('a'))
+    send()
+    expect(queue.refuse(batch('b'), moved, failure).pauseFailures).toBe(1)
+  })
+})
+
+describe('partition queue: failing for good', () => {
+  it('what is behind fails, what is before goes on, what is in flight reports its own answer', () => {
+    const { queue, batch, send } = queueOf('abcdef')
+    send()
+    queue.acknowledge(batch('a'))
+    send()
+    queue.lose(batch('b'), lost)
+    const result = queue.refuse(batch('c'), tooLarge, failure)
+    expect(names(result.failed)).toBe('c')
+    expect(queue.failure).toBe(failure)
+    expect(queue.acknowledge(batch('d')).delivered.map(({ name }) => name)).toEqual(['d'])
+    expect(names(queue.refuse(batch('e'), sequenceGap, failure).failed)).toBe('e')
+    expect(names(queue.lose(batch('f'), lost).failed)).toBe('f')
+    expect(send()).toBe('b')
+    expect(queue.acknowledge(batch('b')).delivered.length).toBe(1)
+    expect(queue.batches).toEqual([])
+  })
+
+  it('a deadline fails the oldest and all that waits behind it', () => {
+    const { queue, batch, send } = queueOf('abc')
+    send()
+    const result = queue.expire(1000, () => failure)
+    expect(names(result.failed)).toBe('abc')
+    expect(batch('a').outcomeUnknown).toBe(true)
+    expect(batch('b').outcomeUnknown).toBe(false)
+    expect(send()).toBe('')
+  })
+
+  it('continue: what was before the refused batch goes on, then a new identity begins at 0', () => {
+    const { queue, batch, send } = queueOf('abcdef', { continueAfterRefusal: true })
+    send()
+    queue.acknowledge(batch('a'))
+    send()
+    queue.refuse(batch('b'), moved, failure)
+    expect(names(queue.refuse(batch('c'), tooLarge, failure).failed)).toBe('c')
+    expect(queue.failure).toBeUndefined()
+    for (const name of 'def') queue.refuse(batch(name), sequenceGap, failure)
+    expect(send()).toBe('b')
+    expect(batch('b').baseSequence).toBe(10)
+    expect(queue.acknowledge(batch('b')).wantsIdentity).toBe(true)
+    expect(send()).toBe('')
+    expect(queue.renew().map(({ name }) => name)).toEqual(['d', 'e', 'f'])
+    expect(send()).toBe('d')
+    expect([batch('d').baseSequence, batch('e').baseSequence]).toEqual([0, 10])
+  })
+
+  it('continue: a batch that may be in the log already is not left out', () => {
+    const { queue, batch, send } = queueOf('ab', { continueAfterRefusal: true })
+    send()
+    queue.lose(batch('a'), lost)
+    send()
+    expect(names(queue.refuse(batch('a'), tooLarge, failure).failed)).toBe('ab')
+  })
+
+  it('abandoning fails everything, with what is known of it', () => {
+    const { queue, batch, send } = queueOf('ab')
+    send()
+    expect(names(queue.abandon(() => failure).failed)).toBe('ab')
+    expect([batch('a').outcomeUnknown, batch('b').outcomeUnknown]).toEqual([true, false])
+  })
+})

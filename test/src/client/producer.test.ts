@@ -1,0 +1,493 @@
+import { describe, expect, it } from 'vitest'
+import { isStreamError } from '../../../src/base/errors.ts'
+import { Cluster } from '../../../src/client/cluster.ts'
+import type { Delivery } from '../../../src/client/producer.ts'
+import type { Net } from '../../../src/ports/net.ts'
+import { KafkaError } from '../../../src/protocol/errors.ts'
+import { appendAll, fixture, linesOf, producerOf } from './client-fixture.ts'
+import { ClientWorld } from './client-world.ts'
+import { FakeCluster, type ProduceFault } from './fake-cluster.ts'
+
+/** Applies the faults in turn, one per Produce request. */
+function inTurn(faults: readonly (ProduceFault | undefined)[]): () => ProduceFault | undefined {
+  const rest = [...faults]
+  return () => rest.shift()
+}
+
+const failed = (deliveries: readonly Delivery[]) =>
+  deliveries.filter(({ error }) => error !== undefined)
+
+describe('producer: the plain way', () => {
+  it('delivers lines in order, with offsets and ordinals', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer, deliveries } = await producerOf(stage, 't', { batchBytes: 200 })
+    const lines = linesOf('line ', 40)
+    await stage.world.run(appendAll(producer, 't', 0, lines))
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.partition('t').values()).toEqual(lines)
+    expect(deliveries.length).toBeGreaterThan(2)
+    for (const { baseOffset, firstOrdinal, lastOrdinal, recordCount } of deliveries) {
+      expect(baseOffset).toBe(firstOrdinal)
+      expect(lastOrdinal - firstOrdinal + 1).toBe(recordCount)
+    }
+    expect(producer.deliveredThrough()).toBe(40)
+    expect(stage.brokers.defects).toEqual([])
+  })
+
+  it('needs three round trips for the first record', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer } = await producerOf(stage, 't')
+    await appendAll(producer, 't', undefined, ['x'])
+    await stage.world.run(producer.flush())
+    const apis = stage.brokers.requests.map(({ api }) => api)
+    expect(apis.toSorted()).toEqual(['ApiVersions', 'InitProducerId', 'Metadata', 'Produce'])
+    expect(stage.brokers.requests.at(-1)?.version).toBe(12)
+  })
+
+  it('sends at once when the input is idle and nothing is in flight, else with the next acknowledgement', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer } = await producerOf(stage, 't', { lingerMs: 10_000 })
+    await stage.world.pass(100)
+    const partition = stage.brokers.partition('t')
+    stage.brokers.produceFault = () => ({ delayMs: 50 })
+    await appendAll(producer, 't', 0, ['a'])
+    producer.flushSoon()
+    await appendAll(producer, 't', 0, ['b'])
+    producer.flushSoon()
+    await appendAll(producer, 't', 0, ['c'])
+    await stage.world.pass(40)
+    expect(partition.values()).toEqual(['a'])
+    await stage.world.pass(40)
+    expect(partition.batches.length).toBe(2)
+    expect(partition.values()).toEqual(['a', 'b', 'c'])
+  })
+
+  it('lets no record wait longer than lingerMs when the window is open', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer } = await producerOf(stage, 't', { lingerMs: 5 })
+    await stage.world.pass(100)
+    await appendAll(producer, 't', 0, ['a'])
+    await stage.world.pass(9)
+    expect(stage.brokers.partition('t').values()).toEqual(['a'])
+  })
+
+  it('opens the window only after a batch sent alone was acknowledged, to five', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    let first = true
+    stage.brokers.produceFault = () => {
+      const fault = { delayMs: first ? 50 : 20 }
+      first = false
+      return fault
+    }
+    const { producer } = await producerOf(stage, 't', { batchBytes: 120 })
+    const appended = appendAll(producer, 't', 0, linesOf('some longer line ', 60))
+    await stage.world.pass(40)
+    expect(stage.brokers.producesInFlightMax).toBe(1)
+    await stage.world.run(appended)
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.producesInFlightMax).toBe(5)
+  })
+
+  it('keeps keyless records together for a batch and changes partitions between batches', async () => {
+    const stage = fixture()
+    const partitions = stage.brokers.addTopic('t', 4)
+    const { producer } = await producerOf(stage, 't', { batchBytes: 200 })
+    const lines = linesOf('line ', 200)
+    await stage.world.run(appendAll(producer, 't', undefined, lines))
+    await stage.world.run(producer.flush())
+    const all = partitions.flatMap((partition) => partition.values())
+    expect(all.toSorted()).toEqual(lines.toSorted())
+    expect(partitions.filter((partition) => partition.logEnd > 0).length).toBeGreaterThan(2)
+  })
+
+  it('compresses, and reports the bytes as sent', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer, deliveries } = await producerOf(stage, 't', { codec: 'gzip' })
+    const lines = linesOf('the same words again and again ', 500)
+    await stage.world.run(appendAll(producer, 't', 0, lines))
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.partition('t').values()).toEqual(lines)
+    expect(deliveries.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(5000)
+  })
+
+  it('names the ordinals of keyed records when asked to', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t', 2)
+    const { producer, deliveries } = await producerOf(stage, 't', { trackOrdinals: true })
+    for (const [index, partition] of [0, 1, 1, 0, 1].entries()) {
+      const bytes = Buffer.from(`v${index}`)
+      producer.append('t', partition, { value: { bytes, start: 0, end: bytes.length } })
+    }
+    await stage.world.run(producer.flush())
+    const byPartition = deliveries.toSorted((a, b) => a.partition - b.partition)
+    expect(byPartition.map(({ ordinals }) => ordinals)).toEqual([
+      [0, 3],
+      [1, 2, 4],
+    ])
+  })
+})
+
+describe('producer: lost answers and moved leaders', () => {
+  const losses: readonly (readonly [string, readonly (ProduceFault | undefined)[]])[] = [
+    ['the link breaks before the append', [{ breaks: 'before' }]],
+    ['the answer of the first batch is lost', [{ breaks: 'after' }]],
+    ['the answer is lost twice', [undefined, { breaks: 'after' }, { breaks: 'after' }]],
+    ['several in flight lose their answers', [undefined, { delayMs: 30, breaks: 'after' }]],
+    [
+      'replicas are short, before and after the append',
+      [
+        { code: KafkaError.NOT_ENOUGH_REPLICAS },
+        { code: KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, appends: true },
+      ],
+    ],
+    [
+      'an earlier batch is refused while later ones are in flight',
+      [undefined, { code: KafkaError.NOT_ENOUGH_REPLICAS }],
+    ],
+    ['a later batch is refused', [undefined, undefined, { code: KafkaError.NOT_ENOUGH_REPLICAS }]],
+    ['a retriable notice comes instead of an answer', [{ notice: KafkaError.REQUEST_TIMED_OUT }]],
+  ]
+  for (const [title, faults] of losses) {
+    it(`each record is in the log once and in order: ${title}`, async () => {
+      const stage = fixture()
+      stage.brokers.addTopic('t')
+      stage.brokers.produceFault = inTurn(faults)
+      const { producer, deliveries } = await producerOf(stage, 't', { batchBytes: 120 })
+      const lines = linesOf('some longer line ', 60)
+      await stage.world.run(appendAll(producer, 't', 0, lines))
+      await stage.world.run(producer.flush())
+      expect(stage.brokers.partition('t').values()).toEqual(lines)
+      expect(failed(deliveries)).toEqual([])
+      expect(deliveries.map(({ baseOffset }) => baseOffset)).toEqual(
+        deliveries.map(({ firstOrdinal }) => firstOrdinal),
+      )
+      expect(stage.brokers.defects).toEqual([])
+    })
+  }
+
+  it('a broker that never answers loses the connection, and the batches go again', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.produceFault = inTurn([undefined, { hangs: true }, { hangs: true }])
+    const { producer } = await producerOf(stage, 't', { batchBytes: 120, requestTimeoutMs: 1000 })
+    const lines = linesOf('some longer line ', 30)
+    await stage.world.run(appendAll(producer, 't', 0, lines))
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.partition('t').values()).toEqual(lines)
+  })
+
+  it('follows a leader that moves while batches are in flight', async () => {
+    const stage = fixture({ addresses: ['ipc:///one', 'ipc:///two'] })
+    stage.brokers.addTopic('t')
+    const { producer, deliveries } = await producerOf(stage, 't', { batchBytes: 120 })
+    const lines = linesOf('some longer line ', 90)
+    const appended = appendAll(producer, 't', 0, lines)
+    for (const nodeId of [1, 0, 1]) {
+      await stage.world.pass(12)
+      stage.brokers.moveLeader('t', 0, nodeId)
+    }
+    await stage.world.run(appended)
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.partition('t').values()).toEqual(lines)
+    expect(failed(deliveries)).toEqual([])
+  })
+
+  it('goes on when the daemon was away for a while, and warns once', async () => {
+    const warnings: string[] = []
+    const stage = fixture({ cluster: { onWarning: ({ kind }) => warnings.push(kind) } })
+    stage.brokers.addTopic('t')
+    const { producer } = await producerOf(stage, 't', { batchBytes: 120 })
+    await appendAll(producer, 't', 0, ['before'])
+    await stage.world.run(producer.flush())
+    stage.brokers.stop(0)
+    await appendAll(producer, 't', 0, ['after'])
+    const flushed = producer.flush()
+    await stage.world.pass(20_000)
+    stage.brokers.start(0)
+    await stage.world.run(flushed)
+    expect(stage.brokers.partition('t').values()).toEqual(['before', 'after'])
+    expect(warnings).toEqual(['lost', 'regained'])
+  })
+})
+
+describe('producer: failures for good', () => {
+  it('one refused partition fails alone', async () => {
+    const stage = fixture()
+    const partitions = stage.brokers.addTopic('t', 3)
+    const { producer, deliveries } = await producerOf(stage, 't')
+    stage.brokers.topics.set('t', [partitions[0]!, partitions[1]!])
+    for (const partition of [0, 1, 2]) await appendAll(producer, 't', partition, [`p${partition}`])
+    stage.brokers.override.Metadata = () => undefined
+    stage.brokers.produceFault = () => undefined
+    const outcome = stage.world.run(producer.flush())
+    await expect(outcome).rejects.toSatisfy((error) => isStreamError(error, 'NOT_DELIVERED'))
+    expect(partitions[0]?.values()).toEqual(['p0'])
+    expect(partitions[1]?.values()).toEqual(['p1'])
+    expect(failed(deliveries).map(({ partition }) => partition)).toEqual([2])
+    expect(producer.deliveredThrough()).toBe(2)
+  })
+
+  it('a batch too large for the topic names the sizes, and nothing behind it is delivered', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.maxMessageBytes = 150
+    const { producer, deliveries } = await producerOf(stage, 't', { batchBytes: 400 })
+    await appendAll(producer, 't', 0, ['small'])
+    await stage.world.run(producer.flush())
+    await stage.world.run(
+      appendAll(producer, 't', 0, linesOf('a longer line ', 60)).catch(() => {}),
+    )
+    const outcome = stage.world.run(producer.flush())
+    await expect(outcome).rejects.toSatisfy((error) => isStreamError(error, 'RECORD_TOO_LARGE'))
+    expect(stage.brokers.partition('t').values()).toEqual(['small'])
+    const [first, ...others] = failed(deliveries)
+    expect(first?.error?.message).toMatch(/records has \d+ bytes.*MESSAGE_TOO_LARGE/)
+    expect(first?.error?.hint).toContain('--batch-size')
+    expect(others.length).toBeGreaterThan(0)
+    for (const { error } of others) expect(error?.code).toMatch(/NOT_DELIVERED|RECORD_TOO_LARGE/)
+    expect(others.at(-1)?.error?.code).toBe('NOT_DELIVERED')
+    expect(() => producer.appendLines('t', 0, Buffer.from('x\n'), 0, 2)).toThrow()
+  })
+
+  it('afterRefusal continue: only the refused batch is missing, the rest is in order', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.maxMessageBytes = 300
+    const options = { batchBytes: 200, afterRefusal: 'continue' } as const
+    const { producer, deliveries } = await producerOf(stage, 't', options)
+    const lines = linesOf('a longer line ', 60)
+    lines.splice(30, 0, 'huge'.repeat(100))
+    lines.splice(45, 0, 'vast'.repeat(100))
+    await stage.world.run(appendAll(producer, 't', 0, lines))
+    await stage.world.run(producer.flush())
+    const expected = lines.filter((line) => line.length < 100)
+    expect(stage.brokers.partition('t').values()).toEqual(expected)
+    expect(failed(deliveries).map(({ firstOrdinal }) => firstOrdinal)).toEqual([30, 45])
+    expect(stage.brokers.defects).toEqual([])
+  })
+
+  it('a delivery timeout fails what waits, with the outcome, and everything behind it', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const options = { batchBytes: 120, deliveryTimeoutMs: 5000, requestTimeoutMs: 1000 }
+    const { producer, deliveries } = await producerOf(stage, 't', options)
+    stage.brokers.produceFault = inTurn([undefined, { hangs: true }])
+    await stage.world.run(appendAll(producer, 't', 0, ['one']))
+    await stage.world.run(producer.flush())
+    await appendAll(producer, 't', 0, ['two'])
+    producer.flushSoon()
+    await stage.world.pass(100)
+    stage.brokers.stop(0)
+    await stage.world.pass(10)
+    await appendAll(producer, 't', 0, ['three'])
+    const outcome = stage.world.run(producer.flush())
+    await expect(outcome).rejects.toSatisfy((error) => isStreamError(error, 'NOT_DELIVERED'))
+    expect(failed(deliveries).map(({ outcomeUnknown }) => outcomeUnknown)).toEqual([true, false])
+    expect(producer.deliveredThrough()).toBe(1)
+    expect(stage.world.nowMs).toBeLessThan(10_000)
+  })
+
+  it('a lost producer state is told, never papered over', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer } = await producerOf(stage, 't')
+    await appendAll(producer, 't', 0, ['one'])
+    await stage.world.run(producer.flush())
+    stage.brokers.produceFault = () => ({ code: KafkaError.UNKNOWN_PRODUCER_ID })
+    await appendAll(producer, 't', 0, ['two'])
+    const outcome = stage.world.run(producer.flush())
+    await expect(outcome).rejects.toMatchObject({ kafkaError: KafkaError.UNKNOWN_PRODUCER_ID })
+    expect(stage.brokers.partition('t').values()).toEqual(['one'])
+  })
+
+  it('an end of the log that has lost batches is a gap in sequences, and fatal', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer } = await producerOf(stage, 't')
+    await appendAll(producer, 't', 0, ['one'])
+    await stage.world.run(producer.flush())
+    for (const state of stage.brokers.partition('t').producers.values()) {
+      state.batches = [{ firstSequence: 90, lastSequence: 99, baseOffset: 0 }]
+    }
+    await appendAll(producer, 't', 0, ['two'])
+    const outcome = stage.world.run(producer.flush())
+    await expect(outcome).rejects.toMatchObject({
+      kafkaError: KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    })
+  })
+
+  it('a broker without producer ids is named, with the way out', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.ranges.delete(22)
+    const { producer } = await producerOf(stage, 't')
+    await stage.world.pass(100)
+    expect(producer.failure).toMatchObject({ code: 'UNSUPPORTED_BY_BROKER', hint: /acks/ })
+  })
+
+  it('a line no batch can hold is refused without harm to its neighbours', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer } = await producerOf(stage, 't', { batchBytes: 1000, recordBytesMax: 2000 })
+    const chunk = Buffer.from(`a\nb\n${'x'.repeat(3000)}\nc\n`)
+    let at = 0
+    const append = () => {
+      at += producer.appendLines('t', 0, chunk, at, chunk.length)
+    }
+    expect(append).toThrow(/3000 bytes/)
+    expect(producer.consumedBytes).toBe(4)
+    at += producer.consumedBytes + 3001
+    append()
+    expect(at).toBe(chunk.length)
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.partition('t').values()).toEqual(['a', 'b', 'c'])
+  })
+
+  it('closing gives up what is unresolved and says so', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer, deliveries } = await producerOf(stage, 't')
+    stage.brokers.produceFault = () => ({ hangs: true })
+    await appendAll(producer, 't', 0, ['one'])
+    producer.flushSoon()
+    await stage.world.pass(50)
+    await appendAll(producer, 't', 0, ['two'])
+    producer.close()
+    expect(deliveries.map(({ error }) => error?.code)).toEqual(['NOT_DELIVERED', 'NOT_DELIVERED'])
+  })
+
+  it('an unknown topic is told at once', async () => {
+    const stage = fixture()
+    await expect(producerOf(stage, 'none')).rejects.toMatchObject({ code: 'TOPIC_UNKNOWN' })
+    expect(stage.world.nowMs).toBeLessThan(100)
+  })
+})
+
+describe('producer: buffers on their way', () => {
+  /** A net that remembers what was sent as it was then; frames of batches, by link. */
+  function remembering(net: Net): { net: Net; sent: { bytes: Uint8Array; copy: Uint8Array }[][] } {
+    const sent: { bytes: Uint8Array; copy: Uint8Array }[][] = []
+    const connect: Net['connect'] = (address, events) => {
+      const frames: { bytes: Uint8Array; copy: Uint8Array }[] = []
+      sent.push(frames)
+      const link = net.connect(address, events)
+      return {
+        id: link.id,
+        peer: link.peer,
+        closable: link.closable,
+        get queuedBytes() {
+          return link.queuedBytes
+        },
+        send: (parts) => {
+          for (const bytes of parts) {
+            if (bytes.length >= 1024) frames.push({ bytes, copy: bytes.slice() })
+          }
+          link.send(parts)
+        },
+        close: () => link.close(),
+      }
+    }
+    return { net: { connect, listen: net.listen.bind(net) }, sent }
+  }
+
+  async function produceMany(acks: 'all' | 0, faults: readonly ProduceFault[]) {
+    const world = new ClientWorld()
+    const brokers = new FakeCluster(world, ['ipc:///one'])
+    const { net, sent } = remembering(world.net)
+    const addresses = brokers.addresses
+    const cluster = new Cluster(world.time, world.random, net, world.log, { addresses })
+    brokers.addTopic('t')
+    brokers.produceFault = inTurn(faults)
+    const options = { acks, batchBytes: 2000 }
+    const { producer } = await producerOf({ world, brokers, cluster }, 't', options)
+    const lines = linesOf('a line that is long enough for a frame of its own ', 600)
+    await world.run(appendAll(producer, 't', 0, lines))
+    await world.run(producer.flush())
+    expect(brokers.partition('t').values()).toEqual(lines)
+    return sent
+  }
+
+  it('what a broken link may still hold is never written to again', async () => {
+    const [first, second] = await produceMany('all', [{ breaks: 'after' }])
+    expect(first?.length).toBe(1)
+    expect(second?.length).toBeGreaterThan(10)
+    for (const { bytes, copy } of first ?? []) expect(Buffer.compare(bytes, copy)).toBe(0)
+    // Acknowledged buffers are used again: there are fewer of them than batches.
+    const buffers = new Set(second?.map(({ bytes }) => bytes.buffer))
+    expect(buffers.size).toBeLessThanOrEqual(8)
+  })
+
+  it('acks=0 never knows that a buffer is free, so it takes a new one each time', async () => {
+    const [first] = await produceMany(0, [])
+    expect(first?.length).toBeGreaterThan(10)
+    for (const { bytes, copy } of first ?? []) expect(Buffer.compare(bytes, copy)).toBe(0)
+  })
+})
+
+describe('producer: bounds', () => {
+  it('takes the window and two batches more, then says that it is full', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.produceFault = () => ({ hangs: true })
+    const { producer } = await producerOf(stage, 't', { batchBytes: 1000 })
+    await stage.world.pass(50)
+    const chunk = Buffer.from('x'.repeat(99).concat('\n').repeat(1000))
+    const consumed = producer.appendLines('t', 0, chunk, 0, chunk.length)
+    expect(producer.isFull).toBe(true)
+    expect(consumed).toBeLessThanOrEqual(7 * 1000)
+    expect(producer.appendLines('t', 0, chunk, consumed, chunk.length)).toBe(0)
+  })
+
+  it('memory is shared by many partitions, and nobody starves', async () => {
+    const stage = fixture()
+    const partitions = stage.brokers.addTopic('t', 40)
+    const options = { batchBytes: 1000, bufferBytesMax: 8000, lingerMs: 60_000 }
+    const { producer } = await producerOf(stage, 't', options)
+    const sent: string[] = []
+    const appended = (async () => {
+      for (let index = 0; index < 800; index++) {
+        const bytes = Buffer.from(`value ${index}`)
+        sent.push(bytes.toString())
+        const record = { value: { bytes, start: 0, end: bytes.length } }
+        while (!producer.append('t', (index * 7) % 40, record)) await producer.writable()
+      }
+      await producer.flush()
+    })()
+    await stage.world.run(appended)
+    expect(partitions.flatMap((partition) => partition.values()).toSorted()).toEqual(
+      sent.toSorted(),
+    )
+  })
+})
+
+describe('producer: acks 1 and 0', () => {
+  it('acks=1 has no sequences and one batch in flight, so that order holds', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.produceFault = inTurn([undefined, { code: KafkaError.NOT_ENOUGH_REPLICAS }])
+    const { producer } = await producerOf(stage, 't', { acks: 1, batchBytes: 120 })
+    const lines = linesOf('some longer line ', 40)
+    await stage.world.run(appendAll(producer, 't', 0, lines))
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.partition('t').values()).toEqual(lines)
+    expect(stage.brokers.producesInFlightMax).toBe(1)
+    expect(stage.brokers.partition('t').producers.size).toBe(0)
+  })
+
+  it('acks=0 is not answered; flush waits until the broker has taken all', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const { producer, deliveries } = await producerOf(stage, 't', { acks: 0, batchBytes: 120 })
+    const lines = linesOf('some longer line ', 40)
+    await stage.world.run(appendAll(producer, 't', 0, lines))
+    await stage.world.run(producer.flush())
+    expect(stage.brokers.partition('t').values()).toEqual(lines)
+    expect(deliveries.every(({ baseOffset, error }) => baseOffset === -1 && !error)).toBe(true)
+  })
+})
