@@ -1,0 +1,71 @@
+/**
+ * Refuses appends before the disk is full (reliability.md D1): a reserve stays free for checkpoints, indexes, deletion
+ * and the metadata store. Reads go on. It opens again by itself when space returns.
+ */
+import { StreamError } from '../../src/base/errors.ts'
+import type { Disk, DiskSpace } from '../../src/ports/disk.ts'
+import type { Time } from '../../src/ports/time.ts'
+
+const RESERVE_SHARE = 0.05
+/** Appends between two looks at the file system. */
+const LOOK_BYTES = 16 * 1024 * 1024
+const LOOK_MS = 1000
+/** Opens again only with so much more than the reserve free, so that it does not flap. */
+const REOPEN_FACTOR = 1.05
+
+export class DiskGuard {
+  readonly #time: Time
+  readonly #disk: Disk
+  readonly #path: string
+  readonly #reserveBytesMax: number
+  #bytesSinceLook = 0
+  #lookedAtMs = -Infinity
+  #refusal: StreamError | undefined
+
+  constructor(
+    time: Time,
+    disk: Disk,
+    options: { readonly path: string; readonly reserveBytesMax: number },
+  ) {
+    this.#time = time
+    this.#disk = disk
+    this.#path = options.path
+    this.#reserveBytesMax = options.reserveBytesMax
+  }
+
+  /** Why `appendBytes` more must not be written now. */
+  refuses(appendBytes = 0): StreamError | undefined {
+    this.#bytesSinceLook += appendBytes
+    const nowMs = this.#time.monotonicMs()
+    if (this.#bytesSinceLook >= LOOK_BYTES || nowMs - this.#lookedAtMs >= LOOK_MS) this.#look(nowMs)
+    return this.#refusal
+  }
+
+  /** A write found no space, whatever the file system says of itself: refuse until the next look. */
+  noteFull(error: StreamError): void {
+    this.#refusal = error
+    this.#lookedAtMs = this.#time.monotonicMs()
+    this.#bytesSinceLook = 0
+  }
+
+  #look(nowMs: number): void {
+    this.#lookedAtMs = nowMs
+    this.#bytesSinceLook = 0
+    const space = this.#disk.space(this.#path)
+    const reserveBytes = this.reserveBytes(space)
+    const needed = this.#refusal === undefined ? reserveBytes : reserveBytes * REOPEN_FACTOR
+    this.#refusal = space.freeBytes >= needed ? undefined : this.#full(space, reserveBytes)
+  }
+
+  reserveBytes(space: DiskSpace): number {
+    return Math.min(this.#reserveBytesMax, Math.floor(space.totalBytes * RESERVE_SHARE))
+  }
+
+  #full(space: DiskSpace, reserveBytes: number): StreamError {
+    return new StreamError(
+      'DISK_FULL',
+      `${this.#path}: ${space.freeBytes} bytes free, ${reserveBytes} are kept in reserve`,
+      { target: this.#path, hint: 'free space, or lower retention.bytes of a topic' },
+    )
+  }
+}

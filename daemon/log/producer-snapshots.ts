@@ -1,0 +1,220 @@
+/**
+ * Producer snapshots of one log on disk, and the replay of batch headers behind them.
+ *
+ * Invariants:
+ * - A snapshot named N holds the state of all batches below N. Those beyond the log end are removed before anything is
+ *   appended, or they would one day speak for other batches.
+ * - At least the newest two are kept; those at segment bases go with their segments.
+ */
+import { StreamError } from '../../src/base/errors.ts'
+import {
+  attributesAt,
+  baseOffsetAt,
+  baseSequenceAt,
+  isControl,
+  isTransactional,
+  lastOffsetDeltaAt,
+  maxTimestampAt,
+  producerEpochAt,
+  producerIdAt,
+} from '../../src/record/batch-layout.ts'
+import { readControlBatch } from '../../src/record/control-batch.ts'
+import { BatchWalk, walkAllNow } from './batch-walk.ts'
+import { overwriteFile } from './file-writes.ts'
+import type { LogCore } from './log-core.ts'
+import type { AbortedTransaction } from './log-types.ts'
+import { ProducerState } from './producer-state.ts'
+import { baseOffsetOfName, type Segment, segmentName } from './segment.ts'
+
+const SUFFIX = '.snapshot'
+/** A replay after a crash reads the headers of about so many batches. */
+export const SNAPSHOT_BATCHES = 250
+const SNAPSHOTS_KEPT_MIN = 2
+
+export function snapshotPath(core: LogCore, offset: number): string {
+  return `${core.directory}/${segmentName(offset)}${SUFFIX}`
+}
+
+export function snapshotOffsetsIn(names: readonly string[]): number[] {
+  const offsets = names.map((name) => baseOffsetOfName(name, SUFFIX))
+  return offsets.filter((offset) => offset !== undefined).sort((a, b) => a - b)
+}
+
+/**
+ * Takes a snapshot at the log end. It is not synced here: a torn one is refused by its checksum.
+ * Without producers there is nothing to keep, but an empty one at a roll, as Kafka writes it.
+ */
+export function takeSnapshot(core: LogCore): void {
+  const offset = core.logEndOffset
+  core.batchesSinceSnapshot = 0
+  try {
+    overwriteFile(core.context.disk, snapshotPath(core, offset), core.producers.encodeSnapshot())
+  } catch (error) {
+    // A replay from the one before gives the same state; but half a file must not stay.
+    if (!(error instanceof StreamError)) throw error
+    core.context.disk.unlink(snapshotPath(core, offset))
+    return
+  }
+  if (core.snapshotOffsets.at(-1) !== offset) core.snapshotOffsets.push(offset)
+  removeSurplus(core)
+}
+
+/** Called after each append: a snapshot now and then bounds the replay. */
+export function maybeTakeSnapshot(core: LogCore, batches: number): void {
+  core.batchesSinceSnapshot += batches
+  if (core.batchesSinceSnapshot < Math.max(SNAPSHOT_BATCHES, core.producers.count)) return
+  core.producers.expire(core.context.time.wallMs(), core.context.producerIdExpirationMs)
+  takeSnapshot(core)
+}
+
+/** Between segment bases only the newest two are of use. */
+function removeSurplus(core: LogCore): void {
+  const bases = new Set(core.segments.map((segment) => segment.baseOffset))
+  const between = core.snapshotOffsets.filter((offset) => !bases.has(offset))
+  for (const offset of between.slice(0, -SNAPSHOTS_KEPT_MIN)) removeSnapshot(core, offset)
+}
+
+export function removeSnapshot(core: LogCore, offset: number): void {
+  core.context.disk.unlink(snapshotPath(core, offset))
+  core.snapshotOffsets = core.snapshotOffsets.filter((other) => other !== offset)
+}
+
+/** After segments went away at the front: the snapshots below serve nobody, but the newest two stay. */
+export function removeSnapshotsBelow(core: LogCore, offset: number): void {
+  for (const old of core.snapshotOffsets.slice(0, -SNAPSHOTS_KEPT_MIN)) {
+    if (old < offset) removeSnapshot(core, old)
+  }
+}
+
+/**
+ * Brings the producer state in line with the log: the newest valid snapshot, then the headers behind it. Snapshots
+ * beyond the log end and bad ones are removed; aborted transactions of the replayed part are indexed again.
+ * @param soundBelow  snapshots named below it are on the medium, and need no look unless they are used
+ */
+export function rebuildProducerState(core: LogCore, soundBelow: number): void {
+  const { disk } = core.context
+  core.snapshotOffsets = snapshotOffsetsIn(disk.list(core.directory))
+  let state: ProducerState | undefined
+  let fromOffset = core.segments[0]?.baseOffset ?? 0
+  for (const offset of core.snapshotOffsets.slice().reverse()) {
+    if (offset > core.logEndOffset) {
+      removeSnapshot(core, offset)
+    } else if (state === undefined) {
+      state = readSnapshot(core, offset)
+      if (state !== undefined) fromOffset = Math.max(fromOffset, offset)
+    } else if (offset >= soundBelow) {
+      // Kafka's tools look at all of them.
+      readSnapshot(core, offset)
+    }
+  }
+  core.producers = state ?? new ProducerState()
+  replay(core, fromOffset)
+  core.batchesSinceSnapshot = 0
+}
+
+/** @returns undefined for a bad one, which is removed */
+function readSnapshot(core: LogCore, offset: number): ProducerState | undefined {
+  const { disk, log, time } = core.context
+  const path = snapshotPath(core, offset)
+  const bytes = disk.readFile(path)
+  const state = bytes && ProducerState.decodeSnapshot(bytes, time.wallMs())
+  if (state !== undefined) return state
+  log.warn('a producer snapshot is damaged and is removed', { file: path })
+  removeSnapshot(core, offset)
+  return undefined
+}
+
+function replay(core: LogCore, fromOffset: number): void {
+  if (fromOffset >= core.logEndOffset) return
+  const first = Math.max(core.segmentIndexOf(fromOffset), 0)
+  for (const segment of core.segments.slice(first)) replaySegment(core, segment, fromOffset)
+}
+
+function replaySegment(core: LogCore, segment: Segment, fromOffset: number): void {
+  const { disk, files } = core.context
+  if (!segment.transactionIndex.load(disk)) segment.transactionIndex.file.reset(disk)
+  segment.transactionIndex.truncateToOffset(disk, fromOffset)
+  if (segment.sizeBytes === 0) return
+  let start = 0
+  if (segment.baseOffset < fromOffset) {
+    segment.loadIndexes(disk)
+    core.context.indexes.touch(segment)
+    const entry = segment.offsetIndex.lookup(fromOffset)
+    if (entry !== undefined && segment.stands(files, entry)) start = entry.position
+  }
+  const walk = new BatchWalk(files.use(segment.handle), {
+    start,
+    end: segment.sizeBytes,
+    mode: 'headers',
+  })
+  for (;;) {
+    // Known damage is stepped over; what lies in it cannot be replayed.
+    const range = core.damageIn(segment, walk.nextPosition)
+    if (range !== undefined) {
+      if (range.endPosition >= segment.sizeBytes) return
+      walk.moveTo(range.endPosition)
+    }
+    const outcome = walkAllNow(walk, () => {
+      if (walk.lastOffset >= fromOffset) noteProducer(core, segment, walk.bytes, walk.at)
+      return core.damageIn(segment, walk.nextPosition) === undefined
+    })
+    if (outcome !== 'stopped') return
+  }
+}
+
+/** Feeds one batch of the log into the producer state, and an aborted transaction into the segment's index. */
+export function noteProducer(core: LogCore, segment: Segment, bytes: Uint8Array, at: number): void {
+  const producerId = producerIdAt(bytes, at)
+  if (producerId < 0) return
+  const attributes = attributesAt(bytes, at)
+  const nowMs = core.context.time.wallMs()
+  if (isControl(attributes)) {
+    const aborted = applyControl(core, bytes, at, nowMs)
+    if (aborted !== undefined) {
+      segment.transactionIndex.load(core.context.disk)
+      segment.transactionIndex.append(aborted)
+    }
+    return
+  }
+  const baseOffset = baseOffsetAt(bytes, at)
+  const lastOffsetDelta = lastOffsetDeltaAt(bytes, at)
+  core.producers.append(
+    {
+      baseOffset,
+      lastOffset: baseOffset + lastOffsetDelta,
+      lastOffsetDelta,
+      maxTimestamp: maxTimestampAt(bytes, at),
+      producerId,
+      producerEpoch: producerEpochAt(bytes, at),
+      baseSequence: baseSequenceAt(bytes, at),
+      isTransactional: isTransactional(attributes),
+    },
+    nowMs,
+  )
+}
+
+function applyControl(
+  core: LogCore,
+  bytes: Uint8Array,
+  at: number,
+  nowMs: number,
+): AbortedTransaction | undefined {
+  let record: ReturnType<typeof readControlBatch>
+  try {
+    record = readControlBatch(bytes, at)
+  } catch (error) {
+    if (!(error instanceof StreamError)) throw error
+    core.context.log.warn('a control batch that cannot be read ends no transaction', {
+      partition: `${core.identity.topic}-${core.identity.partition}`,
+      offset: baseOffsetAt(bytes, at),
+    })
+    return undefined
+  }
+  if (record === undefined || record.kind === 'other') return undefined
+  const { producerId, producerEpoch, coordinatorEpoch, offset, timestampMs } = record
+  const commit = record.type === 'commit'
+  return core.producers.applyMarker(
+    { producerId, producerEpoch, coordinatorEpoch, offset, timestampMs, commit },
+    nowMs,
+  )
+}

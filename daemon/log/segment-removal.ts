@@ -1,0 +1,40 @@
+/**
+ * Taking segments out of a log at its front: retention, record deletion, compaction. Files are renamed to `.deleted` at
+ * once and unlinked after file.delete.delay.ms, so that a read under way ends well; what a crash leaves of them is
+ * removed at the next start.
+ */
+import type { LogCore } from './log-core.ts'
+import { removeSnapshotsBelow } from './producer-snapshots.ts'
+import type { Segment } from './segment.ts'
+
+export const DELETED_SUFFIX = '.deleted'
+
+/** The log start has been raised beyond `count` segments, and a checkpoint that says so is durable. */
+export function removeFirstSegments(core: LogCore, count: number): void {
+  const removed = core.segments.slice(0, count)
+  core.segments = core.segments.slice(count)
+  for (const segment of removed) discardSegment(core, segment, '')
+  core.damage = core.damage.filter((range) => range.endOffset > core.logStartOffset)
+  core.hints.clear()
+  removeSnapshotsBelow(core, core.active.baseOffset)
+}
+
+/** A segment that is not part of the log any more. @param suffix  what its files end with now */
+export function discardSegment(core: LogCore, segment: Segment, suffix: string): void {
+  const { disk, files, indexes, time } = core.context
+  segment.detached = true
+  indexes.forget(segment)
+  // The open file stays readable for those who have pinned it.
+  segment.rename(disk, suffix, DELETED_SUFFIX)
+  files.retire(segment.handle)
+  const unlink = (): void => segment.unlink(disk, DELETED_SUFFIX)
+  if (core.config.fileDeleteDelayMs <= 0) {
+    unlink()
+    return
+  }
+  const timer = time.setTimer(core.config.fileDeleteDelayMs, () => {
+    core.pendingUnlinks.delete(timer)
+    unlink()
+  })
+  core.pendingUnlinks.add(timer)
+}

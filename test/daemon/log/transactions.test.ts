@@ -1,0 +1,107 @@
+/** Transactions in a log: what survives restarts, and what a read_committed fetch needs. */
+import { describe, expect, it } from 'vitest'
+import type { PartitionLog } from '../../../daemon/log/partition-log.ts'
+import { readBatchHeader } from '../../../src/record/batch-layout.ts'
+import { buildControlBatch } from '../../../src/record/control-batch.ts'
+import { batchOf } from '../batches.ts'
+import { append, LogWorld, values } from './log-world.ts'
+
+interface Sent {
+  readonly producerId: number
+  readonly baseSequence: number
+}
+
+function send(log: PartitionLog, { producerId, baseSequence }: Sent, isTransactional = true): void {
+  const options = { producerId, producerEpoch: 0, baseSequence, isTransactional }
+  log.append([batchOf([`p${producerId}:${baseSequence}`], options)], { leaderEpoch: 0 })
+}
+
+function end(log: PartitionLog, producerId: number, type: 'commit' | 'abort'): void {
+  const marker = { type, producerId, producerEpoch: 0, coordinatorEpoch: 1, timestampMs: 1 }
+  log.append([buildControlBatch(marker)], { leaderEpoch: 0 })
+}
+
+describe('transactions', () => {
+  it('the last stable offset and the aborted list are the same over any restart', async () => {
+    const config = { segmentBytes: 400 }
+    const world = new LogWorld()
+    const log = await world.log(config)
+    send(log, { producerId: 1, baseSequence: 0 })
+    send(log, { producerId: 2, baseSequence: 0 })
+    for (let index = 0; index < 6; index++) append(log, values(index, 1, 60))
+    end(log, 1, 'abort')
+    send(log, { producerId: 1, baseSequence: 1 })
+    end(log, 1, 'commit')
+    for (let index = 0; index < 6; index++) append(log, values(index, 1, 60))
+    send(log, { producerId: 3, baseSequence: 0 })
+    end(log, 3, 'abort')
+    await world.settle(log.flush())
+    await world.run(200)
+    expect(log.segmentCount).toBeGreaterThan(3)
+    const check = (from: PartitionLog): void => {
+      const end = from.logEndOffset
+      expect(from.lastStableOffset(end)).toBe(1)
+      expect(from.abortedTransactions(0, end)).toEqual([
+        { producerId: 1, firstOffset: 0, lastOffset: 8, lastStableOffset: 1 },
+        { producerId: 3, firstOffset: 17, lastOffset: 18, lastStableOffset: 1 },
+      ])
+      expect(from.abortedTransactions(9, 17)).toEqual([])
+      expect(from.abortedTransactions(3, 5)).toMatchObject([{ producerId: 1 }])
+      expect(
+        from
+          .activeProducers()
+          .map(({ producerId }) => producerId)
+          .sort(),
+      ).toEqual([1, 2, 3])
+    }
+    check(log)
+    world.crash('process')
+    check(await world.reopened(config))
+    world.crash('power')
+    check(await world.reopened(config))
+    await world.close()
+    check(await world.reopened(config))
+    await world.close()
+    for (const { path } of world.disk.files()) {
+      if (path.endsWith('.txnindex') || path.endsWith('.snapshot')) world.disk.unlink(path)
+    }
+    check(await world.reopened(config))
+  })
+
+  it('a truncation takes transactions and aborts back', async () => {
+    const world = new LogWorld()
+    const log = await world.log()
+    send(log, { producerId: 1, baseSequence: 0 })
+    end(log, 1, 'abort')
+    send(log, { producerId: 2, baseSequence: 0 })
+    end(log, 2, 'abort')
+    await world.settle(log.truncateTo(3))
+    expect(log.abortedTransactions(0, 10)).toMatchObject([{ producerId: 1 }])
+    expect(log.lastStableOffset(3)).toBe(2)
+    end(log, 2, 'commit')
+    expect(log.lastStableOffset(4)).toBe(4)
+    expect(log.abortedTransactions(0, 10)).toHaveLength(1)
+  })
+
+  it('duplicates are known after a crash, from snapshot and replay', async () => {
+    const world = new LogWorld()
+    const log = await world.log({ segmentBytes: 300 })
+    for (let index = 0; index < 12; index++) {
+      send(log, { producerId: 1, baseSequence: index }, false)
+    }
+    await world.settle(log.flush())
+    await world.run(200)
+    for (const how of ['process', 'power', 'clean'] as const) {
+      if (how === 'clean') await world.close()
+      else world.crash(how)
+      const again = await world.reopened({ segmentBytes: 300 })
+      const check = (baseSequence: number) => {
+        const options = { producerId: 1, producerEpoch: 0, baseSequence }
+        return again.checkProducer(readBatchHeader(batchOf(['x'], options)))
+      }
+      expect(check(11)).toEqual({ kind: 'duplicate', baseOffset: 11, lastOffset: 11 })
+      expect(check(12)).toEqual({ kind: 'new' })
+      expect(check(14)).toMatchObject({ code: 'OUT_OF_ORDER_SEQUENCE_NUMBER' })
+    }
+  })
+})
