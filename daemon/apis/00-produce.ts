@@ -1,0 +1,260 @@
+/**
+ * Produce (0), versions 3 to 9. One batch for each partition, appended before this returns; the answer waits until the
+ * high watermark has passed all of them. With one replica acks=1 and acks=all wait for the same position; acks=0 has no
+ * answer. A partition that fails fails alone (P13).
+ *
+ * Errors: 2, 10, 18, 32, 43, 76, 87 (the batch), 45, 46, 47, 48 (the producer's state), 3, 6, 19, 20, 56, 7 (outcome
+ * unknown), 21. A duplicate is answered with its first offset, once that is committed (P14).
+ */
+
+import { assert } from '../../src/base/assert.ts'
+import { isStreamError } from '../../src/base/errors.ts'
+import type { Timer } from '../../src/ports/time.ts'
+import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import { producerIdAt, readBatchHeader } from '../../src/record/batch-layout.ts'
+import type { CommitWaiter, NotServing, Partition } from '../replica/partition.ts'
+import {
+  type BatchRefusal,
+  findBatchRefusal,
+  needsRewrite,
+  rewriteBatch,
+} from './batch-validation.ts'
+import type { Handler, RequestContext, Services } from './handler.ts'
+import { codeOfError, codeOfNotServing, findLeader, messageOfError } from './kafka-codes.ts'
+
+type PartitionAnswer = ResponseInput<'Produce'>['responses'][number]['partitionResponses'][number]
+
+const ACKS_ALL = -1
+
+export const produce: Handler<'Produce'> = (services, context, request) => {
+  const run = new ProduceRun(services, context, request)
+  return run.start()
+}
+
+/** One partition's part of the answer; a commit waiter while it is pending. */
+class PartitionRun implements CommitWaiter {
+  readonly #run: ProduceRun
+  readonly #partition: Partition
+  readonly index: number
+  errorCode = 0
+  errorMessage: string | null = null
+  baseOffset = -1
+  endOffset = -1
+  logAppendTimeMs = -1
+  recordErrors: NonNullable<BatchRefusal['recordErrors']> = []
+  isPending = false
+  #logStartOffset = -1
+
+  constructor(run: ProduceRun, partition: Partition | undefined, index: number) {
+    this.#run = run
+    this.#partition = partition as Partition
+    this.index = index
+  }
+
+  refuse(refusal: BatchRefusal): void {
+    this.errorCode = refusal.code
+    this.errorMessage = refusal.message
+    this.recordErrors = refusal.recordErrors ?? []
+    this.baseOffset = -1
+  }
+
+  accepted(baseOffset: number, endOffset: number): void {
+    this.baseOffset = baseOffset
+    this.endOffset = endOffset
+    this.#logStartOffset = this.#partition.log.logStartOffset
+    this.isPending = true
+  }
+
+  wait(): void {
+    this.#partition.whenCommitted(this)
+  }
+
+  onCommitted(): void {
+    if (!this.isPending) return
+    this.isPending = false
+    if (this.#run.acks === ACKS_ALL && this.#partition.isUnderMinInSync) {
+      this.refuse({ code: KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, message: 'too few in sync' })
+    }
+    this.#run.settled()
+  }
+
+  onLost(why: NotServing): void {
+    if (!this.isPending) return
+    this.isPending = false
+    this.refuse({ code: codeOfNotServing(why), message: 'the outcome is not known' })
+    this.#run.settled()
+  }
+
+  /** The wait has run out: the batch may still commit. */
+  expire(): void {
+    if (!this.isPending) return
+    this.isPending = false
+    this.refuse({ code: KafkaError.REQUEST_TIMED_OUT, message: 'the outcome is not known' })
+  }
+
+  answer(): PartitionAnswer {
+    return {
+      index: this.index,
+      errorCode: this.errorCode,
+      baseOffset: this.baseOffset,
+      logAppendTimeMs: this.errorCode === 0 ? this.logAppendTimeMs : -1,
+      logStartOffset: this.#logStartOffset,
+      recordErrors: this.recordErrors,
+      errorMessage: this.errorMessage,
+    }
+  }
+}
+
+class ProduceRun {
+  readonly acks: number
+  readonly #services: Services
+  readonly #context: RequestContext
+  readonly #request: Request<'Produce'>
+  readonly #topics: { readonly name: string; readonly partitions: PartitionRun[] }[] = []
+  #pending = 0
+  #resolve: ((answer: ResponseInput<'Produce'>) => void) | undefined
+  #timer: Timer | undefined
+
+  constructor(services: Services, context: RequestContext, request: Request<'Produce'>) {
+    this.#services = services
+    this.#context = context
+    this.#request = request
+    this.acks = request.acks
+  }
+
+  start(): ReturnType<Handler<'Produce'>> {
+    for (const topic of this.#request.topicData) {
+      const partitions: PartitionRun[] = []
+      for (const { index, records } of topic.partitionData) {
+        partitions.push(this.#append(topic.name, index, records))
+      }
+      this.#topics.push({ name: topic.name, partitions })
+    }
+    if (this.acks === 0) {
+      // On an error the connection ends, so that the client asks for metadata again.
+      const failed = this.#topics.some((topic) => topic.partitions.some((p) => p.errorCode !== 0))
+      if (failed) throw new UnansweredFailure()
+      return undefined
+    }
+    for (const topic of this.#topics) {
+      for (const partition of topic.partitions) {
+        if (partition.isPending) this.#pending += 1
+      }
+    }
+    if (this.#pending === 0) return this.#answer()
+    // Waiting begins only now: a partition that is committed at once must not settle a half-counted request.
+    for (const topic of this.#topics) {
+      for (const partition of topic.partitions) if (partition.isPending) partition.wait()
+    }
+    if (this.#pending === 0) return this.#answer()
+    return this.#wait()
+  }
+
+  settled(): void {
+    this.#pending -= 1
+    assert(this.#pending >= 0, 'each partition of a produce settles once')
+    if (this.#pending === 0) this.#finish()
+  }
+
+  #wait(): Promise<ResponseInput<'Produce'>> {
+    this.#timer = this.#services.broker.time.setTimer(Math.max(0, this.#request.timeoutMs), () => {
+      this.#timer = undefined
+      this.#pending = 0
+      for (const topic of this.#topics) for (const run of topic.partitions) run.expire()
+      this.#finish()
+    })
+    return new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+  }
+
+  #finish(): void {
+    const resolve = this.#resolve
+    if (resolve === undefined) return
+    this.#resolve = undefined
+    this.#timer?.cancel()
+    resolve(this.#answer())
+  }
+
+  #append(topic: string, index: number, records: Uint8Array | null): PartitionRun {
+    const { broker } = this.#services
+    const found = findLeader(broker, topic, index)
+    const run = new PartitionRun(this, found.partition, index)
+    if (this.acks !== 0 && this.acks !== 1 && this.acks !== ACKS_ALL) {
+      run.refuse({ code: KafkaError.INVALID_REQUIRED_ACKS, message: `acks=${this.acks}` })
+    } else if (found.code !== 0 || found.partition === undefined) {
+      run.refuse({ code: found.code, message: `${topic}-${index} is not served here` })
+    } else {
+      try {
+        this.#appendTo(found.partition, run, records)
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        run.refuse({ code: codeOfError(error), message: messageOfError(error) })
+      }
+    }
+    return run
+  }
+
+  #appendTo(partition: Partition, run: PartitionRun, records: Uint8Array | null): void {
+    const { broker } = this.#services
+    const wallMs = broker.time.wallMs()
+    const { config } = partition
+    const rules = { config, apiVersion: this.#context.apiVersion, wallMs }
+    const refusal = findBatchRefusal(records, rules)
+    if (refusal !== undefined || records === null) {
+      run.refuse(refusal ?? { code: KafkaError.CORRUPT_MESSAGE, message: 'no batch' })
+      return
+    }
+    if (this.acks === ACKS_ALL && partition.isUnderMinInSync) {
+      run.refuse({ code: KafkaError.NOT_ENOUGH_REPLICAS, message: 'too few replicas are in sync' })
+      return
+    }
+    if (producerIdAt(records, 0) >= 0) {
+      const check = partition.checkProducer(readBatchHeader(records))
+      if (check.kind === 'error') {
+        run.refuse({ code: KafkaError[check.code], message: check.detail })
+        return
+      }
+      if (check.kind === 'duplicate') {
+        run.accepted(check.baseOffset, check.lastOffset + 1)
+        return
+      }
+    }
+    const full = broker.directory.refusesWrites()
+    if (full !== undefined) {
+      run.refuse({ code: codeOfError(full), message: full.message })
+      return
+    }
+    let batch = records
+    if (needsRewrite(records, config)) {
+      batch = rewriteBatch(records, config, wallMs)
+      if (batch.length > config.maxMessageBytes) {
+        const message = 'larger than max.message.bytes in the codec of the topic'
+        run.refuse({ code: KafkaError.MESSAGE_TOO_LARGE, message })
+        return
+      }
+      if (config.messageTimestampType === 'LogAppendTime') run.logAppendTimeMs = wallMs
+    }
+    const result = partition.append(batch)
+    run.accepted(result.firstOffset, result.nextOffset)
+  }
+
+  #answer(): ResponseInput<'Produce'> {
+    return {
+      responses: this.#topics.map((topic) => ({
+        name: topic.name,
+        partitionResponses: topic.partitions.map((partition) => partition.answer()),
+      })),
+    }
+  }
+}
+
+/** A produce without acknowledgement failed: the door ends the connection or sends a notice. */
+export class UnansweredFailure extends Error {
+  override readonly name = 'UnansweredFailure'
+
+  constructor() {
+    super('a produce with acks=0 failed')
+  }
+}

@@ -1,0 +1,336 @@
+/**
+ * Fetch (1), versions 4 to 12. Whole batches from the log, referenced and never copied; tail reads are answered from
+ * the log's cache in this very call, cold ones after the disk. A fetch that finds less than min_bytes waits on all its
+ * partitions until enough has come, an error shows, or max_wait_ms has passed.
+ *
+ * Sessions are answered with id 0: every client goes on with full fetches (P4). Partitions are served in the order of
+ * the request (P5). Errors: 1, 2, 3, 6, 31 (a replica id without cluster rights), 56, 70, 74, 75, 76.
+ */
+
+import { isStreamError } from '../../src/base/errors.ts'
+import type { Timer } from '../../src/ports/time.ts'
+import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import { attributesAt, batchBytesAt, codecOf } from '../../src/record/batch-layout.ts'
+import { codecId } from '../../src/record/compression.ts'
+import type { LogSlice } from '../log/log-types.ts'
+import type { Partition, ReadWaiter } from '../replica/partition.ts'
+import type { Handler, RequestContext, Services } from './handler.ts'
+import { codeOfError, findLeader } from './kafka-codes.ts'
+
+type TopicAnswer = ResponseInput<'Fetch'>['responses'][number]
+type PartitionAnswer = TopicAnswer['partitions'][number]
+type PartitionRequest = Request<'Fetch'>['topics'][number]['partitions'][number]
+
+const READ_COMMITTED = 1
+const ZSTD = codecId('zstd')
+/** First Fetch version that may carry zstd (KIP-110). */
+const ZSTD_FETCH_VERSION = 10
+const NO_RECORDS: readonly Uint8Array[] = []
+const NO_ABORTED: readonly { readonly producerId: number; readonly firstOffset: number }[] = []
+
+export const fetch: Handler<'Fetch'> = (services, context, request) => {
+  if (request.sessionId !== 0) {
+    return { errorCode: KafkaError.FETCH_SESSION_ID_NOT_FOUND, sessionId: 0, responses: [] }
+  }
+  return new FetchRun(services, context, request).start()
+}
+
+class FetchRun implements ReadWaiter {
+  readonly #services: Services
+  readonly #context: RequestContext
+  readonly #request: Request<'Fetch'>
+  readonly #wantedBytesMax: number
+  #bytesMax = 0
+  #topics: TopicAnswer[] = []
+  #bytes = 0
+  #mustAnswer = false
+  readonly #partitions = new Set<Partition>()
+  #appendedBefore = 0
+  #resolve: ((answer: ResponseInput<'Fetch'>) => void) | undefined
+  #reject: ((error: unknown) => void) | undefined
+  #timer: Timer | undefined
+  #isReading = false
+  #changedMeanwhile = false
+  #expired = false
+
+  constructor(services: Services, context: RequestContext, request: Request<'Fetch'>) {
+    this.#services = services
+    this.#context = context
+    this.#request = request
+    this.#wantedBytesMax = Math.min(
+      Math.max(0, request.maxBytes),
+      services.broker.config.number('fetch.max.bytes'),
+    )
+  }
+
+  start(): ReturnType<Handler<'Fetch'>> {
+    const reading = this.#read()
+    if (reading === undefined) {
+      if (this.#isEnough() || !this.#mayPark()) return this.#answer()
+      return this.#park()
+    }
+    return reading.then(() => {
+      if (this.#isEnough() || !this.#mayPark()) return this.#answer()
+      const parked = this.#park()
+      // Something may have come while the disk was read, before anybody listened.
+      this.#readAgain()
+      return parked
+    })
+  }
+
+  onChanged(partition: Partition): void {
+    if (this.#isReading) {
+      this.#changedMeanwhile = true
+      return
+    }
+    if (partition.notServing === undefined && !this.#mayHaveEnough()) return
+    this.#readAgain()
+  }
+
+  #readAgain(): void {
+    const reading = this.#read()
+    if (reading === undefined) this.#settleOrWait()
+    else {
+      this.#isReading = true
+      reading.then(() => {
+        this.#isReading = false
+        this.#settleOrWait()
+      }, this.#fail)
+    }
+  }
+
+  #settleOrWait(): void {
+    if (this.#resolve === undefined) return
+    if (this.#isEnough() || this.#expired) {
+      this.#finish(this.#answer())
+      return
+    }
+    // It is read anew when there is more.
+    this.#context.releaseAnswer()
+    if (this.#changedMeanwhile) {
+      this.#changedMeanwhile = false
+      this.#readAgain()
+    }
+  }
+
+  readonly #fail = (error: unknown): void => {
+    this.#isReading = false
+    const reject = this.#reject
+    if (this.#leave() !== undefined) reject?.(error)
+  }
+
+  #isEnough(): boolean {
+    return (
+      this.#mustAnswer ||
+      this.#bytes >= Math.min(this.#request.minBytes, Math.max(1, this.#bytesMax))
+    )
+  }
+
+  #mayPark(): boolean {
+    if (this.#request.maxWaitMs <= 0 || this.#services.broker.isStopping) return false
+    return this.#services.parkedFetches.enter()
+  }
+
+  #park(): Promise<ResponseInput<'Fetch'>> {
+    this.#context.park()
+    for (const topic of this.#request.topics) {
+      for (const { partition: index } of topic.partitions) {
+        const partition = this.#services.broker.table.find(topic.topic, index)
+        if (partition !== undefined) this.#partitions.add(partition)
+      }
+    }
+    for (const partition of this.#partitions) partition.addReader(this)
+    this.#appendedBefore = this.#appended() - this.#bytes
+    this.#context.releaseAnswer()
+    this.#timer = this.#services.broker.time.setTimer(this.#request.maxWaitMs, () => {
+      this.#timer = undefined
+      this.#expired = true
+      // What came below min_bytes is given now.
+      if (!this.#isReading) this.#readAgain()
+    })
+    this.#context.answerNow = () => this.#finish(this.#answer())
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  #finish(answer: ResponseInput<'Fetch'>): void {
+    this.#leave()?.(answer)
+  }
+
+  /** Ends the wait, once. @returns what takes the answer */
+  #leave(): ((answer: ResponseInput<'Fetch'>) => void) | undefined {
+    const resolve = this.#resolve
+    if (resolve === undefined) return undefined
+    this.#resolve = undefined
+    this.#reject = undefined
+    this.#context.answerNow = undefined
+    this.#timer?.cancel()
+    for (const partition of this.#partitions) partition.removeReader(this)
+    this.#services.parkedFetches.leave()
+    return resolve
+  }
+
+  /** A cheap upper bound, so that a large min_bytes does not read at every append. */
+  #mayHaveEnough(): boolean {
+    if (this.#request.minBytes <= 1) return true
+    return this.#appended() - this.#appendedBefore >= this.#request.minBytes
+  }
+
+  #appended(): number {
+    let bytes = 0
+    for (const partition of this.#partitions) bytes += partition.appendedBytes
+    return bytes
+  }
+
+  /** Reads all partitions anew, in order. @returns undefined when no disk was needed */
+  #read(): Promise<void> | undefined {
+    this.#topics = []
+    this.#bytes = 0
+    this.#bytesMax = this.#context.reserveAnswer(this.#wantedBytesMax)
+    this.#mustAnswer = false
+    const { topics } = this.#request
+    for (let t = 0; t < topics.length; t += 1) {
+      const topic = topics[t] as (typeof topics)[number]
+      const partitions: PartitionAnswer[] = []
+      this.#topics.push({ topic: topic.topic, partitions })
+      for (let p = 0; p < topic.partitions.length; p += 1) {
+        const asked = topic.partitions[p] as PartitionRequest
+        const answer = this.#readPartition(topic.topic, asked)
+        if (answer instanceof Promise) return this.#readRest(answer, partitions, t, p)
+        partitions.push(answer)
+      }
+    }
+    return undefined
+  }
+
+  async #readRest(
+    pending: Promise<PartitionAnswer>,
+    partitions: PartitionAnswer[],
+    topicAt: number,
+    partitionAt: number,
+  ): Promise<void> {
+    partitions.push(await pending)
+    const { topics } = this.#request
+    let into = partitions
+    for (let t = topicAt; t < topics.length; t += 1) {
+      const topic = topics[t] as (typeof topics)[number]
+      if (t > topicAt) {
+        into = []
+        this.#topics.push({ topic: topic.topic, partitions: into })
+      }
+      for (let p = t === topicAt ? partitionAt + 1 : 0; p < topic.partitions.length; p += 1) {
+        into.push(await this.#readPartition(topic.topic, topic.partitions[p] as PartitionRequest))
+      }
+    }
+  }
+
+  #readPartition(
+    topic: string,
+    asked: PartitionRequest,
+  ): PartitionAnswer | Promise<PartitionAnswer> {
+    const { broker } = this.#services
+    const replicaId = Math.max(this.#request.replicaId, this.#request.replicaState.replicaId)
+    if (replicaId >= 0) {
+      return this.#refuse(asked, undefined, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+    }
+    const found = findLeader(broker, topic, asked.partition, asked.currentLeaderEpoch)
+    const { partition } = found
+    if (found.code !== 0 || partition === undefined) {
+      return this.#refuse(asked, partition, found.code)
+    }
+    const { log } = partition
+    const offset = asked.fetchOffset
+    if (offset < log.logStartOffset || offset > log.logEndOffset) {
+      return this.#refuse(asked, partition, KafkaError.OFFSET_OUT_OF_RANGE)
+    }
+    const isCommitted = this.#request.isolationLevel === READ_COMMITTED
+    const endOffset = isCommitted ? partition.lastStableOffset : partition.highWatermark
+    const bytesLeft = this.#bytesMax - this.#bytes
+    const isFirst = this.#bytes === 0
+    if (offset >= endOffset || (bytesLeft <= 0 && !isFirst)) {
+      return this.#give(asked, partition, undefined)
+    }
+    const read = {
+      offset,
+      maxBytes: Math.max(0, Math.min(asked.partitionMaxBytes, bytesLeft)),
+      endOffset,
+      minOneBatch: isFirst,
+    }
+    const cached = log.readCached(read)
+    if (cached !== undefined) return this.#give(asked, partition, cached)
+    return log.read(read).then(
+      (slice) => this.#give(asked, partition, slice),
+      (error: unknown) => {
+        if (!isStreamError(error)) throw error
+        if (error.code === 'OFFSET_OUT_OF_RANGE') {
+          return this.#refuse(asked, partition, KafkaError.OFFSET_OUT_OF_RANGE)
+        }
+        broker.log.error('a read failed', {
+          partition: `${topic}-${asked.partition}`,
+          offset,
+          error: error.message,
+        })
+        return this.#refuse(asked, partition, codeOfError(error))
+      },
+    )
+  }
+
+  #give(
+    asked: PartitionRequest,
+    partition: Partition,
+    slice: LogSlice | undefined,
+  ): PartitionAnswer {
+    const isCommitted = this.#request.isolationLevel === READ_COMMITTED
+    const records = slice?.bytes ?? NO_RECORDS
+    if (this.#context.apiVersion < ZSTD_FETCH_VERSION && records.some(holdsZstd)) {
+      return this.#refuse(asked, partition, KafkaError.UNSUPPORTED_COMPRESSION_TYPE)
+    }
+    this.#bytes += slice?.sizeBytes ?? 0
+    return {
+      partitionIndex: asked.partition,
+      errorCode: 0,
+      highWatermark: partition.highWatermark,
+      lastStableOffset: partition.lastStableOffset,
+      logStartOffset: partition.log.logStartOffset,
+      abortedTransactions: isCommitted
+        ? slice === undefined || slice.sizeBytes === 0
+          ? NO_ABORTED
+          : partition.log.abortedTransactions(asked.fetchOffset, slice.nextOffset)
+        : null,
+      records,
+    }
+  }
+
+  /** With what is known of the partition's positions: a high watermark of −1 confuses clients (P6). */
+  #refuse(
+    asked: PartitionRequest,
+    partition: Partition | undefined,
+    errorCode: number,
+  ): PartitionAnswer {
+    this.#mustAnswer = true
+    return {
+      partitionIndex: asked.partition,
+      errorCode,
+      highWatermark: partition?.highWatermark ?? -1,
+      lastStableOffset: partition?.lastStableOffset ?? -1,
+      logStartOffset: partition?.log.logStartOffset ?? -1,
+      abortedTransactions: this.#request.isolationLevel === READ_COMMITTED ? NO_ABORTED : null,
+      records: NO_RECORDS,
+    }
+  }
+
+  #answer(): ResponseInput<'Fetch'> {
+    return { errorCode: 0, sessionId: 0, responses: this.#topics }
+  }
+}
+
+/** Whether any of the whole batches in `bytes` is compressed with zstd. */
+function holdsZstd(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += batchBytesAt(bytes, at)) {
+    if (codecOf(attributesAt(bytes, at)) === ZSTD) return true
+  }
+  return false
+}

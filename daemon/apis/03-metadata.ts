@@ -1,0 +1,123 @@
+/**
+ * Metadata (3), versions 0 to 12. v0: an empty list asks for all topics; from v1: null for all, empty for none. Names
+ * (from v10 also ids) that do not exist are answered one by one with error 3 (100); where auto.create.topics.enable is
+ * set and the client allows it they are created and answered at once (P8).
+ *
+ * The broker names itself by the address of the listener that the request came through.
+ */
+
+import { isStreamError } from '../../src/base/errors.ts'
+import type { ResponseInput } from '../../src/protocol/api-table.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import { ZERO_UUID } from '../../src/protocol/schema.ts'
+import type { TopicImage } from '../metadata/metadata-image.ts'
+import { findTopicNameDefect, isInternalTopic } from '../metadata/topic-names.ts'
+import type { Broker } from '../replica/broker.ts'
+import { clusterOperations, topicOperations } from './authorized-operations.ts'
+import type { Handler, Services } from './handler.ts'
+import { codeOfError } from './kafka-codes.ts'
+import { assignReplicas } from './replica-assignment.ts'
+
+type TopicAnswer = ResponseInput<'Metadata'>['topics'][number]
+
+export const metadata: Handler<'Metadata'> = async (services, context, request) => {
+  const { broker } = services
+  const { topics: asked } = request
+  const wantsAll = asked === null || (asked.length === 0 && context.apiVersion === 0)
+  const withOperations = request.includeTopicAuthorizedOperations
+  const topics: TopicAnswer[] = []
+  if (wantsAll) {
+    for (const topic of broker.image.topics()) {
+      if (topic.value.state === 'READY') topics.push(describe(broker, topic, withOperations))
+    }
+  } else {
+    for (const { name, topicId } of asked) {
+      if (name === null) {
+        topics.push(describeById(broker, topicId, withOperations))
+        continue
+      }
+      const answer =
+        broker.image.topic(name)?.value.state === 'READY'
+          ? undefined
+          : await findOrCreate(services, name, request.allowAutoTopicCreation)
+      const topic = broker.image.topic(name)
+      if (answer !== undefined || topic === undefined) {
+        const errorCode = answer ?? KafkaError.UNKNOWN_TOPIC_OR_PARTITION
+        topics.push({ errorCode, name, topicId: ZERO_UUID, partitions: [] })
+      } else topics.push(describe(broker, topic, withOperations))
+    }
+  }
+  const { host, port } = context.endpoint
+  return {
+    throttleTimeMs: 0,
+    brokers: [{ nodeId: broker.nodeId, host, port, rack: broker.config.text('broker.rack') }],
+    clusterId: broker.clusterId,
+    controllerId: broker.controllerId,
+    topics,
+    ...(request.includeClusterAuthorizedOperations
+      ? { clusterAuthorizedOperations: clusterOperations }
+      : {}),
+  }
+}
+
+/** @returns the error for the topic; undefined: it is there now */
+async function findOrCreate(
+  services: Services,
+  name: string,
+  mayCreate: boolean,
+): Promise<number | undefined> {
+  if (findTopicNameDefect(name) !== undefined) return KafkaError.INVALID_TOPIC_EXCEPTION
+  const { broker } = services
+  if (!mayCreate || !broker.config.boolean('auto.create.topics.enable') || isInternalTopic(name)) {
+    return KafkaError.UNKNOWN_TOPIC_OR_PARTITION
+  }
+  try {
+    const brokers = broker.liveBrokers()
+    const assignments = assignReplicas(brokers, {
+      partitions: broker.config.number('num.partitions'),
+      replicationFactor: broker.config.replicationFactor(brokers.length),
+      startAt: broker.image.topicCount,
+    })
+    await broker.topics.create({ name, assignments, config: {} })
+    return undefined
+  } catch (error) {
+    if (isStreamError(error, 'TOPIC_EXISTS')) return undefined
+    if (!isStreamError(error)) throw error
+    broker.log.warn('a topic could not be created', { topic: name, error: error.message })
+    const code = codeOfError(error)
+    return code === KafkaError.INVALID_TOPIC_EXCEPTION ? code : KafkaError.LEADER_NOT_AVAILABLE
+  }
+}
+
+function describeById(broker: Broker, topicId: string, withOperations: boolean): TopicAnswer {
+  const topic = broker.image.topicById(topicId)
+  if (topic === undefined || topic.value.state !== 'READY') {
+    return { errorCode: KafkaError.UNKNOWN_TOPIC_ID, name: null, topicId, partitions: [] }
+  }
+  return describe(broker, topic, withOperations)
+}
+
+function describe(broker: Broker, topic: TopicImage, withOperations: boolean): TopicAnswer {
+  const partitions: TopicAnswer['partitions'][number][] = []
+  for (let index = 0; index < topic.value.partitions; index += 1) {
+    const record = broker.image.partition(topic.topicId, index)?.value
+    const leaderId = record?.leader ?? -1
+    partitions.push({
+      errorCode: leaderId < 0 ? KafkaError.LEADER_NOT_AVAILABLE : 0,
+      partitionIndex: index,
+      leaderId,
+      leaderEpoch: record?.leaderEpoch ?? -1,
+      replicaNodes: record?.replicas ?? [],
+      isrNodes: (record?.inSyncReplicas ?? []).map((member) => member.broker),
+      offlineReplicas: [],
+    })
+  }
+  return {
+    errorCode: 0,
+    name: topic.name,
+    topicId: topic.topicId,
+    isInternal: isInternalTopic(topic.name),
+    partitions,
+    ...(withOperations ? { topicAuthorizedOperations: topicOperations } : {}),
+  }
+}

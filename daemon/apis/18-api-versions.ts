@@ -1,0 +1,33 @@
+/**
+ * ApiVersions (18), versions 0 to 4: what this door lists. A newer version than 4 is answered by the door in a v0 body
+ * with error 35, so that the client asks again (kafka-protocol.md section 1.2). Features are listed none (P2): classic
+ * groups, transaction protocol 1.
+ */
+
+import type { ResponseInput } from '../../src/protocol/api-table.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import type { Handler } from './handler.ts'
+import { listedRanges } from './listed-ranges.ts'
+
+const SOFTWARE_NAME_VERSION = 3
+const softwareName = /^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$/
+
+export const apiVersions: Handler<'ApiVersions'> = (services, context, request) => {
+  if (context.apiVersion >= SOFTWARE_NAME_VERSION) {
+    const { clientSoftwareName, clientSoftwareVersion } = request
+    if (!softwareName.test(clientSoftwareName) || !softwareName.test(clientSoftwareVersion)) {
+      return { errorCode: KafkaError.INVALID_REQUEST, apiKeys: [], throttleTimeMs: 0 }
+    }
+  }
+  return { errorCode: 0, apiKeys: apiKeysOf(context.door, services.phase), throttleTimeMs: 0 }
+}
+
+export function apiKeysOf(
+  ...[door, phase]: Parameters<typeof listedRanges>
+): ResponseInput<'ApiVersions'>['apiKeys'] {
+  return listedRanges(door, phase).map(({ apiKey, min, max }) => ({
+    apiKey,
+    minVersion: min,
+    maxVersion: max,
+  }))
+}

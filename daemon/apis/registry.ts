@@ -1,0 +1,69 @@
+/**
+ * Every API of the served table with its handler; a row without one does not compile. Adding an API: its row in
+ * src/protocol/served.ts, its file here, its line below.
+ */
+
+import { produce } from './00-produce.ts'
+import { fetch } from './01-fetch.ts'
+import { listOffsets } from './02-list-offsets.ts'
+import { metadata } from './03-metadata.ts'
+import { findCoordinator } from './10-find-coordinator.ts'
+import { apiVersions } from './18-api-versions.ts'
+import { createTopics } from './19-create-topics.ts'
+import { deleteTopics } from './20-delete-topics.ts'
+import { deleteRecords } from './21-delete-records.ts'
+import { initProducerId } from './22-init-producer-id.ts'
+import { offsetForLeaderEpoch } from './23-offset-for-leader-epoch.ts'
+import { createAcls, deleteAcls, describeAcls } from './29-31-acls.ts'
+import { describeConfigs } from './32-describe-configs.ts'
+import { alterConfigs } from './33-alter-configs.ts'
+import { describeLogDirs } from './35-describe-log-dirs.ts'
+import { createPartitions } from './37-create-partitions.ts'
+import { incrementalAlterConfigs } from './44-incremental-alter-configs.ts'
+import { listPartitionReassignments } from './46-list-partition-reassignments.ts'
+import { describeCluster } from './60-describe-cluster.ts'
+import { describeTopicPartitions } from './75-describe-topic-partitions.ts'
+import { daemonStatus } from './1000-daemon-status.ts'
+import { daemonStop } from './1001-daemon-stop.ts'
+import type { Answer, Handler, RequestContext, Services } from './handler.ts'
+import type { HandledApi } from './listed-ranges.ts'
+
+const handlers: { readonly [A in HandledApi]: Handler<A> } = {
+  Produce: produce,
+  Fetch: fetch,
+  ListOffsets: listOffsets,
+  Metadata: metadata,
+  FindCoordinator: findCoordinator,
+  ApiVersions: apiVersions,
+  CreateTopics: createTopics,
+  DeleteTopics: deleteTopics,
+  DeleteRecords: deleteRecords,
+  InitProducerId: initProducerId,
+  OffsetForLeaderEpoch: offsetForLeaderEpoch,
+  DescribeAcls: describeAcls,
+  CreateAcls: createAcls,
+  DeleteAcls: deleteAcls,
+  DescribeConfigs: describeConfigs,
+  AlterConfigs: alterConfigs,
+  DescribeLogDirs: describeLogDirs,
+  CreatePartitions: createPartitions,
+  IncrementalAlterConfigs: incrementalAlterConfigs,
+  ListPartitionReassignments: listPartitionReassignments,
+  DescribeCluster: describeCluster,
+  DescribeTopicPartitions: describeTopicPartitions,
+  DaemonStatus: daemonStatus,
+  DaemonStop: daemonStop,
+}
+
+/**
+ * @param body  the decoded body of `api`
+ */
+export function handle<A extends HandledApi>(
+  api: A,
+  services: Services,
+  context: RequestContext,
+  body: Parameters<Handler<A>>[2],
+): Answer<A> | Promise<Answer<A>> {
+  const handler: Handler<A> = handlers[api]
+  return handler(services, context, body)
+}

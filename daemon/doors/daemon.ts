@@ -1,0 +1,223 @@
+/**
+ * The whole daemon on its ports: broker, doors, their end. Startable in the simulation as it stands; daemon/main.ts adds
+ * the real ports and the process.
+ *
+ * Invariants:
+ * - It listens only when it can serve, and stops listening before it writes down its end.
+ * - A stop that finds the data directory sound ends cleanly: everything synced, marker written.
+ */
+
+import { StreamError } from '../../src/base/errors.ts'
+import type { Listener, Net } from '../../src/ports/net.ts'
+import type { Timer } from '../../src/ports/time.ts'
+import type { Phase, ServedRange } from '../../src/protocol/served.ts'
+import type { DaemonHost, Endpoint, Services } from '../apis/handler.ts'
+import { listedRanges } from '../apis/listed-ranges.ts'
+import { ParkedFetches } from '../apis/parked-fetches.ts'
+import {
+  Broker,
+  type BrokerOptions,
+  type BrokerPorts,
+  type BrokerState,
+} from '../replica/broker.ts'
+import { Admission } from './admission.ts'
+import { Complaints } from './complaints.ts'
+import type { DoorOptions, DoorRules } from './door.ts'
+import { kafkaRules } from './kafka.ts'
+import { Session } from './session.ts'
+import { zmqRules } from './zmq.ts'
+
+export interface DaemonPorts extends BrokerPorts {
+  readonly net: Net
+}
+
+export interface DaemonOptions extends BrokerOptions {
+  /** `ipc://…`, `tcp://…` or `kafka://…`; at least one. */
+  readonly listen: readonly string[]
+  readonly pid: number
+  readonly version: string
+  /** What clients are told where a listener is bound to all addresses of the host. */
+  readonly advertisedHost: string
+  readonly residentBytes?: () => number
+  /** Called after each 32 MiB received. */
+  readonly collectGarbage?: () => void
+  /** A client asked for the daemon's end (DaemonStop); the caller stops it. */
+  readonly onStopAsked?: () => void
+}
+
+export interface Daemon {
+  readonly broker: Broker
+  /** As clients connect to them, in the order of `listen`. */
+  readonly addresses: readonly string[]
+  readonly state: BrokerState
+  /** Requests in work, for tests and status. */
+  readonly requests: number
+  /**
+   * Lets requests in work end within `graceMs`, then writes everything down. Idempotent.
+   * @throws StreamError DISK_FAILED when the end could not be written; the next start recovers
+   */
+  stop(options: { readonly graceMs: number }): Promise<void>
+}
+
+const STOP_POLL_MS = 5
+
+/**
+ * @throws StreamError CONFIG_INVALID, ADDRESS_INVALID, ADDRESS_IN_USE, PERMISSION_DENIED, and as Broker.start
+ */
+export async function startDaemon(ports: DaemonPorts, options: DaemonOptions): Promise<Daemon> {
+  if (options.listen.length === 0) {
+    throw new StreamError('ADDRESS_INVALID', 'the daemon listens nowhere: no address was given')
+  }
+  const broker = await Broker.start(ports, options)
+  const daemon = new RunningDaemon(ports, options, broker)
+  try {
+    for (const address of options.listen) await daemon.listen(address)
+  } catch (error) {
+    await daemon.stop({ graceMs: 0 }).catch(() => undefined)
+    throw error
+  }
+  return daemon
+}
+
+class RunningDaemon implements Daemon {
+  readonly broker: Broker
+  readonly #ports: DaemonPorts
+  readonly #options: DaemonOptions
+  readonly #services: Services
+  readonly #admission: Admission
+  readonly #complaints: Complaints
+  readonly #listeners: Listener[] = []
+  readonly #sessions = new Set<Session>()
+  #stopped: Promise<void> | undefined
+
+  constructor(ports: DaemonPorts, options: DaemonOptions, broker: Broker) {
+    this.broker = broker
+    this.#ports = ports
+    this.#options = options
+    const { config } = broker
+    const host: DaemonHost = {
+      pid: options.pid,
+      version: options.version,
+      addresses: () => this.addresses,
+      residentBytes: options.residentBytes ?? (() => 0),
+      space: () => ports.disk.space(broker.directory.path),
+      requestStop: () => options.onStopAsked?.(),
+    }
+    this.#services = {
+      broker,
+      phase: (config.text('stream.kafka.phase') ?? 'A') as Phase,
+      parkedFetches: new ParkedFetches(config.number('stream.fetch.parked.max')),
+      host,
+    }
+    this.#admission = new Admission(
+      ports.time,
+      {
+        requestsMax: config.number('queued.max.requests'),
+        requestBytesMax: config.number('queued.max.request.bytes'),
+        queuedBytesMax: config.number('stream.queued.max.bytes'),
+      },
+      options.collectGarbage,
+    )
+    this.#complaints = new Complaints(ports.log)
+  }
+
+  get addresses(): readonly string[] {
+    return this.#listeners.map((listener) => listener.address)
+  }
+
+  get state(): BrokerState {
+    return this.broker.state
+  }
+
+  get requests(): number {
+    return this.#admission.requests
+  }
+
+  async listen(address: string): Promise<void> {
+    const { config, log } = this.broker
+    const rules: DoorRules = address.startsWith('kafka:') ? kafkaRules : zmqRules
+    const idleMs = config.number('connections.max.idle.ms')
+    let listener: Listener | undefined
+    let endpoint: Endpoint | undefined
+    const door: DoorOptions = {
+      services: this.#services,
+      endpoint: () => {
+        endpoint ??= endpointOf(listener?.address ?? address, rules, this.#options.advertisedHost)
+        return endpoint
+      },
+      admission: this.#admission,
+      complaints: this.#complaints,
+      log,
+      listed: rangesByKey(rules, this.#services.phase),
+      queuedBytesMax: config.number('stream.connection.queued.max.bytes'),
+      requestsMax: config.number('stream.connection.queued.max.requests'),
+    }
+    listener = await this.#ports.net.listen(
+      address,
+      {
+        messageBytesMax: config.number('socket.request.max.bytes'),
+        linksMax: config.number('max.connections'),
+        ...(rules.door === 'kafka' && idleMs > 0 && Number.isFinite(idleMs)
+          ? { idleMsMax: idleMs }
+          : {}),
+      },
+      (link) => {
+        const session = new Session(link, rules, door, (ended) => this.#sessions.delete(ended))
+        this.#sessions.add(session)
+        return session
+      },
+    )
+    this.#listeners.push(listener)
+    this.#admission.add(listener)
+    log.debug('listening', { address: listener.address })
+  }
+
+  stop({ graceMs }: { readonly graceMs: number }): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs)
+    return this.#stopped
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    const { log } = this.broker
+    log.debug('stopping')
+    await this.broker.beginStop()
+    for (const session of this.#sessions) session.releaseParked()
+    await this.#workEnds(graceMs)
+    await Promise.all(this.#listeners.map((listener) => listener.close(graceMs)))
+    await this.broker.stop()
+    log.debug('stopped')
+  }
+
+  /** Resolves when no request is in work any more, at the latest after `graceMs`. */
+  #workEnds(graceMs: number): Promise<void> {
+    const { time } = this.#ports
+    const deadline = time.monotonicMs() + graceMs
+    return new Promise((resolve) => {
+      const look = (): Timer | undefined => {
+        const isDone = this.#admission.requests === 0 || time.monotonicMs() >= deadline
+        if (isDone) {
+          resolve()
+          return undefined
+        }
+        return time.setTimer(STOP_POLL_MS, look)
+      }
+      look()
+    })
+  }
+}
+
+function rangesByKey(rules: DoorRules, phase: Phase): ReadonlyMap<number, ServedRange> {
+  return new Map(listedRanges(rules.door, phase).map((range) => [range.apiKey, range]))
+}
+
+/** On the ZeroMQ door the host holds the whole endpoint and the port is 0 (kafka-protocol.md section 1.4). */
+export function endpointOf(address: string, rules: DoorRules, advertisedHost: string): Endpoint {
+  const match = /^(kafka|tcp):\/\/(\[[^\]]*\]|[^:]*):(\d+)$/.exec(address)
+  if (match === null) return { host: address, port: 0 }
+  const bound = (match[2] ?? '').replace(/^\[|\]$/g, '')
+  const isWildcard = bound === '0.0.0.0' || bound === '::' || bound === '*' || bound === ''
+  const host = isWildcard ? advertisedHost : bound
+  const port = Number(match[3])
+  if (rules.door === 'kafka') return { host, port }
+  return { host: `tcp://${host.includes(':') ? `[${host}]` : host}:${port}`, port: 0 }
+}

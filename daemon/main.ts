@@ -1,0 +1,290 @@
+/**
+ * The daemon as a process: options, real ports, signals, exit code. Everything else is daemon/doors/daemon.ts, which runs
+ * in the simulation as it does here.
+ *
+ *     node daemon/main.ts [--data DIR] [--listen ADDRESS]... [--node-id N] [--ephemeral] [--restored] [-X KEY=VALUE]...
+ *
+ * On stdout it prints its address, and that only with --ephemeral; diagnostics go to stderr. A failure is one line there
+ * and the exit code of its error; an end by SIGTERM, SIGINT, SIGHUP or DaemonStop is 0.
+ */
+
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { homedir, hostname, tmpdir } from 'node:os'
+import { isAbsolute, join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
+import { configVariable } from '../src/config/config-key.ts'
+import { findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
+import { readBootId } from '../src/io/daemon-process.ts'
+import { EmbeddedStore } from '../src/io/embedded-store.ts'
+import { RealDisk } from '../src/io/real-disk.ts'
+import { RealNet } from '../src/io/real-net.ts'
+import { RealRandom } from '../src/io/real-random.ts'
+import { RealTime } from '../src/io/real-time.ts'
+import { StderrLog } from '../src/io/stderr-log.ts'
+import { type Daemon, startDaemon } from './doors/daemon.ts'
+
+const STOP_GRACE_MS = 10_000
+const EXIT_FAILED = 1
+const EXIT_USAGE = 2
+const NODE_ID_MAX = 0x7fffffff
+/** A configuration key that is also the client's: from files and variables it is meant for the client alone. */
+const isAlsoClientKey = (name: string): boolean => findKey('client', name) !== undefined
+
+interface Options {
+  readonly dataDirectory: string
+  readonly listen: readonly string[]
+  readonly nodeId: number
+  readonly isRestored: boolean
+  readonly config: ReadonlyMap<string, string>
+  /** Its own temporary directory, removed at the end; undefined: the data stay. */
+  readonly ephemeralDirectory: string | undefined
+}
+
+const environment = process.env
+const disk = new RealDisk()
+
+/** @throws UsageError, StreamError CONFIG_INVALID, PERMISSION_DENIED */
+function readOptions(args: readonly string[]): Options {
+  const flags = readFlags(args)
+  if (flags.positionals.length > 0) {
+    throw new UsageError(`unexpected argument ${flags.positionals[0]}`, 'stream daemon --help')
+  }
+  const { values } = flags
+  const isEphemeral = values.ephemeral === true
+  if (isEphemeral && values.data !== undefined) {
+    throw new UsageError('--ephemeral brings its own data: leave out --data')
+  }
+  const nodeIdText = values['node-id'] ?? '1'
+  const nodeId = Number(nodeIdText)
+  if (!/^\d+$/.test(nodeIdText) || nodeId > NODE_ID_MAX) {
+    throw new UsageError(`--node-id ${nodeIdText}: must be a whole number from 0`)
+  }
+  const config = readConfig(values.option ?? [])
+  const common = { nodeId, isRestored: values.restored === true, config }
+  const listen = values.listen ?? []
+  if (isEphemeral) {
+    const directory = mkdtempSync(join(tmpdir(), 'stream-'))
+    return {
+      ...common,
+      dataDirectory: join(directory, 'data'),
+      listen: [`ipc://${directory}/daemon.sock`, ...listen],
+      ephemeralDirectory: directory,
+    }
+  }
+  return {
+    ...common,
+    dataDirectory: absolute(values.data ?? defaultDataDirectory()),
+    // Local commands find the daemon at its own socket, whatever else it offers.
+    listen: listen.some((address) => address.startsWith('ipc://'))
+      ? listen
+      : [`ipc://${ownRuntimeDirectory()}/daemon.sock`, ...listen],
+    ephemeralDirectory: undefined,
+  }
+}
+
+function readFlags(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        data: { type: 'string' },
+        listen: { type: 'string', multiple: true },
+        'node-id': { type: 'string' },
+        ephemeral: { type: 'boolean' },
+        restored: { type: 'boolean' },
+        option: { type: 'string', multiple: true, short: 'X' },
+      },
+    })
+  } catch (error) {
+    const [message] = (error instanceof Error ? error.message : String(error)).split('. ')
+    throw new UsageError(message ?? 'the command line is wrong', 'stream daemon --help')
+  }
+}
+
+/** `-X` over variables over files; only keys of the broker. */
+function readConfig(settings: readonly string[]): ReadonlyMap<string, string> {
+  const texts = new Map<string, string>()
+  for (const path of configFiles()) {
+    for (const [name, text] of readConfigFile(path)) {
+      if (findKey('broker', name) !== undefined && !isAlsoClientKey(name)) texts.set(name, text)
+    }
+  }
+  for (const { name } of keysOf('broker')) {
+    const text = environment[configVariable(name)]
+    if (text !== undefined && !isAlsoClientKey(name)) texts.set(name, text)
+  }
+  for (const setting of settings) {
+    const cut = setting.indexOf('=')
+    if (cut < 1) throw new UsageError(`-X ${setting}: must be KEY=VALUE`)
+    const name = setting.slice(0, cut)
+    if (findKey('broker', name) === undefined) {
+      throw new UsageError(`-X ${unknownKeyMessage('broker', name)}`)
+    }
+    texts.set(name, setting.slice(cut + 1))
+  }
+  return texts
+}
+
+/** The weakest first. */
+function configFiles(): readonly string[] {
+  const named = environment['STREAM_CONFIG_FILE']
+  const home = environment['XDG_CONFIG_HOME'] || join(homedir(), '.config')
+  return ['/etc/stream/stream.conf', named || join(home, 'stream', 'stream.conf')]
+}
+
+function readConfigFile(path: string): readonly (readonly [string, string])[] {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch {
+    return []
+  }
+  const entries: (readonly [string, string])[] = []
+  for (const line of text.split('\n')) {
+    const trimmed = line.trim()
+    const cut = trimmed.indexOf('=')
+    if (trimmed === '' || trimmed.startsWith('#') || cut < 1) continue
+    entries.push([trimmed.slice(0, cut).trim(), trimmed.slice(cut + 1).trim()])
+  }
+  return entries
+}
+
+function defaultDataDirectory(): string {
+  const named = environment['STREAM_DATA']
+  if (named) return named
+  const home = environment['XDG_DATA_HOME']
+  if (home) return join(home, 'stream')
+  if (process.getuid?.() === 0) return '/var/lib/stream'
+  return join(homedir(), '.local', 'share', 'stream')
+}
+
+/** The directory of the user's socket: made where absent, and refused where it is not the user's alone. */
+function ownRuntimeDirectory(): string {
+  const userId = process.getuid?.() ?? 0
+  const base = environment['XDG_RUNTIME_DIR']
+  const directory = base ? join(base, 'stream') : `/tmp/stream-${userId}`
+  disk.makeDirectory(directory, 0o700)
+  const stat = statSync(directory)
+  if (!stat.isDirectory() || stat.uid !== userId || (stat.mode & 0o777) !== 0o700) {
+    throw new StreamError(
+      'PERMISSION_DENIED',
+      `${directory}: not a directory of yours with mode 0700`,
+      { target: directory, hint: `chmod 700 ${directory}, or set XDG_RUNTIME_DIR` },
+    )
+  }
+  return directory
+}
+
+function absolute(path: string): string {
+  return isAbsolute(path) ? path : resolve(path)
+}
+
+function readVersion(): string {
+  const here = import.meta.dirname
+  try {
+    return readFileSync(join(here, 'VERSION'), 'utf8').trim()
+  } catch {
+    const manifest: unknown = JSON.parse(readFileSync(join(here, '..', 'package.json'), 'utf8'))
+    const { version } = manifest as { readonly version?: unknown }
+    return typeof version === 'string' ? version : 'unknown'
+  }
+}
+
+/** A minor collection frees received messages while their memory is still warm (performance.md, section 4). */
+function minorCollector(): () => void {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  if (typeof collect !== 'function') return () => undefined
+  return () => collect({ type: 'minor' })
+}
+
+async function main(): Promise<number> {
+  process.umask(0o077)
+  const options = readOptions(process.argv.slice(2))
+  const log = new StderrLog('info')
+  const time = new RealTime()
+  const { dataDirectory } = options
+  let stop: (why: string) => void = () => undefined
+  const stopAsked = new Promise<string>((resolve) => {
+    stop = resolve
+  })
+  const removeEphemeral = (): void => {
+    const directory = options.ephemeralDirectory
+    if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
+  }
+  let daemon: Daemon
+  try {
+    daemon = await startDaemon(
+      {
+        time,
+        random: new RealRandom(),
+        disk,
+        net: new RealNet(),
+        store: () => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') }),
+        log,
+      },
+      {
+        dataDirectory,
+        listen: options.listen,
+        nodeId: options.nodeId,
+        config: options.config,
+        bootId: options.config.get('stream.boot.id') ?? readBootId(),
+        restored: options.isRestored,
+        pid: process.pid,
+        version: readVersion(),
+        advertisedHost: hostname(),
+        residentBytes: () => process.memoryUsage.rss(),
+        collectGarbage: minorCollector(),
+        onStopAsked: () => stop('asked by a client'),
+      },
+    )
+  } catch (error) {
+    removeEphemeral()
+    throw error
+  }
+  const pidFile = join(dataDirectory, 'daemon.pid')
+  writeFileSync(pidFile, `${process.pid}\n`)
+  log.info('serving', { addresses: daemon.addresses.join(' '), data: dataDirectory })
+  if (options.ephemeralDirectory !== undefined) {
+    process.stdout.write(`${daemon.addresses[0]}\n`)
+  }
+  let signals = 0
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      signals += 1
+      // The second one ends at once; the next start recovers.
+      if (signals > 1) process.exit(EXIT_FAILED)
+      stop(signal)
+    })
+  }
+  const why = await stopAsked
+  log.info('stopping', { why })
+  try {
+    await daemon.stop({ graceMs: STOP_GRACE_MS })
+  } finally {
+    rmSync(pidFile, { force: true })
+    removeEphemeral()
+  }
+  log.info('stopped')
+  return 0
+}
+
+function report(error: unknown): number {
+  if (error instanceof UsageError || isStreamError(error)) {
+    const hint = error.hint === undefined ? '' : `; ${error.hint}`
+    process.stderr.write(`stream: daemon: ${error.message.replaceAll('\n', ' ')}${hint}\n`)
+    return error instanceof UsageError ? EXIT_USAGE : error.exit
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  process.stderr.write(`stream: daemon: ${text}\n`)
+  return EXIT_FAILED
+}
+
+// Nothing may keep the process alive then: what counts is written down.
+void main()
+  .catch(report)
+  .then((code) => process.exit(code))

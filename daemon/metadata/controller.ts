@@ -1,0 +1,268 @@
+/**
+ * The controller's decision for one partition: a pure, total, deterministic function (replication.md section 5.6).
+ * Who calls it writes the result with T3, guarded by the revisions that the views below were read at.
+ *
+ * Invariants (property-tested):
+ * - leader epoch and partition epoch never fall, and the partition epoch rises exactly when anything changed (I2);
+ * - a leader is a replica, is active, and its entry in the in-sync replicas carries its current data epoch (I11),
+ *   under its current incarnation;
+ * - a clean election takes only whole members of the in-sync or eligible replicas (I4, I11); every other election
+ *   sets uncleanEpoch and recovering;
+ * - applied to its own result with the same views it changes nothing.
+ */
+
+import type { BrokerState, Member, PartitionValue } from './metadata-values.ts'
+
+/** A broker as the store shows it. */
+export interface BrokerView {
+  readonly nodeId: number
+  /** Its session's key exists. */
+  readonly live: boolean
+  readonly incarnation: string
+  readonly state: BrokerState
+  /** 0: none recorded. */
+  readonly dataEpoch: number
+  readonly directoryOnline: boolean
+}
+
+/** What a replica says about its log (LogInfo); gathered before the call, only where a branch asks for it. */
+export interface LogView {
+  readonly lastEpoch: number
+  readonly logEndOffset: number
+}
+
+export interface ControllerConfig {
+  /** `unclean.leader.election.enable` of the topic. */
+  readonly uncleanElection: boolean
+  /** flush.messages = 1: nothing that was acknowledged can be missing from a whole replica. */
+  readonly commitFlush: boolean
+}
+
+/** Why the partition is looked at: `timeout` means that waiting for a better copy has run out. */
+export type Cause = 'event' | 'timeout'
+
+export interface Decision {
+  readonly partition: PartitionValue
+  /** Not the very object given when this is true. */
+  readonly changed: boolean
+  /** Replicas whose LogView would let a recovery go on; asked for only when nobody else can lead. */
+  readonly wantsLogs: readonly number[]
+}
+
+export function next(
+  partition: PartitionValue,
+  brokers: ReadonlyMap<number, BrokerView>,
+  logs: ReadonlyMap<number, LogView>,
+  config: ControllerConfig,
+  cause: Cause,
+): Decision {
+  const isActing = (nodeId: number): boolean => {
+    const broker = brokers.get(nodeId)
+    return broker?.live === true && broker.state !== 'FENCED' && broker.directoryOnline
+  }
+  const isDraining = (nodeId: number): boolean => brokers.get(nodeId)?.state === 'DRAINING'
+  const isWhole = (member: Member): boolean =>
+    brokers.get(member.broker)?.dataEpoch === member.dataEpoch
+
+  let inSync: readonly Member[] = partition.inSyncReplicas.filter(
+    (m) => isActing(m.broker) && isWhole(m),
+  )
+  inSync = withoutDraining(inSync, partition.minInSync, isDraining)
+
+  let leader = -1
+  let recovered = false
+  let wantsLogs: readonly number[] = []
+  const isMember = (nodeId: number): boolean => inSync.some((m) => m.broker === nodeId)
+  if (
+    partition.leader >= 0 &&
+    isMember(partition.leader) &&
+    brokers.get(partition.leader)?.incarnation === partition.leaderIncarnation &&
+    !isDraining(partition.leader)
+  ) {
+    leader = partition.leader
+  } else if (inSync.length > 0) {
+    leader =
+      partition.replicas.find((id) => isMember(id) && !isDraining(id)) ??
+      partition.replicas.find(isMember) ??
+      -1
+  } else {
+    const eligible = partition.eligibleReplicas.filter((m) => isActing(m.broker) && isWhole(m))
+    const chosen = partition.replicas.find((id) => eligible.some((m) => m.broker === id))
+    if (chosen !== undefined) {
+      leader = chosen
+      inSync = eligible.filter((m) => m.broker === chosen)
+    } else {
+      const recovery = recover(partition, brokers, logs, config, cause, isActing, isWhole)
+      wantsLogs = recovery.wantsLogs
+      const broker = recovery.elect === undefined ? undefined : brokers.get(recovery.elect)
+      if (broker !== undefined) {
+        leader = broker.nodeId
+        recovered = true
+        inSync = [{ broker: broker.nodeId, dataEpoch: broker.dataEpoch }]
+      }
+    }
+  }
+
+  const leaderIncarnation = leader < 0 ? '' : (brokers.get(leader)?.incarnation ?? '')
+  // A recovery is an epoch of its own even for the same leader: uncleanEpoch names it.
+  const leaderChanged =
+    recovered || leader !== partition.leader || leaderIncarnation !== partition.leaderIncarnation
+  const leaderEpoch = partition.leaderEpoch + (leaderChanged ? 1 : 0)
+
+  let eligibleReplicas: readonly Member[] = []
+  let known: readonly Member[] = []
+  if (!recovered && inSync.length < partition.minInSync) {
+    const former = [...partition.eligibleReplicas, ...partition.inSyncReplicas]
+    eligibleReplicas = uniqueMembers(
+      former.filter(
+        (m) =>
+          !inSync.some((x) => x.broker === m.broker) &&
+          isWhole(m) &&
+          partition.replicas.includes(m.broker),
+      ),
+    )
+    known = uniqueMembers([...partition.known, ...former.filter((m) => !isWhole(m))])
+  }
+  const lastLeader =
+    leader >= 0
+      ? partition.lastLeader
+      : partition.leader >= 0
+        ? lastLeaderOf(partition)
+        : partition.lastLeader
+
+  const decided: PartitionValue = {
+    ...partition,
+    leader,
+    leaderIncarnation,
+    leaderEpoch,
+    inSyncReplicas: inSync,
+    eligibleReplicas,
+    known,
+    lastLeader,
+    uncleanEpoch: recovered ? leaderEpoch : partition.uncleanEpoch,
+    recovering: recovered ? true : partition.recovering,
+  }
+  if (isSame(partition, decided)) return { partition, changed: false, wantsLogs }
+  return {
+    partition: { ...decided, partitionEpoch: partition.partitionEpoch + 1 },
+    changed: true,
+    wantsLogs,
+  }
+}
+
+/**
+ * Recovery, when no whole member of the in-sync or eligible replicas is left. Balanced: everyone who may hold
+ * acknowledged records is back and has answered, so the longest log loses the least. Unclean: only where the topic
+ * allows it and waiting has run out.
+ */
+function recover(
+  partition: PartitionValue,
+  brokers: ReadonlyMap<number, BrokerView>,
+  logs: ReadonlyMap<number, LogView>,
+  config: ControllerConfig,
+  cause: Cause,
+  isActing: (nodeId: number) => boolean,
+  isWhole: (member: Member) => boolean,
+): { elect: number | undefined; wantsLogs: readonly number[] } {
+  // A leader that stands in the record is a later one than the last leader it replaced.
+  const lastLeader = partition.leader >= 0 ? lastLeaderOf(partition) : partition.lastLeader
+  const members = [
+    ...partition.known,
+    ...partition.inSyncReplicas,
+    ...partition.eligibleReplicas,
+    ...(lastLeader === null ? [] : [lastLeader]),
+  ]
+  const candidates = [...new Set(members.map((m) => m.broker))].filter((id) =>
+    partition.replicas.includes(id),
+  )
+  // A whole member that is merely away still holds everything: wait for it.
+  const waitsForWhole = [...partition.inSyncReplicas, ...partition.eligibleReplicas].some(
+    (m) => isWhole(m) && !isActing(m.broker),
+  )
+  const mayBalance = config.commitFlush || partition.replicas.length === 1
+  if (!waitsForWhole && mayBalance && candidates.length > 0 && candidates.every(isActing)) {
+    const missing = candidates.filter((id) => !logs.has(id))
+    if (missing.length > 0) return { elect: undefined, wantsLogs: missing }
+    return { elect: longest(candidates, logs), wantsLogs: [] }
+  }
+  if (config.uncleanElection && cause === 'timeout') {
+    const acting = partition.replicas.filter((id) => isActing(id) && brokers.has(id))
+    const answered = acting.filter((id) => logs.has(id))
+    if (answered.length === 0) return { elect: undefined, wantsLogs: acting }
+    return { elect: longest(answered, logs), wantsLogs: [] }
+  }
+  return { elect: undefined, wantsLogs: [] }
+}
+
+function longest(
+  candidates: readonly number[],
+  logs: ReadonlyMap<number, LogView>,
+): number | undefined {
+  let best: number | undefined
+  let bestLog: LogView | undefined
+  for (const id of candidates) {
+    const log = logs.get(id)
+    if (log === undefined) continue
+    const isBetter =
+      bestLog === undefined ||
+      log.lastEpoch > bestLog.lastEpoch ||
+      (log.lastEpoch === bestLog.lastEpoch && log.logEndOffset > bestLog.logEndOffset)
+    if (isBetter) {
+      best = id
+      bestLog = log
+    }
+  }
+  return best
+}
+
+/** A draining member leaves only while enough others stay. */
+function withoutDraining(
+  members: readonly Member[],
+  minInSync: number,
+  isDraining: (nodeId: number) => boolean,
+): readonly Member[] {
+  let kept = members
+  for (const member of members) {
+    if (isDraining(member.broker) && kept.length - 1 >= minInSync) {
+      kept = kept.filter((m) => m !== member)
+    }
+  }
+  return kept
+}
+
+function lastLeaderOf(partition: PartitionValue): Member | null {
+  const entry = [...partition.inSyncReplicas, ...partition.eligibleReplicas].find(
+    (m) => m.broker === partition.leader,
+  )
+  return entry ?? partition.lastLeader
+}
+
+function uniqueMembers(members: readonly Member[]): readonly Member[] {
+  const seen = new Map<string, Member>()
+  for (const member of members) seen.set(`${member.broker}/${member.dataEpoch}`, member)
+  return [...seen.values()].sort((a, b) => a.broker - b.broker || a.dataEpoch - b.dataEpoch)
+}
+
+function isSame(a: PartitionValue, b: PartitionValue): boolean {
+  return (
+    a.leader === b.leader &&
+    a.leaderIncarnation === b.leaderIncarnation &&
+    a.leaderEpoch === b.leaderEpoch &&
+    a.uncleanEpoch === b.uncleanEpoch &&
+    a.recovering === b.recovering &&
+    sameMember(a.lastLeader, b.lastLeader) &&
+    sameMembers(a.inSyncReplicas, b.inSyncReplicas) &&
+    sameMembers(a.eligibleReplicas, b.eligibleReplicas) &&
+    sameMembers(a.known, b.known)
+  )
+}
+
+function sameMember(a: Member | null, b: Member | null): boolean {
+  if (a === null || b === null) return a === b
+  return a.broker === b.broker && a.dataEpoch === b.dataEpoch
+}
+
+/** As sets: the order of members means nothing. */
+function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {
+  return a.length === b.length && a.every((m) => b.some((x) => sameMember(m, x)))
+}

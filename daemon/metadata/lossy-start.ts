@@ -1,0 +1,78 @@
+/**
+ * Whether a start is lossy, that is, whether the data directory may lack records it once acknowledged: a pure decision
+ * (replication.md section 5.3, cases a to f). A lossy start raises the data epoch, which ends every membership of the
+ * former one.
+ */
+
+export interface RecordedIncarnation {
+  readonly incarnation: string
+  readonly registered: boolean
+}
+
+export interface StartFacts {
+  /** (b) */
+  readonly directoryIsNew: boolean
+  /** Of the clean-shutdown marker; undefined: the last run did not end cleanly. */
+  readonly cleanDataEpoch: number | undefined
+  /** As recorded in the directory; undefined: never. */
+  readonly recordedDataEpoch: number | undefined
+  /** Oldest first. Each is recorded before it registers, and marked once it has. */
+  readonly recordedIncarnations: readonly RecordedIncarnation[]
+  /** The host has not booted since: its page cache survived the process. */
+  readonly sameBoot: boolean
+  /** A hosted topic acknowledges before the sync. */
+  readonly hostsAsyncFlush: boolean
+  /** (c) Recovery cut below a durable mark, found damage below it, or a log that should be there is not. */
+  readonly recoveryLoss: string | undefined
+  /** (d) */
+  readonly syncFailed: boolean
+  /** Of the store; undefined: none. */
+  readonly storedDataEpoch: number | undefined
+  readonly storedIncarnation: string | undefined
+  /** The largest revision the directory has seen, and that of the store now. */
+  readonly recordedRevision: number
+  readonly storeRevision: number
+  /** (f) */
+  readonly restored: boolean
+}
+
+export type StartVerdict =
+  | { readonly kind: 'whole' }
+  | { readonly kind: 'lossy'; readonly reason: string }
+  /** The store is the old copy: do not register. */
+  | { readonly kind: 'storeRegressed'; readonly reason: string }
+
+export function judgeStart(facts: StartFacts): StartVerdict {
+  const lossy = (reason: string): StartVerdict => ({ kind: 'lossy', reason })
+  if (facts.storedDataEpoch === undefined) return lossy('first start of this broker')
+  if (facts.recordedRevision > facts.storeRevision && !facts.restored) {
+    return { kind: 'storeRegressed', reason: 'the metadata store is older than the data directory' }
+  }
+  if (facts.restored) return lossy('restored by the operator')
+  if (facts.directoryIsNew) return lossy('the data directory is new')
+  if (facts.recordedDataEpoch === undefined) {
+    return lossy('the data directory does not know its data epoch')
+  }
+  if (facts.recordedDataEpoch > facts.storedDataEpoch) {
+    return { kind: 'storeRegressed', reason: 'the metadata store is older than the data directory' }
+  }
+  if (facts.recordedDataEpoch < facts.storedDataEpoch) {
+    return lossy('the data directory is an old copy: its data epoch is behind')
+  }
+  if (facts.storedIncarnation !== undefined) {
+    const at = facts.recordedIncarnations.findIndex(
+      (entry) => entry.incarnation === facts.storedIncarnation,
+    )
+    if (at < 0) return lossy('the data directory is an old copy: it does not know its last run')
+    if (facts.recordedIncarnations.slice(at + 1).some((entry) => entry.registered)) {
+      return { kind: 'storeRegressed', reason: 'the metadata store has forgotten the last run' }
+    }
+  }
+  if (facts.syncFailed) return lossy('a sync failed in the last run')
+  if (facts.recoveryLoss !== undefined) return lossy(facts.recoveryLoss)
+  const wasClean = facts.cleanDataEpoch === facts.recordedDataEpoch
+  if (!wasClean && facts.hostsAsyncFlush && !facts.sameBoot) {
+    return lossy('unclean end, with topics that acknowledge before the sync')
+  }
+  return { kind: 'whole' }
+}

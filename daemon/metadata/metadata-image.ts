@@ -1,0 +1,390 @@
+/**
+ * What this process knows of the metadata store: one listing, then all changes in revision order (replication.md
+ * section 5.7). Only the watch changes it; who writes waits until its own revision has arrived (`waitFor`).
+ *
+ * Invariants:
+ * - `revision` never falls; everything of revisions up to it is applied, nothing of later ones.
+ * - Listeners are told after a whole revision is applied, in order of revisions.
+ * - When the watch ends the image lists again and tells listeners about everything that differs: level-triggered.
+ */
+
+import { StreamError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/ports/log.ts'
+import type { StoreChange, StoreEntry, StoreWatch } from '../../src/ports/metadata-store.ts'
+import { sleep } from '../../src/ports/time.ts'
+import type { Store } from './commit.ts'
+import type { BrokerView } from './controller.ts'
+import type { MetadataKeys } from './metadata-keys.ts'
+import {
+  type ConfigValue,
+  type ControllerValue,
+  type DeletedValue,
+  decodeConfig,
+  decodeController,
+  decodeData,
+  decodeDeleted,
+  decodeLive,
+  decodePartition,
+  decodeRegistration,
+  decodeTopic,
+  type PartitionValue,
+  type RegistrationValue,
+  type TopicValue,
+} from './metadata-values.ts'
+
+const RELIST_PAUSE_MS = 200
+
+export interface PartitionImage {
+  readonly topicId: string
+  readonly partition: number
+  readonly revision: number
+  readonly value: PartitionValue
+}
+
+export interface TopicImage {
+  readonly name: string
+  readonly topicId: string
+  readonly revision: number
+  readonly createRevision: number
+  readonly value: TopicValue
+}
+
+export interface DeletedImage {
+  readonly topicId: string
+  readonly revision: number
+  readonly value: DeletedValue
+}
+
+export interface ConfigImage {
+  readonly revision: number
+  readonly value: ConfigValue
+}
+
+interface BrokerImage {
+  live?: { incarnation: string; sessionEpoch: number }
+  registration?: { revision: number; value: RegistrationValue }
+  dataEpoch?: number
+}
+
+/** What changed in one revision, or by listing again. */
+export interface ImageChange {
+  readonly revision: number
+  /** Ids of topics whose topic or partition records changed, came or went. */
+  readonly topicIds: ReadonlySet<string>
+  readonly deletedTopicIds: ReadonlySet<string>
+  readonly brokersChanged: boolean
+  readonly configScopes: ReadonlySet<string>
+}
+
+const NO_PARTITIONS: ReadonlyMap<number, PartitionImage> = new Map()
+
+export class MetadataImage {
+  readonly #store: Store
+  readonly #keys: MetadataKeys
+  readonly #log: Log
+  readonly #topics = new Map<string, TopicImage>()
+  readonly #topicNames = new Map<string, string>()
+  readonly #partitions = new Map<string, Map<number, PartitionImage>>()
+  readonly #deleted = new Map<string, DeletedImage>()
+  readonly #brokers = new Map<number, BrokerImage>()
+  readonly #configs = new Map<string, ConfigImage>()
+  readonly #listeners = new Set<(change: ImageChange) => void>()
+  #waiting: { revision: number; resolve: () => void; reject: (error: Error) => void }[] = []
+  /** Every key seen and its mod revision: what a further listing is compared with. */
+  readonly #modRevisions = new Map<string, number>()
+  #controller: (ControllerValue & { controllerEpoch: number }) | undefined
+  #watch: StoreWatch | undefined
+  #closed = false
+  #revision = 0
+
+  private constructor(store: Store, keys: MetadataKeys, log: Log) {
+    this.#store = store
+    this.#keys = keys
+    this.#log = log
+  }
+
+  /** @throws StreamError STORE_DAMAGED, STORE_UNAVAILABLE */
+  static async open(store: Store, keys: MetadataKeys, log: Log): Promise<MetadataImage> {
+    const image = new MetadataImage(store, keys, log)
+    await image.#list()
+    return image
+  }
+
+  get revision(): number {
+    return this.#revision
+  }
+
+  get controller(): (ControllerValue & { readonly controllerEpoch: number }) | undefined {
+    return this.#controller
+  }
+
+  topic(name: string): TopicImage | undefined {
+    return this.#topics.get(name)
+  }
+
+  topicById(topicId: string): TopicImage | undefined {
+    const name = this.#topicNames.get(topicId)
+    return name === undefined ? undefined : this.#topics.get(name)
+  }
+
+  topics(): Iterable<TopicImage> {
+    return this.#topics.values()
+  }
+
+  get topicCount(): number {
+    return this.#topics.size
+  }
+
+  /** All partition records of a topic, those beyond its visible partition count included. */
+  partitions(topicId: string): ReadonlyMap<number, PartitionImage> {
+    return this.#partitions.get(topicId) ?? NO_PARTITIONS
+  }
+
+  partition(topicId: string, partition: number): PartitionImage | undefined {
+    return this.#partitions.get(topicId)?.get(partition)
+  }
+
+  partitionTopicIds(): Iterable<string> {
+    return this.#partitions.keys()
+  }
+
+  deletedTopic(topicId: string): DeletedImage | undefined {
+    return this.#deleted.get(topicId)
+  }
+
+  deletedTopics(): Iterable<DeletedImage> {
+    return this.#deleted.values()
+  }
+
+  brokers(): ReadonlyMap<number, BrokerView> {
+    const views = new Map<number, BrokerView>()
+    for (const nodeId of this.#brokers.keys()) {
+      const view = this.broker(nodeId)
+      if (view !== undefined) views.set(nodeId, view)
+    }
+    return views
+  }
+
+  broker(nodeId: number): BrokerView | undefined {
+    const broker = this.#brokers.get(nodeId)
+    if (broker === undefined) return undefined
+    return {
+      nodeId,
+      live: broker.live !== undefined,
+      incarnation: broker.live?.incarnation ?? broker.registration?.value.incarnation ?? '',
+      state: broker.registration?.value.state ?? 'FENCED',
+      dataEpoch: broker.dataEpoch ?? 0,
+      directoryOnline: true,
+    }
+  }
+
+  registration(
+    nodeId: number,
+  ): { readonly revision: number; readonly value: RegistrationValue } | undefined {
+    return this.#brokers.get(nodeId)?.registration
+  }
+
+  config(scope: string): ConfigImage {
+    return this.#configs.get(scope) ?? { revision: 0, value: {} }
+  }
+
+  /** @returns a function that removes the listener */
+  onChange(listener: (change: ImageChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Resolves once everything up to `revision` is applied. @throws StreamError CLOSED */
+  waitFor(revision: number): Promise<void> {
+    if (revision <= this.#revision) return Promise.resolve()
+    if (this.#closed) return Promise.reject(closedError())
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ revision, resolve, reject })
+    })
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#watch?.cancel()
+    this.#listeners.clear()
+    for (const waiter of this.#waiting) waiter.reject(closedError())
+    this.#waiting = []
+  }
+
+  async #list(): Promise<void> {
+    const listing = await this.#store.store.list(this.#keys.prefix)
+    const found = new Map(listing.entries.map((entry) => [entry.key, entry]))
+    const changes: StoreChange[] = []
+    for (const entry of listing.entries) {
+      const isSame = this.#modRevisions.get(entry.key) === entry.modRevision
+      if (!isSame) changes.push({ key: entry.key, entry })
+    }
+    for (const key of this.#modRevisions.keys()) {
+      if (!found.has(key)) changes.push({ key, entry: undefined })
+    }
+    this.#apply(listing.revision, changes)
+    if (this.#closed) return
+    this.#watch = this.#store.store.watch(this.#keys.prefix, listing.revision + 1, {
+      onChanges: (revision, watched) => {
+        if (!this.#closed) this.#apply(revision, watched)
+      },
+      onEnd: (reason) => {
+        if (this.#closed) return
+        this.#log.warn('metadata watch ended, listing again', { reason: reason?.message })
+        void this.#listAgain()
+      },
+    })
+  }
+
+  async #listAgain(): Promise<void> {
+    while (!this.#closed) {
+      try {
+        await this.#list()
+        return
+      } catch (error) {
+        this.#log.error('metadata could not be listed', { error: String(error) })
+        await sleep(this.#store.time, RELIST_PAUSE_MS)
+      }
+    }
+  }
+
+  #apply(revision: number, changes: readonly StoreChange[]): void {
+    const topicIds = new Set<string>()
+    const deletedTopicIds = new Set<string>()
+    const configScopes = new Set<string>()
+    let brokersChanged = false
+    for (const { key, entry } of changes) {
+      if (entry === undefined) this.#modRevisions.delete(key)
+      else this.#modRevisions.set(key, entry.modRevision)
+      const parsed = this.#keys.parse(key)
+      switch (parsed?.kind) {
+        case 'topic':
+          for (const id of this.#applyTopic(key, parsed.name, entry)) topicIds.add(id)
+          break
+        case 'partition':
+          this.#applyPartition(key, parsed.topicId, parsed.partition, entry)
+          topicIds.add(parsed.topicId)
+          break
+        case 'deleted':
+          if (entry === undefined) this.#deleted.delete(parsed.topicId)
+          else {
+            const value = decodeDeleted(key, entry.value)
+            const revision = entry.modRevision
+            this.#deleted.set(parsed.topicId, { topicId: parsed.topicId, revision, value })
+            deletedTopicIds.add(parsed.topicId)
+          }
+          break
+        case 'config':
+          configScopes.add(parsed.scope)
+          if (entry === undefined) this.#configs.delete(parsed.scope)
+          else {
+            const value = decodeConfig(key, entry.value)
+            this.#configs.set(parsed.scope, { revision: entry.modRevision, value })
+          }
+          break
+        case 'controller':
+          this.#controller =
+            entry === undefined
+              ? undefined
+              : {
+                  ...decodeController(key, entry.value),
+                  controllerEpoch: entry.createRevision,
+                }
+          break
+        case 'live':
+        case 'registration':
+        case 'data':
+          this.#applyBroker(key, parsed.kind, parsed.nodeId, entry)
+          brokersChanged = true
+          break
+        case 'meta':
+        case 'producerIds':
+        case undefined:
+          break
+      }
+    }
+    this.#revision = Math.max(this.#revision, revision)
+    for (const listener of this.#listeners) {
+      listener({ revision, topicIds, deletedTopicIds, brokersChanged, configScopes })
+    }
+    if (this.#waiting.length === 0) return
+    const ready = this.#waiting.filter((waiter) => waiter.revision <= this.#revision)
+    this.#waiting = this.#waiting.filter((waiter) => waiter.revision > this.#revision)
+    for (const waiter of ready) waiter.resolve()
+  }
+
+  #applyTopic(key: string, name: string, entry: StoreEntry | undefined): readonly string[] {
+    const before = this.#topics.get(name)
+    const touched = before === undefined ? [] : [before.topicId]
+    if (entry === undefined) {
+      this.#topics.delete(name)
+      if (before !== undefined) this.#topicNames.delete(before.topicId)
+      return touched
+    }
+    const value = decodeTopic(key, entry.value)
+    if (before !== undefined && before.topicId !== value.topicId) {
+      this.#topicNames.delete(before.topicId)
+    }
+    this.#topicNames.set(value.topicId, name)
+    this.#topics.set(name, {
+      name,
+      topicId: value.topicId,
+      revision: entry.modRevision,
+      createRevision: entry.createRevision,
+      value,
+    })
+    return [...touched, value.topicId]
+  }
+
+  #applyPartition(
+    key: string,
+    topicId: string,
+    partition: number,
+    entry: StoreEntry | undefined,
+  ): void {
+    let partitions = this.#partitions.get(topicId)
+    if (entry === undefined) {
+      partitions?.delete(partition)
+      if (partitions?.size === 0) this.#partitions.delete(topicId)
+      return
+    }
+    if (partitions === undefined) {
+      partitions = new Map()
+      this.#partitions.set(topicId, partitions)
+    }
+    const value = decodePartition(key, entry.value)
+    partitions.set(partition, { topicId, partition, revision: entry.modRevision, value })
+  }
+
+  #applyBroker(
+    key: string,
+    kind: 'live' | 'registration' | 'data',
+    nodeId: number,
+    entry: StoreEntry | undefined,
+  ): void {
+    const broker = this.#brokers.get(nodeId) ?? {}
+    this.#brokers.set(nodeId, broker)
+    if (kind === 'live') {
+      if (entry === undefined) delete broker.live
+      else {
+        const { incarnation } = decodeLive(key, entry.value)
+        broker.live = { incarnation, sessionEpoch: entry.createRevision }
+      }
+    } else if (kind === 'registration') {
+      if (entry === undefined) delete broker.registration
+      else {
+        const value = decodeRegistration(key, entry.value)
+        broker.registration = { revision: entry.modRevision, value }
+      }
+    } else if (entry === undefined) delete broker.dataEpoch
+    else {
+      decodeData(key, entry.value)
+      broker.dataEpoch = entry.modRevision
+    }
+  }
+}
+
+function closedError(): StreamError {
+  return new StreamError('CLOSED', 'the daemon is stopping')
+}

@@ -1,0 +1,121 @@
+/**
+ * The keys of the metadata store (replication.md section 5.2). All lie under `/stream/<clusterId>/`; these names are
+ * permanent. Partition numbers are padded to ten digits, so that a listing comes in their order.
+ */
+
+export const STORE_PREFIX = '/stream/'
+
+export type MetadataKey =
+  | { readonly kind: 'meta' }
+  | { readonly kind: 'controller' }
+  | { readonly kind: 'live'; readonly nodeId: number }
+  | { readonly kind: 'registration'; readonly nodeId: number }
+  | { readonly kind: 'data'; readonly nodeId: number }
+  | { readonly kind: 'topic'; readonly name: string }
+  | { readonly kind: 'partition'; readonly topicId: string; readonly partition: number }
+  | { readonly kind: 'deleted'; readonly topicId: string }
+  | { readonly kind: 'config'; readonly scope: string }
+  | { readonly kind: 'producerIds' }
+
+export class MetadataKeys {
+  readonly clusterId: string
+  readonly prefix: string
+
+  constructor(clusterId: string) {
+    this.clusterId = clusterId
+    this.prefix = `${STORE_PREFIX}${clusterId}/`
+  }
+
+  meta(): string {
+    return `${this.prefix}meta`
+  }
+
+  controller(): string {
+    return `${this.prefix}controller`
+  }
+
+  live(nodeId: number): string {
+    return `${this.prefix}live/${nodeId}`
+  }
+
+  registration(nodeId: number): string {
+    return `${this.prefix}reg/${nodeId}`
+  }
+
+  data(nodeId: number): string {
+    return `${this.prefix}data/${nodeId}`
+  }
+
+  topic(name: string): string {
+    return `${this.prefix}topic/${name}`
+  }
+
+  partition(topicId: string, partition: number): string {
+    return `${this.prefix}part/${topicId}/${String(partition).padStart(10, '0')}`
+  }
+
+  deleted(topicId: string): string {
+    return `${this.prefix}deleted/${topicId}`
+  }
+
+  /** `scope`: `broker/<nodeId>` for one broker, `broker` for all of them. */
+  config(scope: string): string {
+    return `${this.prefix}cfg/${scope}`
+  }
+
+  producerIds(): string {
+    return `${this.prefix}pid/next`
+  }
+
+  /** What a key stands for; undefined for one of a later version, which is left alone. */
+  parse(key: string): MetadataKey | undefined {
+    if (!key.startsWith(this.prefix)) return undefined
+    const path = key.slice(this.prefix.length)
+    const slash = path.indexOf('/')
+    const head = slash < 0 ? path : path.slice(0, slash)
+    const rest = slash < 0 ? '' : path.slice(slash + 1)
+    switch (head) {
+      case 'meta':
+        return { kind: 'meta' }
+      case 'controller':
+        return { kind: 'controller' }
+      case 'live':
+      case 'reg':
+      case 'data': {
+        const nodeId = parseNumber(rest)
+        if (nodeId === undefined) return undefined
+        if (head === 'live') return { kind: 'live', nodeId }
+        return head === 'reg' ? { kind: 'registration', nodeId } : { kind: 'data', nodeId }
+      }
+      case 'topic':
+        return rest === '' ? undefined : { kind: 'topic', name: rest }
+      case 'part': {
+        const cut = rest.indexOf('/')
+        const partition = cut < 0 ? undefined : parseNumber(rest.slice(cut + 1))
+        if (partition === undefined) return undefined
+        return { kind: 'partition', topicId: rest.slice(0, cut), partition }
+      }
+      case 'deleted':
+        return rest === '' ? undefined : { kind: 'deleted', topicId: rest }
+      case 'cfg':
+        return rest === '' ? undefined : { kind: 'config', scope: rest }
+      case 'pid':
+        return rest === 'next' ? { kind: 'producerIds' } : undefined
+      default:
+        return undefined
+    }
+  }
+}
+
+/** The cluster that a key belongs to, undefined when it is none of ours. */
+export function clusterOfKey(key: string): string | undefined {
+  if (!key.startsWith(STORE_PREFIX)) return undefined
+  const end = key.indexOf('/', STORE_PREFIX.length)
+  return end < 0 ? undefined : key.slice(STORE_PREFIX.length, end)
+}
+
+function parseNumber(text: string): number | undefined {
+  if (!/^\d{1,10}$/.test(text)) return undefined
+  const value = Number(text)
+  return value <= 0x7fffffff ? value : undefined
+}

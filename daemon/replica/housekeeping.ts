@@ -1,0 +1,154 @@
+/**
+ * Background work of a broker on its timers: retention, compaction, checkpoints, leaderships that could not be taken, old
+ * tombstones. One job of a kind runs
+ * at a time; each works in slices that leave the loop to requests (the log sees to that).
+ *
+ * An error of one partition is reported and the others go on; a failed disk stops the broker by itself.
+ */
+
+import type { Log } from '../../src/ports/log.ts'
+import type { Time, Timer } from '../../src/ports/time.ts'
+import type { DataDirectory } from '../log/data-directory.ts'
+import type { BrokerConfig } from './broker-config.ts'
+import type { Partition } from './partition.ts'
+import type { PartitionTable } from './partition-table.ts'
+import type { TopicController } from './topic-controller.ts'
+
+const COMPACTION_PAUSE_MS = 15_000
+const RETRY_PAUSE_MS = 30_000
+const TOMBSTONE_PAUSE_MS = 24 * 3_600_000
+
+export interface HousekeepingPorts {
+  readonly time: Time
+  readonly log: Log
+  readonly table: PartitionTable
+  readonly directory: DataDirectory
+  readonly config: BrokerConfig
+  readonly topics: TopicController
+}
+
+export class Housekeeping {
+  readonly #ports: HousekeepingPorts
+  readonly #timers = new Set<Timer>()
+  readonly #running = new Set<Promise<void>>()
+  #stopped = false
+  #checkpointed = ''
+
+  constructor(ports: HousekeepingPorts) {
+    this.#ports = ports
+  }
+
+  start(): void {
+    const { config } = this.#ports
+    const checkpointMs = Math.min(
+      config.number('replica.high.watermark.checkpoint.interval.ms'),
+      config.number('log.flush.offset.checkpoint.interval.ms'),
+      config.number('log.flush.start.offset.checkpoint.interval.ms'),
+    )
+    const retentionMs = config.number('log.retention.check.interval.ms')
+    this.#every(retentionMs, () => this.retain())
+    this.#every(Math.min(COMPACTION_PAUSE_MS, retentionMs), () => this.compact())
+    this.#every(Math.max(checkpointMs, 100), () => this.checkpoint())
+    this.#every(RETRY_PAUSE_MS, () => this.#ports.table.retry())
+    this.#every(TOMBSTONE_PAUSE_MS, () =>
+      this.#ports.topics.forgetTombstones(this.#ports.time.wallMs()),
+    )
+  }
+
+  /** Starts nothing new and waits for what runs. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    for (const timer of this.#timers) timer.cancel()
+    this.#timers.clear()
+    await Promise.allSettled(this.#running)
+  }
+
+  async retain(): Promise<void> {
+    const { table, time } = this.#ports
+    for (const partition of table.all()) {
+      if (this.#stopped) return
+      if (partition.notServing !== undefined) continue
+      await this.#try('retention', partition, async () => {
+        const before = partition.log.logStartOffset
+        await partition.log.enforceRetention(time.wallMs(), partition.highWatermark)
+        if (partition.log.logStartOffset !== before) partition.logStartMoved()
+      })
+    }
+  }
+
+  /** The dirtiest log first, one at a time, until none is due. */
+  async compact(): Promise<void> {
+    const { table, time, config } = this.#ports
+    if (config.number('log.cleaner.threads') === 0) return
+    const tried = new Set<Partition>()
+    while (!this.#stopped) {
+      let dirtiest: Partition | undefined
+      let ratio = -1
+      for (const partition of table.all()) {
+        if (!partition.config.cleanupCompact || partition.notServing !== undefined) continue
+        if (tried.has(partition)) continue
+        const need = partition.log.compactionNeed(time.wallMs(), partition.lastStableOffset)
+        if (need.due && need.dirtyRatio > ratio) {
+          dirtiest = partition
+          ratio = need.dirtyRatio
+        }
+      }
+      if (dirtiest === undefined) return
+      const partition = dirtiest
+      tried.add(partition)
+      await this.#try('compaction', partition, async () => {
+        await partition.log.compact({
+          nowMs: time.wallMs(),
+          lastStableOffset: partition.lastStableOffset,
+          mapBytesMax: config.number('log.cleaner.dedupe.buffer.size'),
+        })
+      })
+    }
+  }
+
+  /** Nothing is written while nothing has moved. */
+  async checkpoint(): Promise<void> {
+    const { table, directory } = this.#ports
+    if (directory.failure !== undefined) return
+    let count = 0
+    let sum = 0
+    for (const partition of table.all()) {
+      count += 1
+      sum += partition.highWatermark + partition.log.logStartOffset * 7
+    }
+    const state = `${count}/${sum}`
+    if (state === this.#checkpointed) return
+    await directory.writeCheckpoint()
+    this.#checkpointed = state
+  }
+
+  #every(pauseMs: number, job: () => Promise<void>): void {
+    if (!Number.isFinite(pauseMs)) return
+    const timer = this.#ports.time.setTimer(pauseMs, () => {
+      this.#timers.delete(timer)
+      if (this.#stopped) return
+      const run = job()
+        .catch((error: unknown) => {
+          this.#ports.log.error('background work failed', { error: String(error) })
+        })
+        .finally(() => {
+          this.#running.delete(run)
+          if (!this.#stopped) this.#every(pauseMs, job)
+        })
+      this.#running.add(run)
+    })
+    this.#timers.add(timer)
+  }
+
+  async #try(what: string, partition: Partition, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (partition.notServing !== undefined) return
+      this.#ports.log.error(`${what} failed`, {
+        partition: `${partition.topic}-${partition.partition}`,
+        error: String(error),
+      })
+    }
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * The partitions of this broker: brings the logs on disk and the leaderships in line with the metadata image.
+ *
+ * Invariants:
+ * - A log is deleted only when a tombstone names its topic id (I13); nothing is deleted because a key is absent.
+ * - A partition leads only at an epoch that names this broker and this incarnation (replication.md section 5.3, 3).
+ * - Changes of one topic are applied one after the other.
+ */
+
+import { isStreamError, StreamError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/ports/log.ts'
+import type { DataDirectory } from '../log/data-directory.ts'
+import type { MetadataImage, PartitionImage, TopicImage } from '../metadata/metadata-image.ts'
+import type { BrokerConfig } from './broker-config.ts'
+import { inParallel } from './in-parallel.ts'
+import { Partition } from './partition.ts'
+
+const LOGS_AT_ONCE = 16
+
+export interface PartitionTablePorts {
+  readonly image: MetadataImage
+  readonly directory: DataDirectory
+  readonly config: BrokerConfig
+  readonly log: Log
+}
+
+export class PartitionTable {
+  readonly #ports: PartitionTablePorts
+  readonly #nodeId: number
+  readonly #incarnation: string
+  readonly #byTopicId = new Map<string, Partition[]>()
+  readonly #chains = new Map<string, Promise<void>>()
+  #count = 0
+  #leads = false
+
+  constructor(ports: PartitionTablePorts, nodeId: number, incarnation: string) {
+    this.#ports = ports
+    this.#nodeId = nodeId
+    this.#incarnation = incarnation
+  }
+
+  get partitionCount(): number {
+    return this.#count
+  }
+
+  /** A partition that clients may see: of a READY topic, below its partition count. */
+  find(topic: string, index: number): Partition | undefined {
+    const image = this.#ports.image.topic(topic)
+    if (image === undefined || image.value.state !== 'READY') return undefined
+    if (index < 0 || index >= image.value.partitions) return undefined
+    return this.#byTopicId.get(image.topicId)?.[index]
+  }
+
+  /** Whether clients may see it or not. */
+  get(topicId: string, index: number): Partition | undefined {
+    return this.#byTopicId.get(topicId)?.[index]
+  }
+
+  ofTopic(topicId: string): readonly Partition[] {
+    return (this.#byTopicId.get(topicId) ?? []).filter((partition) => partition !== undefined)
+  }
+
+  *all(): Iterable<Partition> {
+    for (const partitions of this.#byTopicId.values()) {
+      for (const partition of partitions) if (partition !== undefined) yield partition
+    }
+  }
+
+  /**
+   * Opens or makes the logs of all partitions the image gives to this broker; before it leads anything.
+   * @returns what is missing or damaged, for the judgement of the start; undefined: nothing
+   * @throws StreamError when the disk fails
+   */
+  async openAll(): Promise<string | undefined> {
+    const { image, directory, log } = this.#ports
+    let loss: string | undefined
+    const onDisk = new Map<string, string | undefined>()
+    for (const found of directory.partitionsOnDisk()) {
+      const name = `${found.topic}-${found.partition}`
+      if (found.metadata === 'missing') await directory.removePartial(found.topic, found.partition)
+      else onDisk.set(name, found.topicId)
+    }
+    const wanted: { topic: TopicImage; partition: PartitionImage; exists: boolean }[] = []
+    for (const topic of image.topics()) {
+      for (const partition of image.partitions(topic.topicId).values()) {
+        if (!partition.value.replicas.includes(this.#nodeId)) continue
+        const name = `${topic.name}-${partition.partition}`
+        const exists = onDisk.get(name) === topic.topicId
+        if (exists) onDisk.delete(name)
+        const isServed =
+          topic.value.state === 'READY' && partition.partition < topic.value.partitions
+        if (!exists && isServed) {
+          loss = `the log of ${name} is missing from the data directory`
+          log.error('a log is missing: an empty one takes its place', { partition: name })
+        }
+        wanted.push({ topic, partition, exists })
+      }
+    }
+    await this.#removeDeleted(onDisk)
+    await inParallel(wanted, LOGS_AT_ONCE, async ({ topic, partition, exists }) => {
+      const opened = await this.#open(topic, partition.partition, exists)
+      if (opened.log.recovery.damagedBelowMark) {
+        loss ??= `the log of ${topic.name}-${partition.partition} is damaged below its durable mark`
+      }
+    })
+    return loss
+  }
+
+  /**
+   * From now on the table follows the image's leaderships. Resolves when everything is served; the epochs become
+   * durable meanwhile, and nothing new is acknowledged before its own is.
+   */
+  async leadAll(): Promise<void> {
+    this.#leads = true
+    await inParallel([...this.#byTopicId.keys()], LOGS_AT_ONCE * 4, (id) => this.#inTurn(id, false))
+  }
+
+  /** Tries again where a leadership could not be taken. */
+  async retry(): Promise<void> {
+    const topicIds = new Set<string>()
+    for (const partition of this.all()) {
+      if (partition.notServing === 'notLeader') topicIds.add(partition.topicId)
+    }
+    for (const topicId of topicIds) await this.reconcile(topicId)
+  }
+
+  /**
+   * Brings one topic in line with the image: deletes its logs after a tombstone, else makes what is missing and takes
+   * or leaves leaderships. Repeatable.
+   * @throws StreamError when the disk refuses
+   */
+  reconcile(topicId: string): Promise<void> {
+    return this.#inTurn(topicId, true)
+  }
+
+  #inTurn(topicId: string, waits: boolean): Promise<void> {
+    const before = this.#chains.get(topicId) ?? Promise.resolve()
+    const run = before.catch(() => undefined).then(() => this.#reconcile(topicId, waits))
+    this.#chains.set(topicId, run)
+    const forget = (): void => {
+      if (this.#chains.get(topicId) === run) this.#chains.delete(topicId)
+    }
+    run.then(forget, forget)
+    return run
+  }
+
+  /** The broker's or a topic's configs have changed. */
+  applyConfig(topicId: string): void {
+    const topic = this.#ports.image.topicById(topicId)
+    if (topic === undefined) return
+    for (const partition of this.ofTopic(topicId)) {
+      partition.applyConfig(this.#configOf(topic, partition.partition))
+    }
+  }
+
+  applyConfigToAll(): void {
+    for (const topicId of this.#byTopicId.keys()) this.applyConfig(topicId)
+  }
+
+  close(): void {
+    for (const partition of this.all()) partition.close()
+  }
+
+  async #reconcile(topicId: string, waits: boolean): Promise<void> {
+    const { image } = this.#ports
+    if (image.deletedTopic(topicId) !== undefined) {
+      await this.#remove(topicId)
+      return
+    }
+    const topic = image.topicById(topicId)
+    if (topic === undefined || !this.#leads) return
+    const records = [...image.partitions(topicId).values()].filter((record) =>
+      record.value.replicas.includes(this.#nodeId),
+    )
+    await inParallel(records, LOGS_AT_ONCE, async (record) => {
+      let partition = this.#byTopicId.get(topicId)?.[record.partition]
+      partition ??= await this.#open(topic, record.partition, false)
+      const { value } = record
+      const leads = value.leader === this.#nodeId && value.leaderIncarnation === this.#incarnation
+      if (!leads) {
+        partition.stopServing('notLeader')
+        return
+      }
+      const durable = partition.lead(value)
+      if (waits) await durable
+      else durable.catch((error: unknown) => this.#reportLead(partition, error))
+    })
+    this.applyConfig(topicId)
+  }
+
+  #reportLead({ topic, partition }: Partition, error: unknown): void {
+    this.#ports.log.error('a leadership could not be taken', {
+      partition: `${topic}-${partition}`,
+      error: String(error),
+    })
+  }
+
+  async #open(topic: TopicImage, index: number, exists: boolean): Promise<Partition> {
+    const { directory } = this.#ports
+    const config = this.#configOf(topic, index)
+    const identity = { topic: topic.name, topicId: topic.topicId, partition: index }
+    const log = exists
+      ? await directory.openPartitionLog({ ...identity, config })
+      : await directory.createPartitionLog({ ...identity, config })
+    const partition = new Partition(log, identity, config)
+    let partitions = this.#byTopicId.get(topic.topicId)
+    if (partitions === undefined) {
+      partitions = []
+      this.#byTopicId.set(topic.topicId, partitions)
+    }
+    partitions[index] = partition
+    this.#count += 1
+    if (directory.failure !== undefined) partition.stopServing('storageFailed')
+    return partition
+  }
+
+  async #remove(topicId: string): Promise<void> {
+    const { directory } = this.#ports
+    const partitions = this.ofTopic(topicId)
+    this.#byTopicId.delete(topicId)
+    this.#count -= partitions.length
+    for (const partition of partitions) {
+      partition.stopServing('deleted')
+      partition.close()
+    }
+    await inParallel(partitions, LOGS_AT_ONCE, (partition) =>
+      directory.deletePartitionLog({
+        topic: partition.topic,
+        topicId,
+        partition: partition.partition,
+      }),
+    )
+  }
+
+  /** Directories that no topic of the image claims: deleted after a tombstone, else left alone and reported. */
+  async #removeDeleted(onDisk: ReadonlyMap<string, string | undefined>): Promise<void> {
+    const { image, directory, log } = this.#ports
+    for (const [name, topicId] of onDisk) {
+      const cut = name.lastIndexOf('-')
+      const topic = name.slice(0, cut)
+      const partition = Number(name.slice(cut + 1))
+      if (topicId !== undefined && image.deletedTopic(topicId) !== undefined) {
+        await directory.deletePartitionLog({ topic, topicId, partition })
+      } else {
+        log.warn('a log belongs to no known topic; it is left alone', { partition: name, topicId })
+      }
+    }
+  }
+
+  #configOf(topic: TopicImage, index: number): Partition['config'] {
+    const record = this.#ports.image.partition(topic.topicId, index)
+    try {
+      return this.#ports.config.topicConfig(topic.value.config, record?.value.replicas.length ?? 1)
+    } catch (error) {
+      if (!isStreamError(error, 'CONFIG_INVALID')) throw error
+      throw new StreamError('STORE_DAMAGED', `${topic.name}: ${error.message}`, {
+        target: topic.name,
+        cause: error,
+      })
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest'
+import { judgeStart, type StartFacts } from '../../../daemon/metadata/lossy-start.ts'
+
+const facts: StartFacts = {
+  directoryIsNew: false,
+  cleanDataEpoch: undefined,
+  recordedDataEpoch: 7,
+  recordedIncarnations: [
+    { incarnation: 'a', registered: true },
+    { incarnation: 'b', registered: true },
+  ],
+  sameBoot: false,
+  hostsAsyncFlush: false,
+  recoveryLoss: undefined,
+  syncFailed: false,
+  storedDataEpoch: 7,
+  storedIncarnation: 'b',
+  recordedRevision: 20,
+  storeRevision: 20,
+  restored: false,
+}
+
+describe('judgeStart', () => {
+  const judge = (change: Partial<StartFacts>) => judgeStart({ ...facts, ...change }).kind
+
+  it('kill -9 and a power cut are not lossy with commit flush', () => {
+    expect(judge({})).toBe('whole')
+    expect(judge({ cleanDataEpoch: 7 })).toBe('whole')
+  })
+
+  it('(a) async flush without a clean end, unless the page cache survived', () => {
+    expect(judge({ hostsAsyncFlush: true })).toBe('lossy')
+    expect(judge({ hostsAsyncFlush: true, sameBoot: true })).toBe('whole')
+    expect(judge({ hostsAsyncFlush: true, cleanDataEpoch: 7 })).toBe('whole')
+    // The marker of another data epoch proves nothing.
+    expect(judge({ hostsAsyncFlush: true, cleanDataEpoch: 6 })).toBe('lossy')
+  })
+
+  it('(b) a new directory, or one that does not know its data epoch', () => {
+    expect(judge({ directoryIsNew: true })).toBe('lossy')
+    expect(judge({ recordedDataEpoch: undefined })).toBe('lossy')
+    expect(judge({ storedDataEpoch: undefined })).toBe('lossy')
+  })
+
+  it('(c) damage below a durable mark, (d) a failed sync, (f) the operator', () => {
+    expect(judge({ recoveryLoss: 'damaged' })).toBe('lossy')
+    expect(judge({ syncFailed: true, cleanDataEpoch: 7 })).toBe('lossy')
+    expect(judge({ restored: true })).toBe('lossy')
+  })
+
+  it('(e) an old copy of the directory', () => {
+    expect(judge({ recordedDataEpoch: 5 })).toBe('lossy')
+    expect(judge({ storedIncarnation: 'unknown' })).toBe('lossy')
+  })
+
+  it('an old copy of the store is reported, not repaired', () => {
+    expect(judge({ recordedDataEpoch: 9 })).toBe('storeRegressed')
+    expect(judge({ storedIncarnation: 'a' })).toBe('storeRegressed')
+    expect(judge({ recordedRevision: 21 })).toBe('storeRegressed')
+  })
+
+  it('a start that crashed before it registered leaves no trace', () => {
+    const recordedIncarnations = [
+      { incarnation: 'a', registered: true },
+      { incarnation: 'b', registered: false },
+    ]
+    expect(judge({ recordedIncarnations, storedIncarnation: 'a' })).toBe('whole')
+  })
+})
