@@ -25,6 +25,7 @@ import {
   unlinkSync,
   writevSync,
 } from 'node:fs'
+import { dirname } from 'node:path'
 import { StreamError } from '../base/errors.ts'
 import type { Disk, DiskFile, DiskLock, DiskSpace, DiskStat } from '../ports/disk.ts'
 import { childProcessModule } from './lazy-modules.ts'
@@ -82,7 +83,7 @@ export class RealDisk implements Disk {
 
   makeDirectory(path: string, mode = 0o755): void {
     try {
-      mkdirSync(path, { recursive: true, mode })
+      makeWithParents(path, mode)
     } catch (error) {
       throw diskError(error, 'make the directory', path)
     }
@@ -349,4 +350,16 @@ function restOf(parts: readonly Uint8Array[], skip: number): Uint8Array[] {
     left = Math.max(0, left - part.length)
   }
   return rest
+}
+
+/** Not `recursive: true`: where a parent exists and still refuses with ENOENT (/proc), Node's own loop never ends. */
+function makeWithParents(path: string, mode: number): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return
+  const parent = dirname(path)
+  if (parent !== path) makeWithParents(parent, 0o755)
+  try {
+    mkdirSync(path, { mode })
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error
+  }
 }

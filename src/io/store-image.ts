@@ -145,7 +145,6 @@ export class StoreImage {
 
 /** Deletes all these keys, whatever they hold. */
 export function deletionOf(keys: readonly string[]): StoreTxn {
-  // biome-ignore lint/suspicious/noThenProperty: the port's name of the branch; no function, so nothing awaits it
   return { compare: [], then: keys.map((key) => ({ kind: 'delete', key })) }
 }
 

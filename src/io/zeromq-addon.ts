@@ -2,7 +2,7 @@
  * The native half of the npm package zeromq, loaded without its JavaScript half: the classes below are all that the
  * transport needs, and loading the rest would cost a command several milliseconds at its start (performance.md, section 6).
  *
- * In a bundle the path of the addon is fixed when it is built (build-zeromq.mjs defines STREAM_ZEROMQ_ADDON, relative
+ * In a bundle the path of the addon is fixed when it is built (build/zeromq-plugin.mjs defines STREAM_ZEROMQ_ADDON, relative
  * to the bundle); from the sources the package's manifest is searched.
  */
 import { createRequire } from 'node:module'

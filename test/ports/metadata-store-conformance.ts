@@ -27,7 +27,6 @@ export function txn(
   onSuccess: StoreTxn['then'],
   otherwise: StoreTxn['then'] = [],
 ): StoreTxn {
-  // biome-ignore lint/suspicious/noThenProperty: the port's name of the branch
   return { compare, then: onSuccess, otherwise }
 }
 

@@ -36,7 +36,7 @@ describe('loadZeromq', () => {
   })
 
   it('a bundle loads it by the path fixed at the build, and searches nothing', async () => {
-    const plugin = (await import(join(topLevel, 'build-zeromq.mjs'))) as {
+    const plugin = (await import(join(topLevel, 'build/zeromq-plugin.mjs'))) as {
       zeromqPlugin: () => import('esbuild').Plugin
     }
     const outfile = join(root, 'bundle.cjs')

@@ -1,0 +1,155 @@
+/**
+ * First contact: from the settings to a connected cluster, and the start of the user's daemon where no broker was named
+ * and none answers (commands.md, section 2).
+ *
+ * A daemon is never started for a broker that was named, nor with STREAM_AUTOSTART=0. However many commands start at
+ * the same time, one daemon comes up (ports/daemon-launcher.ts).
+ */
+
+import { isStreamError, StreamError } from '../src/base/errors.ts'
+import type { ClusterWarning } from '../src/client/cluster.ts'
+import type { ConfigSet } from '../src/config/config-key.ts'
+import type { ClientKeyName } from '../src/config/keys.ts'
+import type { ClusterClient } from './clients.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import {
+  absolutePath,
+  daemonLogPath,
+  dataDirectory,
+  readSettings,
+  runtimeDirectory,
+} from './settings.ts'
+
+export interface Broker {
+  readonly cluster: ClusterClient
+  readonly settings: ConfigSet<ClientKeyName>
+  /** `ipc`, `tcp` or `kafka`. */
+  readonly scheme: string
+  readonly address: string
+}
+
+const START_MS_MAX = 10_000
+
+/**
+ * @throws StreamError UNREACHABLE (exit 4) and what first contact may end with; UsageError for settings
+ */
+export async function openBroker(deps: CommandDeps, args: CommandArgs): Promise<Broker> {
+  const { choice, settings, mayStart } = settingsOf(deps, args)
+  const connectTimeoutMs =
+    args.flags.durationMs('connect-timeout') ?? settings.number('connect.timeout.ms')
+  const open = (addresses: readonly string[], waits: boolean): Promise<Broker> =>
+    connect(deps, settings, addresses, { connectTimeoutMs, waits })
+  if (choice.kind === 'named') {
+    // A socket that is not there will not come by waiting: a script should know at once.
+    return open(choice.addresses, !choice.addresses.every((address) => address.startsWith('ipc:')))
+  }
+  assertOwnDirectory(deps)
+  for (const address of [choice.userAddress, choice.hostAddress]) {
+    if (deps.host.stat(address.slice('ipc://'.length))?.kind !== 'socket') continue
+    try {
+      return await open([address], false)
+    } catch (error) {
+      if (!isStreamError(error, 'UNREACHABLE')) throw error
+    }
+  }
+  if (!mayStart) {
+    throw new StreamError('UNREACHABLE', 'no daemon is running', {
+      hint: 'start one: stream daemon start; or name a broker: --broker ADDRESS',
+    })
+  }
+  await startDaemon(deps, choice.userAddress)
+  return open([choice.userAddress], true)
+}
+
+function settingsOf(deps: CommandDeps, args: CommandArgs) {
+  const { broker: choice, client: settings, mayStart } = readSettings(args.flags, deps.host)
+  return { choice, settings, mayStart }
+}
+
+async function connect(
+  deps: CommandDeps,
+  settings: ConfigSet<ClientKeyName>,
+  addresses: readonly string[],
+  options: { readonly connectTimeoutMs: number; readonly waits: boolean },
+): Promise<Broker> {
+  const address = addresses[0] ?? ''
+  const cluster = await deps.clients.cluster(deps.console.log, {
+    addresses,
+    clientId: settings.text('client.id') ?? 'stream',
+    connectTimeoutMs: options.connectTimeoutMs,
+    retryFirstContact: options.waits,
+    requestTimeoutMs: settings.number('request.timeout.ms'),
+    backoff: {
+      firstMs: settings.number('reconnect.backoff.ms'),
+      maxMs: settings.number('reconnect.backoff.max.ms'),
+    },
+    onWarning: (warning) => warn(deps, warning),
+  })
+  try {
+    await cluster.connect()
+  } catch (error) {
+    cluster.close()
+    throw error
+  }
+  return { cluster, settings, scheme: address.slice(0, address.indexOf(':')), address }
+}
+
+function warn(deps: CommandDeps, warning: ClusterWarning): void {
+  const { address } = warning
+  switch (warning.kind) {
+    case 'waiting':
+      deps.console.warn(`no contact with ${address} yet; trying again`)
+      break
+    case 'lost':
+      deps.console.warn(`contact with ${address} lost; waiting for it`)
+      break
+    case 'regained':
+      deps.console.warn(`contact with ${address} regained`)
+      break
+    case 'notice':
+      deps.console.warn(`${address}: ${warning.error.message}`)
+      break
+  }
+}
+
+const GROUP_AND_OTHERS = 0o077
+
+/** The directory of the user's socket in /tmp could be another's, who would then see every record. */
+function assertOwnDirectory(deps: CommandDeps): void {
+  const { host } = deps
+  const directory = runtimeDirectory(host)
+  const stat = host.stat(directory)
+  if (stat === undefined || host.userId < 0) return
+  if (stat.kind === 'directory' && stat.userId === host.userId) {
+    if ((stat.mode & GROUP_AND_OTHERS) === 0 || !directory.startsWith('/tmp/')) return
+  }
+  throw new StreamError(
+    'PERMISSION_DENIED',
+    `${directory}: not a directory of yours with mode 0700`,
+    {
+      target: directory,
+      hint: `chmod 700 ${directory}, or set XDG_RUNTIME_DIR`,
+    },
+  )
+}
+
+/** Brings the user's daemon up; fine when it is there already. */
+export async function startDaemon(
+  deps: CommandDeps,
+  address: string,
+  extraArguments: readonly string[] = [],
+): Promise<void> {
+  deps.host.makeDirectory(runtimeDirectory(deps.host), 0o700)
+  await deps.launcher.launch({
+    address,
+    arguments: [
+      '--data',
+      absolutePath(deps.host, dataDirectory(deps.host)),
+      '--listen',
+      address,
+      ...extraArguments,
+    ],
+    logPath: daemonLogPath(deps.host),
+    readyMsMax: START_MS_MAX,
+  })
+}

@@ -1,0 +1,103 @@
+/**
+ * The client as commands use it, behind interfaces so that tests can stand in for it. The real one loads each part
+ * when it is first asked for: a producing command never loads the consumer.
+ */
+
+import type { Admin } from '../src/client/admin.ts'
+import type { Cluster, ClusterOptions } from '../src/client/cluster.ts'
+import type { Consumer, ConsumerOptions } from '../src/client/consumer.ts'
+import type { ListOffsetsOptions, OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
+import type { Producer, ProducerOptions } from '../src/client/producer.ts'
+import type { Log } from '../src/ports/log.ts'
+import type { Net } from '../src/ports/net.ts'
+import type { Random } from '../src/ports/random.ts'
+import type { Time } from '../src/ports/time.ts'
+
+export type ClusterClient = Pick<
+  Cluster,
+  'connect' | 'close' | 'metadata' | 'describeTopics' | 'awaitTopic' | 'requestTimeoutMs'
+>
+export type ProducerClient = Pick<
+  Producer,
+  | 'prepare'
+  | 'partitionCount'
+  | 'partitionForKey'
+  | 'isFull'
+  | 'appendedCount'
+  | 'failure'
+  | 'deliveredThrough'
+  | 'appendLines'
+  | 'consumedBytes'
+  | 'append'
+  | 'flushSoon'
+  | 'writable'
+  | 'flush'
+  | 'close'
+>
+export type ConsumerClient = Pick<
+  Consumer,
+  | 'assign'
+  | 'unassign'
+  | 'position'
+  | 'isDone'
+  | 'poll'
+  | 'wait'
+  | 'close'
+  | 'pause'
+  | 'resume'
+  | 'prefetchedBytes'
+>
+export type AdminClient = Pick<Admin, keyof Admin>
+
+export interface Clients {
+  cluster(log: Log, options: ClusterOptions): Promise<ClusterClient>
+  producer(cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient>
+  consumer(cluster: ClusterClient, options: ConsumerOptions): Promise<ConsumerClient>
+  admin(cluster: ClusterClient): Promise<AdminClient>
+  listOffsets(
+    cluster: ClusterClient,
+    questions: readonly OffsetQuestion[],
+    options?: ListOffsetsOptions,
+  ): Promise<readonly OffsetAnswer[]>
+}
+
+export class RealClients implements Clients {
+  readonly #time: Time
+  readonly #random: Random
+  readonly #net: Net
+
+  constructor(time: Time, random: Random, net: Net) {
+    this.#time = time
+    this.#random = random
+    this.#net = net
+  }
+
+  async cluster(log: Log, options: ClusterOptions): Promise<ClusterClient> {
+    const client = await import('../src/client/cluster.ts')
+    return new client.Cluster(this.#time, this.#random, this.#net, log, options)
+  }
+
+  async producer(cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient> {
+    const client = await import('../src/client/producer.ts')
+    return new client.Producer(this.#time, this.#random, cluster as Cluster, options)
+  }
+
+  async consumer(cluster: ClusterClient, options: ConsumerOptions): Promise<ConsumerClient> {
+    const client = await import('../src/client/consumer.ts')
+    return new client.Consumer(this.#time, this.#random, cluster as Cluster, options)
+  }
+
+  async admin(cluster: ClusterClient): Promise<AdminClient> {
+    const client = await import('../src/client/admin.ts')
+    return new client.Admin(this.#time, this.#random, cluster as Cluster)
+  }
+
+  async listOffsets(
+    cluster: ClusterClient,
+    questions: readonly OffsetQuestion[],
+    options?: ListOffsetsOptions,
+  ): Promise<readonly OffsetAnswer[]> {
+    const client = await import('../src/client/offsets.ts')
+    return client.listOffsets(this.#time, this.#random, cluster as Cluster, questions, options)
+  }
+}

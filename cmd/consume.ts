@@ -1,0 +1,31 @@
+/** `stream consume`: print records and follow (commands.md, section 5). */
+
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import type { CommandSpec } from './option-table.ts'
+import { runRead } from './read-job.ts'
+import { readOptions, readPlan } from './read-options.ts'
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'consume',
+  summary: 'Print records of topics, and follow',
+  description: [
+    'Prints the values of all partitions, order kept within each, and goes on as records come; new topics that match a glob are included. A read that follows starts at the end, a bounded one (--until, --until-end) at the start.',
+    'Output is flushed whenever no further record is at hand. If the reader goes away the command dies by SIGPIPE.',
+  ],
+  operands: [{ name: 'TOPIC', isRepeatable: true }],
+  options: readOptions,
+  examples: [
+    { line: 'stream consume clicks' },
+    { line: 'stream consume clicks --since 1h --until-end | gzip > clicks.gz' },
+    { line: "stream consume 'orders.*' --json --grep 'v:/error/i'" },
+  ],
+  exits: [
+    [3, 'no such topic'],
+    [5, 'records were gone before they were read; --strict'],
+  ],
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  return runRead(deps, args, readPlan(deps, args, { command: 'consume', follows: true }))
+}

@@ -1,0 +1,103 @@
+/** Which daemon the verbs of `stream daemon` mean, and how to reach it without starting one. */
+
+import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
+import type { Host } from '../src/ports/host.ts'
+import type { Response } from '../src/protocol/api-table.ts'
+import type { AdminClient, ClusterClient } from './clients.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import type { Flags } from './flags.ts'
+import type { OptionSpec } from './option-table.ts'
+import { absolutePath, dataDirectory, readSettings, userDaemonAddress } from './settings.ts'
+
+// biome-ignore format: one row, one line
+export const startOptions: readonly OptionSpec[] = [
+  { long: 'data', argument: 'DIR', help: 'data directory; default $XDG_DATA_HOME/stream, of root /var/lib/stream' },
+  { long: 'listen', argument: 'ADDRESS', isRepeatable: true, help: "where to answer; default the user's socket" },
+  { long: 'node-id', argument: 'N', help: 'number of this node' },
+  { long: 'ephemeral', help: 'own temporary data and socket, removed at the end; prints its address' },
+  { long: 'restored', help: 'the data is an old copy: nothing in it counts as acknowledged' },
+]
+
+export interface DaemonLink {
+  readonly cluster: ClusterClient
+  readonly admin: AdminClient
+  readonly address: string
+}
+
+/** @returns undefined if none is running. @throws StreamError for a daemon that answers wrongly, NOT_ALLOWED … */
+export async function reachDaemon(
+  deps: CommandDeps,
+  args: CommandArgs,
+): Promise<DaemonLink | undefined> {
+  const { broker: choice, client: settings } = readSettings(args.flags, deps.host)
+  const addresses =
+    choice.kind === 'named' ? choice.addresses : [choice.userAddress, choice.hostAddress]
+  const connectTimeoutMs =
+    args.flags.durationMs('connect-timeout') ?? settings.number('connect.timeout.ms')
+  for (const address of addresses) {
+    const path = address.startsWith('ipc://') ? address.slice('ipc://'.length) : undefined
+    if (path !== undefined && deps.host.stat(path)?.kind !== 'socket') continue
+    const cluster = await deps.clients.cluster(deps.console.log, {
+      addresses: [address],
+      connectTimeoutMs,
+      retryFirstContact: false,
+    })
+    try {
+      await cluster.connect()
+      return { cluster, admin: await deps.clients.admin(cluster), address }
+    } catch (error) {
+      cluster.close()
+      if (!isStreamError(error, 'UNREACHABLE')) throw error
+    }
+  }
+  return undefined
+}
+
+export type DaemonState = Response<'DaemonStatus'>
+
+/** @returns undefined if none is running */
+export async function askStatus(
+  deps: CommandDeps,
+  args: CommandArgs,
+): Promise<DaemonState | undefined> {
+  const link = await reachDaemon(deps, args)
+  if (link === undefined) return undefined
+  try {
+    return await link.admin.daemonStatus()
+  } finally {
+    link.cluster.close()
+  }
+}
+
+/** The daemon's own command line, after the flags of `start` and `run`. Paths are made absolute: it runs elsewhere. */
+export function daemonArguments(deps: CommandDeps, flags: Flags): string[] {
+  const { host } = deps
+  const words: string[] = []
+  const nodeId = flags.wholeNumber('node-id')
+  if (nodeId !== undefined) words.push('--node-id', String(nodeId))
+  if (flags.has('restored')) words.push('--restored')
+  for (const setting of flags.all('option')) words.push('-X', setting)
+  const isEphemeral = flags.has('ephemeral')
+  const data = flags.text('data')
+  if (isEphemeral) {
+    if (data !== undefined) throw new UsageError('--ephemeral and --data cannot be used together')
+    words.push('--ephemeral')
+  } else {
+    words.push('--data', absolutePath(host, data ?? dataDirectory(host)))
+  }
+  const listens = flags.all('listen')
+  const addresses = listens.length > 0 || isEphemeral ? listens : [userDaemonAddress(host)]
+  for (const address of addresses) words.push('--listen', absoluteAddress(host, address))
+  return words
+}
+
+function absoluteAddress(host: Host, address: string): string {
+  const path = /^ipc:\/\/(.+)$/.exec(address)?.[1]
+  return path === undefined ? address : `ipc://${absolutePath(host, path)}`
+}
+
+export function notRunning(): StreamError {
+  return new StreamError('UNREACHABLE', 'no daemon is running', {
+    hint: 'start one: stream daemon start',
+  })
+}

@@ -1,0 +1,67 @@
+/** What a command is given — the ports, the client behind interfaces, the way it was called — and what a command is. */
+
+import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
+import type { Host } from '../src/ports/host.ts'
+import type { Net } from '../src/ports/net.ts'
+import type { Random } from '../src/ports/random.ts'
+import type { Stdio } from '../src/ports/stdio.ts'
+import type { Time } from '../src/ports/time.ts'
+import type { Clients } from './clients.ts'
+import type { Console } from './console.ts'
+import type { Flags } from './flags.ts'
+import type { Interruption } from './interruption.ts'
+import type { CommandSpec } from './option-table.ts'
+
+export interface CommandDeps {
+  readonly time: Time
+  readonly random: Random
+  readonly net: Net
+  readonly host: Host
+  readonly stdio: Stdio
+  readonly launcher: DaemonLauncher
+  readonly clients: Clients
+  readonly console: Console
+  readonly interruption: Interruption
+  /** All commands, for help. */
+  readonly commands: readonly CommandEntry[]
+  /** Runs the daemon in the place of this process; returns its exit code where the system cannot do that. */
+  runDaemon(args: readonly string[]): Promise<number>
+  readVersion(): string
+}
+
+export interface CommandArgs {
+  readonly flags: Flags
+  readonly operands: readonly string[]
+}
+
+/** Returns its exit code or throws; prints no error that ends it. */
+export type RunCommand = (deps: CommandDeps, args: CommandArgs) => Promise<number>
+
+export interface Command {
+  readonly spec: CommandSpec
+  readonly run: RunCommand
+}
+
+/** A command that has not been loaded. */
+export interface CommandEntry {
+  readonly name: string
+  readonly summary: string
+  readonly load: () => Promise<Command>
+}
+
+export function findCommand(
+  entries: readonly CommandEntry[],
+  name: string,
+): CommandEntry | undefined {
+  return entries.find((entry) => entry.name === name)
+}
+
+/** The verbs of a noun: `topics` has `list`, `describe` … */
+export function verbsOf(entries: readonly CommandEntry[], noun: string): readonly CommandEntry[] {
+  return entries.filter((entry) => entry.name.startsWith(`${noun} `))
+}
+
+/** First words of all commands, each once. */
+export function commandWords(entries: readonly CommandEntry[]): string[] {
+  return [...new Set(entries.map((entry) => entry.name.split(' ')[0] ?? ''))]
+}

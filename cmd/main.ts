@@ -1,0 +1,97 @@
+/**
+ * The `stream` command: wires the real ports, takes the signals, prints the error that ended the run, and sets the exit
+ * code. The only file of cmd that touches the process.
+ *
+ * A signal or a broken pipe ends the process by that very signal, so that shells see what happened.
+ */
+
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { RealHost } from '../src/io/real-host.ts'
+import { RealNet } from '../src/io/real-net.ts'
+import { RealRandom } from '../src/io/real-random.ts'
+import { RealTime } from '../src/io/real-time.ts'
+import { RealStdio } from '../src/io/stdio.ts'
+import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
+import { RealClients } from './clients.ts'
+import { commands } from './commands.ts'
+import { Console } from './console.ts'
+import type { CommandDeps } from './deps.ts'
+import { dispatch } from './dispatch.ts'
+import { BrokenPipe, exitCodeOf } from './exit-code.ts'
+import { Interruption } from './interruption.ts'
+
+/** Where this file, or the bundle that holds it, is: dist/ has the daemon's bundle and VERSION beside it. */
+const here = import.meta.dirname
+const isBundle = here.endsWith('dist')
+const daemonScript = isBundle ? join(here, 'daemon.cjs') : join(here, '../daemon/main.ts')
+
+async function main(): Promise<void> {
+  const time = new RealTime()
+  const random = new RealRandom()
+  const net = new RealNet()
+  const host = new RealHost()
+  const stdio = new RealStdio()
+  const console = new Console(stdio, { isTerminal: host.isTerminal('error') })
+  const interruption = new Interruption()
+  interruption.attach(host)
+  const deps: CommandDeps = {
+    time,
+    random,
+    net,
+    host,
+    stdio,
+    launcher: lazyLauncher(),
+    clients: new RealClients(time, random, net),
+    console,
+    interruption,
+    commands,
+    runDaemon,
+    readVersion,
+  }
+  const exit = await dispatch(deps, host.arguments).catch((error: unknown) => {
+    if (error instanceof BrokenPipe) host.dieBySignal('SIGPIPE')
+    if (interruption.signal === undefined) console.error(error)
+    return exitCodeOf(error)
+  })
+  if (interruption.signal !== undefined) host.dieBySignal(interruption.signal)
+  host.exit(exit)
+}
+
+/** Most runs start no daemon, and need no child processes. */
+function lazyLauncher(): DaemonLauncher {
+  const load = async (): Promise<DaemonLauncher> => {
+    const { ProcessLauncher } = await import('../src/io/daemon-process.ts')
+    return new ProcessLauncher({ scriptPath: daemonScript })
+  }
+  return {
+    isAnswering: async (address) => (await load()).isAnswering(address),
+    launch: async (options) => (await load()).launch(options),
+  }
+}
+
+/** The daemon in this process's place: same process id, same descriptors, so that service managers know it. */
+async function runDaemon(args: readonly string[]): Promise<number> {
+  const { daemonMemoryEnvironment } = await import('../src/io/daemon-process.ts')
+  const environment = { ...process.env, ...daemonMemoryEnvironment }
+  const words = [process.execPath, daemonScript, ...args]
+  if (process.execve !== undefined && process.platform !== 'win32') {
+    process.execve(process.execPath, words, environment as Record<string, string>)
+  }
+  const { spawn } = await import('node:child_process')
+  const child = spawn(process.execPath, words.slice(1), { stdio: 'inherit', env: environment })
+  return new Promise((resolve) => {
+    child.once('exit', (code) => resolve(code ?? 1))
+  })
+}
+
+function readVersion(): string {
+  try {
+    return readFileSync(join(here, 'VERSION'), 'utf8').trim()
+  } catch {
+    const manifest: unknown = JSON.parse(readFileSync(join(dirname(here), 'package.json'), 'utf8'))
+    return String((manifest as { readonly version?: unknown }).version)
+  }
+}
+
+void main()

@@ -1,0 +1,230 @@
+/**
+ * Records to standard output: batches as they came from the consumer into one buffer, written whenever it is full or no
+ * further record is at hand.
+ *
+ * The plain case (values, one-byte delimiter, no filter) decodes whole batches at once; everything else goes record by
+ * record through a cursor, without objects. What is written always ends with a whole record.
+ */
+
+import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { ByteOutput } from '../src/ports/stdio.ts'
+import { LineDecoder } from '../src/record/line-decoder.ts'
+import { OutputBuffer } from '../src/record/output-buffer.ts'
+import { RecordCursor } from '../src/record/record-cursor.ts'
+import { RecordFilter } from '../src/text/record-filter.ts'
+import { LineWriter, RawWriter, type RecordWriter, SizedWriter } from '../src/text/record-writer.ts'
+import { BrokenPipe } from './exit-code.ts'
+import type { ReadPlan } from './read-options.ts'
+
+/** One write of this size costs a pipe's reader least (performance.md, section 1). */
+const WRITE_BYTES = 256 * 1024
+
+export interface Printed {
+  /** Position after what was taken of the event. */
+  readonly nextOffset: number
+  /** The run is over: --count or --bytes is reached. */
+  readonly isDone: boolean
+  /** A record stamped at or after the end in time was met. */
+  readonly hasPassedTime: boolean
+}
+
+export interface ReadOutputOptions {
+  readonly plan: ReadPlan
+  readonly isTerminal: boolean
+  /** Called once a run, for a value that contains the delimiter. */
+  readonly onAmbiguous: (topic: string, partition: number) => void
+  readonly envelopes: RecordWriter | undefined
+}
+
+export class ReadOutput {
+  /** Records printed, and bytes. */
+  records = 0
+  bytes = 0
+  isAmbiguous = false
+  readonly #output: ByteOutput
+  readonly #plan: ReadPlan
+  readonly #options: ReadOutputOptions
+  readonly #buffer = new OutputBuffer(WRITE_BYTES + 64 * 1024)
+  readonly #filter: RecordFilter
+  readonly #cursor = new RecordCursor()
+  /** Of the plain case. */
+  readonly #lines: LineDecoder | undefined
+  readonly #lineOptions: { delimiter: number; nullValue?: Uint8Array }
+  readonly #writer: RecordWriter
+  #topic = ''
+  #partition = -1
+
+  constructor(output: ByteOutput, options: ReadOutputOptions) {
+    this.#output = output
+    this.#options = options
+    const { plan } = options
+    this.#plan = plan
+    this.#filter = new RecordFilter(plan.filter)
+    this.#lineOptions = {
+      delimiter: plan.delimiter[0] ?? 10,
+      ...(plan.nullValue === undefined ? {} : { nullValue: plan.nullValue }),
+    }
+    const isPlain =
+      plan.form === 'value' &&
+      plan.delimiter.length === 1 &&
+      plan.keySeparator === undefined &&
+      plan.bytesMax === Number.POSITIVE_INFINITY &&
+      plan.untilFutureMs === undefined &&
+      plan.rate === undefined &&
+      !plan.isByTime &&
+      !options.isTerminal &&
+      this.#filter.isEmpty
+    this.#lines = isPlain ? new LineDecoder() : undefined
+    this.#writer = this.#makeWriter()
+  }
+
+  /** Whether write() is due. */
+  get isFull(): boolean {
+    return this.#buffer.length >= WRITE_BYTES
+  }
+
+  /** Whether all was reached that --count and --bytes ask for. */
+  get isDone(): boolean {
+    return this.records >= this.#plan.countMax || this.bytes >= this.#plan.bytesMax
+  }
+
+  setPartition(topic: string, partition: number): void {
+    if (topic === this.#topic && partition === this.#partition) return
+    this.#topic = topic
+    this.#partition = partition
+    this.#writer.setPartition(topic, partition)
+    this.#filter.setTopic(topic)
+  }
+
+  /**
+   * Takes the records of batch `index` of an event from `fromOffset` on.
+   * @throws StreamError CORRUPT_BATCH …; nothing of the batch has been taken then
+   */
+  addBatch(event: RecordsEvent, index: number, fromOffset: number): Printed {
+    this.setPartition(event.topic, event.partition)
+    const at = event.batches[index] as number
+    return this.#lines === undefined
+      ? this.#addRecords(event, at, fromOffset)
+      : this.#addLines(this.#lines, event, at, fromOffset)
+  }
+
+  /** Takes the record that a cursor stands on, if the filter lets it through. @returns whether it did */
+  addRecord(cursor: RecordCursor): boolean {
+    if (!this.#filter.isEmpty && !this.#filter.matches(cursor)) return false
+    const before = this.#buffer.length
+    this.#writer.write(cursor, this.#buffer)
+    this.records += 1
+    this.bytes += this.#buffer.length - before
+    return true
+  }
+
+  /** Writes all that was taken. @throws BrokenPipe; StreamError OUTPUT_FAILED */
+  write(): void | Promise<void> {
+    if (this.#buffer.length === 0) return
+    const outcome = this.#output.write(this.#buffer.filled())
+    if (outcome === 'broken') throw new BrokenPipe()
+    if (outcome === 'written') {
+      this.#buffer.clear()
+      return
+    }
+    return outcome.then((later) => {
+      if (later === 'broken') throw new BrokenPipe()
+      this.#buffer.clear()
+    })
+  }
+
+  #addLines(lines: LineDecoder, event: RecordsEvent, at: number, fromOffset: number): Printed {
+    const before = this.#buffer.length
+    const recordsMax = this.#plan.countMax - this.records
+    const taken = lines.decode(
+      event.bytes,
+      at,
+      { ...this.#lineOptions, fromOffset, endOffset: event.untilOffset, recordsMax },
+      this.#buffer,
+    )
+    this.records += taken
+    this.bytes += this.#buffer.length - before
+    if (!this.isAmbiguous) this.#checkDelimiters(before, taken)
+    return { nextOffset: lines.nextOffset, isDone: this.isDone, hasPassedTime: false }
+  }
+
+  #addRecords(event: RecordsEvent, at: number, fromOffset: number): Printed {
+    const cursor = this.#cursor
+    const { untilFutureMs } = this.#plan
+    cursor.reset(event.bytes, at)
+    let nextOffset = fromOffset
+    while (cursor.next()) {
+      if (cursor.offset < fromOffset) continue
+      if (cursor.offset >= event.untilOffset) {
+        return { nextOffset: event.untilOffset, isDone: false, hasPassedTime: false }
+      }
+      if (untilFutureMs !== undefined && cursor.timestampMs >= untilFutureMs) {
+        return { nextOffset, isDone: false, hasPassedTime: true }
+      }
+      if (this.isDone) return { nextOffset, isDone: true, hasPassedTime: false }
+      this.addRecord(cursor)
+      nextOffset = cursor.offset + 1
+    }
+    return { nextOffset: cursor.batchLastOffset + 1, isDone: this.isDone, hasPassedTime: false }
+  }
+
+  /** As many delimiters as records, or a value holds one. */
+  #checkDelimiters(from: number, records: number): void {
+    const delimiter = this.#plan.delimiter[0] ?? 10
+    if (countByte(this.#buffer.bytes, from, this.#buffer.length, delimiter) === records) return
+    this.#onAmbiguous()
+  }
+
+  #onAmbiguous(): void {
+    if (this.isAmbiguous) return
+    this.isAmbiguous = true
+    this.#options.onAmbiguous(this.#topic, this.#partition)
+  }
+
+  #makeWriter(): RecordWriter {
+    const { plan, envelopes, isTerminal } = this.#options
+    switch (plan.form) {
+      case 'json':
+        return envelopes ?? new RawWriter()
+      case 'sized':
+        return new SizedWriter()
+      case 'raw':
+        return new RawWriter()
+      case 'value':
+        return new LineWriter({
+          delimiter: plan.delimiter,
+          ...(plan.keySeparator === undefined ? {} : { keySeparator: plan.keySeparator }),
+          ...(plan.nullValue === undefined ? {} : { nullValue: plan.nullValue }),
+          escapeControls: isTerminal,
+          ...(isTerminal ? {} : { onAmbiguous: () => this.#onAmbiguous() }),
+        })
+    }
+  }
+}
+
+/** How often a byte stands in a range, four at a time. Bench: test/bench/throughput.ts. */
+export function countByte(bytes: Uint8Array, start: number, end: number, byte: number): number {
+  let count = 0
+  let at = start
+  const aligned = bytes.byteOffset % 4 === 0
+  for (; at < end && (at % 4 !== 0 || !aligned); at += 1) {
+    if (bytes[at] === byte) count += 1
+  }
+  const wordsEnd = at + ((end - at) & ~3)
+  if (wordsEnd > at) {
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + at, (wordsEnd - at) >> 2)
+    const pattern = Math.imul(byte, 0x01010101)
+    for (let index = 0; index < words.length; index += 1) {
+      const difference = (words[index] as number) ^ pattern
+      // The highest bit of each byte that is equal, and no other bit.
+      const equal =
+        ~(((difference & 0x7f7f7f7f) + 0x7f7f7f7f) | difference | 0x7f7f7f7f) & 0x80808080
+      if (equal !== 0) count += Math.imul(equal >>> 7, 0x01010101) >>> 24
+    }
+    at = wordsEnd
+  }
+  for (; at < end; at += 1) {
+    if (bytes[at] === byte) count += 1
+  }
+  return count
+}

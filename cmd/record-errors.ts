@@ -1,0 +1,98 @@
+/**
+ * What happens to input that makes no record (`--on-error`), and which input line a record came from.
+ *
+ * Invariants: the number of a line is the number of records seen so far, those in error included; the producer counts
+ * only what was appended (ordinals). The lines in error, by the ordinal at which they came, translate between the two.
+ */
+
+import { StreamError } from '../src/base/errors.ts'
+import type { Console } from './console.ts'
+import type { QueuedOutput } from './queued-output.ts'
+
+export type ErrorPolicy =
+  | { readonly kind: 'stop' }
+  | { readonly kind: 'skip' }
+  | { readonly kind: 'dead-letter'; readonly output: QueuedOutput; readonly delimiter: Uint8Array }
+
+export class RecordErrors {
+  count = 0
+  readonly #policy: ErrorPolicy
+  readonly #console: Console
+  /** Of each line in error how many records had been appended before it. Rising. */
+  readonly #ordinals: number[] = []
+
+  constructor(policy: ErrorPolicy, console: Console) {
+    this.#policy = policy
+    this.#console = console
+  }
+
+  get isFull(): boolean {
+    return this.#policy.kind === 'dead-letter' && this.#policy.output.isFull
+  }
+
+  drained(): Promise<void> {
+    return this.#policy.kind === 'dead-letter' ? this.#policy.output.drained() : Promise.resolve()
+  }
+
+  async finish(): Promise<void> {
+    if (this.#policy.kind === 'dead-letter') await this.#policy.output.finish()
+  }
+
+  /**
+   * The input at hand makes no record.
+   * @param ordinal  records appended before it
+   * @param raw  its bytes; undefined where they are not kept (too long)
+   * @throws StreamError with the line's number, under `stop`
+   */
+  reject(error: unknown, ordinal: number, raw: Uint8Array | undefined): void {
+    if (!(error instanceof StreamError)) throw error
+    const placed = withLine(error, this.lineOf(ordinal))
+    this.count += 1
+    if (this.#policy.kind === 'stop') throw placed
+    this.#ordinals.push(ordinal)
+    this.#console.error(placed)
+    if (this.#policy.kind === 'dead-letter' && raw !== undefined) {
+      this.#policy.output.write(raw)
+      this.#policy.output.write(this.#policy.delimiter)
+    }
+  }
+
+  /** A batch was refused for what is in it. @returns whether to go on */
+  refuse(error: StreamError, firstOrdinal: number, recordCount: number): boolean {
+    this.count += recordCount
+    if (this.#policy.kind === 'stop') return false
+    this.#console.error(withLine(error, this.lineOf(firstOrdinal)))
+    return true
+  }
+
+  /** The input line, from 1, of the record with this ordinal. */
+  lineOf(ordinal: number): number {
+    return ordinal + 1 + this.#errorsUpTo(ordinal)
+  }
+
+  /** All input lines up to this one are delivered (or were in error), when all records below `ordinal` are. */
+  linesThrough(ordinal: number): number {
+    return ordinal + this.#errorsUpTo(ordinal)
+  }
+
+  #errorsUpTo(ordinal: number): number {
+    let low = 0
+    let high = this.#ordinals.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#ordinals[middle] as number) <= ordinal) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+export function withLine(error: StreamError, line: number): StreamError {
+  return new StreamError(error.code, error.message, {
+    line,
+    cause: error,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    ...(error.target === undefined ? {} : { target: error.target }),
+    ...(error.kafkaError === undefined ? {} : { kafkaError: error.kafkaError }),
+  })
+}

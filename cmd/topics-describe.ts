@@ -1,0 +1,175 @@
+/** `stream topics describe`. */
+
+import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import type { Row, RowShape } from '../src/text/rows.ts'
+import type { AdminClient } from './clients.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import { type CommandSpec, regexOption, rowOptions } from './option-table.ts'
+import { printRows, printText, rowForm } from './row-output.ts'
+import {
+  askBytes,
+  askOffsets,
+  findTopics,
+  type OffsetTable,
+  requireNames,
+  TargetFailures,
+  withAdmin,
+} from './topics-shared.ts'
+
+const shape: RowShape = {
+  kind: 'partition',
+  columns: [
+    'TOPIC',
+    'PARTITION',
+    'LEADER',
+    'EPOCH',
+    'REPLICAS',
+    'ISR',
+    'START',
+    'STABLE',
+    'END',
+    'BYTES',
+  ],
+}
+const configShape: RowShape = { kind: 'config', columns: ['TOPIC', 'KEY', 'VALUE', 'ORIGIN'] }
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'topics describe',
+  summary: 'Describe the partitions or the settings of topics',
+  description: ['With --json one object a topic, with its settings and partitions.'],
+  operands: [{ name: 'NAME', isRepeatable: true }],
+  options: [
+    { long: 'config', help: 'all settings with their origin' },
+    regexOption,
+    ...rowOptions,
+  ],
+  columns: shape.columns,
+  examples: [
+    { line: 'stream topics describe orders' },
+    { line: 'stream topics describe orders --config' },
+    { line: "stream topics describe 'orders*' --json > topics.ndjson" },
+  ],
+  exits: [[3, 'no such topic']],
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  requireNames(args, spec.name)
+  return withAdmin(deps, args, async ({ admin }) => {
+    const failures = new TargetFailures(deps)
+    const topics = await findTopics(admin, args, failures)
+    if (topics.length === 0) return failures.exit
+    if (rowForm(deps, args.flags) === 'json') await printObjects(deps, admin, topics)
+    else if (args.flags.has('config')) await printConfigs(deps, args, admin, topics, failures)
+    else await printPartitions(deps, args, admin, topics)
+    return failures.exit
+  })
+}
+
+interface Facts {
+  readonly start: OffsetTable
+  readonly stable: OffsetTable
+  readonly end: OffsetTable
+  readonly bytes: OffsetTable
+}
+
+async function askFacts(admin: AdminClient, topics: readonly TopicInfo[]): Promise<Facts> {
+  const [start, stable, end, bytes] = await Promise.all([
+    askOffsets(admin, topics, 'earliest'),
+    askOffsets(admin, topics, 'latest'),
+    askOffsets(admin, topics, 'latest', { isUncommitted: true }),
+    askBytes(admin, topics),
+  ])
+  return { start, stable, end, bytes }
+}
+
+async function printPartitions(
+  deps: CommandDeps,
+  args: CommandArgs,
+  admin: AdminClient,
+  topics: readonly TopicInfo[],
+): Promise<void> {
+  const facts = await askFacts(admin, topics)
+  const rows = topics.flatMap((topic) => partitionRows(topic, facts))
+  await printRows(deps, args.flags, shape, rows)
+}
+
+function partitionRows(topic: TopicInfo, facts: Facts): Row[] {
+  return topic.partitions.map((row) => [
+    topic.name,
+    row.partition,
+    row.leaderId < 0 ? null : row.leaderId,
+    row.leaderEpoch < 0 ? null : row.leaderEpoch,
+    row.replicas,
+    row.inSyncReplicas,
+    facts.start(topic.name, row.partition) ?? null,
+    facts.stable(topic.name, row.partition) ?? null,
+    facts.end(topic.name, row.partition) ?? null,
+    facts.bytes(topic.name, row.partition) ?? null,
+  ])
+}
+
+async function printConfigs(
+  deps: CommandDeps,
+  args: CommandArgs,
+  admin: AdminClient,
+  topics: readonly TopicInfo[],
+  failures: TargetFailures,
+): Promise<void> {
+  const described = await admin.describeConfigs(topics.map(({ name }) => ({ kind: 'topic', name })))
+  const rows: Row[] = []
+  for (const { name, configs, error } of described) {
+    if (error !== undefined) failures.add(error, name)
+    for (const config of configs) {
+      const value = config.isSensitive ? '***' : config.value
+      rows.push([name, config.name, value, config.origin])
+    }
+  }
+  await printRows(deps, args.flags, configShape, rows)
+}
+
+/** One object a topic: `name`, `partitions`, `replicas`, `config` are what would make it anew. */
+async function printObjects(
+  deps: CommandDeps,
+  admin: AdminClient,
+  topics: readonly TopicInfo[],
+): Promise<void> {
+  const [facts, described] = await Promise.all([
+    askFacts(admin, topics),
+    admin.describeConfigs(topics.map(({ name }) => ({ kind: 'topic', name }))),
+  ])
+  const lines = topics.map((topic, index) => {
+    const configs = described[index]?.configs ?? []
+    const object = {
+      v: 1,
+      kind: 'topic',
+      name: topic.name,
+      id: topic.topicId,
+      partitions: topic.partitions.length,
+      replicas: topic.partitions[0]?.replicas.length ?? 0,
+      config: Object.fromEntries(
+        configs.flatMap(({ name, value, origin, isSensitive }) =>
+          origin === 'topic' && !isSensitive ? [[name, value]] : [],
+        ),
+      ),
+      settings: configs.map(({ name, value, origin, isSensitive }) => ({
+        key: name,
+        value: isSensitive ? '***' : value,
+        origin,
+      })),
+      detail: topic.partitions.map((row) => ({
+        partition: row.partition,
+        leader: row.leaderId < 0 ? null : row.leaderId,
+        epoch: row.leaderEpoch < 0 ? null : row.leaderEpoch,
+        replicas: row.replicas,
+        isr: row.inSyncReplicas,
+        start: facts.start(topic.name, row.partition) ?? null,
+        stable: facts.stable(topic.name, row.partition) ?? null,
+        end: facts.end(topic.name, row.partition) ?? null,
+        bytes: facts.bytes(topic.name, row.partition) ?? null,
+      })),
+    }
+    return `${JSON.stringify(object)}\n`
+  })
+  await printText(deps.stdio.output, lines.join(''))
+}

@@ -1,0 +1,167 @@
+/** `stream topics list`. */
+
+import type { ConfigDescription } from '../src/client/admin.ts'
+import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import type { Row, RowShape } from '../src/text/rows.ts'
+import type { AdminClient } from './clients.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import type { Flags } from './flags.ts'
+import { type CommandSpec, regexOption, rowOptions } from './option-table.ts'
+import { printRows } from './row-output.ts'
+import {
+  askBytes,
+  askOffsets,
+  findTopics,
+  type OffsetTable,
+  TargetFailures,
+  withAdmin,
+} from './topics-shared.ts'
+
+const shape: RowShape = {
+  kind: 'topic',
+  columns: ['NAME', 'PARTITIONS', 'REPLICAS', 'SPAN', 'BYTES', 'POLICY'],
+}
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'topics list',
+  summary: 'List topics',
+  description: ['SPAN is end minus start over all partitions, not a count of records. BYTES counts each partition once.'],
+  operands: [{ name: 'GLOB', isOptional: true, isRepeatable: true }],
+  options: [
+    { long: 'internal', help: 'internal topics too' },
+    { long: 'under-replicated', help: 'only those with replicas that are not in sync' },
+    { long: 'unavailable', help: 'only those with a partition that nobody leads' },
+    { long: 'under-min-isr', help: 'only those with fewer in-sync replicas than min.insync.replicas' },
+    { long: 'overrides', help: 'only those with settings of their own' },
+    { long: 'empty', help: 'only those without records' },
+    { long: 'inactive', argument: 'DUR', help: 'only those without a record for so long' },
+    regexOption,
+    { long: 'fail-empty', help: 'exit 3 if there is none' },
+    ...rowOptions,
+  ],
+  columns: shape.columns,
+  examples: [
+    { line: 'stream topics list' },
+    { line: "stream topics list 'orders*' --json | jq -r .name" },
+  ],
+  exits: [[3, 'a topic given by its name is unknown']],
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  const { flags } = args
+  const inactiveMs = flags.durationMs('inactive')
+  return withAdmin(deps, args, async ({ admin }) => {
+    const failures = new TargetFailures(deps)
+    const candidates =
+      args.operands.length > 0
+        ? await findTopics(admin, args, failures)
+        : (await admin.listTopics()).filter((topic) => flags.has('internal') || !isInternal(topic))
+    const topics = candidates.filter((topic) => hasState(topic, flags))
+    const facts = await askFacts(admin, topics, inactiveMs !== undefined)
+    const oldestMs = inactiveMs === undefined ? undefined : deps.time.wallMs() - inactiveMs
+    const wanted = topics.filter((topic) => isWanted(topic, flags, facts, oldestMs))
+    await printRows(
+      deps,
+      flags,
+      shape,
+      wanted.map((topic) => rowOf(topic, facts)),
+    )
+    if (failures.exit !== 0) return failures.exit
+    return wanted.length === 0 && flags.has('fail-empty') ? 3 : 0
+  })
+}
+
+function isInternal(topic: TopicInfo): boolean {
+  return topic.isInternal || topic.name.startsWith('__')
+}
+
+interface Facts {
+  readonly start: OffsetTable
+  readonly end: OffsetTable
+  readonly bytes: OffsetTable
+  /** Latest timestamps; only asked for when needed. */
+  readonly latestMs: OffsetTable | undefined
+  readonly configs: ReadonlyMap<string, ConfigDescription>
+}
+
+async function askFacts(
+  admin: AdminClient,
+  topics: readonly TopicInfo[],
+  wantsTimes: boolean,
+): Promise<Facts> {
+  const [start, end, bytes, configs, latestMs] = await Promise.all([
+    askOffsets(admin, topics, 'earliest'),
+    askOffsets(admin, topics, 'latest', { isUncommitted: true }),
+    askBytes(admin, topics),
+    topics.length === 0
+      ? []
+      : admin.describeConfigs(topics.map(({ name }) => ({ kind: 'topic', name }))),
+    wantsTimes ? askOffsets(admin, topics, 'maxTimestamp', { wantsTimestamp: true }) : undefined,
+  ])
+  const byName = new Map(configs.map((description) => [description.name, description]))
+  return { start, end, bytes, latestMs, configs: byName }
+}
+
+function hasState(topic: TopicInfo, flags: Flags): boolean {
+  const { partitions } = topic
+  if (
+    flags.has('under-replicated') &&
+    partitions.every((row) => row.inSyncReplicas.length >= row.replicas.length)
+  ) {
+    return false
+  }
+  return !flags.has('unavailable') || partitions.some((row) => row.leaderId < 0)
+}
+
+function isWanted(
+  topic: TopicInfo,
+  flags: Flags,
+  facts: Facts,
+  oldestMs: number | undefined,
+): boolean {
+  const configs = facts.configs.get(topic.name)?.configs ?? []
+  if (flags.has('under-min-isr')) {
+    const text = configs.find(({ name }) => name === 'min.insync.replicas')?.value
+    const least = Number(text ?? 1)
+    if (topic.partitions.every((row) => row.inSyncReplicas.length >= least)) return false
+  }
+  if (flags.has('overrides') && configs.every(({ origin }) => origin !== 'topic')) return false
+  if (flags.has('empty') && spanOf(topic, facts) !== 0) return false
+  const { latestMs } = facts
+  if (oldestMs === undefined || latestMs === undefined) return true
+  return topic.partitions.every(
+    ({ partition }) => (latestMs(topic.name, partition) ?? -1) < oldestMs,
+  )
+}
+
+function rowOf(topic: TopicInfo, facts: Facts): Row {
+  const policy = facts.configs
+    .get(topic.name)
+    ?.configs.find(({ name }) => name === 'cleanup.policy')?.value
+  return [
+    topic.name,
+    topic.partitions.length,
+    topic.partitions[0]?.replicas.length ?? 0,
+    spanOf(topic, facts),
+    sumOf(topic, facts.bytes),
+    policy ?? null,
+  ]
+}
+
+function spanOf(topic: TopicInfo, { start, end }: Facts): number | null {
+  const ends = sumOf(topic, end)
+  const starts = sumOf(topic, start)
+  return ends === null || starts === null ? null : ends - starts
+}
+
+/** null where it is not known of every partition. */
+function sumOf(topic: TopicInfo, table: OffsetTable): number | null {
+  let sum = 0
+  for (const { partition } of topic.partitions) {
+    const value = table(topic.name, partition)
+    if (value === undefined) return null
+    sum += value
+  }
+  return sum
+}
