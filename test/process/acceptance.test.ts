@@ -120,7 +120,8 @@ describe('acceptance: lines a user types', () => {
 
   it('19: --idle ends with 0, --timeout with 7', () => {
     expect(program.shell('stream consume t --idle 1s').status).toBe(0)
-    expect(program.shell('stream consume t --timeout 1s').status).toBe(7)
+    const outcome = program.shell('stream consume t --timeout 1s')
+    expect(outcome.status, outcome.stderr).toBe(7)
   })
 
   it('21: a line is sent as it comes, and a reader may wait for the topic', () => {

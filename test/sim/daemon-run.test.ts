@@ -1,0 +1,134 @@
+/**
+ * Many simulated runs (1,000 seeds; STREAM_SIM_SEEDS says another number), the proof that one seed is one run, and planted
+ * bugs: for each fault one that only this fault brings to light, which the oracles must catch.
+ */
+import { describe, expect, it } from 'vitest'
+import type { Disk, DiskFile } from '../../src/ports/disk.ts'
+import { type FaultName, type PlantedBug, type RunOptions, runDaemon } from './daemon-run.ts'
+
+const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 1000)
+const first = Number(process.env['STREAM_SIM_FIRST'] ?? 0)
+
+async function runSeeds(from: number, count: number, options: RunOptions = {}) {
+  const fired: Record<string, number> = {}
+  const failures: string[] = []
+  for (let seed = from; seed < from + count; seed++) {
+    try {
+      const result = await runDaemon(seed, options)
+      for (const [name, times] of Object.entries(result.fired))
+        fired[name] = (fired[name] ?? 0) + times
+      for (const anomaly of result.anomalies.slice(0, 1))
+        failures.push(`seed ${seed}: ${anomaly.kind}: ${anomaly.detail}`)
+    } catch (error) {
+      failures.push(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`)
+    }
+    if (failures.length >= 3) break
+  }
+  return { fired, failures }
+}
+
+describe('simulated daemon', () => {
+  it(`${seeds} seeds without an anomaly; replay one: node test/sim/run.ts --seed N`, async () => {
+    const { fired, failures } = await runSeeds(first, seeds)
+    expect(failures.join('\n')).toBe('')
+    if (seeds >= 100) {
+      for (const name of ['crash', 'power', 'full', 'sync', 'loseLink', 'duplicate', 'spike']) {
+        expect(fired[name] ?? 0, `the fault ${name} took effect`).toBeGreaterThan(0)
+      }
+    }
+  }, 900_000)
+
+  it('one seed twice is one run, to the last event; two seeds are two', async () => {
+    const [a, b, c] = [await runDaemon(7), await runDaemon(7), await runDaemon(8)]
+    expect(a.traceHash).toBe(b.traceHash)
+    expect(a.events).toBe(b.events)
+    expect(a.traceHash).not.toBe(c.traceHash)
+  })
+})
+
+/** A disk whose files lie about some calls. */
+function lyingDisk(lie: (file: DiskFile) => Partial<DiskFile>): (disk: Disk) => Disk {
+  return (disk) =>
+    new Proxy(disk, {
+      get(target, name) {
+        const member = Reflect.get(target, name)
+        if (name === 'open') {
+          return (path: string, mode: 'read' | 'write') => {
+            const file = disk.open(path, mode)
+            const lies = lie(file)
+            return new Proxy(file, {
+              get(inner, key) {
+                const own = Reflect.get(lies, key) ?? Reflect.get(inner, key)
+                return typeof own === 'function' ? own.bind(key in lies ? lies : inner) : own
+              },
+            })
+          }
+        }
+        return typeof member === 'function' ? member.bind(target) : member
+      },
+    })
+}
+
+describe('planted bugs are caught', () => {
+  const planted: { name: string; only: FaultName[]; bug: PlantedBug; caught: RegExp }[] = [
+    {
+      name: 'power cut: a log that acknowledges without a sync',
+      only: ['power', 'crash'],
+      bug: {
+        wrapDisk: lyingDisk((file) =>
+          file.path.endsWith('.log') ? { dataSync: () => Promise.resolve() } : {},
+        ),
+      },
+      caught:
+        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER/,
+    },
+    {
+      name: 'failed sync: a log that takes EIO for success',
+      only: ['sync', 'power', 'crash'],
+      bug: {
+        wrapDisk: lyingDisk((file) => ({
+          dataSync: () => file.dataSync().catch(() => undefined),
+          sync: () => file.sync().catch(() => undefined),
+        })),
+      },
+      caught:
+        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER/,
+    },
+    {
+      name: 'lost answers: a producer that is not idempotent',
+      only: ['links', 'crash'],
+      bug: { producer: { acks: 1 } },
+      caught: /duplicate/,
+    },
+    {
+      name: 'repeated requests: the same',
+      only: ['repeat'],
+      bug: { producer: { acks: 1 } },
+      caught: /duplicate/,
+    },
+    {
+      name: 'full disk: writes that fail are taken for done',
+      only: ['full', 'power', 'crash'],
+      bug: {
+        wrapDisk: lyingDisk((file) => ({
+          write: (position, parts) => {
+            try {
+              file.write(position, parts)
+            } catch (error) {
+              if ((error as { code?: string }).code !== 'DISK_FULL' || !file.path.endsWith('.log'))
+                throw error
+            }
+          },
+        })),
+      },
+      caught: /./,
+    },
+  ]
+  for (const { name, only, bug, caught } of planted) {
+    it(name, async () => {
+      const { failures } = await runSeeds(0, 120, { only, plantedBug: bug })
+      expect(failures.length).toBeGreaterThan(0)
+      expect(failures.join('\n')).toMatch(caught)
+    }, 120_000)
+  }
+})

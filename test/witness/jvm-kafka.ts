@@ -1,0 +1,211 @@
+/**
+ * Apache Kafka on this machine's Java: the class path (fetched once by Maven into .cache/), its console tools, and a
+ * broker of one process. Everything started here is stopped by process id.
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { delimiter, join } from 'node:path'
+import { repository } from '../support/program.ts'
+
+const project = join(import.meta.dirname, 'jvm')
+// Short runs: the first compiler only, one collector thread.
+const javaFlags = ['-Xmx768m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC']
+
+export interface ToolOutcome {
+  readonly status: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export class Kafka {
+  readonly version: string
+  readonly #classPath: string
+
+  private constructor(version: string, classPath: string) {
+    this.version = version
+    this.#classPath = classPath
+  }
+
+  /** Fetches what is missing and compiles Witness.java. @throws Error when Java or Maven cannot do it */
+  static prepare(): Kafka {
+    const pom = join(project, 'pom.xml')
+    const version = /<kafka\.version>(.*)<\/kafka\.version>/.exec(readFileSync(pom, 'utf8'))?.[1]
+    if (version === undefined) throw new Error('pom.xml names no version of Kafka')
+    const cache = join(repository, '.cache', 'witness')
+    const libraries = join(cache, `kafka-${version}`)
+    const complete = join(libraries, '.complete')
+    if (!existsSync(complete)) {
+      run('mvn', [
+        '-B',
+        '-q',
+        '-f',
+        pom,
+        'dependency:copy-dependencies',
+        `-DoutputDirectory=${libraries}`,
+      ])
+      writeFileSync(complete, '')
+    }
+    const classes = join(cache, 'classes')
+    mkdirSync(classes, { recursive: true })
+    run('javac', ['-cp', join(libraries, '*'), '-d', classes, join(project, 'Witness.java')])
+    return new Kafka(version, [classes, join(libraries, '*')].join(delimiter))
+  }
+
+  /** Runs a class to its end, never throws. Names not below `kafka` lie below org.apache.kafka.tools. */
+  run(name: string, args: readonly string[], input = ''): ToolOutcome {
+    const result = spawnSync('java', this.#command(name, args), {
+      input,
+      maxBuffer: 1 << 29,
+      timeout: 120_000,
+      killSignal: 'SIGKILL',
+    })
+    return {
+      status: result.status ?? -1,
+      stdout: result.stdout.toString(),
+      stderr: result.stderr.toString(),
+    }
+  }
+
+  /** As run, for a class that must exit 0; its standard output. */
+  ok(name: string, args: readonly string[], input = ''): string {
+    const outcome = this.run(name, args, input)
+    if (outcome.status !== 0 || /\bERROR\b|Exception/.test(outcome.stderr))
+      throw new Error(
+        `exit ${outcome.status}: ${name} ${args.join(' ')}\n${outcome.stdout.slice(-2000)}\n${outcome.stderr.slice(-3000)}`,
+      )
+    return outcome.stdout
+  }
+
+  spawn(name: string, args: readonly string[], logPath: string): ChildProcess {
+    const log = openSync(logPath, 'a')
+    try {
+      return spawn('java', this.#command(name, args), { stdio: ['ignore', log, log] })
+    } finally {
+      closeSync(log)
+    }
+  }
+
+  #command(name: string, args: readonly string[]): string[] {
+    const isWhole = name.startsWith('kafka.') || name === 'Witness'
+    const className = isWhole ? name : `org.apache.kafka.tools.${name}`
+    return [...javaFlags, '-cp', this.#classPath, className, ...args]
+  }
+}
+
+/** One broker that is its own controller (KRaft), on loopback ports of its own. */
+export class KafkaBroker {
+  /** host:port */
+  readonly address: string
+  readonly logDirectory: string
+  readonly #child: ChildProcess
+
+  private constructor(address: string, logDirectory: string, child: ChildProcess) {
+    this.address = address
+    this.logDirectory = logDirectory
+    this.#child = child
+  }
+
+  static async start(kafka: Kafka, directory: string): Promise<KafkaBroker> {
+    mkdirSync(directory, { recursive: true })
+    const [port, controllerPort] = await freePorts()
+    const logDirectory = join(directory, 'logs')
+    const properties = join(directory, 'server.properties')
+    const output = join(directory, 'broker.out')
+    writeFileSync(
+      properties,
+      `process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:${controllerPort}
+listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}
+advertised.listeners=PLAINTEXT://127.0.0.1:${port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs=${logDirectory}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+`,
+    )
+    const id = kafka.ok('kafka.tools.StorageTool', ['random-uuid']).trim()
+    kafka.ok('kafka.tools.StorageTool', ['format', '-t', id, '-c', properties])
+    const child = kafka.spawn('kafka.Kafka', [properties], output)
+    const broker = new KafkaBroker(`127.0.0.1:${port}`, logDirectory, child)
+    const deadline = performance.now() + 60_000
+    while (!(await accepts(port))) {
+      if (child.exitCode !== null || performance.now() > deadline) {
+        await broker.stop()
+        throw new Error(`the broker did not come up\n${readFileSync(output, 'utf8').slice(-3000)}`)
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    return broker
+  }
+
+  /** A clean stop; after 30 seconds a hard one. Does nothing when it has ended. */
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const ended = once(this.#child, 'exit')
+    this.#child.kill('SIGTERM')
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 30_000)
+    await ended
+    clearTimeout(timer)
+  }
+}
+
+/** Names of the files of a partition directory that DumpLogSegments can read, in the order of offsets. */
+export function logFiles(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((name) => /^\d{20}\.(log|index|timeindex|snapshot|txnindex)$/.test(name))
+    .sort()
+}
+
+function run(command: string, args: readonly string[]): void {
+  const result = spawnSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 600_000 })
+  if (result.status !== 0)
+    throw new Error(
+      `${command}: ${result.error?.message ?? ''}${result.stdout?.toString().slice(-2000)}${result.stderr?.toString().slice(-2000)}`,
+    )
+}
+
+async function freePorts(): Promise<[number, number]> {
+  const servers = [createServer(), createServer()]
+  const ports: number[] = []
+  for (const server of servers) {
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    if (address !== null && typeof address === 'object') ports.push(address.port)
+  }
+  for (const server of servers) {
+    server.close()
+    await once(server, 'close')
+  }
+  return [ports[0] ?? 0, ports[1] ?? 0]
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
