@@ -73,7 +73,8 @@ command -v npm >/dev/null || fail 'npm is not on PATH; install Node.js 20 or lat
 command -v node >/dev/null || fail 'node is not on PATH; install Node.js 20 or later'
 
 echo "install.sh: fetching packages"
-npm ci --no-audit --no-fund --loglevel=error >&2
+# Not `npm ci`: it refuses a lock file that lacks an optional package of a foreign platform.
+npm install --no-save --no-audit --no-fund --loglevel=error >&2
 
 # npm's own node, which package-lock.json names; the host's node is used where it is new enough.
 brought=$PWD/node_modules/node/bin/node
@@ -86,7 +87,7 @@ else
 fi
 
 echo "install.sh: building"
-"$runtime" build.mjs
+"$runtime" build/build.mjs
 
 mkdir -p "$prefix/lib" "$prefix/bin" "$manual"
 new=$library.new
@@ -98,11 +99,11 @@ if [ "$runtime" = "$brought" ]; then
   cp -L "$runtime" "$new/node"
   runtime=$library/node
 fi
-# What stays outside the bundle: packages with native code, and what they load.
-"$PWD/node_modules/.bin/node" -e '
+# What stays outside the bundle: packages with native code, and what they load. Of zeromq the bundle loads one file.
+"$brought" -e '
   const fs = require("node:fs"), path = require("node:path")
-  const [from, to] = process.argv.slice(1)
-  const wanted = ["lmdb", "@node-rs/crc32", "lz4-napi", "snappy"], seen = new Set()
+  const [from, to, addon] = process.argv.slice(1)
+  const seen = new Set()
   const copy = (name) => {
     const source = path.join(from, name)
     if (seen.has(name) || !fs.existsSync(source)) return
@@ -111,8 +112,11 @@ fi
     const manifest = JSON.parse(fs.readFileSync(path.join(source, "package.json"), "utf8"))
     for (const next of Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies })) copy(next)
   }
-  wanted.forEach(copy)
-' "$PWD/node_modules" "$new/node_modules"
+  for (const name of ["lmdb", "@node-rs/crc32", "lz4-napi", "snappy"]) copy(name)
+  const file = path.join(to, addon)
+  fs.mkdirSync(path.dirname(file), { recursive: true })
+  fs.copyFileSync(path.join(from, addon), file)
+' "$PWD/node_modules" "$new/node_modules" "$(cat dist/ZEROMQ_ADDON)"
 
 [ -e "$library" ] && mv "$library" "$old"
 mv "$new" "$library"

@@ -4,15 +4,20 @@
  */
 import { createRequire } from 'node:module'
 import { dirname, join, relative, resolve } from 'node:path'
-import { findZeromqAddon } from './src/io/zeromq-manifest.ts'
+import { findZeromqAddon } from '../src/io/zeromq-manifest.ts'
+
+/** The binary of the package zeromq that fits this machine. */
+export function zeromqAddonPath() {
+  const require = createRequire(import.meta.url)
+  return findZeromqAddon(join(require.resolve('zeromq'), '..', '..'))
+}
 
 export function zeromqPlugin() {
   return {
     name: 'zeromq-addon',
     setup(build) {
       const options = build.initialOptions
-      const require = createRequire(import.meta.url)
-      const addon = findZeromqAddon(join(require.resolve('zeromq'), '..', '..'))
+      const addon = zeromqAddonPath()
       const outDirectory = resolve(options.outdir ?? dirname(options.outfile))
       options.define = {
         ...options.define,
