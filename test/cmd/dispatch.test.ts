@@ -234,11 +234,11 @@ describe('daemon', () => {
         '-X',
         'num.partitions=2',
         '--data',
-        '/work/d',
+        '/here/d',
         '--listen',
         'kafka://0.0.0.0:9092',
         '--listen',
-        'ipc:///work/s',
+        'ipc:///here/s',
       ],
     ])
     const ephemeral = new World()

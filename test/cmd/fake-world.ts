@@ -904,7 +904,7 @@ export class World {
       processId: 1,
       userId: 1000,
       homeDirectory: '/home/me',
-      currentDirectory: '/work',
+      currentDirectory: '/here',
       temporaryDirectory: '/tmp',
       isTerminal: (stream) => this.terminals.includes(stream),
       columns: (stream) => (this.terminals.includes(stream) ? 80 : undefined),
