@@ -409,7 +409,7 @@ describe('compaction and crashes', () => {
   })
 
   it('anywhere, in many logs', async () => {
-    const seeds = Number(process.env['LOG_CRASH_SEEDS'] ?? 60)
+    const seeds = Number(process.env['LOG_CRASH_SEEDS'] ?? 30)
     for (let seed = 2; seed < seeds; seed++) {
       await crashIn(seed, 1 + ((seed * 29) % 170), seed % 3 === 0 ? 'process' : 'power')
     }

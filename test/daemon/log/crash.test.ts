@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { type CrashPlan, runCrash } from './crash-run.ts'
 
-const SEEDS = Number(process.env['LOG_CRASH_SEEDS'] ?? 60)
+const SEEDS = Number(process.env['LOG_CRASH_SEEDS'] ?? 40)
 const KINDS = ['process', 'power'] as const
 
 async function problemsOf(plan: CrashPlan): Promise<string[]> {
