@@ -41,6 +41,8 @@ export const daemonMemoryEnvironment: Readonly<Record<string, string>> = {
   MALLOC_MMAP_THRESHOLD_: '67108864',
   MALLOC_TRIM_THRESHOLD_: '2073741824',
   MALLOC_TOP_PAD_: '33554432',
+  // More than syncs run at once, or cold reads would wait behind them.
+  UV_THREADPOOL_SIZE: '8',
 }
 
 export interface DaemonProgram {
