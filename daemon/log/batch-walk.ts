@@ -27,6 +27,7 @@ import {
   lastOffsetDeltaAt,
   magicAt,
   maxTimestampAt,
+  recordCountAt,
 } from '../../src/record/batch-layout.ts'
 
 export type WalkStep = 'batch' | 'more' | 'end' | 'defect'
@@ -205,6 +206,14 @@ function findNumberDefect(bytes: Uint8Array, at: number): BatchDefect | undefine
     return { kind: 'range', detail: 'timestamp' }
   }
   return undefined
+}
+
+/**
+ * The largest timestamp of a record that is there; −1 for a batch that compaction kept empty for its producer's sake. Its
+ * header still says what it once held, and Kafka's tools take a time entry made from that for a fault.
+ */
+export function recordTimestampAt(bytes: Uint8Array, at: number): number {
+  return recordCountAt(bytes, at) === 0 ? -1 : maxTimestampAt(bytes, at)
 }
 
 /** Runs a walk to its end; `visit` returns false to stop early. @returns how it ended */

@@ -22,14 +22,13 @@ import {
   isControl,
   isTransactional,
   lastOffsetAt,
-  maxTimestampAt,
   producerEpochAt,
   producerIdAt,
 } from '../../src/record/batch-layout.ts'
 import { readControlBatch } from '../../src/record/control-batch.ts'
 import { RecordCursor } from '../../src/record/record-cursor.ts'
 import { BatchRewriter } from './batch-rewriter.ts'
-import { BatchWalk } from './batch-walk.ts'
+import { BatchWalk, recordTimestampAt } from './batch-walk.ts'
 import type { LogCore } from './log-core.ts'
 import type { AbortedTransaction, CompactionNeed, CompactionResult } from './log-types.ts'
 import { Segment } from './segment.ts'
@@ -464,7 +463,7 @@ class CleanedOutput {
     this.#segment.noteBatch(
       position,
       lastOffsetAt(batch, 0),
-      maxTimestampAt(batch, 0),
+      recordTimestampAt(batch, 0),
       intervalBytes,
     )
     this.#parts.push(batch)

@@ -18,6 +18,7 @@ import {
   recordCountAt,
   stampBatch,
 } from '../../src/record/batch-layout.ts'
+import { recordTimestampAt } from './batch-walk.ts'
 import type { LogCore } from './log-core.ts'
 import type { AppendResult } from './log-types.ts'
 import { maybeTakeSnapshot, noteProducer, takeSnapshot } from './producer-snapshots.ts'
@@ -140,7 +141,7 @@ export class LogWriter {
       segment.noteBatch(
         position,
         lastOffset,
-        maxTimestampAt(batch, 0),
+        recordTimestampAt(batch, 0),
         core.config.indexIntervalBytes,
       )
       noteProducer(core, segment, batch, 0)

@@ -8,8 +8,8 @@
  */
 import { StreamError } from '../../src/base/errors.ts'
 import type { Disk } from '../../src/ports/disk.ts'
-import { baseOffsetAt, HEADER_BYTES, maxTimestampAt } from '../../src/record/batch-layout.ts'
-import { BatchWalk, walkAll, walkAllNow } from './batch-walk.ts'
+import { baseOffsetAt, HEADER_BYTES } from '../../src/record/batch-layout.ts'
+import { BatchWalk, recordTimestampAt, walkAll, walkAllNow } from './batch-walk.ts'
 import type { IndexFile } from './index-file.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { FileHandle, type OpenFiles } from './open-files.ts'
@@ -234,7 +234,7 @@ export class Segment {
         const lastOffset = walk.lastOffset
         if (baseOffset < expected || lastOffset - this.baseOffset > RELATIVE_OFFSET_MAX) return
         expected = lastOffset + 1
-        const maxTimestampMs = maxTimestampAt(walk.bytes, walk.at)
+        const maxTimestampMs = recordTimestampAt(walk.bytes, walk.at)
         if (walk.position <= this.#lastEntryPosition && walk.position > 0) return
         this.noteBatch(walk.position, lastOffset, maxTimestampMs, intervalBytes)
       },
@@ -311,7 +311,7 @@ export class Segment {
     walk.blockBytes = HEADER_BYTES
     let timestampMs = -1
     walkAllNow(walk, () => {
-      timestampMs = maxTimestampAt(walk.bytes, walk.at)
+      timestampMs = recordTimestampAt(walk.bytes, walk.at)
       return false
     })
     this.firstTimestampMs = timestampMs

@@ -4,14 +4,9 @@
  *
  * What the headers say of a batch's largest timestamp is believed; which record of it is asked for is looked up.
  */
-import {
-  batchBytesAt,
-  lastOffsetAt,
-  leaderEpochAt,
-  maxTimestampAt,
-} from '../../src/record/batch-layout.ts'
+import { batchBytesAt, lastOffsetAt, leaderEpochAt } from '../../src/record/batch-layout.ts'
 import { RecordCursor } from '../../src/record/record-cursor.ts'
-import { BatchWalk } from './batch-walk.ts'
+import { BatchWalk, recordTimestampAt } from './batch-walk.ts'
 import type { LogCore } from './log-core.ts'
 import type { LogReader } from './log-reader.ts'
 import type { TimestampOffset } from './log-types.ts'
@@ -96,7 +91,7 @@ async function holdsTimestamp(
   let found = -1
   await walkHeaders(core, segment, position, (walk) => {
     if (walk.lastOffset < entry.offset) return true
-    if (walk.lastOffset === entry.offset) found = maxTimestampAt(walk.bytes, walk.at)
+    if (walk.lastOffset === entry.offset) found = recordTimestampAt(walk.bytes, walk.at)
     return false
   })
   return found === entry.timestampMs
@@ -115,7 +110,7 @@ async function largestTimestampBelow(
   let found = -1
   await walkHeaders(core, segment, 0, (walk) => {
     if (walk.lastOffset >= endOffset) return false
-    found = Math.max(found, maxTimestampAt(walk.bytes, walk.at))
+    found = Math.max(found, recordTimestampAt(walk.bytes, walk.at))
     return true
   })
   return found
@@ -198,7 +193,7 @@ function firstRecordIn(
   let at = 0
   while (at < bytes.length) {
     // Only a batch that can hold it is opened, which may mean to decompress it.
-    if (maxTimestampAt(bytes, at) >= timestampMs && lastOffsetAt(bytes, at) >= fromOffset) {
+    if (recordTimestampAt(bytes, at) >= timestampMs && lastOffsetAt(bytes, at) >= fromOffset) {
       const leaderEpoch = leaderEpochAt(bytes, at)
       cursor.reset(bytes, at)
       while (cursor.next()) {
