@@ -144,11 +144,14 @@ export class Client {
   readonly answered: number[] = []
   isClosed = false
   readonly #world: DaemonWorld
+  /** Notices are of the ZeroMQ door alone: at Kafka's, -1 is the correlation id of whoever chose it. */
+  readonly #hasNotices: boolean
   readonly #pending = new Map<number, Pending>()
   #correlationId = 0
 
   constructor(world: DaemonWorld, address: string) {
     this.#world = world
+    this.#hasNotices = address !== KAFKA
     this.link = world.network.host('client').connect(address, {
       onMessage: (frames) => this.#receive(frames),
       onClose: () => {
@@ -258,7 +261,7 @@ export class Client {
 
   #receive(frames: readonly Uint8Array[]): void {
     const correlationId = readCorrelationId(frames)
-    if (correlationId === NOTICE_CORRELATION_ID) {
+    if (this.#hasNotices && correlationId === NOTICE_CORRELATION_ID) {
       const notice = decodeNotice(frames)
       this.notices.push(notice)
       const pending = this.#pending.get(notice.correlationId)

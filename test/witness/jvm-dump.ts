@@ -123,6 +123,10 @@ export async function checkLogs({ kafka, program }: Stage, checks: Checks): Prom
   })
 
   await checks.check('the compacted topic has been compacted', async () => {
+    // The active segment is never compacted, and on a quick machine it holds most of the updates: older than segment.ms, the
+    // next record rolls it.
+    await new Promise((resolve) => setTimeout(resolve, 1_100))
+    send('compacted', 'none', updates('none', 1))
     const sent = count.get('compacted') ?? 0
     const seen = await eventually(
       'compaction',
