@@ -72,9 +72,9 @@ function lazyLauncher(): DaemonLauncher {
 
 /** The daemon in this process's place: same process id, same descriptors, so that service managers know it. */
 async function runDaemon(args: readonly string[]): Promise<number> {
-  const { daemonMemoryEnvironment } = await import('../src/io/daemon-process.ts')
+  const { daemonMemoryEnvironment, daemonNodeFlags } = await import('../src/io/daemon-process.ts')
   const environment = { ...process.env, ...daemonMemoryEnvironment }
-  const words = [process.execPath, daemonScript, ...args]
+  const words = [process.execPath, ...daemonNodeFlags, daemonScript, ...args]
   if (process.execve !== undefined && process.platform !== 'win32') {
     process.execve(process.execPath, words, environment as Record<string, string>)
   }

@@ -72,7 +72,7 @@ export const spec: CommandSpec = {
     { long: 'acks', argument: 'N', choices: ['all', '1', '0'], default: 'all', help: '1 and 0 give up durability and idempotence' },
     { long: 'compression', short: 'z', argument: 'C', choices: ['none', 'gzip', 'snappy', 'lz4', 'zstd'], help: 'codec; default none over ipc, where it costs more than it saves, else lz4' },
     { long: 'linger', argument: 'DUR', default: '5ms', help: 'longest wait for a batch to fill; it leaves early when the input is idle' },
-    { long: 'batch-size', argument: 'SIZE', default: '512KiB', help: 'size at which a batch leaves' },
+    { long: 'batch-size', argument: 'SIZE', default: '1000KiB', help: 'size at which a batch leaves' },
     { long: 'rate', argument: 'R', help: 'at most so much: 1000/s, 5MiB/s' },
     { long: 'delivery-timeout', argument: 'DUR', default: '2m', help: 'after this a record counts as not delivered' },
     { long: 'on-error', argument: 'WHAT', default: 'stop', help: 'for a record that does not parse or is refused: stop, skip or dead-letter=FILE' },
@@ -121,8 +121,8 @@ interface ProducePlan {
 const NEWLINE = Uint8Array.of(10)
 /** What a batch needs around its only record. */
 const BATCH_MARGIN_BYTES = 4096
-/** A chunk of this size may have more behind it; a smaller one has emptied the pipe. */
-const FULL_CHUNK_BYTES = 65_536
+/** Chunks are gathered from reads of this size; one that ends with a smaller read has emptied the pipe. */
+const FULL_READ_BYTES = 65_536
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const plan = readPlan(deps, args)
@@ -516,7 +516,7 @@ class ProduceJob {
         report.bytes += end - start
         tee?.write(chunk.subarray(start, end))
         // The pipe is empty for the moment: what is there need not wait for more.
-        if (end - start < FULL_CHUNK_BYTES) producer.flushSoon()
+        if ((end - start) % FULL_READ_BYTES !== 0) producer.flushSoon()
       },
     }
   }

@@ -121,6 +121,11 @@ export class Cluster {
     return this.#closed
   }
 
+  /** Whether the brokers are our daemons, met at their native door. */
+  get isNative(): boolean {
+    return this.metadata.scheme !== 'kafka'
+  }
+
   /**
    * First contact: resolves once any bootstrap address has answered.
    * @throws StreamError UNREACHABLE naming the addresses after connectTimeoutMs, NOT_ALLOWED, PERMISSION_DENIED,

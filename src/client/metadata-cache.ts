@@ -44,11 +44,11 @@ export class MetadataCache {
   readonly topics = new Map<string, TopicInfo>()
   clusterId: string | undefined
   controllerId = -1
-  readonly #scheme: string
+  readonly scheme: string
 
   /** `scheme` of the bootstrap addresses: with `kafka` an address is made of host and port, else host is the address. */
   constructor(scheme: string) {
-    this.#scheme = scheme
+    this.scheme = scheme
   }
 
   topic(name: string): TopicInfo | undefined {
@@ -119,6 +119,6 @@ export class MetadataCache {
   #address(host: string, port: number): string {
     if (host.includes('://')) return host
     const bracketed = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
-    return `${this.#scheme}://${bracketed}:${port}`
+    return `${this.scheme}://${bracketed}:${port}`
   }
 }

@@ -6,7 +6,7 @@
  * - Sequences are given in queue order at the first send, and a batch keeps bytes and sequence until it is resolved,
  *   unless a batch before it was refused for certain and is left out (continueAfterRefusal, `renew`).
  * - A batch is sent only while every batch before it is in flight: what waits to be sent again is never overtaken.
- * - A broker remembers the last 5 batches of a producer, so a batch is first sent only while it is within 5 of the
+ * - A broker remembers the last few batches of a producer (`inFlightMax`), so a batch is first sent only while it is within so many of the
  *   oldest unresolved one. Answers may overtake each other: what counts is the distance, not how many are in flight.
  * - The window opens only after a batch sent alone was acknowledged, and closes again at every trouble. A broker that
  *   knows nothing of a producer takes any first sequence, so two first batches in flight could be appended in the wrong
@@ -18,7 +18,8 @@ import { assert } from '../base/assert.ts'
 import { StreamError } from '../base/errors.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
 
-export const IN_FLIGHT_MAX = 5
+/** Kafka remembers five batches of a producer; our daemon, which is met at its native door, remembers sixteen. */
+export const IN_FLIGHT_MAX = { kafka: 5, native: 16 } as const
 const SEQUENCE_SPAN = 2 ** 31
 
 /** Refusals of what is in the batch, before anything of it is appended: the next batch may well be fine. */
@@ -103,8 +104,8 @@ export class PartitionQueue<Batch extends QueuedBatch> {
 
   constructor(options: QueueOptions) {
     assert(
-      options.inFlightMax >= 1 && options.inFlightMax <= IN_FLIGHT_MAX,
-      'a broker remembers the last five batches of a producer only',
+      options.inFlightMax >= 1 && options.inFlightMax <= IN_FLIGHT_MAX.native,
+      'a broker remembers the last batches of a producer only',
     )
     this.#options = options
   }

@@ -48,7 +48,7 @@ export type Acks = 'all' | 1 | 0
 export interface ProducerOptions {
   /** Default `all`: idempotent. */
   readonly acks?: Acks
-  /** Most bytes of a batch, uncompressed, header included (a single larger record excepted). Default 524 288. */
+  /** Most bytes of a batch, uncompressed, header included (a single larger record excepted). Default 1 024 000. */
   readonly batchBytes?: number
   /** Most bytes of a batch with a single record; the topic's max.message.bytes where known. Default 1 048 588. */
   readonly recordBytesMax?: number
@@ -63,7 +63,7 @@ export interface ProducerOptions {
   readonly deliveryTimeoutMs?: number
   /** Of one request; default: the cluster's. */
   readonly requestTimeoutMs?: number
-  /** Batches in flight per partition, 1 to 5. Default 5 (acks=all), always 1 otherwise. */
+  /** Batches in flight per partition. Default with acks=all: what the broker remembers (IN_FLIGHT_MAX); always 1 otherwise. */
   readonly inFlightMax?: number
   /** Memory for batches, over all partitions. Default 67 108 864. */
   readonly bufferBytesMax?: number
@@ -101,7 +101,7 @@ export interface Delivery {
 }
 
 const defaults = {
-  batchBytes: 512 * 1024,
+  batchBytes: 1000 * 1024,
   recordBytesMax: 1_048_588,
   lingerMs: 5,
   deliveryTimeoutMs: 120_000,
@@ -165,7 +165,10 @@ export class Producer {
     this.#cluster = cluster
     this.#options = options
     this.#acks = options.acks ?? 'all'
-    this.#inFlightMax = this.#acks === 'all' ? (options.inFlightMax ?? IN_FLIGHT_MAX) : 1
+    this.#inFlightMax =
+      this.#acks === 'all'
+        ? (options.inFlightMax ?? IN_FLIGHT_MAX[cluster.isNative ? 'native' : 'kafka'])
+        : 1
     this.#batchBytes = options.batchBytes ?? defaults.batchBytes
     this.#lingerMs = options.lingerMs ?? defaults.lingerMs
     this.#lineOptions = { delimiter: options.delimiter ?? 10 }
@@ -678,7 +681,8 @@ export class Producer {
           ? this.#onLost(batch, failure)
           : this.#onPartitionAnswer(batch, response)
       this.#apply(lane, result)
-      if (lane.isUrgent && hasRecords(lane) && !hasUnsent(lane)) this.#seal(lane)
+      // While others are in flight a fuller batch costs no time: small ones would only cost more of everything else.
+      if (lane.isUrgent && hasRecords(lane) && lane.queue.batches.length === 0) this.#seal(lane)
     }
     this.#pump()
   }

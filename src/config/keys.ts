@@ -119,7 +119,7 @@ const plainBrokerKeys = [
 // biome-ignore format: one row, one line
 export const clientKeys = [
   { name: 'acks', type: 'enum', default: 'all', values: ['all', '-1', '1', '0'], help: 'how many replicas must have a record before it counts as delivered' },
-  { name: 'batch.size', type: 'int', unit: 'bytes', default: '262144', min: 1024, max: 104857600, help: 'size at which a batch is sent' },
+  { name: 'batch.size', type: 'int', unit: 'bytes', default: '1024000', min: 1024, max: 104857600, help: 'size at which a batch is sent' },
   { name: 'broker', type: 'string', default: null, help: 'address of the broker' },
   { name: 'buffer.memory', type: 'long', unit: 'bytes', default: '67108864', min: 65536, help: 'records taken and not yet delivered' },
   { name: 'client.id', type: 'string', default: 'stream', help: 'name of this client in the logs of the broker' },

@@ -3,6 +3,8 @@
  * "any first sequence of an unknown producer". Faults are planted by tests. Batches are checked on arrival, so a client
  * that touches bytes on their way is found out.
  */
+
+import { IN_FLIGHT_MAX } from '../../../src/client/partition-queue.ts'
 import type { Link } from '../../../src/ports/net.ts'
 import type { ApiName, Request, Response, ResponseInput } from '../../../src/protocol/api-table.ts'
 import { apiTable } from '../../../src/protocol/api-table.ts'
@@ -117,11 +119,15 @@ export class FakeCluster {
   /** Highest number of unanswered Produce requests of one partition seen. */
   producesInFlightMax = 0
   #producesInFlight = 0
+  /** Of a producer, per partition. */
+  readonly #rememberedBatches: number
   #nextProducerId = 1000
 
   constructor(world: ClientWorld, addresses: readonly string[] = ['ipc://one']) {
     this.world = world
     this.addresses = addresses
+    const isKafka = addresses[0]?.startsWith('kafka://') === true
+    this.#rememberedBatches = IN_FLIGHT_MAX[isKafka ? 'kafka' : 'native']
     for (const api of listed) {
       const { key, min, max } = apiTable[api]
       this.ranges.set(key, { min, max })
@@ -350,7 +356,7 @@ export class FakeCluster {
     const batches = [...(state?.batches ?? []), { firstSequence, lastSequence, baseOffset }]
     partition.producers.set(header.producerId, {
       epoch: header.producerEpoch,
-      batches: batches.slice(-5),
+      batches: batches.slice(-this.#rememberedBatches),
     })
     return { errorCode: 0, baseOffset }
   }

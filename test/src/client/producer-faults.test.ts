@@ -10,11 +10,15 @@ import type { SimRandom } from '../../sim/sim-random.ts'
 import { type Fixture, fixture, producerOf } from './client-fixture.ts'
 import type { ProduceFault } from './fake-cluster.ts'
 
-const ADDRESSES = ['ipc:///one', 'ipc:///two', 'ipc:///three']
+const ADDRESSES = {
+  ipc: ['ipc:///one', 'ipc:///two', 'ipc:///three'],
+  kafka: ['kafka://one:9092', 'kafka://two:9092', 'kafka://three:9092'],
+} as const
 const PARTITIONS = 3
 
 interface Plan {
   readonly seed: number
+  readonly transport: keyof typeof ADDRESSES
   readonly records: number
   readonly batchBytes: number
   readonly deliveryTimeoutMs: number
@@ -31,6 +35,7 @@ interface Plan {
 
 const plans: fc.Arbitrary<Plan> = fc.record({
   seed: fc.integer({ min: 0, max: 2 ** 31 }),
+  transport: fc.constantFrom('ipc' as const, 'kafka' as const),
   records: fc.integer({ min: 1, max: 250 }),
   batchBytes: fc.constantFrom(100, 160, 400),
   deliveryTimeoutMs: fc.constantFrom(1500, 600_000, 600_000),
@@ -66,7 +71,7 @@ interface Run {
 }
 
 async function runPlan(plan: Plan): Promise<Run> {
-  const stage = fixture({ seed: plan.seed, addresses: ADDRESSES })
+  const stage = fixture({ seed: plan.seed, addresses: ADDRESSES[plan.transport] })
   const { world, brokers } = stage
   const chaos = world.sim.random.fork('chaos')
   brokers.addTopic('t', PARTITIONS)
@@ -102,11 +107,11 @@ async function runPlan(plan: Plan): Promise<Run> {
 function scheduleTroubles({ world, brokers }: Fixture, plan: Plan, chaos: SimRandom): void {
   for (let move = 0; move < plan.moves; move++) {
     const partition = chaos.integer(PARTITIONS)
-    const nodeId = chaos.integer(ADDRESSES.length)
+    const nodeId = chaos.integer(ADDRESSES[plan.transport].length)
     world.schedule(chaos.integer(400), () => brokers.moveLeader('t', partition, nodeId))
   }
   for (let restart = 0; restart < plan.restarts; restart++) {
-    const nodeId = chaos.integer(ADDRESSES.length)
+    const nodeId = chaos.integer(ADDRESSES[plan.transport].length)
     const atMs = restart * 500 + chaos.integer(200)
     world.schedule(atMs, () => brokers.stop(nodeId))
     world.schedule(atMs + chaos.integer(300), () => brokers.start(nodeId))
@@ -200,6 +205,7 @@ describe('producer under random faults', () => {
   it('one seed gives one run', async () => {
     const plan: Plan = {
       seed: 7,
+      transport: 'ipc',
       records: 120,
       batchBytes: 160,
       deliveryTimeoutMs: 600_000,

@@ -75,23 +75,29 @@ describe('producer: the plain way', () => {
     expect(stage.brokers.partition('t').values()).toEqual(['a'])
   })
 
-  it('opens the window only after a batch sent alone was acknowledged, to five', async () => {
-    const stage = fixture()
-    stage.brokers.addTopic('t')
-    let first = true
-    stage.brokers.produceFault = () => {
-      const fault = { delayMs: first ? 50 : 20 }
-      first = false
-      return fault
-    }
-    const { producer } = await producerOf(stage, 't', { batchBytes: 120 })
-    const appended = appendAll(producer, 't', 0, linesOf('some longer line ', 60))
-    await stage.world.pass(40)
-    expect(stage.brokers.producesInFlightMax).toBe(1)
-    await stage.world.run(appended)
-    await stage.world.run(producer.flush())
-    expect(stage.brokers.producesInFlightMax).toBe(5)
-  })
+  it.each([
+    ['kafka', 'kafka://one:9092', 5],
+    ['native', 'ipc:///one', 16],
+  ])(
+    'opens the window only after a batch sent alone was acknowledged: %s',
+    async (_door, address, window) => {
+      const stage = fixture({ addresses: [address] })
+      stage.brokers.addTopic('t')
+      let first = true
+      stage.brokers.produceFault = () => {
+        const fault = { delayMs: first ? 50 : 20 }
+        first = false
+        return fault
+      }
+      const { producer } = await producerOf(stage, 't', { batchBytes: 120 })
+      const appended = appendAll(producer, 't', 0, linesOf('some longer line ', 60))
+      await stage.world.pass(40)
+      expect(stage.brokers.producesInFlightMax).toBe(1)
+      await stage.world.run(appended)
+      await stage.world.run(producer.flush())
+      expect(stage.brokers.producesInFlightMax).toBe(window)
+    },
+  )
 
   it('keeps keyless records together for a batch and changes partitions between batches', async () => {
     const stage = fixture()
@@ -268,7 +274,11 @@ describe('producer: failures for good', () => {
     await stage.world.run(producer.flush())
     const expected = lines.filter((line) => line.length < 100)
     expect(stage.brokers.partition('t').values()).toEqual(expected)
-    expect(failed(deliveries).map(({ firstOrdinal }) => firstOrdinal)).toEqual([30, 45])
+    expect(
+      failed(deliveries)
+        .map(({ firstOrdinal }) => firstOrdinal)
+        .toSorted(),
+    ).toEqual([30, 45])
     expect(stage.brokers.defects).toEqual([])
   })
 
@@ -406,7 +416,7 @@ describe('producer: buffers on their way', () => {
     brokers.produceFault = inTurn(faults)
     const options = { acks, batchBytes: 2000 }
     const { producer } = await producerOf({ world, brokers, cluster }, 't', options)
-    const lines = linesOf('a line that is long enough for a frame of its own ', 600)
+    const lines = linesOf('a line that is long enough for a frame of its own ', 2400)
     await world.run(appendAll(producer, 't', 0, lines))
     await world.run(producer.flush())
     expect(brokers.partition('t').values()).toEqual(lines)
@@ -420,7 +430,7 @@ describe('producer: buffers on their way', () => {
     for (const { bytes, copy } of first ?? []) expect(Buffer.compare(bytes, copy)).toBe(0)
     // Acknowledged buffers are used again: there are fewer of them than batches.
     const buffers = new Set(second?.map(({ bytes }) => bytes.buffer))
-    expect(buffers.size).toBeLessThanOrEqual(8)
+    expect(buffers.size).toBeLessThan((second?.length ?? 0) / 2)
   })
 
   it('acks=0 never knows that a buffer is free, so it takes a new one each time', async () => {
@@ -440,7 +450,7 @@ describe('producer: bounds', () => {
     const chunk = Buffer.from('x'.repeat(99).concat('\n').repeat(1000))
     const consumed = producer.appendLines('t', 0, chunk, 0, chunk.length)
     expect(producer.isFull).toBe(true)
-    expect(consumed).toBeLessThanOrEqual(7 * 1000)
+    expect(consumed).toBeLessThanOrEqual(18 * 1000)
     expect(producer.appendLines('t', 0, chunk, consumed, chunk.length)).toBe(0)
   })
 

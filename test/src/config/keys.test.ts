@@ -103,7 +103,7 @@ describe('ConfigSet', () => {
   it('gives defaults, refuses unknown names and bad values', () => {
     const set = new ConfigSet(clientKeys, new Map([['linger.ms', '7']]))
     expect(set.number('linger.ms')).toBe(7)
-    expect(set.number('batch.size')).toBe(262_144)
+    expect(set.number('batch.size')).toBe(1_024_000)
     expect(set.text('compression.type')).toBeNull()
     expect(set.isSet('acks')).toBe(false)
     expect(() => new ConfigSet(clientKeys, new Map([['x', '1']]))).toThrow('no such config key')

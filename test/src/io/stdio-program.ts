@@ -20,8 +20,12 @@ function hashInput(hasPauses: boolean): void {
     onBytes: (chunk, start, end) => {
       hash.update(chunk.subarray(start, end))
       if (!hasPauses || !random.chance(0.5)) return
+      const held = chunk.slice(start, end)
       input.pause()
-      setTimeout(() => input.resume(), 1)
+      setTimeout(() => {
+        if (Buffer.compare(chunk.subarray(start, end), held) !== 0) stdio.printError('changed\n')
+        input.resume()
+      }, 1)
     },
     onEnd: async (error) => {
       if (error !== undefined) stdio.printError(`${error.message}\n`)

@@ -89,6 +89,15 @@ describe('openInput', () => {
     expect(result.stdout).toBe(hash(readFileSync(path)))
   })
 
+  it('a pipe that begins slowly and then is always full, with pauses', () => {
+    const path = freshPath()
+    writeFileSync(path, randomBytes(3_000_001))
+    const shell = `(head -c 10; sleep 0.3; cat) < ${path} | "${process.execPath}" ${program} hash pauses`
+    const result = spawnSync('bash', ['-c', shell], { encoding: 'utf8' })
+    expect(result.stderr).toBe('')
+    expect(result.stdout).toBe(hash(readFileSync(path)))
+  })
+
   it('a pipe whose writer is slower than the reader', async () => {
     const { path, holder } = makePipe()
     const input = openInput(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), path)
