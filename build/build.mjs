@@ -1,6 +1,5 @@
 /**
- * Builds `dist/`: one bundled CommonJS file for the commands, one for the daemon, the code cache of the first, and the man
- * pages. Bundles start faster than sources, a code cache halves the rest (test/bench, "start-up"), and Node strips no
+ * Builds `dist/`: bundled CommonJS files for the commands and the daemon, code caches of the former, and the man pages. Bundles start faster than sources, a code cache halves the rest (test/bench, "start-up"), and Node strips no
  * types under node_modules. Packages with native code stay outside the bundle and are found beside it, in node_modules.
  */
 import { execFileSync, spawn } from 'node:child_process'
@@ -28,22 +27,35 @@ const shared = {
   charset: 'ascii',
   external: ['lmdb', '@node-rs/crc32', 'lz4-napi', 'snappy'],
   define: { 'import.meta.url': '__filename' },
-  plugins: [zeromqPlugin()],
+  plugins: [zeromqPlugin(), withoutChildProcess()],
   logLevel: 'warning',
 }
 
+/** Commands that start often and must start fast have bundles of their own (loader.cjs chooses), with nothing else in them. */
+const hotBundles = { produce: ['produce'], read: ['consume', 'cat', 'tail'] }
+
 await Promise.all([
   build({ ...shared, entryPoints: ['cmd/main.ts'], outfile: join(dist, 'stream-main.cjs') }),
+  ...Object.entries(hotBundles).map(([name, commands]) =>
+    build({
+      ...shared,
+      plugins: [zeromqPlugin(), onlyCommands(commands)],
+      entryPoints: ['cmd/main.ts'],
+      outfile: join(dist, `stream-${name}.cjs`),
+    }),
+  ),
   build({ ...shared, entryPoints: ['daemon/main.ts'], outfile: join(dist, 'daemon.cjs') }),
 ])
-// The loader compiles the bundle by itself, as the module wrapper would.
-const main = join(dist, 'stream-main.cjs')
-const source = readFileSync(main, 'latin1')
-writeFileSync(
-  main,
-  `(function (exports, require, module, __filename, __dirname) {${source}\n})`,
-  'latin1',
-)
+// The loader compiles a bundle by itself, as the module wrapper would.
+for (const name of ['main', ...Object.keys(hotBundles)]) {
+  const path = join(dist, `stream-${name}.cjs`)
+  const source = readFileSync(path, 'latin1')
+  writeFileSync(
+    path,
+    `(function (exports, require, module, __filename, __dirname) {${source}\n})`,
+    'latin1',
+  )
+}
 copyFileSync(join(import.meta.dirname, 'loader.cjs'), join(dist, 'stream.cjs'))
 
 // For install.sh: the one file of the package zeromq that a bundle loads, below node_modules.
@@ -55,10 +67,48 @@ writeFileSync(join(dist, 'VERSION'), `${packageJson.version}\n`)
 execFileSync(process.execPath, [join(root, 'man/generate.ts'), join(dist, 'man')], {
   stdio: 'inherit',
 })
-await makeCodeCache()
+await makeCodeCaches()
 
-/** Of a run that sends one record to a daemon of its own: what the most frequent short commands compile. */
-async function makeCodeCache() {
+/** An esbuild plugin: the table of commands with these alone, and without the pages of help, which the loader never asks of it. */
+function onlyCommands(commands) {
+  return {
+    name: 'only-commands',
+    setup(builder) {
+      builder.onLoad({ filter: /\/cmd\/commands\.ts$/ }, ({ path }) => {
+        const rows = readFileSync(path, 'utf8')
+          .split('\n')
+          .filter((line) => {
+            const row = /^ {2}\{ name: '([^']*)'/.exec(line)
+            return row === null || commands.includes(row[1])
+          })
+        return { contents: rows.join('\n'), loader: 'ts' }
+      })
+      builder.onLoad({ filter: /\/cmd\/help(-[a-z]+)?\.ts$/ }, () => ({
+        contents: "throw new Error('the pages of help are in another bundle')",
+        loader: 'ts',
+      }))
+    },
+  }
+}
+
+/** An esbuild plugin: commander starts programs only for subcommands in files of their own, which we have none of. */
+function withoutChildProcess() {
+  return {
+    name: 'commander-without-child-process',
+    setup(builder) {
+      builder.onLoad({ filter: /\/commander\/lib\/command\.js$/ }, ({ path }) => ({
+        contents: readFileSync(path, 'utf8').replace(
+          "const childProcess = require('node:child_process');",
+          'const childProcess = undefined;',
+        ),
+        loader: 'js',
+      }))
+    },
+  }
+}
+
+/** Each of the runs of one bundle leaves what it compiled: those are what its most frequent short commands do. */
+async function makeCodeCaches() {
   const daemon = spawn(process.execPath, [join(dist, 'daemon.cjs'), '--ephemeral'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, STREAM_CONF_LOG_DIR_RESERVE_BYTES: '0' },
@@ -75,22 +125,20 @@ async function makeCodeCache() {
         fail(new Error(`the daemon of the build ended with ${code}: ${said}`)),
       )
     })
-    execFileSync(
-      process.execPath,
-      [
-        '--disable-sigusr1',
-        join(import.meta.dirname, 'make-code-cache.cjs'),
-        dist,
-        '--',
-        'produce',
-        'cache',
-        '-b',
-        address,
-      ],
-      { input: 'x\n', stdio: ['pipe', 'inherit', 'inherit'] },
-    )
+    makeCodeCache('produce', ['produce', 'cache', '-b', address])
+    makeCodeCache('read', ['cat', 'cache', '-b', address])
+    makeCodeCache('main', ['--help'])
   } finally {
     daemon.kill('SIGTERM')
     await ended
   }
+}
+
+function makeCodeCache(name, words) {
+  const script = join(import.meta.dirname, 'make-code-cache.cjs')
+  const bundle = join(dist, `stream-${name}.cjs`)
+  execFileSync(process.execPath, ['--disable-sigusr1', script, bundle, '--', ...words], {
+    input: 'x\n',
+    stdio: ['pipe', 'ignore', 'inherit'],
+  })
 }

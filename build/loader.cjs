@@ -1,14 +1,20 @@
 #!/usr/bin/env node
-// What `stream` runs first: the bundle beside it, compiled from the code cache that the build made of it. Compiling is
+// What `stream` runs first: a bundle beside it, compiled from the code cache that the build made of it. Compiling is
 // half of what a short command costs. A cache that another Node made is refused by V8, and all works without it.
 'use strict'
 const { readFileSync } = require('node:fs')
 const { Script } = require('node:vm')
 
-const filename = `${__dirname}/stream-main.cjs`
+// The frequent commands are small bundles; those have no pages of help.
+const hot = { produce: 'produce', consume: 'read', cat: 'read', tail: 'read' }
+const words = process.argv.slice(2)
+const asksForHelp = words.some((word) => /^(--help|-[^-]*h)/.test(word))
+const name = asksForHelp || !Object.hasOwn(hot, words[0] ?? '') ? 'main' : hot[words[0]]
+
+const filename = `${__dirname}/stream-${name}.cjs`
 let cachedData
 try {
-  cachedData = readFileSync(`${__dirname}/stream-main.cache`)
+  cachedData = readFileSync(`${__dirname}/stream-${name}.cache`)
 } catch {}
 const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData })
 const body = script.runInThisContext()

@@ -69,7 +69,13 @@ function flagPart(command: Command): string {
 
 function configure(command: Command, width: number): void {
   command.configureHelp({ helpWidth: width })
-  command.configureOutput({ getOutHasColors: () => false, getErrHasColors: () => false })
+  // Without these commander asks process.stdout, whose making alone takes milliseconds.
+  command.configureOutput({
+    getOutHasColors: () => false,
+    getErrHasColors: () => false,
+    getOutHelpWidth: () => width,
+    getErrHelpWidth: () => width,
+  })
 }
 
 export function mainHelp(entries: readonly CommandEntry[], width: number): string {

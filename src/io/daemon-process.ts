@@ -19,6 +19,7 @@ import { errorTable, StreamError } from '../base/errors.ts'
 import type { DaemonLauncher, LaunchedDaemon, LaunchOptions } from '../ports/daemon-launcher.ts'
 import { parseAddress } from './address.ts'
 import { childProcessModule, netModule } from './lazy-modules.ts'
+import { monotonicMs } from './monotonic.ts'
 import { diskError } from './system-errors.ts'
 
 const POLL_MS = 5
@@ -111,7 +112,7 @@ export class ProcessLauncher implements DaemonLauncher {
     options: LaunchOptions,
     log: DaemonLog,
   ): Promise<LaunchedDaemon> {
-    const deadline = performance.now() + options.readyMsMax
+    const deadline = monotonicMs() + options.readyMsMax
     let end: string | undefined
     let isDouble = false
     child.once('error', (error) => {
@@ -126,7 +127,7 @@ export class ProcessLauncher implements DaemonLauncher {
       if (await this.isAnswering(options.address)) {
         return { processId: end === undefined ? child.pid : undefined }
       }
-      const isLate = performance.now() > deadline
+      const isLate = monotonicMs() > deadline
       if (isLate || (end !== undefined && !isDouble)) {
         throw new StreamError(
           'UNREACHABLE',

@@ -14,3 +14,8 @@ export function ttyModule(): typeof import('node:tty') {
 export function childProcessModule(): typeof import('node:child_process') {
   return process.getBuiltinModule('node:child_process')
 }
+
+/** A `require` that finds packages as the file at `url` would. */
+export function requireFrom(url: string): NodeJS.Require {
+  return process.getBuiltinModule('node:module').createRequire(url)
+}

@@ -1,5 +1,6 @@
 /** The clocks and timers of the machine. */
 import type { Time, Timer } from '../ports/time.ts'
+import { monotonicMs } from './monotonic.ts'
 
 /** setTimeout takes at most this; longer delays fire at once. */
 const DELAY_MS_MAX = 0x7fffffff
@@ -11,7 +12,7 @@ class RealTimer implements Timer {
 
   constructor(delayMs: number, callback: () => void) {
     this.callback = callback
-    this.dueMs = performance.now() + delayMs
+    this.dueMs = monotonicMs() + delayMs
     this.arm(delayMs)
   }
 
@@ -28,7 +29,7 @@ class RealTimer implements Timer {
   private fire(): void {
     this.handle = undefined
     // Node rounds delays down to whole milliseconds and caps them; the port promises "not before".
-    const remainingMs = this.dueMs - performance.now()
+    const remainingMs = this.dueMs - monotonicMs()
     if (remainingMs > 0) {
       this.arm(Math.ceil(remainingMs))
       return
@@ -43,7 +44,7 @@ export class RealTime implements Time {
   }
 
   monotonicMs(): number {
-    return performance.now()
+    return monotonicMs()
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {

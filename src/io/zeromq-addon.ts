@@ -5,9 +5,9 @@
  * In a bundle the path of the addon is fixed when it is built (build/zeromq-plugin.mjs defines STREAM_ZEROMQ_ADDON, relative
  * to the bundle); from the sources the package's manifest is searched.
  */
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { StreamError } from '../base/errors.ts'
+import { requireFrom } from './lazy-modules.ts'
 import { findZeromqAddon } from './zeromq-manifest.ts'
 
 /** zmq.h: numbers of socket types and options. */
@@ -101,6 +101,6 @@ function addonPath(): string {
   if (typeof STREAM_ZEROMQ_ADDON !== 'undefined') {
     return join(import.meta.dirname, STREAM_ZEROMQ_ADDON)
   }
-  const require = createRequire(import.meta.url)
+  const require = requireFrom(import.meta.url)
   return findZeromqAddon(join(require.resolve('zeromq'), '..', '..'))
 }

@@ -20,6 +20,7 @@ import type { Link, LinkEvents, Listener, ListenOptions } from '../ports/net.ts'
 import { type Address, formatAddress } from './address.ts'
 import { netModule } from './lazy-modules.ts'
 import { framesBytes, nextLinkId, QueueMeter } from './link-support.ts'
+import { monotonicMs } from './monotonic.ts'
 import { systemCode } from './system-errors.ts'
 import {
   loadZeromq,
@@ -381,7 +382,7 @@ class RouterListener implements Listener {
       this.links.set(key, link)
       link.events = this.onLink(link)
     }
-    link.lastHeardMs = performance.now()
+    link.lastHeardMs = monotonicMs()
     // libzmq bounds one frame; the whole message is bounded here.
     if (frames.length > 1 && framesBytes(frames) > this.options.messageBytesMax) {
       link.end(new StreamError('MALFORMED_MESSAGE', 'a message longer than the limit'))
@@ -458,7 +459,7 @@ class RouterListener implements Listener {
   }
 
   private closeIdle(idleMsMax: number): void {
-    const oldest = performance.now() - idleMsMax
+    const oldest = monotonicMs() - idleMsMax
     for (const link of [...this.links.values()]) {
       if (link.lastHeardMs < oldest) link.end(undefined)
     }
@@ -474,13 +475,13 @@ class RouterListener implements Listener {
 
   private async shut(graceMs: number): Promise<void> {
     this.resume()
-    const deadline = performance.now() + graceMs
-    while (this.isSending() && performance.now() < deadline) {
+    const deadline = monotonicMs() + graceMs
+    while (this.isSending() && monotonicMs() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
     clearInterval(this.idleTimer)
     clearTimeout(this.stallTimer)
-    const lingerMs = Math.max(0, Math.ceil(deadline - performance.now()))
+    const lingerMs = Math.max(0, Math.ceil(deadline - monotonicMs()))
     this.socket.setInt32Option(socketOption.linger, lingerMs)
     this.socket.close()
     await this.ended
@@ -504,7 +505,7 @@ class RouterLink implements Link {
   readonly closable = false
   readonly key: number | string
   events: LinkEvents | undefined
-  lastHeardMs = performance.now()
+  lastHeardMs = monotonicMs()
   isClosed = false
   /** Messages of a peer whose queue in libzmq is full. */
   backlog: RouterOutgoing[] = []
