@@ -35,6 +35,8 @@ const shared = {
 await Promise.all([
   build({ ...shared, entryPoints: ['cmd/main.ts'], outfile: join(dist, 'stream-main.cjs') }),
   build({ ...shared, entryPoints: ['daemon/main.ts'], outfile: join(dist, 'daemon.cjs') }),
+  // What dump and fsck load: the log's code, which no other command needs.
+  build({ ...shared, entryPoints: ['daemon/offline/main.ts'], outfile: join(dist, 'offline.cjs') }),
 ])
 // The loader compiles the bundle by itself, as the module wrapper would.
 const main = join(dist, 'stream-main.cjs')
