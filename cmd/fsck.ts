@@ -2,7 +2,8 @@
 
 import { isStreamError, UsageError } from '../src/base/errors.ts'
 import type { CheckSummary, FindingState, OfflineFinding } from '../src/ports/offline.ts'
-import type { Row, RowShape } from '../src/text/rows.ts'
+import { visibleText } from '../src/text/record-writer.ts'
+import { cellText, type Row, type RowShape } from '../src/text/rows.ts'
 import { formatSize } from '../src/text/units.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { joinExitCodes } from './exit-code.ts'
@@ -88,6 +89,10 @@ async function repairOne(
 ): Promise<readonly OfflineFinding[]> {
   const wrong = found.filter(({ state }) => !harmless.has(state))
   if (flags.has('dry-run')) return found
+  if (!flags.has('yes')) {
+    for (const finding of wrong)
+      deps.console.print(`  ${visibleText(rowOf(finding).map(cellText).join('  '))}\n`)
+  }
   const agrees = await confirm(deps, flags, `repair ${wrong.length} findings in ${path}?`)
   if (!agrees) {
     deps.console.warn('nothing repaired')

@@ -15,7 +15,6 @@ import {
   BOOT_NAME,
   CLEAN_NAME,
   FAILED_NAME,
-  holdsData,
   isDeletedDirectory,
   META_NAME,
   parseBoot,
@@ -89,9 +88,11 @@ export function assertDataDirectory(disk: Disk, path: string): void {
     // Says what is wrong with it.
     disk.open(path, 'read').close()
   }
+  // Names that look like partitions are not enough: /tmp may hold such, and a repair moves what it does not know.
+  const marks = [META_NAME, ...MARKS, ...CHECKPOINTS]
   const isOne =
     stat?.isDirectory === true &&
-    (disk.stat(`${path}/${META_NAME}`) !== undefined || holdsData(disk, path))
+    marks.some((name) => disk.stat(`${path}/${name}`)?.isDirectory === false)
   if (!isOne) {
     throw new UsageError(
       `${path}: no data directory: no ${META_NAME} is in it`,
@@ -106,6 +107,8 @@ class DirectoryCheck {
   readonly #isRepair: boolean
   readonly #onFinding: (finding: OfflineFinding) => void
   #found: Finding[] = []
+  /** Its meta.properties says that it is a data directory. */
+  #isIdentified = false
   readonly #totals = { partitions: 0, segments: 0, batches: 0, bytes: 0 }
 
   constructor(
@@ -197,6 +200,7 @@ class DirectoryCheck {
     }
     try {
       parseMeta(path, bytes)
+      this.#isIdentified = true
     } catch (error) {
       if (!isStreamError(error)) throw error
       this.#bad(META_NAME, 'identity', 'cannot be read; restore it from a backup')
@@ -327,9 +331,11 @@ class DirectoryCheck {
 
   #stray(name: string): void {
     const file = `${this.#path}/${name}`
-    const mend = new Mend('set-aside', () => this.#moveAside(name))
     const detail = 'no part of a data directory'
-    this.#report({ file, offset: null, check: 'stray', state: 'stray', detail, mend })
+    const finding = { file, offset: null, check: 'stray', state: 'stray', detail } as const
+    // Where it is not certain what the directory is, nothing is moved.
+    if (!this.#isIdentified) this.#report(finding)
+    else this.#report({ ...finding, mend: new Mend('set-aside', () => this.#moveAside(name)) })
   }
 
   /** @param name  below the data directory */
