@@ -18,7 +18,9 @@ const change = fc.record({
   bytes: fc.uint8Array({ minLength: 1, maxLength: 200 }),
 })
 
-function apply(world: OfflineWorld, { file, at, kind, bytes }: (typeof change)['value']): void {
+type Change = typeof change extends fc.Arbitrary<infer T> ? T : never
+
+function apply(world: OfflineWorld, { file, at, kind, bytes }: Change): void {
   const files = world.disk.files().map(({ path }) => path)
   const path = files[file % files.length] ?? ''
   const old = world.disk.readFile(path) ?? new Uint8Array(0)
