@@ -160,8 +160,8 @@ export class LineReader {
       return payloadStart
     }
     if (requestEnd > end) {
-      this.#keep(chunk, at, end)
       this.#neededBytes = requestEnd - at
+      this.#keep(chunk, at, end)
       return end
     }
     return this.#offer(chunk, payloadStart) ? requestEnd : -1
