@@ -16,6 +16,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'topics alter', summary: 'Change settings of topics, or add partitions', load: () => import('./topics-alter.ts') },
   { name: 'topics delete', summary: 'Delete topics with all their records', load: () => import('./topics-delete.ts') },
   { name: 'topics trim', summary: 'Delete the oldest records of topics', load: () => import('./topics-trim.ts') },
+  { name: 'tap', summary: 'Pass standard input on, and send a copy of its lines to a topic', load: () => import('./tap.ts') },
   { name: 'dump', summary: "Print a partition's records from its files, without a daemon", load: () => import('./dump.ts') },
   { name: 'fsck', summary: 'Check a data directory, and repair it', load: () => import('./fsck.ts') },
   { name: 'daemon start', summary: 'Start the daemon in the background', load: () => import('./daemon-start.ts') },
