@@ -1,6 +1,7 @@
 /** The topics of `stream help`: what no single command explains. */
 
 import { exitCodes } from './exit-code.ts'
+import { libraryText } from './help-library.ts'
 import { lineProtocol } from './help-line-protocol.ts'
 
 export interface HelpTopic {
@@ -98,4 +99,5 @@ export const helpTopics: readonly HelpTopic[] = [
     summary: 'records over a UNIX socket without a process for each: PUB, LINE',
     text: lineProtocol,
   },
+  { name: 'library', summary: 'the package as a library for scripts', text: libraryText },
 ]

@@ -39,7 +39,6 @@ export const spec: CommandSpec = {
     { long: 'partition', short: 'p', argument: 'N', help: 'a fixed partition' },
     { long: 'null', short: '0', help: 'lines end with NUL' },
     { long: 'delim', short: 'D', argument: 'C', help: String.raw`lines end with the byte C (escapes \n \t \r \0 \\ \xHH)` },
-    { long: 'max-bytes', argument: 'SIZE', help: 'the longest record; a longer line is passed on and not copied' },
     { long: 'acks', argument: 'N', choices: ['all', '1', '0'], default: 'all', help: '1 and 0 give up durability and idempotence' },
     { long: 'compression', short: 'z', argument: 'C', choices: ['none', 'gzip', 'snappy', 'lz4', 'zstd'], help: 'codec; default none over ipc, where it costs more than it saves, else lz4' },
     { long: 'linger', argument: 'DUR', default: '5ms', help: 'longest wait for a batch to fill; it leaves early when the input is idle' },
@@ -125,9 +124,8 @@ class TapJob {
   async #connect(): Promise<void> {
     const broker = await openBroker(this.#deps, this.#args)
     this.#broker = broker
-    const recordBytesMax =
-      this.#flags.sizeBytes('max-bytes') ??
-      broker.settings.number('max.request.size') - 65_536 - BATCH_MARGIN_BYTES
+    const requestBytesMax = broker.settings.number('max.request.size') - 65_536
+    const recordBytesMax = requestBytesMax - BATCH_MARGIN_BYTES
     const producer = await this.#makeProducer(broker, recordBytesMax)
     this.#producer = producer
     await this.#prepareTopic(broker, producer)

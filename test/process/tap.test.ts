@@ -64,12 +64,12 @@ describe('stream tap', () => {
   })
 
   it('a line too long for a record is passed on, not copied, and exit 5', () => {
-    const outcome = program.shell('stream tap long --max-bytes 100', {
-      input: `a\n${'x'.repeat(500)}\nb\n`,
-    })
+    const input = `a\n${'x'.repeat(3_000_000)}\nb\n`
+    const outcome = program.shell('stream tap long', { input })
     expect(outcome.status).toBe(5)
-    expect(outcome.stdout).toBe(`a\n${'x'.repeat(500)}\nb\n`)
-    expect(outcome.stderr).toContain('line 2: record longer than 100 bytes')
+    expect(outcome.stdout === input).toBe(true)
+    expect(outcome.stderr).toMatch(/line 2: /)
+    expect(outcome.stderr.trimEnd().split('\n')).toHaveLength(1)
     expect(program.ok('stream cat long')).toBe('a\nb\n')
   })
 
@@ -148,10 +148,10 @@ describe('stream tap', () => {
 
   it('SIGTERM: what was read is passed on and delivered, then it dies by the signal', async () => {
     program.ok('stream topics create term')
-    const child = program.start('bash', [
-      '-c',
-      '(seq 100; printf unfinished; sleep 30) > fifo.in & echo $! > feeder; exec stream tap term < <(tail -f -c +1 --pid=$! fifo.in)',
-    ])
+    const child = program.start(program.stream, ['tap', 'term'])
+    child.stdin?.write(
+      `${Array.from({ length: 100 }, (_, at) => `${at + 1}\n`).join('')}unfinished`,
+    )
     let stdout = ''
     child.stdout?.on('data', (chunk) => {
       stdout += chunk
@@ -163,7 +163,6 @@ describe('stream tap', () => {
     await eventually('all lines', () => stdout.endsWith('100\nunfinished') || undefined)
     child.kill('SIGTERM')
     expect(await ended(child)).toBe(143)
-    process.kill(Number(readFileSync(program.path('feeder'), 'utf8')), 'SIGTERM')
     expect(stderr).toContain('an unfinished last line of 10 bytes is not copied')
     expect(program.ok('stream cat term | wc -l').trim()).toBe('100')
   })
