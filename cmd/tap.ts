@@ -84,6 +84,8 @@ class TapJob {
   readonly #out: QueuedOutput
   #broker: Broker | undefined
   #producer: ProducerClient | undefined
+  /** Records that the broker refused for what they are. */
+  #refusedCount = 0
   /** Why nothing more is copied. */
   #copyFailure: unknown
 
@@ -246,8 +248,12 @@ class TapJob {
       return
     }
     const isOfRecord = error.code === 'RECORD_TOO_LARGE' || error.code === 'RECORD_INVALID'
-    if (isOfRecord) this.#errors.refuse(error, firstOrdinal, recordCount)
-    else this.#failCopy(error)
+    if (!isOfRecord) {
+      this.#failCopy(error)
+      return
+    }
+    this.#refusedCount += recordCount
+    this.#errors.refuse(error, firstOrdinal, recordCount)
   }
 
   /** The pipe goes on without a copy. */
@@ -277,8 +283,8 @@ class TapJob {
     const report = this.#report
     const appended = this.#producer?.appendedCount ?? 0
     const through = this.#producer?.deliveredThrough() ?? 0
-    const notCopied = appended - report.records + droppedCount
-    const lines = appended + this.#errors.count + droppedCount
+    const notCopied = appended - report.records - this.#refusedCount + droppedCount
+    const lines = appended - this.#refusedCount + this.#errors.count + droppedCount
     report.bytes = bytes
     report.errors = notCopied + this.#errors.count
     const safe = this.#errors.linesThrough(through)
