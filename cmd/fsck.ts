@@ -2,6 +2,7 @@
 
 import { isStreamError, UsageError } from '../src/base/errors.ts'
 import type { CheckSummary, FindingState, OfflineFinding } from '../src/ports/offline.ts'
+import { sleep } from '../src/ports/time.ts'
 import { visibleText } from '../src/text/record-writer.ts'
 import { cellText, type Row, type RowShape } from '../src/text/rows.ts'
 import { formatSize } from '../src/text/units.ts'
@@ -43,6 +44,9 @@ export const spec: CommandSpec = {
     [8, '--repair while a daemon has the directory'],
   ],
 }
+
+const LOCK_MS_MAX = 2000
+const LOCK_AGAIN_MS = 100
 
 const harmless: ReadonlySet<FindingState> = new Set(['torn', 'note', 'repaired'])
 
@@ -98,9 +102,23 @@ async function repairOne(
     deps.console.warn('nothing repaired')
     return found
   }
-  const mended: OfflineFinding[] = []
-  await deps.openOffline().repair(path, (finding) => mended.push(finding))
-  return mended
+  return await repairPatiently(deps, path)
+}
+
+/** A daemon that was told to stop gives the directory back a moment after it has stopped answering. */
+async function repairPatiently(deps: CommandDeps, path: string): Promise<OfflineFinding[]> {
+  const deadlineMs = deps.time.monotonicMs() + LOCK_MS_MAX
+  for (;;) {
+    const mended: OfflineFinding[] = []
+    try {
+      await deps.openOffline().repair(path, (finding) => mended.push(finding))
+      return mended
+    } catch (error) {
+      const isLate = deps.time.monotonicMs() >= deadlineMs
+      if (isLate || !isStreamError(error, 'DIRECTORY_LOCKED')) throw error
+    }
+    await sleep(deps.time, LOCK_AGAIN_MS)
+  }
 }
 
 function tellTotals(deps: CommandDeps, path: string, totals: CheckSummary, count: number): void {
