@@ -1,5 +1,7 @@
 /**
- * Builds `dist/`: bundled CommonJS files for the commands and the daemon, code caches of the former, and the man pages. Bundles start faster than sources, a code cache halves the rest (test/bench, "start-up"), and Node strips no
+ * Builds `dist/`: bundled CommonJS files for the commands, the daemon and what works on its files, the library as a module with
+ * its types, code caches of the commands, and the man pages. Bundles start faster than sources, a code cache halves the rest
+ * (test/bench, "start-up"), and Node strips no
  * types under node_modules. Packages with native code stay outside the bundle and are found beside it, in node_modules.
  */
 import { execFileSync, spawn } from 'node:child_process'
@@ -45,7 +47,19 @@ await Promise.all([
     }),
   ),
   build({ ...shared, entryPoints: ['daemon/main.ts'], outfile: join(dist, 'daemon.cjs') }),
+  // What dump and fsck load: the log's code, which no other command needs.
+  build({ ...shared, entryPoints: ['daemon/offline/main.ts'], outfile: join(dist, 'offline.cjs') }),
+  // The library: a module of its own, loaded by scripts.
+  build({
+    ...shared,
+    entryPoints: ['src/library/index.ts'],
+    outfile: join(dist, 'index.js'),
+    format: 'esm',
+    define: {},
+    plugins: [zeromqPlugin({ isModule: true })],
+  }),
 ])
+copyFileSync(join(root, 'src/library/public.d.ts'), join(dist, 'index.d.ts'))
 // The loader compiles a bundle by itself, as the module wrapper would.
 for (const name of ['main', ...Object.keys(hotBundles)]) {
   const path = join(dist, `stream-${name}.cjs`)

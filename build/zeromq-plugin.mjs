@@ -12,7 +12,8 @@ export function zeromqAddonPath() {
   return findZeromqAddon(join(require.resolve('zeromq'), '..', '..'))
 }
 
-export function zeromqPlugin() {
+/** @param options.isModule  the bundle is an ES module, and has import.meta itself */
+export function zeromqPlugin({ isModule = false } = {}) {
   return {
     name: 'zeromq-addon',
     setup(build) {
@@ -21,7 +22,7 @@ export function zeromqPlugin() {
       const outDirectory = resolve(options.outdir ?? dirname(options.outfile))
       options.define = {
         ...options.define,
-        'import.meta.dirname': '__dirname',
+        ...(isModule ? {} : { 'import.meta.dirname': '__dirname' }),
         STREAM_ZEROMQ_ADDON: JSON.stringify(relative(outDirectory, addon)),
       }
     },

@@ -92,8 +92,8 @@ export function daemonArguments(deps: CommandDeps, flags: Flags): string[] {
 }
 
 function absoluteAddress(host: Host, address: string): string {
-  const path = /^ipc:\/\/(.+)$/.exec(address)?.[1]
-  return path === undefined ? address : `ipc://${absolutePath(host, path)}`
+  const match = /^(ipc|line):\/\/(.+)$/.exec(address)
+  return match === null ? address : `${match[1]}://${absolutePath(host, match[2] ?? '')}`
 }
 
 export function notRunning(): StreamError {

@@ -3,6 +3,7 @@
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Host } from '../src/ports/host.ts'
 import type { Net } from '../src/ports/net.ts'
+import type { Offline } from '../src/ports/offline.ts'
 import type { Random } from '../src/ports/random.ts'
 import type { Stdio } from '../src/ports/stdio.ts'
 import type { Time } from '../src/ports/time.ts'
@@ -26,6 +27,8 @@ export interface CommandDeps {
   readonly commands: readonly CommandEntry[]
   /** Runs the daemon in the place of this process; returns its exit code where the system cannot do that. */
   runDaemon(args: readonly string[]): Promise<number>
+  /** Data directories without a daemon; loaded when it is first asked for. */
+  openOffline(): Offline
   readVersion(): string
 }
 

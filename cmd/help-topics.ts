@@ -1,6 +1,8 @@
 /** The topics of `stream help`: what no single command explains. */
 
 import { exitCodes } from './exit-code.ts'
+import { libraryText } from './help-library.ts'
+import { lineProtocol } from './help-line-protocol.ts'
 
 export interface HelpTopic {
   readonly name: string
@@ -92,4 +94,10 @@ export const helpTopics: readonly HelpTopic[] = [
   { name: 'guarantees', summary: 'what is promised, and what is not', text: guarantees },
   { name: 'exit-codes', summary: 'what the exit codes mean', text: exitCodeText() },
   { name: 'signals', summary: 'what signals do', text: signals },
+  {
+    name: 'line-protocol',
+    summary: 'records over a UNIX socket without a process for each: PUB, LINE',
+    text: lineProtocol,
+  },
+  { name: 'library', summary: 'the package as a library for scripts', text: libraryText },
 ]

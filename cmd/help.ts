@@ -16,7 +16,9 @@ import { printText } from './row-output.ts'
 export const spec: CommandSpec = {
   name: 'help',
   summary: 'Print the help of a command or a topic',
-  description: ['Topics: formats, positions, guarantees, exit-codes, signals.'],
+  description: [
+    'Topics: formats, positions, guarantees, exit-codes, signals, line-protocol, library.',
+  ],
   operands: [{ name: 'COMMAND', isOptional: true, isRepeatable: true }],
   options: [],
   examples: [{ line: 'stream help topics create' }, { line: 'stream help positions' }],

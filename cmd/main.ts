@@ -6,13 +6,16 @@
  */
 
 import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { adoptError } from '../src/base/errors.ts'
 import { RealHost } from '../src/io/real-host.ts'
 import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { RealStdio } from '../src/io/stdio.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
+import type { Offline } from '../src/ports/offline.ts'
 import { RealClients } from './clients.ts'
 import { commands } from './commands.ts'
 import { Console } from './console.ts'
@@ -25,6 +28,7 @@ import { Interruption } from './interruption.ts'
 const here = import.meta.dirname
 const isBundle = here.endsWith('dist')
 const daemonScript = isBundle ? join(here, 'daemon.cjs') : join(here, '../daemon/main.ts')
+const offlineScript = isBundle ? join(here, 'offline.cjs') : join(here, '../daemon/offline/main.ts')
 
 async function main(): Promise<void> {
   const time = new RealTime()
@@ -47,6 +51,7 @@ async function main(): Promise<void> {
     interruption,
     commands,
     runDaemon,
+    openOffline,
     readVersion,
   }
   const exit = await dispatch(deps, host.arguments).catch((error: unknown) => {
@@ -83,6 +88,21 @@ async function runDaemon(args: readonly string[]): Promise<number> {
   return new Promise((resolve) => {
     child.once('exit', (code) => resolve(code ?? 1))
   })
+}
+
+/** By its path: a bundle of its own, with error classes of its own. */
+function openOffline(): Offline {
+  const module = createRequire(import.meta.url)(offlineScript) as { openOffline(): Offline }
+  const offline = module.openOffline()
+  const adopting = <Result>(result: Promise<Result>): Promise<Result> =>
+    result.catch((error: unknown) => {
+      throw adoptError(error)
+    })
+  return {
+    dump: (request, sink) => adopting(offline.dump(request, sink)),
+    check: (path, onFinding) => adopting(offline.check(path, onFinding)),
+    repair: (path, onFinding) => adopting(offline.repair(path, onFinding)),
+  }
 }
 
 function readVersion(): string {

@@ -63,6 +63,8 @@ function readOptions(args: readonly string[]): Options {
     throw new UsageError(`--node-id ${nodeIdText}: must be a whole number from 0`)
   }
   const config = readConfig(values.option ?? [])
+  const withLines = (addresses: readonly string[]): readonly string[] =>
+    config.get('stream.line.enable') === 'false' ? addresses : addLineSocket(addresses)
   const common = { nodeId, isRestored: values.restored === true, config }
   const listen = values.listen ?? []
   if (isEphemeral) {
@@ -70,7 +72,7 @@ function readOptions(args: readonly string[]): Options {
     return {
       ...common,
       dataDirectory: join(directory, 'data'),
-      listen: [`ipc://${directory}/daemon.sock`, ...listen],
+      listen: withLines([`ipc://${directory}/daemon.sock`, ...listen]),
       ephemeralDirectory: directory,
     }
   }
@@ -78,11 +80,22 @@ function readOptions(args: readonly string[]): Options {
     ...common,
     dataDirectory: absolute(values.data ?? defaultDataDirectory()),
     // Local commands find the daemon at its own socket, whatever else it offers.
-    listen: listen.some((address) => address.startsWith('ipc://'))
-      ? listen
-      : [`ipc://${ownRuntimeDirectory()}/daemon.sock`, ...listen],
+    listen: withLines(
+      listen.some((address) => address.startsWith('ipc://'))
+        ? listen
+        : [`ipc://${ownRuntimeDirectory()}/daemon.sock`, ...listen],
+    ),
     ephemeralDirectory: undefined,
   }
+}
+
+/** The line protocol's socket stands beside the native one of the usual name, unless another place was given for it. */
+function addLineSocket(addresses: readonly string[]): readonly string[] {
+  if (addresses.some((address) => address.startsWith('line://'))) return addresses
+  const native = addresses.find((address) => /^ipc:\/\/.*\/daemon\.sock$/.test(address))
+  if (native === undefined) return addresses
+  const directory = native.slice('ipc://'.length, -'/daemon.sock'.length)
+  return [...addresses, `line://${directory}/line.sock`]
 }
 
 function readFlags(args: readonly string[]) {

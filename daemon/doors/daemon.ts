@@ -24,6 +24,7 @@ import { Admission } from './admission.ts'
 import { Complaints } from './complaints.ts'
 import type { DoorOptions, DoorRules } from './door.ts'
 import { kafkaRules } from './kafka.ts'
+import { LineSession } from './line-session.ts'
 import { Session } from './session.ts'
 import { zmqRules } from './zmq.ts'
 
@@ -32,7 +33,7 @@ export interface DaemonPorts extends BrokerPorts {
 }
 
 export interface DaemonOptions extends BrokerOptions {
-  /** `ipc://…`, `tcp://…` or `kafka://…`; at least one. */
+  /** `ipc://…`, `tcp://…`, `kafka://…` or `line://…`; at least one. */
   readonly listen: readonly string[]
   readonly pid: number
   readonly version: string
@@ -60,6 +61,8 @@ export interface Daemon {
 }
 
 const STOP_POLL_MS = 5
+/** After this a record counts as not known to be durable. */
+const LINE_REQUEST_TIMEOUT_MS = 30_000
 
 /**
  * @throws StreamError CONFIG_INVALID, ADDRESS_INVALID, ADDRESS_IN_USE, PERMISSION_DENIED, and as Broker.start
@@ -87,7 +90,7 @@ class RunningDaemon implements Daemon {
   readonly #admission: Admission
   readonly #complaints: Complaints
   readonly #listeners: Listener[] = []
-  readonly #sessions = new Set<Session>()
+  readonly #sessions = new Set<Session | LineSession>()
   #stopped: Promise<void> | undefined
 
   constructor(ports: DaemonPorts, options: DaemonOptions, broker: Broker) {
@@ -134,6 +137,34 @@ class RunningDaemon implements Daemon {
   }
 
   async listen(address: string): Promise<void> {
+    const listener = address.startsWith('line:')
+      ? await this.#listenForLines(address)
+      : await this.#listenForRequests(address)
+    this.#listeners.push(listener)
+    this.#admission.add(listener)
+    this.broker.log.debug('listening', { address: listener.address })
+  }
+
+  /** The line protocol: local programs that may be silent for days, so nobody is closed for it. */
+  #listenForLines(address: string): Promise<Listener> {
+    const { config } = this.broker
+    const recordBytesMax = config.number('socket.request.max.bytes')
+    const door = {
+      services: this.#services,
+      admission: this.#admission,
+      requestsMax: config.number('stream.connection.queued.max.requests'),
+      requestTimeoutMs: LINE_REQUEST_TIMEOUT_MS,
+      recordBytesMax,
+    }
+    const options = { messageBytesMax: recordBytesMax, linksMax: config.number('max.connections') }
+    return this.#ports.net.listen(address, options, (link) => {
+      const session = new LineSession(link, door, (ended) => this.#sessions.delete(ended))
+      this.#sessions.add(session)
+      return session
+    })
+  }
+
+  async #listenForRequests(address: string): Promise<Listener> {
     const { config, log } = this.broker
     const rules: DoorRules = address.startsWith('kafka:') ? kafkaRules : zmqRules
     const idleMs = config.number('connections.max.idle.ms')
@@ -167,9 +198,7 @@ class RunningDaemon implements Daemon {
         return session
       },
     )
-    this.#listeners.push(listener)
-    this.#admission.add(listener)
-    log.debug('listening', { address: listener.address })
+    return listener
   }
 
   stop({ graceMs }: { readonly graceMs: number }): Promise<void> {

@@ -109,3 +109,24 @@ export class UsageError extends Error {
 export function isStreamError(error: unknown, code?: ErrorCode): error is StreamError {
   return error instanceof StreamError && (code === undefined || error.code === code)
 }
+
+/**
+ * An error of a part of the program that was loaded beside this one, and so has classes of its own, as one of this part's.
+ * What is no such error comes back as it is.
+ */
+export function adoptError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof StreamError || error instanceof UsageError) {
+    return error
+  }
+  if (error.name === 'UsageError') return new UsageError(error.message, (error as UsageError).hint)
+  const { code } = error as StreamError
+  if (error.name !== 'StreamError' || !Object.hasOwn(errorTable, code)) return error
+  const { message, hint, target, line, kafkaError } = error as StreamError
+  return new StreamError(code, message, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+    ...(target === undefined ? {} : { target }),
+    ...(line === undefined ? {} : { line }),
+    ...(kafkaError === undefined ? {} : { kafkaError }),
+  })
+}

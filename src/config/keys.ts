@@ -106,6 +106,7 @@ const plainBrokerKeys = [
   { name: 'stream.connection.queued.max.requests', type: 'int', default: '1000', min: 1, help: 'requests of one connection in work or waiting, above which it is closed' },
   { name: 'stream.fetch.parked.max', type: 'int', default: '20000', min: 0, help: 'fetches waiting for records; further ones are answered at once' },
   { name: 'stream.kafka.phase', type: 'enum', default: 'A', values: ['A', 'B'], help: 'which APIs the Kafka door lists' },
+  { name: 'stream.line.enable', type: 'boolean', default: 'true', help: 'the line protocol at line.sock, beside a native socket that is named daemon.sock' },
   { name: 'stream.metadata.outage.policy', type: 'enum', default: 'continue', values: ['continue', 'fence'], help: 'what a leader does while the metadata store is away' },
   { name: 'stream.queued.max.bytes', type: 'long', unit: 'bytes', default: '134217728', min: 1, help: 'answers that clients have not taken yet, over all connections, above which answers get small' },
   { name: 'transaction.abort.timed.out.transaction.cleanup.interval.ms', type: 'int', unit: 'ms', default: '10000', min: 1, help: 'pause between checks for transactions to abort' },

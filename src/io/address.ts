@@ -1,8 +1,9 @@
-/** The three kinds of address the Net port takes, taken apart. */
+/** The kinds of address the Net port takes, taken apart. */
 import { StreamError } from '../base/errors.ts'
 
 export type Address =
   | { readonly kind: 'ipc'; readonly path: string }
+  | { readonly kind: 'line'; readonly path: string }
   | { readonly kind: 'tcp' | 'kafka'; readonly host: string; readonly port: number }
 
 /** Kafka's own default port; the native door has none. */
@@ -13,11 +14,11 @@ const IPC_PATH_BYTES_MAX = 103
 
 /** @throws StreamError ADDRESS_INVALID */
 export function parseAddress(address: string): Address {
-  const match = /^(ipc|tcp|kafka):\/\/(.*)$/s.exec(address)
+  const match = /^(ipc|line|tcp|kafka):\/\/(.*)$/s.exec(address)
   if (match === null) throw invalid(address, 'it must begin with ipc://, tcp:// or kafka://')
   const kind = match[1] as Address['kind']
   const rest = match[2] as string
-  if (kind === 'ipc') return { kind, path: parsePath(address, rest) }
+  if (kind === 'ipc' || kind === 'line') return { kind, path: parsePath(address, rest) }
   const place = /^(\[[0-9a-fA-F:.%]+\]|[^:/[\]\s]+)(?::(\d{1,5}|\*))?$/.exec(rest)
   if (place === null) throw invalid(address, `it must look like ${kind}://HOST:PORT`)
   const host = (place[1] as string).replace(/^\[(.*)\]$/, '$1')
@@ -30,7 +31,7 @@ export function parseAddress(address: string): Address {
 
 /** The inverse of parseAddress. */
 export function formatAddress(address: Address): string {
-  if (address.kind === 'ipc') return `ipc://${address.path}`
+  if ('path' in address) return `${address.kind}://${address.path}`
   const host = address.host.includes(':') ? `[${address.host}]` : address.host
   return `${address.kind}://${host}:${address.port}`
 }

@@ -67,7 +67,7 @@ export class ProcessLauncher implements DaemonLauncher {
   isAnswering(address: string): Promise<boolean> {
     const parsed = parseAddress(address)
     const place =
-      parsed.kind === 'ipc' ? { path: parsed.path } : { host: parsed.host, port: parsed.port }
+      'path' in parsed ? { path: parsed.path } : { host: parsed.host, port: parsed.port }
     return new Promise((resolve) => {
       const socket = netModule().connect(place)
       const done = (isAnswering: boolean): void => {

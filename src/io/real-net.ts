@@ -1,4 +1,6 @@
-/** The network of the machine: ZeroMQ for ipc:// and tcp://, Kafka's framing for kafka://. */
+/** The network of the machine: ZeroMQ for ipc:// and tcp://, Kafka's framing for kafka://, plain bytes for line://. */
+
+import { StreamError } from '../base/errors.ts'
 import type { Link, LinkEvents, Listener, ListenOptions, Net } from '../ports/net.ts'
 import { parseAddress } from './address.ts'
 import { TcpNet } from './tcp-net.ts'
@@ -15,6 +17,12 @@ export class RealNet implements Net {
 
   connect(address: string, events: LinkEvents): Link {
     const parsed = parseAddress(address)
+    if (parsed.kind === 'line') {
+      throw new StreamError('ADDRESS_INVALID', `${address} speaks the line protocol`, {
+        target: address,
+        hint: 'see: stream help line-protocol',
+      })
+    }
     return parsed.kind === 'kafka'
       ? this.tcp.connect(parsed, events)
       : this.zmq.connect(parsed, events)
@@ -26,6 +34,10 @@ export class RealNet implements Net {
     onLink: (link: Link) => LinkEvents,
   ): Promise<Listener> {
     const parsed = parseAddress(address)
+    if (parsed.kind === 'line') {
+      const { listenForLines } = await import('./line-net.ts')
+      return listenForLines(parsed.path, options, onLink)
+    }
     return parsed.kind === 'kafka'
       ? this.tcp.listen(parsed, options, onLink)
       : this.zmq.listen(parsed, options, onLink)

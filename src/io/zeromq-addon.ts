@@ -3,8 +3,10 @@
  * transport needs, and loading the rest would cost a command several milliseconds at its start (performance.md, section 6).
  *
  * In a bundle the path of the addon is fixed when it is built (build/zeromq-plugin.mjs defines STREAM_ZEROMQ_ADDON, relative
- * to the bundle); from the sources the package's manifest is searched.
+ * to the bundle); from the sources, and where the package was installed elsewhere than it was built, the package's manifest
+ * is searched.
  */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { StreamError } from '../base/errors.ts'
 import { requireFrom } from './lazy-modules.ts'
@@ -99,7 +101,8 @@ export function loadZeromq(): ZeromqAddon {
 
 function addonPath(): string {
   if (typeof STREAM_ZEROMQ_ADDON !== 'undefined') {
-    return join(import.meta.dirname, STREAM_ZEROMQ_ADDON)
+    const path = join(import.meta.dirname, STREAM_ZEROMQ_ADDON)
+    if (existsSync(path)) return path
   }
   const require = requireFrom(import.meta.url)
   return findZeromqAddon(join(require.resolve('zeromq'), '..', '..'))

@@ -47,7 +47,10 @@ export function findZeromqAddon(packageDirectory: string): string {
 /** A glibc names its version in the process report; musl does not. */
 function linuxLibc(): 'glibc' | 'musl' {
   // Leaves out the network interfaces, which take milliseconds; Node's types do not know the switch yet.
-  Object.assign(process.report, { excludeNetwork: true })
+  const settings = process.report as { excludeNetwork?: boolean }
+  const before = settings.excludeNetwork ?? false
+  settings.excludeNetwork = true
   const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
+  settings.excludeNetwork = before
   return report.header?.glibcVersionRuntime === undefined ? 'musl' : 'glibc'
 }

@@ -39,9 +39,7 @@ export interface ZmqOptions {
   }
 }
 
-export type ZmqAddress =
-  | Exclude<Address, { kind: 'kafka' }>
-  | { kind: 'tcp'; host: string; port: number }
+export type ZmqAddress = Exclude<Address, { kind: 'line' }>
 
 /** How long a closed link may go on sending what was queued. */
 const CLOSE_LINGER_MS = 2000

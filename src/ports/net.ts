@@ -1,16 +1,19 @@
 /**
  * Message transport as the core sees it: whole messages over links, in order, in both directions. Real: src/io/real-net.ts
- * (ZeroMQ for ipc:// and tcp://, Kafka's int32-size framing for kafka://); simulated: test/sim/sim-net.ts.
+ * (ZeroMQ for ipc:// and tcp://, Kafka's int32-size framing for kafka://, plain bytes for line://); simulated: test/sim/sim-net.ts.
  *
  * A message is header + body bytes of kafka-protocol.md section 1, without any size prefix, given as one or more frames
  * whose concatenation it is. Frames handed to `send` must stay unchanged until the peer has answered. Frames received
  * may be kept for ever by the receiver.
+ *
+ * `line://PATH` has no messages: what arrives is handed on in chunks of any size, what is sent goes out as it is.
  *
  * Callbacks of one link come in order and never from inside a call of the same link. After onClose there are none.
  */
 export interface Net {
   /**
    * Returns at once; onOpen or onClose follows. Addresses: `ipc://PATH`, `tcp://HOST:PORT`, `kafka://HOST:PORT`.
+   * `line://PATH` is only listened at.
    * @throws StreamError ADDRESS_INVALID
    */
   connect(address: string, events: LinkEvents): Link
@@ -60,6 +63,9 @@ export interface Link {
   readonly queuedBytes: number
   /** Idempotent. Queued messages are still sent where possible. onClose follows. */
   close(): void
+  /** Back-pressure on this link alone, where the transport can: nothing is read until resume. At most one more onMessage. */
+  pause?(): void
+  resume?(): void
 }
 
 export interface LinkEvents {
@@ -68,6 +74,8 @@ export interface LinkEvents {
   onMessage(frames: readonly Uint8Array[]): void
   /** queuedBytes has fallen to half of what it was at its highest, after having been above 1 MiB. */
   onDrain?(): void
+  /** The peer sends nothing more and still reads (line://). */
+  onEnd?(): void
   /** The link is gone, or never came to be; every request in flight has an unknown outcome. */
   onClose(reason: Error | undefined): void
 }

@@ -26,6 +26,7 @@ import type { Delivery, ProducerOptions } from '../../src/client/producer.ts'
 import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launcher.ts'
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
 import type { Net } from '../../src/ports/net.ts'
+import type { Offline } from '../../src/ports/offline.ts'
 import type {
   ByteInput,
   ByteOutput,
@@ -836,6 +837,8 @@ export class World {
     return { exit, stdout: this.output.text, stderr: this.#stderr }
   }
 
+  offline = {} as Offline
+
   fileText(path: string): string {
     return this.written.get(path)?.text ?? ''
   }
@@ -864,6 +867,7 @@ export class World {
         this.daemonRuns.push([...args])
         return 0
       },
+      openOffline: () => this.offline,
       readVersion: () => '1.2.3',
     }
   }

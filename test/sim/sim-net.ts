@@ -119,7 +119,7 @@ export class SimNetwork {
 
   connect(host: string, address: string, events: LinkEvents): Link {
     const kind = parseAddress(address).kind
-    const wire = new Wire(this, host, address, kind === 'kafka', events)
+    const wire = new Wire(this, host, address, kind === 'kafka' || kind === 'line', events)
     this.wires.add(wire)
     wire.open(() => this.listeners.get(address))
     return wire.client

@@ -1,0 +1,73 @@
+/** Values of scripts as bytes, and the records of a batch as messages. */
+import { StreamError } from '../base/errors.ts'
+import type { ByteRange, HeaderInput, RecordInput } from '../record/batch-builder.ts'
+import type { RecordCursor } from '../record/record-cursor.ts'
+import type { Bytes, Message, RecordInput as PublicRecord } from './public.d.ts'
+
+/** @throws StreamError RECORD_INVALID for anything but text, bytes or null */
+export function toRecord(input: Bytes | PublicRecord): RecordInput {
+  if (typeof input === 'string' || input instanceof Uint8Array) return { value: rangeOf(input) }
+  if (typeof input !== 'object' || input === null || input.value === undefined) {
+    throw new StreamError('RECORD_INVALID', 'a record is text, bytes, or an object with a value')
+  }
+  const { value, key, headers, timestampMs } = input
+  return {
+    value: value === null ? null : rangeOf(value),
+    key: key === undefined || key === null ? null : rangeOf(key),
+    ...(headers === undefined ? {} : { headers: toHeaders(headers) }),
+    ...(timestampMs === undefined ? {} : { timestampMs }),
+  }
+}
+
+export function rangeOf(input: Bytes): ByteRange {
+  if (typeof input !== 'string' && !(input instanceof Uint8Array)) {
+    throw new StreamError('RECORD_INVALID', 'keys and values are text or bytes')
+  }
+  const bytes = typeof input === 'string' ? Buffer.from(input, 'utf8') : input
+  return { bytes, start: 0, end: bytes.length }
+}
+
+function toHeaders(headers: NonNullable<PublicRecord['headers']>): HeaderInput[] {
+  const pairs = isPairs(headers) ? headers : Object.entries(headers)
+  return pairs.map(([name, value]) => ({
+    key: rangeOf(name),
+    value: value === null ? null : rangeOf(value),
+  }))
+}
+
+function isPairs(
+  headers: NonNullable<PublicRecord['headers']>,
+): headers is readonly (readonly [string, Bytes | null])[] {
+  return Array.isArray(headers)
+}
+
+/** The record the cursor stands on, in memory of its own: the batch it came from may go. */
+export function toMessage(cursor: RecordCursor, topic: string, partition: number): Message {
+  const { bytes, offset, timestampMs } = cursor
+  const value = copyOf(bytes, cursor.valueStart, cursor.valueEnd)
+  const headers: [string, Uint8Array | null][] = []
+  cursor.rewindHeaders()
+  while (cursor.nextHeader()) {
+    const name = copyOf(bytes, cursor.headerKeyStart, cursor.headerKeyEnd)
+    headers.push([
+      Buffer.from(name ?? []).toString('utf8'),
+      copyOf(bytes, cursor.headerValueStart, cursor.headerValueEnd),
+    ])
+  }
+  const text = (): string | null => (value === null ? null : Buffer.from(value).toString('utf8'))
+  return {
+    topic,
+    partition,
+    offset,
+    timestampMs: timestampMs < 0 ? null : timestampMs,
+    key: copyOf(bytes, cursor.keyStart, cursor.keyEnd),
+    value,
+    headers,
+    text,
+    json: () => JSON.parse(text() ?? 'null') as unknown,
+  }
+}
+
+function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array | null {
+  return start < 0 ? null : Uint8Array.prototype.slice.call(bytes, start, end)
+}

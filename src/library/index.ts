@@ -1,0 +1,202 @@
+/**
+ * The library's entry: `connect`, over the client and the real ports. What it promises stands in public.d.ts.
+ *
+ * Invariant: nothing is kept outside the connection. No signal is taken, no handler set, nothing printed.
+ */
+import { join } from 'node:path'
+import { isStreamError, StreamError } from '../base/errors.ts'
+import { Admin as AdminClient } from '../client/admin.ts'
+import { Cluster, type ClusterWarning } from '../client/cluster.ts'
+import { Consumer as ConsumerClient } from '../client/consumer.ts'
+import { Producer as ProducerClient } from '../client/producer.ts'
+import { RealHost } from '../io/real-host.ts'
+import { RealNet } from '../io/real-net.ts'
+import { RealRandom } from '../io/real-random.ts'
+import { RealTime } from '../io/real-time.ts'
+import type { Host } from '../ports/host.ts'
+import type { Log } from '../ports/log.ts'
+import { LibraryAdmin } from './admin.ts'
+import {
+  type BrokerChoice,
+  chooseBroker,
+  daemonLogPath,
+  dataDirectory,
+  runtimeDirectory,
+} from './broker-address.ts'
+import { LibraryConsumer } from './consumer.ts'
+import { LibraryProducer } from './producer.ts'
+import type {
+  Admin,
+  Connection,
+  ConnectOptions,
+  Consumer,
+  ConsumerOptions,
+  Producer,
+  ProducerOptions,
+  Warning,
+} from './public.d.ts'
+
+export { StreamError } from '../base/errors.ts'
+
+const START_MS_MAX = 10_000
+const silent: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+}
+
+export async function connect(options: ConnectOptions = {}): Promise<Connection> {
+  const host = new RealHost()
+  const choice = chooseBroker(host, options.broker)
+  for (const addresses of choice.candidates) {
+    const connection = new LibraryConnection(addresses, options)
+    try {
+      await connection.open()
+      return connection
+    } catch (error) {
+      await connection.close()
+      if (choice.own === undefined || !isStreamError(error, 'UNREACHABLE')) throw error
+    }
+  }
+  return await connectToOwn(host, choice, options)
+}
+
+async function connectToOwn(
+  host: Host,
+  { own }: BrokerChoice,
+  options: ConnectOptions,
+): Promise<Connection> {
+  if (own === undefined || options.autostart !== true) {
+    throw new StreamError('UNREACHABLE', 'no daemon is running', {
+      hint: 'start one: stream daemon start; or connect with { autostart: true } or { broker: ADDRESS }',
+    })
+  }
+  const { ProcessLauncher } = await import('../io/daemon-process.ts')
+  const here = import.meta.dirname
+  const isBundle = here.endsWith('dist')
+  const launcher = new ProcessLauncher({
+    scriptPath: isBundle ? join(here, 'daemon.cjs') : join(here, '../../daemon/main.ts'),
+  })
+  host.makeDirectory(runtimeDirectory(host), 0o700)
+  await launcher.launch({
+    address: own,
+    arguments: ['--data', dataDirectory(host), '--listen', own],
+    logPath: daemonLogPath(host),
+    readyMsMax: START_MS_MAX,
+  })
+  const connection = new LibraryConnection([own], options)
+  try {
+    await connection.open()
+    return connection
+  } catch (error) {
+    await connection.close()
+    throw error
+  }
+}
+
+class LibraryConnection implements Connection {
+  readonly broker: string
+  readonly admin: Admin
+  readonly #time = new RealTime()
+  readonly #random = new RealRandom()
+  readonly #cluster: Cluster
+  readonly #options: ConnectOptions
+  readonly #parts = new Set<{ close(): Promise<void> }>()
+  #adminClient: AdminClient | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(addresses: readonly string[], options: ConnectOptions) {
+    this.broker = addresses.join(',')
+    this.#options = options
+    const { clientId = 'stream-library', connectTimeoutMs, requestTimeoutMs } = options
+    this.#cluster = new Cluster(this.#time, this.#random, new RealNet(), silent, {
+      addresses,
+      clientId,
+      // A socket that is not there will not come by waiting.
+      retryFirstContact: !addresses.every((address) => address.startsWith('ipc:')),
+      onWarning: (warning) => this.#warn(warningOf(warning)),
+      ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
+      ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
+    })
+    this.admin = new LibraryAdmin(() => this.#adminOfClient())
+  }
+
+  open(): Promise<void> {
+    return this.#cluster.connect()
+  }
+
+  producer(options: ProducerOptions = {}): Producer {
+    this.#assertOpen()
+    const { acks, compression, lingerMs, deliveryTimeoutMs, create } = options
+    const producer = new LibraryProducer(
+      (onDelivery) =>
+        new ProducerClient(this.#time, this.#random, this.#cluster, {
+          codec: compression ?? (this.broker.startsWith('ipc:') ? 'none' : 'lz4'),
+          trackOrdinals: true,
+          afterRefusal: 'continue',
+          onDelivery,
+          ...(acks === undefined ? {} : { acks }),
+          ...(lingerMs === undefined ? {} : { lingerMs }),
+          ...(deliveryTimeoutMs === undefined ? {} : { deliveryTimeoutMs }),
+        }),
+      {
+        create: create ?? false,
+        admin: () => this.#adminOfClient(),
+        onClose: () => this.#parts.delete(producer),
+      },
+    )
+    this.#parts.add(producer)
+    return producer
+  }
+
+  consumer(options: ConsumerOptions): Consumer {
+    this.#assertOpen()
+    const { isolation } = options
+    const client = new ConsumerClient(this.#time, this.#random, this.#cluster, {
+      ...(isolation === undefined ? {} : { isolation }),
+    })
+    const consumer = new LibraryConsumer(client, {
+      ...options,
+      admin: () => this.#adminOfClient(),
+      onWarning: (warning) => this.#warn(warning),
+      onClose: () => this.#parts.delete(consumer),
+    })
+    this.#parts.add(consumer)
+    return consumer
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#end()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #end(): Promise<void> {
+    await Promise.all([...this.#parts].map((part) => part.close()))
+    this.#cluster.close()
+  }
+
+  #adminOfClient(): AdminClient {
+    this.#assertOpen()
+    this.#adminClient ??= new AdminClient(this.#time, this.#random, this.#cluster)
+    return this.#adminClient
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new StreamError('CLOSED', 'the connection is closed')
+  }
+
+  #warn(warning: Warning): void {
+    this.#options.onWarning?.(warning)
+  }
+}
+
+function warningOf(warning: ClusterWarning): Warning {
+  const { kind, address } = warning
+  const message = warning.kind === 'regained' ? 'contact regained' : warning.error.message
+  return { kind, broker: address, message }
+}
