@@ -26,6 +26,11 @@ export interface CommandDeps {
   readonly commands: readonly CommandEntry[]
   /** Runs the daemon in the place of this process; returns its exit code where the system cannot do that. */
   runDaemon(args: readonly string[]): Promise<number>
+  /** Runs a small program to its end: no shell, empty input, its standard error is ours (src/io/child-program.ts). */
+  runProgram(
+    words: readonly string[],
+    options: { readonly timeoutMs: number },
+  ): Promise<{ readonly exit: number; readonly stdout: string }>
   readVersion(): string
 }
 

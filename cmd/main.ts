@@ -47,6 +47,8 @@ async function main(): Promise<void> {
     interruption,
     commands,
     runDaemon,
+    runProgram: async (words, options) =>
+      (await import('../src/io/child-program.ts')).runProgram(words, options),
     readVersion,
   }
   const exit = await dispatch(deps, host.arguments).catch((error: unknown) => {

@@ -45,6 +45,9 @@ export const errorTable = {
   CONFLICT: { retriable: false, exit: 8 },
   NOT_ALLOWED: { retriable: false, exit: 6 },
   CONFIG_INVALID: { retriable: false, exit: 2 },
+  // --- the command's own surroundings
+  NAME_UNKNOWN: { retriable: false, exit: 3 },
+  SECRET_UNAVAILABLE: { retriable: false, exit: 6 },
   // --- metadata store
   STORE_UNAVAILABLE: { retriable: true, exit: 4 },
   STORE_DAMAGED: { retriable: false, exit: 1 },

@@ -803,6 +803,12 @@ export class World {
   terminals: readonly ('input' | 'output' | 'error')[] = []
   sockets: readonly string[] = ['/run/me/stream/daemon.sock']
   readonly interruption = new Interruption()
+  /** Marks of running processes by their number. */
+  readonly processes = new Map<number, string>()
+  /** What programs that commands start do. */
+  runProgram: CommandDeps['runProgram'] = async () => ({ exit: 127, stdout: '' })
+  /** Of the terminals. */
+  terminalColumns = 80
   #stderr = ''
 
   async run(...words: string[]): Promise<RunResult> {
@@ -864,6 +870,7 @@ export class World {
         this.daemonRuns.push([...args])
         return 0
       },
+      runProgram: async (words, options) => this.runProgram(words, options),
       readVersion: () => '1.2.3',
     }
   }
@@ -907,7 +914,7 @@ export class World {
       currentDirectory: '/here',
       temporaryDirectory: '/tmp',
       isTerminal: (stream) => this.terminals.includes(stream),
-      columns: (stream) => (this.terminals.includes(stream) ? 80 : undefined),
+      columns: (stream) => (this.terminals.includes(stream) ? this.terminalColumns : undefined),
       onSignal: (_signal: HostSignal, _listener: () => void) => () => undefined,
       exit: () => {
         throw new Error('exit is for main')
@@ -923,6 +930,7 @@ export class World {
       removeFile: (path) => {
         this.files.delete(path)
       },
+      processMark: (processId) => this.processes.get(processId),
       stat: (path) => {
         if (this.sockets.includes(path)) return { ...directory, kind: 'socket' }
         if (path === '/run/me/stream') return directory
