@@ -94,6 +94,10 @@ function unknownTopic(name: string, known: Iterable<string>): StreamError {
   })
 }
 
+export function isInternalTopic(topic: TopicInfo): boolean {
+  return topic.isInternal || topic.name.startsWith('__')
+}
+
 /** `--set K=V`… and what `--compact` and `--retention` stand for. @throws UsageError */
 export function readConfigFlags(flags: Flags): Map<string, string> {
   const texts = new Map<string, string>()

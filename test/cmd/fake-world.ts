@@ -96,6 +96,8 @@ const latin1 = (range: ByteRange | null | undefined): string | null =>
 export class FakeBroker {
   readonly topics = new Map<string, FakeTopic>()
   readonly listeners = new Set<() => void>()
+  /** Topics that nobody leads. */
+  readonly leaderless = new Set<string>()
   /** Appends that find room before a producer is full; then it has room again a moment later. */
   roomRecords = Number.POSITIVE_INFINITY
   /** What the broker says to a value; undefined: takes it. */
@@ -149,7 +151,7 @@ export class FakeBroker {
       errorCode: topic === undefined ? 3 : 0,
       partitions: (topic?.partitions ?? []).map((_, partition) => ({
         partition,
-        leaderId: 1,
+        leaderId: this.leaderless.has(name) ? -1 : 1,
         leaderEpoch: 0,
         replicas: [1],
         inSyncReplicas: [1],
@@ -493,6 +495,10 @@ class FakeAdmin {
 
   async listTopics(): Promise<TopicInfo[]> {
     return [...this.#broker.topics.keys()].sort().map((name) => this.#broker.info(name))
+  }
+
+  async describeTopics(names: readonly string[]): Promise<TopicInfo[]> {
+    return names.map((name) => this.#broker.info(name))
   }
 
   async createTopics(
