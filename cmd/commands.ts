@@ -34,6 +34,8 @@ export const commands: readonly CommandEntry[] = [
   { name: 'context use', summary: 'Make a named broker the one that commands use', load: () => import('./context-use.ts') },
   { name: 'context set', summary: 'Make a named broker, or change one', load: () => import('./context-set.ts') },
   { name: 'context delete', summary: 'Forget a named broker', load: () => import('./context-delete.ts') },
+  { name: 'completion', summary: 'Print the completion script for a shell', load: () => import('./completion.ts') },
+  { name: 'explain', summary: 'Explain an error or an exit code', load: () => import('./explain.ts') },
   { name: 'help', summary: 'Print the help of a command or a topic', load: () => import('./help.ts') },
   { name: 'version', summary: 'Print the version', load: () => import('./version.ts') },
 ]

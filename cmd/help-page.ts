@@ -6,6 +6,7 @@
 import { Command, Option } from 'commander'
 import { type CommandEntry, verbsOf } from './deps.ts'
 import { type CommandSpec, commonOptions, type OptionSpec } from './option-table.ts'
+import { wrapText } from './wrap-text.ts'
 
 /** A commander command with the flags of a table; parses to the same flags as flags.ts does. */
 export function buildCommander(name: string, options: readonly OptionSpec[]): Command {
@@ -124,19 +125,4 @@ export function shortHelp(entries: readonly CommandEntry[]): string {
 function commandLines(entries: readonly CommandEntry[]): string[] {
   const width = Math.max(...entries.map(({ name }) => name.length))
   return entries.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`)
-}
-
-export function wrapText(text: string, width: number): string[] {
-  const lines: string[] = []
-  let line = ''
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line)
-      line = word
-    } else {
-      line = line === '' ? word : `${line} ${word}`
-    }
-  }
-  if (line !== '') lines.push(line)
-  return lines
 }
