@@ -139,13 +139,13 @@ case $runtime in
 esac
 if [ $plain = yes ] && [ ${#runtime} -lt 100 ]; then
   {
-    printf '#!%s --disable-sigusr1\n' "$runtime"
+    printf '#!%s\n' "$runtime"
     tail -n +2 dist/stream.cjs
   } >"$library/dist/stream.cjs"
   chmod 755 "$library/dist/stream.cjs"
   ln -s "$library/dist/stream.cjs" "$launcher.new"
 else
-  printf '#!/bin/sh\nexec "%s" --disable-sigusr1 "%s" "$@"\n' "$runtime" "$library/dist/stream.cjs" >"$launcher.new"
+  printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$runtime" "$library/dist/stream.cjs" >"$launcher.new"
   chmod 755 "$launcher.new"
 fi
 mv -f "$launcher.new" "$launcher"

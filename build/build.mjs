@@ -78,7 +78,6 @@ async function makeCodeCache() {
     execFileSync(
       process.execPath,
       [
-        '--disable-sigusr1',
         join(import.meta.dirname, 'make-code-cache.cjs'),
         dist,
         '--',

@@ -24,6 +24,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'daemon stop', summary: 'Stop the daemon', load: () => import('./daemon-stop.ts') },
   { name: 'daemon status', summary: 'Tell whether the daemon runs, and how it does', load: () => import('./daemon-status.ts') },
   { name: 'daemon logs', summary: 'Print what the daemon has logged', load: () => import('./daemon-logs.ts') },
+  { name: 'bench', summary: 'Measure the broker from here', load: () => import('./bench.ts') },
   { name: 'config list', summary: 'List the settings in force and where they come from', load: () => import('./config-list.ts') },
   { name: 'config get', summary: 'Print the value of a setting', load: () => import('./config-get.ts') },
   { name: 'config set', summary: "Set a setting in the user's config file", load: () => import('./config-set.ts') },

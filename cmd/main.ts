@@ -27,6 +27,9 @@ const isBundle = here.endsWith('dist')
 const daemonScript = isBundle ? join(here, 'daemon.cjs') : join(here, '../daemon/main.ts')
 
 async function main(): Promise<void> {
+  // With a listener of ours the runtime no longer opens its debugger at this signal. Its own switch for that,
+  // --disable-sigusr1, leaves the signal blocked, and no listener would ever hear it.
+  process.on('SIGUSR1', () => undefined)
   const time = new RealTime()
   const random = new RealRandom()
   const net = new RealNet()
