@@ -4,7 +4,7 @@
  */
 
 import { Command, Option } from 'commander'
-import { type CommandEntry, verbsOf } from './deps.ts'
+import { type CommandEntry, commandWords, findCommand, verbsOf } from './deps.ts'
 import { type CommandSpec, commonOptions, type OptionSpec } from './option-table.ts'
 import { wrapText } from './wrap-text.ts'
 
@@ -115,11 +115,22 @@ export function shortHelp(entries: readonly CommandEntry[]): string {
   const lines = [
     'Usage: stream COMMAND [arguments] [flags]',
     '',
-    ...commandLines(entries),
+    ...wordLines(entries),
     '',
     'More: stream --help',
   ]
   return `${lines.join('\n')}\n`
+}
+
+/** One line for each first word; of nouns their verbs. */
+function wordLines(entries: readonly CommandEntry[]): string[] {
+  const words = commandWords(entries)
+  const width = Math.max(...words.map((word) => word.length))
+  return words.map((word) => {
+    const verbs = verbsOf(entries, word).map(({ name }) => name.slice(word.length + 1))
+    const text = findCommand(entries, word)?.summary ?? verbs.join(', ')
+    return `  ${word.padEnd(width)}  ${text}`
+  })
 }
 
 function commandLines(entries: readonly CommandEntry[]): string[] {

@@ -64,7 +64,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     const failures = new TargetFailures(deps)
     const candidates =
       args.operands.length > 0
-        ? await findTopics(admin, args, failures)
+        ? await findTopics(admin, args, failures, { emptyIsFine: true })
         : (await admin.listTopics()).filter(
             (topic) => flags.has('internal') || !isInternalTopic(topic),
           )
