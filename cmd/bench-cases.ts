@@ -123,16 +123,20 @@ export async function benchConsume(
   }
 }
 
-/** One process writes records at a steady rate and reads them back; latency is from append to the reader having it. */
+/**
+ * One process writes records at a steady rate and reads them back; latency is from append to the reader having it.
+ * @param reader  connections of its own: on one of Kafka's a Produce would wait behind the Fetch that waits for it
+ */
 export async function benchLatency(
   deps: CommandDeps,
   cluster: ClusterClient,
+  reader: ClusterClient,
   plan: BenchPlan & { readonly rate: Rate },
 ): Promise<BenchResult> {
   const { time } = deps
   const latencies = new LatencyHistogram()
   const ends = await deps.clients.listOffsets(cluster, partitionsOf(plan, 'latest'))
-  const consumer = await deps.clients.consumer(cluster, {})
+  const consumer = await deps.clients.consumer(reader, {})
   const producer = await deps.clients.producer(cluster, { ...plan.producer, lingerMs: 0 })
   try {
     consumer.assign(

@@ -174,7 +174,13 @@ async function runCase(
       }
       case 'latency': {
         const rate = plan.rate ?? LATENCY_RATE
-        return [rowOf(name, await benchLatency(deps, cluster, { ...plan, rate }), plan)]
+        const reader = await openBroker(deps, args)
+        try {
+          const result = await benchLatency(deps, cluster, reader.cluster, { ...plan, rate })
+          return [rowOf(name, result, plan)]
+        } finally {
+          reader.cluster.close()
+        }
       }
     }
   } finally {
