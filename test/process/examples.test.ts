@@ -58,7 +58,8 @@ describe('examples of the help', () => {
     program.ok('mkdir -p config; stream daemon start')
   })
   afterAll(() => {
-    program?.shell('stream daemon stop')
+    // The examples leave a context in use, and `daemon stop` would go where it points.
+    program?.shell('rm -rf config; stream daemon stop')
     program?.stop()
   })
 
