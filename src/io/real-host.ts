@@ -58,8 +58,8 @@ export class RealHost implements Host {
 
   onSignal(signal: HostSignal, listener: () => void): () => void {
     const handler = (): void => listener()
-    process.on(signal, handler)
-    return () => process.off(signal, handler)
+    process.on(signal as NodeJS.Signals, handler)
+    return () => process.off(signal as NodeJS.Signals, handler)
   }
 
   exit(code: number): never {
@@ -128,7 +128,30 @@ export class RealHost implements Host {
       throw diskError(error, 'look at', path)
     }
   }
+
+  processMark(processId: number): string | undefined {
+    try {
+      process.kill(processId, 0)
+    } catch (error) {
+      // EPERM: it is there, and somebody else's.
+      if (systemCode(error) !== 'EPERM') return undefined
+    }
+    if (process.platform !== 'linux') return String(processId)
+    const stat = this.readFile(`/proc/${processId}/stat`)
+    if (stat === undefined) return undefined
+    const fields = processFields(Buffer.from(stat).toString('latin1'))
+    const state = fields[STATE_FIELD] ?? 'X'
+    return 'ZX'.includes(state) ? undefined : `${processId}@${fields[START_TIME_FIELD]}`
+  }
 }
+
+/** The fields of /proc/PID/stat behind the name, which may itself hold blanks and parentheses. */
+function processFields(stat: string): readonly string[] {
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
+const STATE_FIELD = 0
+const START_TIME_FIELD = 19
 
 /** Written beside, synced, renamed: a reader sees the old content or the new one, after a power cut too. */
 export function writeFileAtomically(path: string, bytes: Uint8Array, mode: number): void {

@@ -32,11 +32,24 @@ export interface Host {
   makeDirectory(path: string, mode?: number): void
   removeFile(path: string): void
   stat(path: string): HostStat | undefined
+  /**
+   * What tells a running process from all others, a later one with its number included; undefined when there is none,
+   * or when it has ended and only waits for its parent.
+   */
+  processMark(processId: number): string | undefined
 }
 
 export type StandardStream = 'input' | 'output' | 'error'
 
-export type HostSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGUSR1' | 'SIGUSR2' | 'SIGWINCH'
+/** SIGINFO exists on BSD and macOS only; elsewhere it never comes. */
+export type HostSignal =
+  | 'SIGINT'
+  | 'SIGTERM'
+  | 'SIGHUP'
+  | 'SIGUSR1'
+  | 'SIGUSR2'
+  | 'SIGWINCH'
+  | 'SIGINFO'
 
 export type DeathSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGPIPE'
 

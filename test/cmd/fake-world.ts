@@ -97,6 +97,8 @@ const latin1 = (range: ByteRange | null | undefined): string | null =>
 export class FakeBroker {
   readonly topics = new Map<string, FakeTopic>()
   readonly listeners = new Set<() => void>()
+  /** Topics that nobody leads. */
+  readonly leaderless = new Set<string>()
   /** Appends that find room before a producer is full; then it has room again a moment later. */
   roomRecords = Number.POSITIVE_INFINITY
   /** What the broker says to a value; undefined: takes it. */
@@ -150,7 +152,7 @@ export class FakeBroker {
       errorCode: topic === undefined ? 3 : 0,
       partitions: (topic?.partitions ?? []).map((_, partition) => ({
         partition,
-        leaderId: 1,
+        leaderId: this.leaderless.has(name) ? -1 : 1,
         leaderEpoch: 0,
         replicas: [1],
         inSyncReplicas: [1],
@@ -496,6 +498,10 @@ class FakeAdmin {
     return [...this.#broker.topics.keys()].sort().map((name) => this.#broker.info(name))
   }
 
+  async describeTopics(names: readonly string[]): Promise<TopicInfo[]> {
+    return names.map((name) => this.#broker.info(name))
+  }
+
   async createTopics(
     topics: readonly NewTopic[],
     options: { isTrial?: boolean } = {},
@@ -804,6 +810,12 @@ export class World {
   terminals: readonly ('input' | 'output' | 'error')[] = []
   sockets: readonly string[] = ['/run/me/stream/daemon.sock']
   readonly interruption = new Interruption()
+  /** Marks of running processes by their number. */
+  readonly processes = new Map<number, string>()
+  /** What programs that commands start do. */
+  runProgram: CommandDeps['runProgram'] = async () => ({ exit: 127, stdout: '' })
+  /** Of the terminals. */
+  terminalColumns = 80
   #stderr = ''
 
   async run(...words: string[]): Promise<RunResult> {
@@ -868,6 +880,7 @@ export class World {
         return 0
       },
       openOffline: () => this.offline,
+      runProgram: async (words, options) => this.runProgram(words, options),
       readVersion: () => '1.2.3',
     }
   }
@@ -911,7 +924,7 @@ export class World {
       currentDirectory: '/here',
       temporaryDirectory: '/tmp',
       isTerminal: (stream) => this.terminals.includes(stream),
-      columns: (stream) => (this.terminals.includes(stream) ? 80 : undefined),
+      columns: (stream) => (this.terminals.includes(stream) ? this.terminalColumns : undefined),
       onSignal: (_signal: HostSignal, _listener: () => void) => () => undefined,
       exit: () => {
         throw new Error('exit is for main')
@@ -927,6 +940,7 @@ export class World {
       removeFile: (path) => {
         this.files.delete(path)
       },
+      processMark: (processId) => this.processes.get(processId),
       stat: (path) => {
         if (this.sockets.includes(path)) return { ...directory, kind: 'socket' }
         if (path === '/run/me/stream') return directory
