@@ -319,10 +319,37 @@ class FakeProducer implements ProducerClient {
         ordinals: undefined,
         error,
         outcomeUnknown: false,
+        batch: error === undefined ? undefined : batchOf([record], 0),
       })
     }
     for (const answer of answers.reverse()) this.#options.onDelivery?.(answer)
     this.#sticky = 0
+  }
+}
+
+/** Looks at the end of partition 0 when all is there. */
+class FakeConditionalProducer extends FakeProducer {
+  readonly #end: () => number
+  readonly #expectedEndOffset: number
+  #topic = ''
+
+  constructor(broker: FakeBroker, time: Time, options: ProducerOptions, expected: number) {
+    super(broker, time, options)
+    this.#expectedEndOffset = expected
+    this.#end = () => broker.partition(this.#topic, 0).records.length
+  }
+
+  override async prepare(topic: string): Promise<TopicInfo> {
+    this.#topic = topic
+    return super.prepare(topic)
+  }
+
+  override flushSoon(): void {}
+
+  override async flush(): Promise<void> {
+    const end = this.#end()
+    if (end === this.#expectedEndOffset) return super.flush()
+    throw new StreamError('CONFLICT', `t partition 0: the partition ends at ${end}`)
   }
 }
 
@@ -650,6 +677,14 @@ class FakeClients implements Clients {
 
   async producer(_cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient> {
     return new FakeProducer(this.#broker, this.#time, options)
+  }
+
+  async conditionalProducer(
+    _cluster: ClusterClient,
+    options: ProducerOptions,
+    expectedEndOffset: number,
+  ): Promise<ProducerClient> {
+    return new FakeConditionalProducer(this.#broker, this.#time, options, expectedEndOffset)
   }
 
   async consumer(): Promise<ConsumerClient> {
