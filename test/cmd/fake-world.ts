@@ -740,6 +740,10 @@ export class FakeOutput implements ByteOutput {
     this.isClosed = true
   }
 
+  hangUp(): void {
+    this.isClosed = true
+  }
+
   get text(): string {
     return Buffer.concat(this.chunks).toString('latin1')
   }
@@ -821,6 +825,7 @@ export class World {
   readonly output = new FakeOutput()
   readonly files = new Map<string, Uint8Array>()
   readonly written = new Map<string, FakeOutput>()
+  readonly locks = new Set<string>()
   readonly environment: Record<string, string | undefined> = {
     XDG_RUNTIME_DIR: '/run/me',
     XDG_CONFIG_HOME: '/config',
@@ -957,6 +962,13 @@ export class World {
       makeDirectory: () => undefined,
       removeFile: (path) => {
         this.files.delete(path)
+      },
+      lockFile: (path) => {
+        if (this.locks.has(path)) {
+          throw new StreamError('CONFLICT', `${path}: locked by another run`, { target: path })
+        }
+        this.locks.add(path)
+        return () => this.locks.delete(path)
       },
       stat: (path) => {
         if (this.sockets.includes(path)) return { ...directory, kind: 'socket' }
