@@ -18,7 +18,14 @@ import { checkChoices, type FlagOccurrence, Flags, parseWords } from './flags.ts
 import { allOptions, commonOptions } from './option-table.ts'
 
 /** These end by themselves at --timeout, in their own way. */
-const timedCommands: ReadonlySet<string> = new Set(['produce', 'consume', 'cat', 'daemon stop'])
+const timedCommands: ReadonlySet<string> = new Set([
+  'produce',
+  'consume',
+  'cat',
+  'tail',
+  'get',
+  'daemon stop',
+])
 
 /** @returns the exit code. @throws what the command throws */
 export async function dispatch(deps: CommandDeps, words: readonly string[]): Promise<number> {

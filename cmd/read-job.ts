@@ -7,10 +7,10 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
-import { sleep, type Timer } from '../src/ports/time.ts'
+import { sleep } from '../src/ports/time.ts'
 import type { Positions } from '../src/text/position.ts'
 import type { RecordWriter } from '../src/text/record-writer.ts'
-import { type Broker, openBroker } from './broker.ts'
+import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CursorCommits } from './cursor-commits.ts'
 import type { CursorFile } from './cursor-file.ts'
@@ -19,6 +19,7 @@ import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
+import { askOffsets, checkFormat, openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
 import { ReadOutput, type RecordOutput } from './read-output.ts'
 import { ReadPartitions } from './read-partitions.ts'
@@ -79,44 +80,6 @@ export async function runRead(
   } finally {
     broker.cluster.close()
   }
-}
-
-/** A format that is none is said before anything is done. */
-async function checkFormat({ formatText }: ReadPlan): Promise<void> {
-  if (formatText === undefined) return
-  const { parseFormat } = await import('../src/text/format-plan.ts')
-  parseFormat(formatText)
-}
-
-/** `--timeout` is of the whole command: first contact counts. */
-async function openInTime(deps: CommandDeps, args: CommandArgs, plan: ReadPlan): Promise<Broker> {
-  const { timeoutMs } = plan
-  if (timeoutMs === undefined) return openBroker(deps, args)
-  let timer: Timer | undefined
-  let isLate = false
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = deps.time.setTimer(timeoutMs, () => {
-      isLate = true
-      reject(timedOut(timeoutMs))
-    })
-  })
-  const opening = openBroker(deps, args)
-  // Contact that comes too late is ended; what it failed with is no longer of interest.
-  opening.then(
-    (broker) => {
-      if (isLate) broker.cluster.close()
-    },
-    () => undefined,
-  )
-  try {
-    return await Promise.race([opening, late])
-  } finally {
-    timer?.cancel()
-  }
-}
-
-function timedOut(timeoutMs: number | undefined): StreamError {
-  return new StreamError('TIMED_OUT', `not done within ${timeoutMs} ms`)
 }
 
 class ReadJob {
@@ -350,27 +313,11 @@ class ReadJob {
   }
 
   #openConsumer(partitionCount: number): Promise<ConsumerClient> {
-    const { settings, cluster } = this.#broker
-    const { isByTime, isUncommitted } = this.#plan
-    const fetchBytesMax = settings.number('fetch.max.bytes')
-    const isolation = isUncommitted ? 'read_uncommitted' : settings.text('isolation.level')
-    return this.#deps.clients.consumer(cluster, {
-      isolation: isolation === 'read_uncommitted' ? 'read_uncommitted' : 'read_committed',
-      maxWaitMs: settings.number('fetch.max.wait.ms'),
-      minBytes: settings.number('fetch.min.bytes'),
-      fetchBytesMax,
-      partitionBytesMax: isByTime
-        ? Math.min(1_048_576, settings.number('max.partition.fetch.bytes'))
-        : settings.number('max.partition.fetch.bytes'),
-      // Merging holds every partition's next records; none of them may be kept from coming by the others.
-      ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
-    })
+    return openConsumer(this.#deps, this.#broker, this.#plan, partitionCount)
   }
 
-  #askOffsets(questions: Parameters<CommandDeps['clients']['listOffsets']>[1]) {
-    return this.#deps.clients.listOffsets(this.#broker.cluster, questions, {
-      isolation: this.#plan.isUncommitted ? 'read_uncommitted' : 'read_committed',
-    })
+  #askOffsets(questions: Parameters<AskOffsets>[0]) {
+    return askOffsets(this.#deps, this.#broker, this.#plan, questions)
   }
 
   // --- which partitions
