@@ -103,6 +103,8 @@ export class FakeBroker {
   /** Deliveries are held back. */
   isStuck = false
   isReachable = true
+  /** First contact is never made, and never refused. */
+  isSilent = false
   producerOptions: ProducerOptions | undefined
 
   addTopic(name: string, partitions = 1): FakeTopic {
@@ -144,7 +146,7 @@ export class FakeBroker {
     const topic = this.topics.get(name)
     return {
       name,
-      topicId: 'AAAAAAAAAAAAAAAAAAAAAA',
+      topicId: 'TTTTTTTTTTTTTTTTTTTTTT',
       isInternal: name.startsWith('__'),
       errorCode: topic === undefined ? 3 : 0,
       partitions: (topic?.partitions ?? []).map((_, partition) => ({
@@ -663,6 +665,7 @@ class FakeClients implements Clients {
       requestTimeoutMs: 1000,
       close: () => undefined,
       connect: async () => {
+        if (broker.isSilent) await new Promise(() => undefined)
         if (!broker.isReachable) throw new StreamError('UNREACHABLE', 'no broker reached')
       },
       describeTopics: async (names) =>
@@ -757,6 +760,7 @@ class FakeInput implements ByteInput {
   readonly #chunks: readonly Uint8Array[]
   readonly #staysOpen: boolean
   readonly #onEmpty: () => void
+  readonly #delay: Time | undefined
   #index = 0
   #isPaused = false
   #isClosed = false
@@ -768,7 +772,9 @@ class FakeInput implements ByteInput {
     chunks: readonly Uint8Array[],
     staysOpen: boolean,
     onEmpty: () => void,
+    delay?: Time,
   ) {
+    this.#delay = delay
     this.path = path
     this.#chunks = chunks
     this.#staysOpen = staysOpen
@@ -777,7 +783,8 @@ class FakeInput implements ByteInput {
 
   start(events: InputEvents): void {
     this.#events = events
-    this.#next()
+    if (this.#delay === undefined) this.#next()
+    else this.#delay.setTimer(10, () => this.#next())
   }
 
   pause(): void {
@@ -826,6 +833,8 @@ export class World {
   readonly files = new Map<string, Uint8Array>()
   readonly written = new Map<string, FakeOutput>()
   readonly locks = new Set<string>()
+  /** Inputs that give nothing before the clock has moved. */
+  readonly delayed = new Set<string>()
   readonly environment: Record<string, string | undefined> = {
     XDG_RUNTIME_DIR: '/run/me',
     XDG_CONFIG_HOME: '/config',
@@ -912,7 +921,8 @@ export class World {
     return {
       output: this.output,
       openInput: (path) => {
-        const content = this.files.get(path)
+        const output = this.written.get(path)
+        const content = output === undefined ? this.files.get(path) : Buffer.concat(output.chunks)
         if (path !== '-' && content === undefined) {
           throw new StreamError('FILE_NOT_FOUND', `${path}: no such file`, { target: path })
         }
@@ -922,6 +932,7 @@ export class World {
           chunks.map((chunk) => (typeof chunk === 'string' ? Buffer.from(chunk, 'latin1') : chunk)),
           path === '-' && this.inputStaysOpen,
           () => this.onInputEmpty(),
+          this.delayed.has(path) ? this.time : undefined,
         )
       },
       openOutput: (path) => {
@@ -962,6 +973,7 @@ export class World {
       makeDirectory: () => undefined,
       removeFile: (path) => {
         this.files.delete(path)
+        this.written.delete(path)
       },
       lockFile: (path) => {
         if (this.locks.has(path)) {
