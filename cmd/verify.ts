@@ -139,9 +139,9 @@ async function comparePartition(a: VerifySide, b: VerifySide, partition: number,
   try {
     for (;;) {
       const nextA = streamA.next(recordA)
-      const hasA = typeof nextA === 'boolean' ? nextA : await nextA
+      const hasA: boolean = typeof nextA === 'boolean' ? nextA : await nextA
       const nextB = streamB.next(recordB)
-      const hasB = typeof nextB === 'boolean' ? nextB : await nextB
+      const hasB: boolean = typeof nextB === 'boolean' ? nextB : await nextB
       if (!hasA && !hasB) return { countA, countB, equal, difference }
       if (hasA) countA += 1
       if (hasB) countB += 1

@@ -101,11 +101,18 @@ describe('cursor files', () => {
     w.locks.add('p.lock')
     expect(await w.run('cat', 't', '--cursor-file', 'p')).toMatchObject({ exit: 8, stdout: '' })
     w.locks.clear()
-    const other = { v: 1, kind: 'cursor', cluster: null, topics: { t: { id: 'B', partitions: {} } } }
+    const other = {
+      v: 1,
+      kind: 'cursor',
+      cluster: null,
+      topics: { t: { id: 'B', partitions: {} } },
+    }
     w.files.set('p', Buffer.from(JSON.stringify(other)))
     const recreated = await w.run('cat', 't', '--cursor-file', 'p')
     expect(recreated.exit).toBe(8)
-    expect(recreated.stderr).toMatch(/p: topic t was deleted and created again since; to begin anew/)
+    expect(recreated.stderr).toMatch(
+      /p: topic t was deleted and created again since; to begin anew/,
+    )
     w.files.set('p', Buffer.from('my diary'))
     expect((await w.run('cat', 't', '--cursor-file', 'p')).exit).toBe(2)
     expect(Buffer.from(w.files.get('p') ?? '').toString()).toBe('my diary')

@@ -71,8 +71,9 @@ describe('tail', () => {
     w.broker.add('t', 0, { value: null })
     const { stdout } = await w.run('tail', 't')
     const [first = '', second = ''] = stdout.split('\n')
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are what is taken away
-    const plain = Buffer.from(first, 'latin1').toString('utf8').replaceAll(/\x1b\[\d*m/g, '')
+    const plain = Buffer.from(first, 'latin1')
+      .toString('utf8')
+      .replaceAll(new RegExp(String.raw`\x1b\[\d*m`, 'g'), '')
     expect(plain).toMatch(/^\d\d:\d\d:\d\d\.\d{3} 0@0 k\\x1b\[31m \\x1b\[2Jx+…$/)
     expect([...plain]).toHaveLength(80)
     expect(second).toContain('null')
@@ -92,7 +93,13 @@ describe('get', () => {
   function users(): World {
     const w = new World()
     w.broker.addTopic('u', 1)
-    w.broker.add('u', 0, { key: 'a', value: '1' }, { key: 'b', value: '2' }, { key: 'a', value: '3' })
+    w.broker.add(
+      'u',
+      0,
+      { key: 'a', value: '1' },
+      { key: 'b', value: '2' },
+      { key: 'a', value: '3' },
+    )
     w.broker.add('u', 0, { key: 'gone', value: 'x' }, { key: 'gone', value: null })
     return w
   }
@@ -154,7 +161,13 @@ describe('verify', () => {
         w.broker.add(name, index % 2, {
           key: index % 3 === 0 ? null : `k${index}`,
           value: index === 4 ? null : `\xff${index}`,
-          headers: index === 5 ? [['h', '1'], ['h', null]] : [],
+          headers:
+            index === 5
+              ? [
+                  ['h', '1'],
+                  ['h', null],
+                ]
+              : [],
           timestampMs: 1000 + index,
         })
       }
@@ -181,7 +194,10 @@ describe('verify', () => {
     const [words, a, b] = result.stderr.trim().split('\n')
     expect(words).toBe('stream: verify: a and b differ: partition 1, record 3')
     expect(JSON.parse(a ?? '')).toMatchObject({ topic: 'a', partition: 1, offset: 2, key: 'k5' })
-    expect(JSON.parse(a ?? '').headers).toEqual([['h', '1'], ['h', null]])
+    expect(JSON.parse(a ?? '').headers).toEqual([
+      ['h', '1'],
+      ['h', null],
+    ])
     expect(JSON.parse(b ?? '')).toMatchObject({ topic: 'b', value: 'other' })
     expect((await w.run('verify', 'a', 'b', '--any-order')).exit).toBe(1)
   })
