@@ -5,8 +5,9 @@ import { partitionForKey } from '../src/client/partitioner.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { LatestOutput } from './latest-output.ts'
 import type { CommandSpec } from './option-table.ts'
-import { type ReadVariant, runRead } from './read-job.ts'
+import { runRead } from './read-job.ts'
 import { filterOptions, formOptions, type ReadPlan, readPlan } from './read-options.ts'
+import type { ReadVariant } from './read-variant.ts'
 import { isGlob } from './topic-names.ts'
 
 // biome-ignore format: one row, one line

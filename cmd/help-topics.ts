@@ -32,7 +32,31 @@ repeated field the last counts; unknown fields are ignored.
 
   stream cat A --json | stream produce B --json --keep-partition
 
-gives B the same keys, values, headers, timestamps, partitions and order.`
+gives B the same keys, values, headers, timestamps, partitions and order.
+
+-F FMT is a format of your own, the same for printing and for reading. Nothing is added:
+write the newline. Literals: \\n \\t \\r \\0 \\\\ \\{ \\xHH and %%.
+
+  %v %k           value, key (%s is %v)          %V %K    their lengths, -1 for null
+  %t %T           topic, its length              %p %o    partition, offset
+  %d              timestamp                      %e %i    leader epoch, count from 1
+  %H %h{...}      number of headers; a format for each, of %k %v %K %V
+  %R              the same as %V{big32}
+  %h %j           a=1,b=2; the envelope (output only)
+  %[ %| %]        log start, last stable offset, high watermark (output only)
+
+Modifiers follow in braces, separated by commas:
+
+  of %v %k %t     base64, hex, json; of %v %k also null=TEXT, which stands for null
+  of numbers      ascii (the default), hex, big8 big16 big32 big64, little8 ... little64
+  of %d           ms (the default), s, iso, strftime[...] (output only); local
+
+To read, each value, key and number in digits needs a literal after it, or its length
+before it; it ends at the first occurrence of the literal. What does not match is an
+error of that record, and reading goes on after the next final literal.
+
+  stream cat A -F '%k{json}\\t%v{json}\\n' | sort
+  stream cat A -F '%K{big32}%k%V{big32}%v' | stream produce B -F '%K{big32}%k%V{big32}%v'`
 
 const positions = `A position is a place in each partition.
 
@@ -81,7 +105,7 @@ function exitCodeText(): string {
 export const helpTopics: readonly HelpTopic[] = [
   {
     name: 'formats',
-    summary: 'records as text: lines, raw, sized, the JSON envelope',
+    summary: 'records as text: lines, raw, sized, the JSON envelope, the format language',
     text: formats,
   },
   {

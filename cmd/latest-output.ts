@@ -10,9 +10,9 @@ import { RecordCursor } from '../src/record/record-cursor.ts'
 import { RecordFilter } from '../src/text/record-filter.ts'
 import type { PartitionEnds, RecordWriter } from '../src/text/record-writer.ts'
 import { BrokenPipe } from './exit-code.ts'
-import type { VariantOutput } from './read-job.ts'
 import type { ReadPlan } from './read-options.ts'
 import type { Printed } from './read-output.ts'
+import type { VariantOutput } from './read-variant.ts'
 
 export class LatestOutput implements VariantOutput {
   records = 0

@@ -9,16 +9,14 @@ import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { Positions } from '../src/text/position.ts'
-import type { RecordWriter } from '../src/text/record-writer.ts'
 import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
-import type { CursorCommits } from './cursor-commits.ts'
-import type { CursorFile } from './cursor-file.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
+import type { ReadCursor } from './read-cursor.ts'
 import { askOffsets, checkFormat, openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
 import { ReadOutput, type RecordOutput } from './read-output.ts'
@@ -29,41 +27,15 @@ import {
   type PartitionRange,
   resolveRanges,
 } from './read-range.ts'
+import type { ReadVariant, VariantOutput } from './read-variant.ts'
 import { makeRecordWriter } from './read-writer.ts'
 import { Report } from './report.ts'
+import type { MergedPartition } from './time-merge.ts'
 
 /** How often a following read looks for new topics and partitions. */
 const LOOK_AGAIN_MS = 5000
 
 type StopReason = 'signal' | 'timeout' | 'idle' | 'done' | 'failed'
-
-/** What tail and get do differently. */
-export interface ReadVariant {
-  /** Of the partitions found those that are read. */
-  readonly select?: (partitions: readonly PartitionName[]) => readonly PartitionName[]
-  /** Ranges in place of those that the plan's positions give. */
-  readonly findRanges?: (
-    partitions: readonly PartitionName[],
-    tools: RangeTools,
-  ) => Promise<PartitionRange[]>
-  /** In place of printing as it comes. */
-  readonly makeOutput?: (writer: RecordWriter) => VariantOutput
-  /** In place of the writer of the plan's form. */
-  readonly makeWriter?: () => Promise<RecordWriter | undefined>
-  /** Merged by time up to the ranges' ends, then on from there as it comes. */
-  readonly goesOn?: boolean
-}
-
-export interface VariantOutput extends RecordOutput {
-  /** All was read: what is to be printed only now. */
-  finish(): void
-}
-
-export interface RangeTools {
-  readonly ask: AskOffsets
-  readonly openConsumer: (partitionCount: number) => Promise<ConsumerClient>
-  readonly isStopped: () => boolean
-}
 
 export async function runRead(
   deps: CommandDeps,
@@ -93,8 +65,7 @@ class ReadJob {
   readonly #report: Report
   readonly #failures: unknown[] = []
   readonly #pacer: Pacer | undefined
-  #cursor: CursorFile | undefined
-  #commits: CursorCommits | undefined
+  #cursor: ReadCursor | undefined
   readonly #stopped: Promise<void>
   #resolveStopped: () => void = () => undefined
   #stopReason: StopReason | undefined
@@ -142,17 +113,21 @@ class ReadJob {
     })
     let output: RecordOutput | undefined
     try {
-      await this.#openCursor()
+      this.#cursor = await this.#openCursor()
       output = await this.#makeOutput()
       await this.#read(output)
-      await this.#endCommits(output)
+      await this.#endCursor(output)
     } catch (error) {
       if (error instanceof BrokenPipe) {
-        this.#commits?.end(false)
+        this.#cursor?.cutShort()
         throw error
       }
       this.#failures.push(error)
-      this.#endCommitsBadly()
+      try {
+        this.#cursor?.cutShort()
+      } catch (failure) {
+        this.#failures.push(failure)
+      }
     } finally {
       timer?.cancel()
       progress.end()
@@ -162,18 +137,36 @@ class ReadJob {
     return this.#conclude(output)
   }
 
-  async #openCursor(): Promise<void> {
+  async #openCursor(): Promise<ReadCursor | undefined> {
     const plan = this.#plan.cursor
-    if (plan === undefined) return
-    const { CursorFile } = await import('./cursor-file.ts')
-    const { CursorCommits } = await import('./cursor-commits.ts')
-    const cursor = new CursorFile(this.#deps.host, plan.path)
-    this.#cursor = cursor
-    cursor.useCluster(this.#broker.cluster.metadata.clusterId)
-    this.#commits = new CursorCommits(this.#deps, plan, cursor, (error) => {
+    if (plan === undefined) return undefined
+    const { ReadCursor } = await import('./read-cursor.ts')
+    const { clusterId } = this.#broker.cluster.metadata
+    return new ReadCursor(this.#deps, plan, clusterId, (error) => {
       this.#failures.push(error)
       this.#stop('failed')
     })
+  }
+
+  /** Writes what was taken, and tells the cursor so. */
+  #write(output: RecordOutput): void | Promise<void> {
+    const outcome = output.write()
+    const cursor = this.#cursor
+    if (cursor === undefined) return outcome
+    if (outcome === undefined) {
+      cursor.onWritten()
+      return undefined
+    }
+    return outcome.then(() => cursor.onWritten())
+  }
+
+  async #endCursor(output: RecordOutput): Promise<void> {
+    const cursor = this.#cursor
+    if (cursor === undefined) return
+    await this.#write(output)
+    await cursor.settle(this.#stopped, () => this.#mayNotWait)
+    const isProper = this.#stopReason === undefined || this.#hasProperStop
+    cursor.end(isProper && this.#failures.length === 0)
   }
 
   async #makeOutput(): Promise<RecordOutput> {
@@ -188,7 +181,7 @@ class ReadJob {
       }))
     const made = this.#variant.makeOutput?.(writer)
     if (made !== undefined) return made
-    const acknowledgements = this.#commits?.acknowledgements
+    const acknowledgements = this.#cursor?.acknowledgements
     output = new ReadOutput(this.#deps.stdio.output, {
       plan: this.#plan,
       writer,
@@ -203,49 +196,12 @@ class ReadJob {
     return output
   }
 
-  /** Writes what was taken, and tells the cursor so. */
-  #write(output: RecordOutput): void | Promise<void> {
-    const outcome = output.write()
-    const commits = this.#commits
-    if (commits === undefined) return outcome
-    if (outcome === undefined) {
-      commits.onWritten()
-      return undefined
-    }
-    return outcome.then(() => commits.onWritten())
-  }
-
-  /** Waits for acknowledgements where they are wanted, and stores. */
-  async #endCommits(output: RecordOutput): Promise<void> {
-    const commits = this.#commits
-    if (commits === undefined) return
-    await this.#write(output)
-    if (this.#plan.cursor?.commit === 'ack') {
-      // The reader must see the end before it can acknowledge the last records.
-      this.#deps.stdio.output.hangUp()
-      while (commits.isWaiting && !this.#mayNotWait) {
-        await Promise.race([commits.changed(), this.#stopped])
-      }
-    }
-    const isProper = this.#stopReason === undefined || this.#hasProperStop
-    commits.end(isProper && this.#failures.length === 0)
-  }
-
   get #hasProperStop(): boolean {
     return this.#stopReason === 'done' || this.#stopReason === 'idle'
   }
 
   get #mayNotWait(): boolean {
     return this.#stopReason !== undefined && !this.#hasProperStop
-  }
-
-  /** After a failure: what was written before it is still worth storing. */
-  #endCommitsBadly(): void {
-    try {
-      this.#commits?.end(false)
-    } catch (error) {
-      this.#failures.push(error)
-    }
   }
 
   #stop(reason: StopReason): void {
@@ -296,20 +252,10 @@ class ReadJob {
     return resolveRanges(partitions, this.#startOf(partitions), this.#plan.until, ask)
   }
 
-  /** A stored position wins over --from. @throws StreamError CONFLICT for a recreated topic */
   #startOf(partitions: readonly PartitionName[]): Positions {
     const { from } = this.#plan
-    const cursor = this.#cursor
-    if (cursor === undefined) return from
-    const places = [...from.places]
-    for (const { topic, partition } of partitions) {
-      cursor.useTopic(topic, this.#partitions.topicId(topic))
-      const offset = cursor.position(topic, partition)
-      if (offset !== undefined) {
-        places.push({ topic, partition, position: { kind: 'offset', offset } })
-      }
-    }
-    return { all: from.all, places }
+    const topicId = (topic: string): string => this.#partitions.topicId(topic)
+    return this.#cursor?.startOf(partitions, from, topicId) ?? from
   }
 
   #openConsumer(partitionCount: number): Promise<ConsumerClient> {
@@ -361,11 +307,11 @@ class ReadJob {
         return this.#onRecords(consumer, output, event)
       case 'gap':
         this.#onGap(event)
-        this.#commits?.take(event.topic, event.partition, event.to)
+        this.#cursor?.take(event.topic, event.partition, event.to)
         return undefined
       case 'end':
         this.#endedPartitions += 1
-        this.#commits?.take(event.topic, event.partition, event.offset)
+        this.#cursor?.take(event.topic, event.partition, event.offset)
         return undefined
       case 'failed':
         this.#onFailed(event.error)
@@ -403,10 +349,7 @@ class ReadJob {
       const pacer = this.#pacer
       if (pacer === undefined) continue
       pacer.take(output.records - records, output.bytes - bytes)
-      const { waitMs } = pacer
-      if (waitMs === 0) continue
-      await this.#write(output)
-      await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
+      await this.#pause(output, pacer.waitMs)
     }
   }
 
@@ -424,7 +367,7 @@ class ReadJob {
     if (printed.nextOffset > fromOffset) {
       this.#report.addSpan(topic, partition, fromOffset, printed.nextOffset - 1)
     }
-    this.#commits?.take(topic, partition, printed.nextOffset)
+    this.#cursor?.take(topic, partition, printed.nextOffset)
     this.#report.records = output.records
     this.#report.bytes = output.bytes
     if (printed.isDone) this.#stop('done')
@@ -509,50 +452,38 @@ class ReadJob {
     output: RecordOutput,
     ranges: readonly PartitionRange[],
   ): Promise<void> {
-    const { TimeMerge } = await import('./time-merge.ts')
-    const merge = new TimeMerge(ranges, consumer)
-    const ended: Extract<ConsumerEvent, { kind: 'end' }>[] = []
-    while (this.#stopReason === undefined) {
-      const merged = merge.next()
-      if (merged !== undefined) {
-        const { topic, partition, cursor } = merged
-        output.setPartition(topic, partition)
-        output.setEnds(merged.ends)
-        const isPrinted = output.addRecord(cursor)
-        this.#commits?.take(topic, partition, cursor.offset + 1)
-        this.#report.addSpan(topic, partition, cursor.offset, cursor.offset)
-        this.#report.records = output.records
-        this.#report.bytes = output.bytes
-        merge.take(merged)
-        if (output.isFull) await this.#write(output)
-        if (output.isDone) this.#stop('done')
-        if (isPrinted && this.#pacer !== undefined) {
-          this.#pacer.take(1, cursor.valueEnd - cursor.valueStart)
-          const { waitMs } = this.#pacer
-          if (waitMs > 0) await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
-        }
-        continue
-      }
-      const event = consumer.poll()
-      if (event === undefined) {
-        await this.#write(output)
-        if (consumer.isDone) {
-          for (const { topic, partition, offset } of ended) {
-            this.#commits?.take(topic, partition, offset)
-          }
-          return
-        }
-        await Promise.race([consumer.wait(), this.#stopped])
-        continue
-      }
-      if (event.kind === 'records') merge.add(event)
-      else if (event.kind === 'gap') this.#onGap(event)
-      else {
-        if (event.kind === 'failed') this.#onFailed(event.error)
-        merge.end(event.topic, event.partition)
-        if (event.kind === 'end') ended.push(event)
-      }
-    }
+    const { mergeByTime } = await import('./read-merge.ts')
+    await mergeByTime(consumer, ranges, {
+      isStopped: () => this.#stopReason !== undefined,
+      stopped: this.#stopped,
+      write: () => this.#write(output),
+      take: (merged) => this.#takeMerged(output, merged),
+      onGap: (gap) => this.#onGap(gap),
+      onFailed: (error) => this.#onFailed(error),
+      onEnd: (topic, partition, offset) => this.#cursor?.take(topic, partition, offset),
+    })
+  }
+
+  #takeMerged(output: RecordOutput, merged: MergedPartition): void | Promise<void> {
+    const { topic, partition, cursor } = merged
+    output.setPartition(topic, partition)
+    output.setEnds(merged.ends)
+    const isPrinted = output.addRecord(cursor)
+    this.#cursor?.take(topic, partition, cursor.offset + 1)
+    this.#report.addSpan(topic, partition, cursor.offset, cursor.offset)
+    this.#report.records = output.records
+    this.#report.bytes = output.bytes
+    if (output.isDone) this.#stop('done')
+    const pacer = this.#pacer
+    if (!isPrinted || pacer === undefined) return output.isFull ? this.#write(output) : undefined
+    pacer.take(1, cursor.valueEnd - cursor.valueStart)
+    return this.#pause(output, pacer.waitMs)
+  }
+
+  async #pause(output: RecordOutput, waitMs: number): Promise<void> {
+    if (waitMs === 0) return
+    await this.#write(output)
+    await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
   }
 
   // --- what may go wrong

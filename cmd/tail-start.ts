@@ -7,8 +7,8 @@
  */
 
 import type { RecordCursor } from '../src/record/record-cursor.ts'
-import type { ReadVariant } from './read-job.ts'
 import type { PartitionRange } from './read-range.ts'
+import type { ReadVariant } from './read-variant.ts'
 import { TimeMerge } from './time-merge.ts'
 
 type FindRanges = NonNullable<ReadVariant['findRanges']>

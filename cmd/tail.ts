@@ -6,7 +6,7 @@ import { parseCount } from '../src/text/units.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import type { CommandSpec } from './option-table.ts'
-import { type ReadVariant, runRead } from './read-job.ts'
+import { runRead } from './read-job.ts'
 import {
   filterOptions,
   formOptions,
@@ -16,6 +16,7 @@ import {
   readPlan,
   topicOptions,
 } from './read-options.ts'
+import type { ReadVariant } from './read-variant.ts'
 import { hasColor } from './row-output.ts'
 import { lastRecords, recordsFrom } from './tail-start.ts'
 import { isGlob } from './topic-names.ts'

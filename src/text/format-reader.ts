@@ -10,20 +10,13 @@
  * - What is held of one record is bounded: a record that is too long is told and dropped.
  */
 
-import { isStreamError, StreamError } from '../base/errors.ts'
-import { base64Length, decodeBase64 } from './base64.ts'
-import { equalBytes, findBytes } from './find-bytes.ts'
-import {
-  type FoundNumber,
-  hexValue,
-  parseMoment,
-  readBinary,
-  readDigits,
-} from './format-numbers.ts'
+import { isStreamError } from '../base/errors.ts'
+import { base64Length } from './base64.ts'
+import { findBytes } from './find-bytes.ts'
+import { FormatFields, type FoundFields } from './format-fields.ts'
+import { type FoundNumber, parseMoment, readBinary, readDigits } from './format-numbers.ts'
 import type { BytesStep, FormatProgram, FormatStep } from './format-program.ts'
-import { JsonBytes } from './json-bytes.ts'
-import { JsonScanner } from './json-scanner.ts'
-import { NO_TIMESTAMP, RangeSlot, RecordFields } from './record-fields.ts'
+import { NO_TIMESTAMP, type RecordFields } from './record-fields.ts'
 import {
   HeldBytes,
   NULL_RECORD,
@@ -43,18 +36,15 @@ type Progress = 'done' | 'more' | 'bad'
 
 export class FormatReader implements RecordSplitter {
   /** Of the record that was handed on last. */
-  readonly fields = new RecordFields()
+  readonly fields: RecordFields
   /** Why the record that was handed on last is none; undefined: it is one. */
   defect: string | undefined
   /** Nothing tells where the next record begins: the rest of the input is not read. */
   isLost = false
   readonly #program: FormatProgram
   readonly #bytesMax: number
-  readonly #scanner = new JsonScanner()
-  readonly #json = new JsonBytes(this.#scanner)
+  readonly #filler: FormatFields
   readonly #held = new HeldBytes()
-  #scratch = new Uint8Array(1024)
-  #scratchAt = 0
 
   // --- of the record in hand
   #step = 0
@@ -70,23 +60,22 @@ export class FormatReader implements RecordSplitter {
   #valueLength = UNSET
   #keyLength = UNSET
   #topicLength = UNSET
-  /** start, end of value, key, topic; NULL, UNSET. */
-  readonly #ranges = new Int32Array(6)
-  #timestampMs: number | undefined
-  #partition: number | undefined
-  #headerCount = 0
+  readonly #found: FoundFields = {
+    ranges: new Int32Array(6),
+    headerRanges: new Int32Array(64),
+    headerCount: 0,
+    timestampMs: undefined,
+    partition: undefined,
+  }
   #headerIndex = 0
-  /** start, end of name and value, for each header. */
-  #headerRanges = new Int32Array(64)
   readonly #number: FoundNumber = { value: 0, end: 0 }
-  #topicBytes: Uint8Array = new Uint8Array(0)
-  #topicText = ''
-  readonly #topicSlot = new RangeSlot()
 
   /** @param bytesMax  of one value, key or header value */
   constructor(program: FormatProgram, bytesMax: number) {
     this.#program = program
     this.#bytesMax = bytesMax
+    this.#filler = new FormatFields(program, this.#found)
+    this.fields = this.#filler.fields
     this.#reset()
   }
 
@@ -166,10 +155,10 @@ export class FormatReader implements RecordSplitter {
     this.#valueLength = UNSET
     this.#keyLength = UNSET
     this.#topicLength = UNSET
-    this.#ranges.fill(UNSET)
-    this.#timestampMs = undefined
-    this.#partition = undefined
-    this.#headerCount = 0
+    this.#found.ranges.fill(UNSET)
+    this.#found.timestampMs = undefined
+    this.#found.partition = undefined
+    this.#found.headerCount = 0
     this.#headerIndex = 0
   }
 
@@ -251,12 +240,12 @@ export class FormatReader implements RecordSplitter {
         return this.#readTime(step, bytes, base, end)
       case 'headers':
         this.#headerIndex = 0
-        this.#step = this.#headerCount > 0 ? this.#step + 1 : step.after
-        if (this.#headerCount > 0) this.#beginHeader()
+        this.#step = this.#found.headerCount > 0 ? this.#step + 1 : step.after
+        if (this.#found.headerCount > 0) this.#beginHeader()
         return 'done'
       case 'next-header':
         this.#headerIndex += 1
-        if (this.#headerIndex < this.#headerCount) {
+        if (this.#headerIndex < this.#found.headerCount) {
           this.#beginHeader()
           this.#step = step.inner
         } else this.#step += 1
@@ -380,24 +369,24 @@ export class FormatReader implements RecordSplitter {
     if (this.#isDropped) return
     if (step.isInHeader) {
       const at = this.#headerIndex * 4 + (step.of === 'key' ? 0 : 2)
-      this.#headerRanges[at] = start
-      this.#headerRanges[at + 1] = end
+      this.#found.headerRanges[at] = start
+      this.#found.headerRanges[at + 1] = end
       return
     }
     const at = step.of === 'value' ? 0 : step.of === 'key' ? 2 : 4
-    this.#ranges[at] = start
-    this.#ranges[at + 1] = end
+    this.#found.ranges[at] = start
+    this.#found.ranges[at + 1] = end
   }
 
   #beginHeader(): void {
     if (this.#isDropped) return
     const at = this.#headerIndex * 4
-    if (at + 4 > this.#headerRanges.length) {
-      const larger = new Int32Array(this.#headerRanges.length * 2)
-      larger.set(this.#headerRanges)
-      this.#headerRanges = larger
+    if (at + 4 > this.#found.headerRanges.length) {
+      const larger = new Int32Array(this.#found.headerRanges.length * 2)
+      larger.set(this.#found.headerRanges)
+      this.#found.headerRanges = larger
     }
-    this.#headerRanges.fill(NULL, at, at + 4)
+    this.#found.headerRanges.fill(NULL, at, at + 4)
   }
 
   // --- numbers
@@ -438,13 +427,13 @@ export class FormatReader implements RecordSplitter {
         this.#topicLength = value
         return value < 0 ? 'is no length' : undefined
       case 'header-count':
-        this.#headerCount = value
+        this.#found.headerCount = value
         return value < 0 ? 'is no number of headers' : undefined
       case 'partition':
-        this.#partition = value
+        this.#found.partition = value
         return value < 0 || value > 0x7fffffff ? 'is no partition' : undefined
       case 'timestamp':
-        this.#timestampMs = value
+        this.#found.timestampMs = value
         return value < NO_TIMESTAMP ? 'is no timestamp' : undefined
       default:
         return undefined
@@ -465,7 +454,7 @@ export class FormatReader implements RecordSplitter {
     const timestampMs = parseMoment(step.pattern, text)
     if (timestampMs === undefined)
       return this.#bad(`${step.text}: ${JSON.stringify(text)} is no time`)
-    this.#timestampMs = timestampMs
+    this.#found.timestampMs = timestampMs
     this.#at = found
     this.#step += 1
     return 'done'
@@ -480,7 +469,7 @@ export class FormatReader implements RecordSplitter {
     this.defect = this.#error
     if (this.defect === undefined) {
       try {
-        this.#fill(bytes, start, end)
+        this.#filler.fill(this.#found, bytes, start, end)
       } catch (error) {
         if (!isStreamError(error)) throw error
         this.defect = error.message
@@ -492,121 +481,4 @@ export class FormatReader implements RecordSplitter {
     if (isDropped) return consume(bytes, NULL_RECORD, NULL_RECORD)
     return consume(bytes, start, end)
   }
-
-  /** @throws StreamError RECORD_INVALID for encodings that are none */
-  #fill(bytes: Uint8Array, base: number, end: number): void {
-    const { fields } = this
-    fields.reset()
-    this.#json.begin(end - base)
-    if (this.#scratch.length < end - base) this.#scratch = new Uint8Array((end - base) * 2)
-    this.#scratchAt = 0
-    fields.timestampMs = this.#timestampMs
-    fields.partition = this.#partition
-    fields.hasKey = this.#program.hasKey
-    const { fieldSteps } = this.#program
-    for (let index = 0; index < fieldSteps.length; index += 1) {
-      this.#fillField(fieldSteps[index] as BytesStep, bytes, base)
-    }
-    const count = this.#program.headerSteps.length === 0 ? 0 : this.#headerCount
-    for (let header = 0; header < count; header += 1) this.#fillHeader(header, bytes, base)
-  }
-
-  #fillHeader(header: number, bytes: Uint8Array, base: number): void {
-    const { headerSteps } = this.#program
-    const slot = this.fields.addHeader()
-    slot.valueSlot.setNull()
-    for (let index = 0; index < headerSteps.length; index += 1) {
-      const step = headerSteps[index] as BytesStep
-      const at = header * 4 + (step.of === 'key' ? 0 : 2)
-      const target = step.of === 'key' ? slot.key : slot.valueSlot
-      const start = this.#headerRanges[at] as number
-      this.#fillSlot(step, bytes, base, start, this.#headerRanges[at + 1] as number, target)
-    }
-    // A name is never null.
-    if (slot.key.start < 0) slot.key.set(bytes, base, base)
-  }
-
-  #fillField(step: BytesStep, bytes: Uint8Array, base: number): void {
-    const at = step.of === 'value' ? 0 : step.of === 'key' ? 2 : 4
-    const start = this.#ranges[at] as number
-    const end = this.#ranges[at + 1] as number
-    const { fields } = this
-    if (step.of === 'value') this.#fillSlot(step, bytes, base, start, end, fields.valueSlot)
-    else if (step.of === 'key') this.#fillSlot(step, bytes, base, start, end, fields.keySlot)
-    else {
-      this.#fillSlot(step, bytes, base, start, end, this.#topicSlot)
-      fields.topic = this.#topicOf(this.#topicSlot)
-    }
-  }
-
-  /** A run names few topics: their texts are made once. */
-  #topicOf(slot: RangeSlot): string {
-    if (!equalBytes(slot.bytes, slot.start, slot.end, this.#topicBytes)) {
-      this.#topicBytes = Uint8Array.from(slot.view())
-      this.#topicText = Buffer.from(this.#topicBytes).toString('utf8')
-    }
-    return this.#topicText
-  }
-
-  #fillSlot(
-    step: BytesStep,
-    bytes: Uint8Array,
-    base: number,
-    start: number,
-    end: number,
-    slot: RangeSlot,
-  ): void {
-    if (start < 0) {
-      slot.setNull()
-      return
-    }
-    const from = base + start
-    const to = base + end
-    const { nullText } = step
-    if (
-      step.until !== undefined &&
-      nullText !== undefined &&
-      equalBytes(bytes, from, to, nullText)
-    ) {
-      slot.setNull()
-      return
-    }
-    switch (step.encoding) {
-      case 'plain':
-        slot.set(bytes, from, to)
-        return
-      case 'json':
-        if (from === to || this.#scanner.skipValue(bytes, from, to) !== to) {
-          throw notEncoded(step, 'JSON')
-        }
-        this.#json.read(bytes, from, to, slot, step.text)
-        return
-      case 'base64': {
-        const scratchStart = this.#scratchAt
-        const scratchEnd = decodeBase64(bytes, from, to, this.#scratch, scratchStart)
-        if (scratchEnd < 0) throw notEncoded(step, 'base64')
-        this.#scratchAt = scratchEnd
-        slot.set(this.#scratch, scratchStart, scratchEnd)
-        return
-      }
-      case 'hex':
-        this.#fillHex(step, bytes, from, to, slot)
-    }
-  }
-
-  #fillHex(step: BytesStep, bytes: Uint8Array, from: number, to: number, slot: RangeSlot): void {
-    const scratchStart = this.#scratchAt
-    if ((to - from) % 2 !== 0) throw notEncoded(step, 'hex')
-    for (let at = from; at < to; at += 2) {
-      const high = hexValue(bytes[at] as number)
-      const low = hexValue(bytes[at + 1] as number)
-      if ((high | low) < 0) throw notEncoded(step, 'hex')
-      this.#scratch[this.#scratchAt++] = (high << 4) | low
-    }
-    slot.set(this.#scratch, scratchStart, this.#scratchAt)
-  }
-}
-
-function notEncoded(step: BytesStep, encoding: string): StreamError {
-  return new StreamError('RECORD_INVALID', `${step.text}: not ${encoding}`)
 }
