@@ -24,6 +24,8 @@ const timedCommands: ReadonlySet<string> = new Set([
   'cat',
   'tap',
   'topics wait',
+  'tail',
+  'get',
   'daemon stop',
 ])
 

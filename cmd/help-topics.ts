@@ -56,6 +56,15 @@ Modifiers, separated by commas: %v{base64} {hex} {json} {null=TEXT}; numbers
 {ascii} {hex} {big8} ... {big64} {little8} ... {little64}; %d{ms} {s} {iso}
 {strftime[...]} {local}.
 
+To read, each value, key and number in digits needs a literal after it, or its
+length before it; it ends at the first occurrence of the literal. What does not
+match is an error of that record, and reading goes on after the next final
+literal.
+
+  stream cat A -F '%k{json}\t%v{json}\n' | sort
+  stream cat A -F '%K{big32}%k%V{big32}%v' |
+    stream produce B -F '%K{big32}%k%V{big32}%v'
+
 Filters, where records are read: -k KEY, -H NAME=VALUE, and regular expressions
 with --grep [!]k:/RE/, v:/RE/, h:NAME=/RE/, t:/RE/ (an i after it: any case).`
 
@@ -125,7 +134,7 @@ function exitCodeText(): string {
 export const helpTopics: readonly HelpTopic[] = [
   {
     name: 'formats',
-    summary: 'records as text: lines, raw, sized, the JSON envelope',
+    summary: 'records as text: lines, raw, sized, the JSON envelope, the format language',
     text: formats,
   },
   {

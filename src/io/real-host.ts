@@ -11,8 +11,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
+import { StreamError } from '../base/errors.ts'
 import type { DeathSignal, Host, HostSignal, HostStat, StandardStream } from '../ports/host.ts'
 import { isTerminal } from './file-kind.ts'
+import { lockFile } from './file-lock.ts'
 import { diskError, systemCode } from './system-errors.ts'
 
 const descriptors: Readonly<Record<StandardStream, number>> = { input: 0, output: 1, error: 2 }
@@ -106,6 +108,14 @@ export class RealHost implements Host {
     } catch (error) {
       throw diskError(error, 'delete', path)
     }
+  }
+
+  lockFile(path: string): () => void {
+    const lock = lockFile(
+      path,
+      () => new StreamError('CONFLICT', `${path}: locked by another run`, { target: path }),
+    )
+    return () => lock.release()
   }
 
   stat(path: string): HostStat | undefined {

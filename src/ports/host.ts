@@ -31,6 +31,11 @@ export interface Host {
   /** With parents; fine when it exists. `mode` defaults to 0o700. @throws as writeFile */
   makeDirectory(path: string, mode?: number): void
   removeFile(path: string): void
+  /**
+   * Takes an exclusive lock on a file, which is made where it is not there; it ends with the process, or by the answer.
+   * @throws StreamError CONFLICT when another has it; PERMISSION_DENIED, DISK_FAILED, RUNTIME_MISSING
+   */
+  lockFile(path: string): () => void
   stat(path: string): HostStat | undefined
   /**
    * What tells a running process from all others, a later one with its number included; undefined when there is none,
