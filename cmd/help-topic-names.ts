@@ -6,4 +6,6 @@ export const helpTopicNames = [
   'guarantees',
   'exit-codes',
   'signals',
+  'line-protocol',
+  'library',
 ] as const

@@ -131,7 +131,11 @@ describe('install.sh', { timeout: 180_000 }, () => {
     expect(complete('top')).toEqual(['topics'])
     expect(complete('topics', 'cr')).toEqual(['create'])
     expect(complete('topics', 'create', '--if')).toEqual(['--if-not-exists'])
-    expect(complete('cat', 'ke')).toEqual(['kept'])
+    // What does not come within 200 ms does not come: on a busy machine the first tries may be too slow.
+    let live: string[] = []
+    for (let attempt = 0; attempt < 10 && live[0] !== 'kept'; attempt++)
+      live = complete('cat', 'ke')
+    expect(live).toEqual(['kept'])
     shell('stream daemon stop')
     expect(complete('cat', 'ke')).toEqual([''])
     expect(shell('stream daemon status').status).toBe(4)
