@@ -9,15 +9,17 @@ import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
 import { sleep } from '../src/ports/time.ts'
+import { SimdLineDecoder } from '../src/record/line-decoder-simd.ts'
 import { type Broker, openBroker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
+import { KernelPrinter } from './kernel-printer.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
 import type { ReadPlan } from './read-options.ts'
-import { ReadOutput } from './read-output.ts'
+import { type Printed, ReadOutput } from './read-output.ts'
 import { type PartitionName, type PartitionRange, resolveRanges } from './read-range.ts'
 import { Report } from './report.ts'
 import { chooseTopics } from './topic-names.ts'
@@ -85,6 +87,7 @@ class ReadJob {
       isTerminal: this.#deps.host.isTerminal('output') && this.#plan.form === 'value',
       onAmbiguous: (topic, partition) => this.#onAmbiguous(topic, partition),
       envelopes: await this.#makeEnvelopes(),
+      loadKernel: () => this.#loadKernel(),
     })
     const progress = new Progress(this.#deps, this.#flags, {
       report: this.#report,
@@ -107,6 +110,18 @@ class ReadJob {
     if (this.#plan.form !== 'json') return undefined
     const { EnvelopeWriter } = await import('../src/text/envelope-writer.ts')
     return new EnvelopeWriter({ embed: this.#plan.embed, delimiter: this.#plan.delimiter })
+  }
+
+  #loadKernel(): KernelPrinter | undefined {
+    const { form, delimiter, nullValue } = this.#plan
+    return KernelPrinter.load(this.#deps.stdio.output, (memory) =>
+      form === 'value'
+        ? SimdLineDecoder.load(memory, {
+            delimiter: delimiter[0] ?? 0x0a,
+            ...(nullValue === undefined ? {} : { nullValue }),
+          })
+        : undefined,
+    )
   }
 
   #stop(reason: StopReason): void {
@@ -296,45 +311,62 @@ class ReadJob {
     event: RecordsEvent,
   ): void | Promise<void> {
     this.#lastRecordMs = this.#deps.time.monotonicMs()
-    if (this.#pacer !== undefined || event.batches.length > 1) {
-      return this.#printSlowly(consumer, output, event)
+    if (this.#pacer === undefined && event.batches.length === 1) {
+      const printed = this.#printBatch(consumer, output, event, 0, event.fromOffset)
+      if (!printed.isWhole) return this.#printSlowly(consumer, output, event, printed.nextOffset)
+      event.release?.()
+      return output.isFull ? output.write() : undefined
     }
-    this.#printBatch(consumer, output, event, 0, event.fromOffset)
-    return output.isFull ? output.write() : undefined
+    return this.#printSlowly(consumer, output, event, event.fromOffset)
   }
 
   async #printSlowly(
     consumer: ConsumerClient,
     output: ReadOutput,
     event: RecordsEvent,
+    firstOffset: number,
   ): Promise<void> {
-    let fromOffset = event.fromOffset
-    for (let index = 0; index < event.batches.length; index += 1) {
-      const records = output.records
-      const bytes = output.bytes
-      fromOffset = this.#printBatch(consumer, output, event, index, fromOffset)
-      if (fromOffset < 0) return
-      if (output.isFull) await output.write()
-      if (this.#stopReason !== undefined) return
-      const pacer = this.#pacer
-      if (pacer === undefined) continue
-      pacer.take(output.records - records, output.bytes - bytes)
-      const { waitMs } = pacer
-      if (waitMs === 0) continue
-      await output.write()
-      await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
+    let fromOffset = firstOffset
+    try {
+      for (let index = 0; index < event.batches.length; index += 1) {
+        const records = output.records
+        const bytes = output.bytes
+        let printed = this.#printBatch(consumer, output, event, index, fromOffset)
+        while (!printed.isWhole) {
+          await output.write()
+          if (this.#stopReason !== undefined) return
+          printed = this.#printBatch(consumer, output, event, index, printed.nextOffset)
+        }
+        if (printed.hasPassedTime) return
+        fromOffset = printed.nextOffset
+        if (output.isFull) await output.write()
+        if (this.#stopReason !== undefined) return
+        if (this.#pacer !== undefined) await this.#pace(this.#pacer, output, { records, bytes })
+      }
+    } finally {
+      event.release?.()
     }
   }
 
-  /** @returns the position after it; −1 when the partition has come to its end in time */
+  async #pace(
+    pacer: Pacer,
+    output: ReadOutput,
+    before: { readonly records: number; readonly bytes: number },
+  ): Promise<void> {
+    pacer.take(output.records - before.records, output.bytes - before.bytes)
+    const { waitMs } = pacer
+    if (waitMs === 0) return
+    await output.write()
+    await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
+  }
+
   #printBatch(
     consumer: ConsumerClient,
     output: ReadOutput,
     event: RecordsEvent,
     index: number,
     fromOffset: number,
-  ): number {
-    if (event.batches.length === 0) return fromOffset
+  ): Printed {
     const { topic, partition } = event
     const printed = output.addBatch(event, index, fromOffset)
     if (printed.nextOffset > fromOffset) {
@@ -346,9 +378,8 @@ class ReadJob {
     if (printed.hasPassedTime) {
       consumer.unassign(topic, partition)
       this.#endedPartitions += 1
-      return -1
     }
-    return printed.nextOffset
+    return printed
   }
 
   /** Nothing is at hand: waits for more. @returns whether the run is over */

@@ -2,8 +2,9 @@
  * Records to standard output: batches as they came from the consumer into one buffer, written whenever it is full or no
  * further record is at hand.
  *
- * The plain case (values, one-byte delimiter, no filter) decodes whole batches at once; everything else goes record by
- * record through a cursor, without objects. What is written always ends with a whole record.
+ * The plain cases (values with a one-byte delimiter, envelopes; no filter) print whole batches at once, through a kernel
+ * once there is much to print; everything else goes record by record through a cursor, without objects. What is written
+ * always ends with a whole record, but for what a pipe takes while more is being made.
  */
 
 import type { RecordsEvent } from '../src/client/consumer.ts'
@@ -14,14 +15,19 @@ import { RecordCursor } from '../src/record/record-cursor.ts'
 import { RecordFilter } from '../src/text/record-filter.ts'
 import { LineWriter, RawWriter, type RecordWriter, SizedWriter } from '../src/text/record-writer.ts'
 import { BrokenPipe } from './exit-code.ts'
+import type { KernelPrinter } from './kernel-printer.ts'
 import type { ReadPlan } from './read-options.ts'
 
 /** One write of this size costs a pipe's reader least (performance.md, section 1). */
 const WRITE_BYTES = 256 * 1024
+/** Compiling a kernel costs as much as printing so much without. */
+const KERNEL_AFTER_BYTES = 512 * 1024
 
 export interface Printed {
   /** Position after what was taken of the event. */
   readonly nextOffset: number
+  /** False: more of the batch is to be taken after a write(). */
+  readonly isWhole: boolean
   /** The run is over: --count or --bytes is reached. */
   readonly isDone: boolean
   /** A record stamped at or after the end in time was met. */
@@ -34,6 +40,8 @@ export interface ReadOutputOptions {
   /** Called once a run, for a value that contains the delimiter. */
   readonly onAmbiguous: (topic: string, partition: number) => void
   readonly envelopes: RecordWriter | undefined
+  /** Loads the kernel of the plan's form, where there is one; asked once at most. */
+  readonly loadKernel: () => KernelPrinter | undefined
 }
 
 export class ReadOutput {
@@ -44,13 +52,17 @@ export class ReadOutput {
   readonly #output: ByteOutput
   readonly #plan: ReadPlan
   readonly #options: ReadOutputOptions
-  readonly #buffer = new OutputBuffer(WRITE_BYTES + 64 * 1024)
+  #buffer = new OutputBuffer(WRITE_BYTES + 64 * 1024)
   readonly #filter: RecordFilter
   readonly #cursor = new RecordCursor()
   /** Of the plain case. */
   readonly #lines: LineDecoder | undefined
   readonly #lineOptions: { delimiter: number; nullValue?: Uint8Array }
   readonly #writer: RecordWriter
+  /** Whether a kernel may print what is asked for. */
+  readonly #mayUseKernel: boolean
+  #kernel: KernelPrinter | undefined
+  #kernelTried = false
   #topic = ''
   #partition = -1
 
@@ -64,23 +76,40 @@ export class ReadOutput {
       delimiter: plan.delimiter[0] ?? 10,
       ...(plan.nullValue === undefined ? {} : { nullValue: plan.nullValue }),
     }
-    const isPlain =
-      plan.form === 'value' &&
-      plan.delimiter.length === 1 &&
-      plan.keySeparator === undefined &&
+    const isWhole =
       plan.bytesMax === Number.POSITIVE_INFINITY &&
       plan.untilFutureMs === undefined &&
       plan.rate === undefined &&
       !plan.isByTime &&
-      !options.isTerminal &&
       this.#filter.isEmpty
+    const isPlain =
+      isWhole &&
+      plan.form === 'value' &&
+      plan.delimiter.length === 1 &&
+      plan.keySeparator === undefined &&
+      !options.isTerminal
     this.#lines = isPlain ? new LineDecoder() : undefined
+    this.#mayUseKernel = isPlain || (isWhole && plan.form === 'json' && !plan.embed)
     this.#writer = this.#makeWriter()
   }
 
   /** Whether write() is due. */
   get isFull(): boolean {
-    return this.#buffer.length >= WRITE_BYTES
+    return this.#kernel?.isFull ?? this.#buffer.length >= WRITE_BYTES
+  }
+
+  /** The kernel, loaded now if it was not yet; undefined when what is asked for is not printed by one. */
+  useKernel(): KernelPrinter | undefined {
+    if (!this.#mayUseKernel || this.#kernelTried) return this.#kernel
+    this.#kernelTried = true
+    const kernel = this.#options.loadKernel()
+    if (kernel === undefined) return undefined
+    kernel.kernel.setPartition?.(this.#topic, this.#partition)
+    // What was printed without it goes out first, in one piece with what follows.
+    kernel.buffer.append(this.#buffer.bytes, 0, this.#buffer.length)
+    this.#buffer = kernel.buffer
+    this.#kernel = kernel
+    return kernel
   }
 
   /** Whether all was reached that --count and --bytes ask for. */
@@ -93,6 +122,7 @@ export class ReadOutput {
     this.#topic = topic
     this.#partition = partition
     this.#writer.setPartition(topic, partition)
+    this.#kernel?.kernel.setPartition?.(topic, partition)
     this.#filter.setTopic(topic)
   }
 
@@ -103,9 +133,47 @@ export class ReadOutput {
   addBatch(event: RecordsEvent, index: number, fromOffset: number): Printed {
     this.setPartition(event.topic, event.partition)
     const at = event.batches[index] as number
+    const kernel = this.#kernel ?? (this.bytes < KERNEL_AFTER_BYTES ? undefined : this.useKernel())
+    if (kernel !== undefined) return this.#addByKernel(kernel, event, at, fromOffset)
+    return this.#addByHand(event, at, fromOffset)
+  }
+
+  #addByHand(event: RecordsEvent, at: number, fromOffset: number): Printed {
     return this.#lines === undefined
       ? this.#addRecords(event, at, fromOffset)
       : this.#addLines(this.#lines, event, at, fromOffset)
+  }
+
+  #addByKernel(
+    printer: KernelPrinter,
+    event: RecordsEvent,
+    at: number,
+    fromOffset: number,
+  ): Printed {
+    const { kernel, buffer } = printer
+    const range = {
+      fromOffset,
+      endOffset: event.untilOffset,
+      recordsMax: this.#plan.countMax - this.records,
+    }
+    for (;;) {
+      const before = buffer.length
+      const step = printer.step(event, at, range)
+      this.records += kernel.taken
+      this.bytes += buffer.length - before
+      if (kernel.isAmbiguous) this.#onAmbiguous()
+      if (step === 'judge') {
+        return this.#addByHand(event, at, kernel.nextOffset)
+      }
+      printer.flow()
+      const { nextOffset } = kernel
+      if (step === 'done') {
+        return { nextOffset, isWhole: true, isDone: this.isDone, hasPassedTime: false }
+      }
+      if (step === 'full' && buffer.length > 0) {
+        return { nextOffset, isWhole: false, isDone: false, hasPassedTime: false }
+      }
+    }
   }
 
   /** Takes the record that a cursor stands on, if the filter lets it through. @returns whether it did */
@@ -120,17 +188,23 @@ export class ReadOutput {
 
   /** Writes all that was taken. @throws BrokenPipe; StreamError OUTPUT_FAILED */
   write(): void | Promise<void> {
-    if (this.#buffer.length === 0) return
-    const outcome = this.#output.write(this.#buffer.filled())
+    const pending = this.#kernel?.pending ?? this.#buffer.filled()
+    if (pending.length === 0) return
+    const outcome = this.#output.write(pending)
     if (outcome === 'broken') throw new BrokenPipe()
     if (outcome === 'written') {
-      this.#buffer.clear()
+      this.#written()
       return
     }
     return outcome.then((later) => {
       if (later === 'broken') throw new BrokenPipe()
-      this.#buffer.clear()
+      this.#written()
     })
+  }
+
+  #written(): void {
+    if (this.#kernel === undefined) this.#buffer.clear()
+    else this.#kernel.written()
   }
 
   #addLines(lines: LineDecoder, event: RecordsEvent, at: number, fromOffset: number): Printed {
@@ -145,7 +219,12 @@ export class ReadOutput {
     this.records += taken
     this.bytes += this.#buffer.length - before
     if (!this.isAmbiguous) this.#checkDelimiters(before, taken)
-    return { nextOffset: lines.nextOffset, isDone: this.isDone, hasPassedTime: false }
+    return {
+      nextOffset: lines.nextOffset,
+      isWhole: true,
+      isDone: this.isDone,
+      hasPassedTime: false,
+    }
   }
 
   #addRecords(event: RecordsEvent, at: number, fromOffset: number): Printed {
@@ -156,16 +235,21 @@ export class ReadOutput {
     while (cursor.next()) {
       if (cursor.offset < fromOffset) continue
       if (cursor.offset >= event.untilOffset) {
-        return { nextOffset: event.untilOffset, isDone: false, hasPassedTime: false }
+        return { nextOffset: event.untilOffset, isWhole: true, isDone: false, hasPassedTime: false }
       }
       if (untilFutureMs !== undefined && cursor.timestampMs >= untilFutureMs) {
-        return { nextOffset, isDone: false, hasPassedTime: true }
+        return { nextOffset, isWhole: true, isDone: false, hasPassedTime: true }
       }
-      if (this.isDone) return { nextOffset, isDone: true, hasPassedTime: false }
+      if (this.isDone) return { nextOffset, isWhole: true, isDone: true, hasPassedTime: false }
       this.addRecord(cursor)
       nextOffset = cursor.offset + 1
     }
-    return { nextOffset: cursor.batchLastOffset + 1, isDone: this.isDone, hasPassedTime: false }
+    return {
+      nextOffset: cursor.batchLastOffset + 1,
+      isWhole: true,
+      isDone: this.isDone,
+      hasPassedTime: false,
+    }
   }
 
   /** As many delimiters as records, or a value holds one. */

@@ -67,7 +67,7 @@ export interface RecordsEvent {
   readonly kind: 'records'
   readonly topic: string
   readonly partition: number
-  /** The answer's bytes, the caller's to keep. */
+  /** The answer's bytes: the caller's to keep, or only until `release` is called where there is such a function. */
   readonly bytes: Uint8Array
   /** Where the batches with records begin in `bytes`, in offset order; aborted and control batches are left out. */
   readonly batches: readonly number[]
@@ -80,6 +80,8 @@ export interface RecordsEvent {
   readonly highWatermark: number
   readonly lastStableOffset: number
   readonly logStartOffset: number
+  /** Gives memory back that is read into again. To be called once, and soon: reading waits for it. */
+  readonly release?: () => void
 }
 
 export type ConsumerEvent =

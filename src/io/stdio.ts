@@ -383,6 +383,21 @@ class FileOutput implements ByteOutput {
     return this.writeFrom(bytes, 0)
   }
 
+  writeSome(bytes: Uint8Array): number | 'broken' {
+    if (this.isBroken) return 'broken'
+    try {
+      const count = writeSync(this.descriptor, bytes)
+      this.bytesWritten += count
+      return count
+    } catch (error) {
+      const code = systemCode(error)
+      if (code === 'EAGAIN') return 0
+      if (code !== 'EPIPE') throw outputError(error, this.path)
+      this.isBroken = true
+      return 'broken'
+    }
+  }
+
   sync(): void {
     if (this.kind !== 'file') return
     try {
@@ -466,6 +481,22 @@ class StreamOutput implements ByteOutput {
       }
     }
     return 'written'
+  }
+
+  writeSome(bytes: Uint8Array): number | 'broken' {
+    if (this.isBroken) return 'broken'
+    if (this.failure !== undefined) throw this.failure
+    if (this.isWaiting) throw new StreamError('OUTPUT_FAILED', 'one write at a time')
+    // A socket's descriptor is shared and may block.
+    if (this.own === undefined) return 0
+    try {
+      const count = writeSync(this.descriptor, bytes)
+      this.bytesWritten += count
+      return count
+    } catch (error) {
+      if (systemCode(error) === 'EAGAIN') return 0
+      return this.failed(error) === 'broken' ? 'broken' : 0
+    }
   }
 
   sync(): void {}

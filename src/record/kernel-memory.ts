@@ -34,9 +34,7 @@ const BLOCKS_AT = INPUT_AT + INPUT_BYTES + SLACK_BYTES
 const BLOCK_STRIDE = BLOCK_BYTES + SLACK_BYTES
 const OUTPUT_BYTES = 1_048_576
 const OUTPUT_AT = BLOCKS_AT + BLOCKS * BLOCK_STRIDE
-export const KERNEL_PAGES = Math.ceil(
-  (OUTPUT_AT + OUTPUT_BYTES + SLACK_BYTES) / KERNEL_PAGE_BYTES,
-)
+export const KERNEL_PAGES = Math.ceil((OUTPUT_AT + OUTPUT_BYTES + SLACK_BYTES) / KERNEL_PAGE_BYTES)
 
 /** Answers of the kernels; record-walk.assemblyscript has the same numbers. */
 export const KERNEL_DONE = 0

@@ -2,7 +2,13 @@
  * One batch after another through a kernel, piece by piece: what does not fit into the output waits in the batch until
  * there is room. A record that the kernel does not accept is left, with what follows it in the batch, to the scalar code.
  */
-import { KERNEL_DONE, KERNEL_ENOUGH, KERNEL_FULL, JobField, type KernelMemory } from './kernel-memory.ts'
+import {
+  JobField,
+  KERNEL_DONE,
+  KERNEL_ENOUGH,
+  KERNEL_FULL,
+  type KernelMemory,
+} from './kernel-memory.ts'
 import type { OutputBuffer } from './output-buffer.ts'
 import { RecordCursor } from './record-cursor.ts'
 
@@ -47,6 +53,7 @@ export class KernelRun {
   begin(batch: Uint8Array, at: number, range: RecordRange): boolean {
     const { cursor } = this
     const { job } = this.#memory
+    this.nextOffset = range.fromOffset
     cursor.reset(batch, at)
     if (cursor.isControl) return false
     const position = this.#memory.place(cursor.bytes, cursor.recordsStart, cursor.recordsEnd)
@@ -63,7 +70,6 @@ export class KernelRun {
     job[JobField.takeMax] = clamp(range.recordsMax)
     this.#fromOffset = range.fromOffset
     this.#endOffset = range.endOffset
-    this.nextOffset = range.fromOffset
     return true
   }
 
