@@ -13,6 +13,7 @@ import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { RealStdio } from '../src/io/stdio.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
+import type { Disk } from '../src/ports/disk.ts'
 import { RealClients } from './clients.ts'
 import { commands } from './commands.ts'
 import { Console } from './console.ts'
@@ -45,6 +46,7 @@ async function main(): Promise<void> {
     clients: new RealClients(time, random, net),
     console,
     interruption,
+    loadDisk,
     commands,
     runDaemon,
     readVersion,
@@ -83,6 +85,11 @@ async function runDaemon(args: readonly string[]): Promise<number> {
   return new Promise((resolve) => {
     child.once('exit', (code) => resolve(code ?? 1))
   })
+}
+
+async function loadDisk(): Promise<Pick<Disk, 'open'>> {
+  const { RealDisk } = await import('../src/io/real-disk.ts')
+  return new RealDisk()
 }
 
 function readVersion(): string {

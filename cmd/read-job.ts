@@ -7,8 +7,10 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
+import type { LocalReadOptions } from '../src/client/local-reads.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
 import { sleep } from '../src/ports/time.ts'
+import { BLOCK_BYTES } from '../src/record/kernel-memory.ts'
 import { SimdLineDecoder } from '../src/record/line-decoder-simd.ts'
 import { type Broker, openBroker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
@@ -26,6 +28,7 @@ import { chooseTopics } from './topic-names.ts'
 
 /** How often a following read looks for new topics and partitions. */
 const LOOK_AGAIN_MS = 5000
+const ORDINARY_BLOCKS = 3
 const WAIT_TOPIC_FIRST_MS = 50
 const WAIT_TOPIC_MAX_MS = 1000
 
@@ -139,7 +142,7 @@ class ReadJob {
       if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
     }
     if (this.#plan.countMax === 0) return
-    const consumer = await this.#openConsumer(ranges.length)
+    const consumer = await this.#openConsumer(output, ranges.length)
     try {
       consumer.assign(ranges.map(assignmentOf))
       if (this.#plan.isByTime) await this.#mergeLoop(consumer, output, ranges)
@@ -156,7 +159,7 @@ class ReadJob {
     }
   }
 
-  #openConsumer(partitionCount: number): Promise<ConsumerClient> {
+  async #openConsumer(output: ReadOutput, partitionCount: number): Promise<ConsumerClient> {
     const { settings, cluster } = this.#broker
     const { isByTime, isUncommitted } = this.#plan
     const fetchBytesMax = settings.number('fetch.max.bytes')
@@ -170,8 +173,16 @@ class ReadJob {
         ? Math.min(1_048_576, settings.number('max.partition.fetch.bytes'))
         : settings.number('max.partition.fetch.bytes'),
       // Merging holds every partition's next records; none of them may be kept from coming by the others.
-      ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
+      ...(isByTime
+        ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 }
+        : { localReads: await this.#localReads(output) }),
     })
+  }
+
+  /** Files are read right into the memory in which their batches are printed. */
+  async #localReads(output: ReadOutput): Promise<LocalReadOptions> {
+    const disk = await this.#deps.loadDisk()
+    return { disk, blocks: () => output.useKernel()?.memory.blocks ?? ordinaryBlocks() }
   }
 
   #askOffsets(questions: Parameters<CommandDeps['clients']['listOffsets']>[1]) {
@@ -540,6 +551,10 @@ class ReadJob {
     }
     return exit
   }
+}
+
+function ordinaryBlocks(): readonly Uint8Array[] {
+  return Array.from({ length: ORDINARY_BLOCKS }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES))
 }
 
 function assignmentOf(range: PartitionRange) {

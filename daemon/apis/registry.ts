@@ -25,6 +25,7 @@ import { describeCluster } from './60-describe-cluster.ts'
 import { describeTopicPartitions } from './75-describe-topic-partitions.ts'
 import { daemonStatus } from './1000-daemon-status.ts'
 import { daemonStop } from './1001-daemon-stop.ts'
+import { localSpans } from './1002-local-spans.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
 
@@ -53,6 +54,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DescribeTopicPartitions: describeTopicPartitions,
   DaemonStatus: daemonStatus,
   DaemonStop: daemonStop,
+  LocalSpans: localSpans,
 }
 
 /**
