@@ -1,22 +1,21 @@
 /**
- * Prints whole batches through a WebAssembly kernel into its memory and writes them out from there, piece by piece: what
- * a pipe takes at once goes out while the next piece is made, so that its reader and this process work side by side.
+ * Prints whole batches through a WebAssembly kernel into its memory and writes them out from there: while one output is
+ * written, on another thread where the reader is slow, the next one is filled.
  *
- * Invariant: bytes that were handed to a write that is not finished are not touched: the output is filled on only
- * behind them, and begun anew only when all of it is written.
+ * Invariant: bytes that were handed to a write are not touched before it is done, and writes follow one another in the
+ * order in which their outputs were filled.
  * Bench: test/bench/throughput.ts.
  */
 
 import type { RecordsEvent } from '../src/client/consumer.ts'
-import type { ByteOutput } from '../src/ports/stdio.ts'
+import type { ByteOutput, WriteOutcome } from '../src/ports/stdio.ts'
 import { KernelMemory, SLACK_BYTES } from '../src/record/kernel-memory.ts'
 import type { KernelRun, KernelStep, RecordRange } from '../src/record/kernel-run.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { BrokenPipe } from './exit-code.ts'
 
-/** What a pipe holds: the next piece is made while its reader takes this one. */
-const PIPE_PIECE_BYTES = 64 * 1024
-const FILE_PIECE_BYTES = 256 * 1024
+/** So much goes out at once when nothing else is on its way; then an output is filled to its end. */
+const WRITE_BYTES = 256 * 1024
 
 /** A kernel with what it is told beside the batches. */
 export interface PrintKernel extends KernelRun {
@@ -28,12 +27,14 @@ export interface PrintKernel extends KernelRun {
 export class KernelPrinter {
   readonly memory: KernelMemory
   readonly kernel: PrintKernel
-  readonly buffer: OutputBuffer
   readonly #output: ByteOutput
-  readonly #pieceBytes: number
-  #writtenBytes = 0
-  /** The reader takes nothing at present: no further try before all is written by write(). */
-  #isStalled = false
+  /** The one that is filled. */
+  #buffer: OutputBuffer
+  readonly #free: OutputBuffer[] = []
+  /** Filled, in order; the first one is being written. */
+  readonly #filled: OutputBuffer[] = []
+  #failure: unknown
+  #waiters: (() => void)[] = []
   /** The batch in hand, of which a part is printed. */
   #event: RecordsEvent | undefined
   #at = -1
@@ -41,9 +42,12 @@ export class KernelPrinter {
   private constructor(output: ByteOutput, memory: KernelMemory, kernel: PrintKernel) {
     this.memory = memory
     this.kernel = kernel
-    this.buffer = new OutputBuffer(0, { bytes: memory.output, slackBytes: SLACK_BYTES })
     this.#output = output
-    this.#pieceBytes = output.kind === 'pipe' ? PIPE_PIECE_BYTES : FILE_PIECE_BYTES
+    const [first, ...others] = memory.outputs.map(
+      (bytes) => new OutputBuffer(0, { bytes, slackBytes: SLACK_BYTES }),
+    )
+    this.#buffer = first as OutputBuffer
+    this.#free.push(...others)
   }
 
   /** Compiles: 1–4 ms. @returns undefined where there is no WebAssembly, or none with SIMD */
@@ -58,54 +62,125 @@ export class KernelPrinter {
       : new KernelPrinter(output, memory, kernel)
   }
 
-  /** Whether write() is due. */
-  get isFull(): boolean {
-    return this.buffer.length + this.#pieceBytes > this.buffer.bytes.length - SLACK_BYTES
+  /** What is filled at present, for what is printed without the kernel. */
+  get buffer(): OutputBuffer {
+    return this.#buffer
+  }
+
+  /** Settles with the write that is under way, if one is; it never rejects. */
+  get settling(): Promise<void> | undefined {
+    if (this.#filled.length === 0 || this.#failure !== undefined) return undefined
+    return new Promise((resolve) => this.#waiters.push(resolve))
   }
 
   /**
-   * The next piece of the batch at `at`, which is begun by the first call.
+   * The next part of the batch at `at`, which is begun by the first call. After `full` there is room again once
+   * `flush` has been waited for.
    * @throws StreamError CORRUPT_BATCH …; nothing of the batch has been taken then
    */
   step(event: RecordsEvent, at: number, range: RecordRange): KernelStep {
     if (this.#event !== event || this.#at !== at) {
       this.kernel.taken = 0
       this.kernel.nextOffset = range.fromOffset
-      if (!this.buffer.isAtHome) return 'full'
       if (!this.kernel.begin(event.bytes, at, range)) return 'judge'
       this.#event = event
       this.#at = at
     }
-    const step = this.kernel.step(this.buffer, this.#pieceBytes)
+    this.kernel.taken = 0
+    const step = this.#buffer.isAtHome ? this.kernel.step(this.#buffer, WRITE_BYTES) : 'full'
     if (step === 'done' || step === 'judge') this.#event = undefined
     return step
   }
 
-  /** Writes as much as is taken at once. @throws BrokenPipe; StreamError OUTPUT_FAILED */
-  flow(): void {
-    const { buffer } = this
-    const pending = buffer.length - this.#writtenBytes
-    if (this.#isStalled || pending < this.#pieceBytes) return
-    const taken = this.#output.writeSome(buffer.bytes.subarray(this.#writtenBytes, buffer.length))
-    if (taken === 'broken') throw new BrokenPipe()
-    this.#isStalled = taken === 0
-    this.#writtenBytes += taken
-    if (this.#writtenBytes === buffer.length) this.#clear()
+  /**
+   * Sends what was taken on its way, if that is due, and gives room if there is any.
+   * @throws BrokenPipe; StreamError OUTPUT_FAILED, of an earlier write too
+   */
+  flow(isFull: boolean): void {
+    if (this.#failure !== undefined) throw this.#failure
+    const isDue = this.#filled.length === 0 && this.#buffer.length >= WRITE_BYTES
+    if (isDue || isFull) this.#send()
   }
 
-  /** What is taken and not written yet. */
-  get pending(): Uint8Array {
-    return this.buffer.bytes.subarray(this.#writtenBytes, this.buffer.length)
+  /**
+   * Sends all that was taken on its way. @returns what to wait for before more is printed; nothing where there is room
+   * @throws as flow, also as a rejection
+   */
+  flush(): void | Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    this.#send()
+    // Still filled: the other outputs are on their way.
+    if (this.#buffer.length > 0) return this.#flushLater()
   }
 
-  /** All of it is written. */
-  written(): void {
-    this.#isStalled = false
-    this.#clear()
+  /** All that was taken is written. @throws as flow */
+  async finish(): Promise<void> {
+    await this.flush()
+    while (this.#filled.length > 0 && this.#failure === undefined) await this.settling
+    if (this.#failure !== undefined) throw this.#failure
   }
 
-  #clear(): void {
-    this.#writtenBytes = 0
-    this.buffer.clear()
+  async #flushLater(): Promise<void> {
+    await this.settling
+    await this.flush()
+  }
+
+  #send(): void {
+    const next = this.#free.pop()
+    if (this.#buffer.length === 0 || next === undefined) {
+      if (next !== undefined) this.#free.push(next)
+      return
+    }
+    this.#filled.push(this.#buffer)
+    this.#buffer = next
+    if (this.#filled.length === 1) this.#writeNext()
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  #writeNext(): void {
+    for (;;) {
+      const buffer = this.#filled[0]
+      if (buffer === undefined) return
+      let outcome: WriteOutcome | Promise<WriteOutcome>
+      try {
+        outcome = this.#output.write(buffer.filled())
+      } catch (error) {
+        this.#fail(error)
+        return
+      }
+      if (typeof outcome !== 'string') {
+        outcome.then(
+          (later) => {
+            if (this.#onWritten(later)) this.#writeNext()
+            this.#wake()
+          },
+          (error: unknown) => this.#fail(error),
+        )
+        return
+      }
+      if (!this.#onWritten(outcome)) return
+    }
+  }
+
+  #onWritten(outcome: WriteOutcome): boolean {
+    if (outcome === 'broken') {
+      this.#fail(new BrokenPipe())
+      return false
+    }
+    const buffer = this.#filled.shift()
+    buffer?.clear()
+    if (buffer !== undefined) this.#free.push(buffer)
+    return true
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error
+    this.#wake()
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter()
   }
 }

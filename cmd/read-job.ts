@@ -147,11 +147,11 @@ class ReadJob {
       consumer.assign(ranges.map(assignmentOf))
       if (this.#plan.isByTime) await this.#mergeLoop(consumer, output, ranges)
       else await this.#loop(consumer, output)
-      await output.write()
+      await output.finish()
     } catch (error) {
       // What was taken before is whole, and goes out.
       if (!(error instanceof BrokenPipe) && !isStreamError(error, 'OUTPUT_FAILED')) {
-        await output.write()
+        await output.finish()
       }
       throw error
     } finally {
@@ -287,7 +287,7 @@ class ReadJob {
       const event = consumer.poll()
       if (event === undefined) {
         await output.write()
-        if (await this.#isOver(consumer)) return
+        if (await this.#isOver(consumer, output)) return
         continue
       }
       const wait = this.#onEvent(consumer, output, event)
@@ -394,7 +394,7 @@ class ReadJob {
   }
 
   /** Nothing is at hand: waits for more. @returns whether the run is over */
-  async #isOver(consumer: ConsumerClient): Promise<boolean> {
+  async #isOver(consumer: ConsumerClient, output: ReadOutput): Promise<boolean> {
     const follows = !this.#plan.isBounded && !this.#hasPassedFuture
     const isDone = consumer.isDone
     if (isDone && (!follows || this.#isAllPassed())) return true
@@ -422,7 +422,10 @@ class ReadJob {
     const next = isDone
       ? sleep(time, Math.max(1, waitMs))
       : consumer.wait(waitMs === Number.POSITIVE_INFINITY ? undefined : Math.max(1, waitMs))
-    await Promise.race([next, this.#stopped])
+    // A write that fails meanwhile ends the run: the next turn of the loop finds it.
+    const { settling } = output
+    const first = settling === undefined ? next : Promise.race([next, settling])
+    await Promise.race([first, this.#stopped])
     return this.#stopReason !== undefined
   }
 

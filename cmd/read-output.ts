@@ -4,11 +4,11 @@
  *
  * The plain cases (values with a one-byte delimiter, envelopes; no filter) print whole batches at once, through a kernel
  * once there is much to print; everything else goes record by record through a cursor, without objects. What is written
- * always ends with a whole record, but for what a pipe takes while more is being made.
+ * always ends with a whole record.
  */
 
 import type { RecordsEvent } from '../src/client/consumer.ts'
-import type { ByteOutput } from '../src/ports/stdio.ts'
+import type { ByteOutput, WriteOutcome } from '../src/ports/stdio.ts'
 import { LineDecoder } from '../src/record/line-decoder.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
@@ -52,7 +52,7 @@ export class ReadOutput {
   readonly #output: ByteOutput
   readonly #plan: ReadPlan
   readonly #options: ReadOutputOptions
-  #buffer = new OutputBuffer(WRITE_BYTES + 64 * 1024)
+  readonly #ownBuffer = new OutputBuffer(WRITE_BYTES + 64 * 1024)
   readonly #filter: RecordFilter
   readonly #cursor = new RecordCursor()
   /** Of the plain case. */
@@ -63,6 +63,8 @@ export class ReadOutput {
   readonly #mayUseKernel: boolean
   #kernel: KernelPrinter | undefined
   #kernelTried = false
+  /** Of what was printed without a kernel. */
+  #isWriting = false
   #topic = ''
   #partition = -1
 
@@ -95,7 +97,16 @@ export class ReadOutput {
 
   /** Whether write() is due. */
   get isFull(): boolean {
-    return this.#kernel?.isFull ?? this.#buffer.length >= WRITE_BYTES
+    return this.#kernel === undefined && this.#buffer.length >= WRITE_BYTES
+  }
+
+  /** Settles with a write under way that nobody waits for, if there is one. */
+  get settling(): Promise<void> | undefined {
+    return this.#kernel?.settling
+  }
+
+  get #buffer(): OutputBuffer {
+    return this.#kernel?.buffer ?? this.#ownBuffer
   }
 
   /** The kernel, loaded now if it was not yet; undefined when what is asked for is not printed by one. */
@@ -105,9 +116,11 @@ export class ReadOutput {
     const kernel = this.#options.loadKernel()
     if (kernel === undefined) return undefined
     kernel.kernel.setPartition?.(this.#topic, this.#partition)
-    // What was printed without it goes out first, in one piece with what follows.
-    kernel.buffer.append(this.#buffer.bytes, 0, this.#buffer.length)
-    this.#buffer = kernel.buffer
+    // What was printed without it goes out first, unless it is on its way.
+    if (!this.#isWriting) {
+      kernel.buffer.append(this.#ownBuffer.bytes, 0, this.#ownBuffer.length)
+      this.#ownBuffer.clear()
+    }
     this.#kernel = kernel
     return kernel
   }
@@ -150,13 +163,14 @@ export class ReadOutput {
     at: number,
     fromOffset: number,
   ): Printed {
-    const { kernel, buffer } = printer
+    const { kernel } = printer
     const range = {
       fromOffset,
       endOffset: event.untilOffset,
       recordsMax: this.#plan.countMax - this.records,
     }
     for (;;) {
+      const { buffer } = printer
       const before = buffer.length
       const step = printer.step(event, at, range)
       this.records += kernel.taken
@@ -165,12 +179,13 @@ export class ReadOutput {
       if (step === 'judge') {
         return this.#addByHand(event, at, kernel.nextOffset)
       }
-      printer.flow()
+      printer.flow(step === 'full')
       const { nextOffset } = kernel
       if (step === 'done') {
         return { nextOffset, isWhole: true, isDone: this.isDone, hasPassedTime: false }
       }
-      if (step === 'full' && buffer.length > 0) {
+      // No other output is free.
+      if (step === 'full' && printer.buffer === buffer) {
         return { nextOffset, isWhole: false, isDone: false, hasPassedTime: false }
       }
     }
@@ -186,25 +201,35 @@ export class ReadOutput {
     return true
   }
 
-  /** Writes all that was taken. @throws BrokenPipe; StreamError OUTPUT_FAILED */
+  /**
+   * Sends all that was taken on its way. @returns what to wait for before more is taken
+   * @throws BrokenPipe; StreamError OUTPUT_FAILED; also of an earlier write
+   */
   write(): void | Promise<void> {
-    const pending = this.#kernel?.pending ?? this.#buffer.filled()
-    if (pending.length === 0) return
-    const outcome = this.#output.write(pending)
+    if (this.#kernel !== undefined) return this.#kernel.flush()
+    const buffer = this.#ownBuffer
+    if (buffer.length === 0) return
+    const outcome = this.#output.write(buffer.filled())
     if (outcome === 'broken') throw new BrokenPipe()
     if (outcome === 'written') {
-      this.#written()
+      buffer.clear()
       return
     }
-    return outcome.then((later) => {
-      if (later === 'broken') throw new BrokenPipe()
-      this.#written()
-    })
+    return this.#written(outcome)
   }
 
-  #written(): void {
-    if (this.#kernel === undefined) this.#buffer.clear()
-    else this.#kernel.written()
+  /** All that was taken is written. @throws as write */
+  async finish(): Promise<void> {
+    await this.write()
+    await this.#kernel?.finish()
+  }
+
+  async #written(outcome: Promise<WriteOutcome>): Promise<void> {
+    this.#isWriting = true
+    const later = await outcome
+    this.#isWriting = false
+    if (later === 'broken') throw new BrokenPipe()
+    this.#ownBuffer.clear()
   }
 
   #addLines(lines: LineDecoder, event: RecordsEvent, at: number, fromOffset: number): Printed {

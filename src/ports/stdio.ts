@@ -61,12 +61,6 @@ export interface ByteOutput {
    * @throws StreamError OUTPUT_FAILED (full disk, I/O error), also as a rejection
    */
   write(bytes: Uint8Array): WriteOutcome | Promise<WriteOutcome>
-  /**
-   * Writes what is taken at once and waits for nothing. As write otherwise; not while one of its promises is pending.
-   * @returns  how many bytes; 0 while the reader takes none
-   * @throws StreamError OUTPUT_FAILED
-   */
-  writeSome(bytes: Uint8Array): number | 'broken'
   /** Makes a file durable; nothing for streams. @throws StreamError OUTPUT_FAILED */
   sync(): void
   /** Idempotent; standard output stays open. */

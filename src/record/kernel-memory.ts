@@ -2,7 +2,7 @@
  * One WebAssembly memory in which received batches are read, decoded and written out of, and the job through which its
  * kernels are called. The layout, from address 0:
  *
- *     job · small texts · input (batches copied in) · blocks (files are read right into them) · output
+ *     job · small texts · input (batches copied in) · blocks (files are read right into them) · outputs
  *
  * Each part ends with slack that whole vectors may read or overwrite. The memory never grows, so views stay valid, and
  * pages nobody touches cost nothing.
@@ -33,8 +33,10 @@ const BLOCKS = 3
 const BLOCKS_AT = INPUT_AT + INPUT_BYTES + SLACK_BYTES
 const BLOCK_STRIDE = BLOCK_BYTES + SLACK_BYTES
 const OUTPUT_BYTES = 1_048_576
-const OUTPUT_AT = BLOCKS_AT + BLOCKS * BLOCK_STRIDE
-export const KERNEL_PAGES = Math.ceil((OUTPUT_AT + OUTPUT_BYTES + SLACK_BYTES) / KERNEL_PAGE_BYTES)
+const OUTPUTS = 3
+const OUTPUT_STRIDE = OUTPUT_BYTES + SLACK_BYTES
+const OUTPUTS_AT = BLOCKS_AT + BLOCKS * BLOCK_STRIDE
+export const KERNEL_PAGES = Math.ceil((OUTPUTS_AT + OUTPUTS * OUTPUT_STRIDE) / KERNEL_PAGE_BYTES)
 
 /** Answers of the kernels; record-walk.assemblyscript has the same numbers. */
 export const KERNEL_DONE = 0
@@ -68,8 +70,8 @@ export class KernelMemory {
   readonly textsAt = TEXTS_AT
   /** For files: whoever fills one says when it may be filled again. */
   readonly blocks: readonly Uint8Array[]
-  /** For lines or envelopes; the slack behind it is part of the view. */
-  readonly output: Uint8Array
+  /** For lines or envelopes: one is filled while others are written; each view ends with its slack. */
+  readonly outputs: readonly Uint8Array[]
   readonly #memory: object
 
   private constructor(memory: { readonly buffer: ArrayBuffer }) {
@@ -79,12 +81,13 @@ export class KernelMemory {
     this.bytes = new Uint8Array(buffer)
     this.job = new Int32Array(buffer, JOB_AT, 32)
     this.texts = new Uint8Array(buffer, TEXTS_AT, TEXTS_BYTES)
-    const blocks: Uint8Array[] = []
-    for (let index = 0; index < BLOCKS; index++) {
-      blocks.push(new Uint8Array(buffer, BLOCKS_AT + index * BLOCK_STRIDE, BLOCK_BYTES))
-    }
-    this.blocks = blocks
-    this.output = new Uint8Array(buffer, OUTPUT_AT, OUTPUT_BYTES + SLACK_BYTES)
+    const view = (at: number, bytes: number) => new Uint8Array(buffer, at, bytes)
+    this.blocks = Array.from({ length: BLOCKS }, (_, index) =>
+      view(BLOCKS_AT + index * BLOCK_STRIDE, BLOCK_BYTES),
+    )
+    this.outputs = Array.from({ length: OUTPUTS }, (_, index) =>
+      view(OUTPUTS_AT + index * OUTPUT_STRIDE, OUTPUT_STRIDE),
+    )
   }
 
   /** @returns undefined where the engine has no WebAssembly, or the process no address space for it */

@@ -689,16 +689,6 @@ export class FakeOutput implements ByteOutput {
     })
   }
 
-  writeSome(bytes: Uint8Array): number | 'broken' {
-    if (this.failure !== undefined) throw this.failure
-    // A slow reader takes a little now and then.
-    this.#tries += 1
-    const some = this.isSlow ? bytes.subarray(0, this.#tries % 3 === 0 ? 1000 : 0) : bytes
-    return this.#take(some) === 'broken' ? 'broken' : some.length
-  }
-
-  #tries = 0
-
   #take(bytes: Uint8Array): WriteOutcome {
     if (this.bytesWritten + bytes.length > this.brokenAfter) {
       this.isBroken = true

@@ -63,6 +63,7 @@ function scalar(
 /** The kernel, and the scalar decoder for what it leaves: as cmd/read-output.ts has them work together. */
 class Pair {
   readonly memory = KernelMemory.create() as KernelMemory
+  readonly output = this.memory.outputs[0] as Uint8Array
 
   run(
     batch: Uint8Array,
@@ -73,7 +74,7 @@ class Pair {
   ): Outcome & { readonly isAmbiguous: boolean; readonly judged: boolean } {
     const decoder = SimdLineDecoder.load(this.memory, options)
     if (decoder === undefined) throw new Error('no SIMD here: the kernel cannot be tested')
-    const out = new OutputBuffer(0, { bytes: this.memory.output, slackBytes: SLACK_BYTES })
+    const out = new OutputBuffer(0, { bytes: this.output, slackBytes: SLACK_BYTES })
     let text = ''
     let taken = 0
     let isBegun: boolean
@@ -208,7 +209,7 @@ describe('the SIMD line decoder', () => {
     const block = memory.blocks[1] as Uint8Array
     const outside = (): string => {
       const before = memory.bytes.subarray(1024, block.byteOffset)
-      const after = memory.bytes.subarray(block.byteOffset + block.length, memory.output.byteOffset)
+      const after = memory.bytes.subarray(block.byteOffset + block.length, pair.output.byteOffset)
       return `${Buffer.from(before).reduce((sum, byte) => (sum * 31 + byte) | 0, 0)} ${Buffer.from(
         after.subarray(0, 100_000),
       ).reduce((sum, byte) => (sum * 31 + byte) | 0, 0)}`
