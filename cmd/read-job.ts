@@ -12,6 +12,7 @@ import { nearestName } from '../src/config/nearest-name.ts'
 import { sleep } from '../src/ports/time.ts'
 import { BLOCK_BYTES } from '../src/record/kernel-memory.ts'
 import { SimdLineDecoder } from '../src/record/line-decoder-simd.ts'
+import type { EnvelopeKernel } from '../src/text/envelope-kernel.ts'
 import { type Broker, openBroker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
@@ -60,6 +61,7 @@ class ReadJob {
   readonly #stopped: Promise<void>
   #resolveStopped: () => void = () => undefined
   #stopReason: StopReason | undefined
+  #envelopeKernel: typeof EnvelopeKernel | undefined
   #lastRecordMs: number
   #lookedMs: number
   #hasPassedFuture = false
@@ -112,18 +114,22 @@ class ReadJob {
   async #makeEnvelopes() {
     if (this.#plan.form !== 'json') return undefined
     const { EnvelopeWriter } = await import('../src/text/envelope-writer.ts')
+    if (!this.#plan.embed) {
+      this.#envelopeKernel = (await import('../src/text/envelope-kernel.ts')).EnvelopeKernel
+    }
     return new EnvelopeWriter({ embed: this.#plan.embed, delimiter: this.#plan.delimiter })
   }
 
   #loadKernel(): KernelPrinter | undefined {
     const { form, delimiter, nullValue } = this.#plan
+    const envelopes = this.#envelopeKernel
     return KernelPrinter.load(this.#deps.stdio.output, (memory) =>
       form === 'value'
         ? SimdLineDecoder.load(memory, {
             delimiter: delimiter[0] ?? 0x0a,
             ...(nullValue === undefined ? {} : { nullValue }),
           })
-        : undefined,
+        : envelopes?.load(memory, { delimiter }),
     )
   }
 

@@ -21,6 +21,7 @@ interface WebAssemblyApi {
 export const SLACK_BYTES = 64
 export const KERNEL_PAGE_BYTES = 65_536
 const JOB_AT = 64
+const JOB_WORDS = 16
 const TEXTS_AT = 1024
 /** Of the null value, prefixes and the like. */
 export const TEXTS_BYTES = 8192
@@ -65,6 +66,8 @@ export class KernelMemory {
   readonly buffer: ArrayBuffer
   readonly bytes: Uint8Array
   readonly job: Int32Array
+  /** Further fields of the job that are too large for 32 bits. */
+  readonly jobNumbers: Float64Array
   /** Small texts for the kernels; addresses are textsAt + index. */
   readonly texts: Uint8Array
   readonly textsAt = TEXTS_AT
@@ -79,7 +82,8 @@ export class KernelMemory {
     const { buffer } = memory
     this.buffer = buffer
     this.bytes = new Uint8Array(buffer)
-    this.job = new Int32Array(buffer, JOB_AT, 32)
+    this.job = new Int32Array(buffer, JOB_AT, JOB_WORDS)
+    this.jobNumbers = new Float64Array(buffer, JOB_AT + JOB_WORDS * 4, 4)
     this.texts = new Uint8Array(buffer, TEXTS_AT, TEXTS_BYTES)
     const view = (at: number, bytes: number) => new Uint8Array(buffer, at, bytes)
     this.blocks = Array.from({ length: BLOCKS }, (_, index) =>
