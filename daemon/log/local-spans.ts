@@ -66,8 +66,12 @@ function spanIn(core: LogCore, segment: Segment, wanted: Wanted): LocalSpan | un
   const isWhole = offset <= segment.baseOffset && endBound <= endOffset && segment.sizeBytes <= room
   if (!isWhole && !segment.loadIndexes(disk)) return undefined
   if (!isWhole) core.context.indexes.touch(segment)
-  const start = startPosition(core, segment, offset)
+  let start = startPosition(core, segment, offset)
   if (start === undefined) return undefined
+  for (const range of core.damage) {
+    if (range.segmentBaseOffset !== segment.baseOffset || range.endOffset > offset) continue
+    start = Math.max(start, range.endPosition)
+  }
   let end = { position: segment.sizeBytes, offset: endBound }
   if (endBound > endOffset) {
     const entry = segment.offsetIndex.lookup(endOffset - 1)
@@ -79,6 +83,8 @@ function spanIn(core: LogCore, segment: Segment, wanted: Wanted): LocalSpan | un
     for (const entry of segment.offsetIndex.entriesBehind(start + room)) {
       const place = placeAt(core, segment, entry.position)
       if (place === undefined) return undefined
+      // Not before the first batch that is wanted.
+      if (place.baseOffset <= offset) continue
       if (place.position < end.position)
         end = { position: place.position, offset: place.baseOffset }
       break
@@ -90,7 +96,7 @@ function spanIn(core: LogCore, segment: Segment, wanted: Wanted): LocalSpan | un
     end = { position: range.startPosition, offset: range.startOffset }
     break
   }
-  if (end.position < start) return undefined
+  if (end.position < start || end.offset < offset) return undefined
   return {
     path: segment.path,
     fileId: files.use(segment.handle).fileId(),
