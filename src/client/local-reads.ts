@@ -332,7 +332,7 @@ export class LocalReads<P extends LocalPart> {
   /** As many whole batches of the size seen last as are wanted at a time. */
   #readBytes(grant: Grant<P>, span: Span, blockBytes: number): number {
     const left = span.position + span.sizeBytes - grant.position
-    const wanted = this.#options.readBytes ?? READ_BYTES
+    const wanted = Math.max(this.#options.readBytes ?? READ_BYTES, HEADER_BYTES)
     const typical = this.#batchBytes
     const batches = typical === 0 ? 0 : Math.max(1, Math.floor(wanted / typical))
     const bytes = batches === 0 ? wanted : batches * typical + BATCH_SLACK_BYTES
