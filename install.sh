@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs `stream` from this checkout, upgrades an earlier installation, or removes it.
 #
-#   ./install.sh [--prefix DIR]               into DIR/bin, DIR/lib/stream, DIR/share/man (default ~/.local)
+#   ./install.sh [--prefix DIR]               into DIR/bin, DIR/lib/stream, DIR/share (default ~/.local)
 #   ./install.sh [--prefix DIR] --uninstall   removes all of that; data is kept
 #
 # Needs: node 20 or later and npm, to fetch packages and to build. The program itself runs on Node 24: the host's
@@ -45,7 +45,9 @@ esac
 
 library=$prefix/lib/stream
 launcher=$prefix/bin/stream
-manual=$prefix/share/man/man1
+manual=$prefix/share/man
+# What was put outside of the library, a path a line.
+list=$library/INSTALLED
 
 stop_daemon() {
   # Only the daemon that this user would reach by default, and only if it answers.
@@ -57,12 +59,15 @@ stop_daemon() {
   return 1
 }
 
+remove_listed() {
+  [ -f "$1" ] || return 0
+  while IFS= read -r path; do rm -f "$path"; done <"$1"
+}
+
 if [ "$action" = uninstall ]; then
   [ -e "$library" ] || [ -e "$launcher" ] || fail "nothing is installed under $prefix" 3
   stop_daemon || true
-  if [ -d "$library/man" ]; then
-    for page in "$library"/man/*; do rm -f "$manual/$(basename "$page")"; done
-  fi
+  remove_listed "$list"
   rm -rf "$library" "$launcher"
   echo "removed stream from $prefix; data is kept in ${XDG_DATA_HOME:-$HOME/.local/share}/stream"
   exit 0
@@ -89,7 +94,7 @@ fi
 echo "install.sh: building"
 "$runtime" build/build.mjs
 
-mkdir -p "$prefix/lib" "$prefix/bin" "$manual"
+mkdir -p "$prefix/lib" "$prefix/bin"
 new=$library.new
 old=$library.old
 rm -rf "$new" "$old"
@@ -118,6 +123,9 @@ fi
   fs.copyFileSync(path.join(from, addon), file)
 ' "$PWD/node_modules" "$new/node_modules" "$(cat dist/ZEROMQ_ADDON)"
 
+cp -R install "$new/"
+# What an earlier version put elsewhere and this one may not have.
+remove_listed "$list"
 [ -e "$library" ] && mv "$library" "$old"
 mv "$new" "$library"
 rm -rf "$old"
@@ -131,24 +139,42 @@ case $runtime in
 esac
 if [ $plain = yes ] && [ ${#runtime} -lt 100 ]; then
   {
-    printf '#!%s --disable-sigusr1\n' "$runtime"
+    printf '#!%s\n' "$runtime"
     tail -n +2 dist/stream.cjs
   } >"$library/dist/stream.cjs"
   chmod 755 "$library/dist/stream.cjs"
   ln -s "$library/dist/stream.cjs" "$launcher.new"
 else
-  printf '#!/bin/sh\nexec "%s" --disable-sigusr1 "%s" "$@"\n' "$runtime" "$library/dist/stream.cjs" >"$launcher.new"
+  printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$runtime" "$library/dist/stream.cjs" >"$launcher.new"
   chmod 755 "$launcher.new"
 fi
 mv -f "$launcher.new" "$launcher"
 
-if [ -d "$library/dist/man" ]; then
-  mkdir -p "$library/man"
-  for page in "$library"/dist/man/*.1; do
-    cp "$page" "$manual/"
-    cp "$page" "$library/man/"
-  done
-fi
+# place FILE DIRECTORY [NAME]: a copy, with the paths of this installation in it, and a line in the list.
+place() {
+  mkdir -p "$2"
+  sed -e "s|@STREAM@|$launcher|g" -e "s|@HOME@|$HOME|g" "$1" >"$2/${3:-$(basename "$1")}"
+  printf '%s\n' "$2/${3:-$(basename "$1")}" >>"$list"
+}
+for page in "$library"/dist/man/*.1; do place "$page" "$manual/man1"; done
+for page in "$library"/dist/man/*.7; do place "$page" "$manual/man7"; done
+mkdir "$library/completion"
+for shell in bash zsh fish; do "$launcher" completion $shell >"$library/completion/$shell"; done
+place "$library/completion/bash" "$prefix/share/bash-completion/completions" stream
+place "$library/completion/zsh" "$prefix/share/zsh/site-functions" _stream
+place "$library/completion/fish" "$prefix/share/fish/vendor_completions.d" stream.fish
+# Units are put where systemd and launchd look, and switched on by nobody.
+case $(uname) in
+  Linux)
+    if [ "$prefix" = "$HOME/.local" ]; then
+      place "$library/install/stream.user.service" "${XDG_DATA_HOME:-$HOME/.local/share}/systemd/user" stream.service
+    else
+      place "$library/install/stream.user.service" "$prefix/lib/systemd/user" stream.service
+      place "$library/install/stream.service" "$prefix/lib/systemd/system"
+    fi
+    ;;
+  Darwin) place "$library/install/stream.plist" "$HOME/Library/LaunchAgents" stream.daemon.plist ;;
+esac
 
 # Proof: records through a real daemon, in a directory of its own.
 scratch=$(mktemp -d)

@@ -151,7 +151,7 @@ async function makeCodeCaches() {
 function makeCodeCache(name, words) {
   const script = join(import.meta.dirname, 'make-code-cache.cjs')
   const bundle = join(dist, `stream-${name}.cjs`)
-  execFileSync(process.execPath, ['--disable-sigusr1', script, bundle, '--', ...words], {
+  execFileSync(process.execPath, [script, bundle, '--', ...words], {
     input: 'x\n',
     stdio: ['pipe', 'ignore', 'inherit'],
   })

@@ -52,6 +52,12 @@ export type AdminClient = Pick<Admin, keyof Admin>
 export interface Clients {
   cluster(log: Log, options: ClusterOptions): Promise<ClusterClient>
   producer(cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient>
+  /** One batch, appended only if its partition ends at `expectedEndOffset`. */
+  conditionalProducer(
+    cluster: ClusterClient,
+    options: ProducerOptions,
+    expectedEndOffset: number,
+  ): Promise<ProducerClient>
   consumer(cluster: ClusterClient, options: ConsumerOptions): Promise<ConsumerClient>
   admin(cluster: ClusterClient): Promise<AdminClient>
   listOffsets(
@@ -80,6 +86,21 @@ export class RealClients implements Clients {
   async producer(cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient> {
     const client = await import('../src/client/producer.ts')
     return new client.Producer(this.#time, this.#random, cluster as Cluster, options)
+  }
+
+  async conditionalProducer(
+    cluster: ClusterClient,
+    options: ProducerOptions,
+    expectedEndOffset: number,
+  ): Promise<ProducerClient> {
+    const client = await import('../src/client/conditional-producer.ts')
+    return new client.ConditionalProducer(
+      this.#time,
+      this.#random,
+      cluster as Cluster,
+      options,
+      expectedEndOffset,
+    )
   }
 
   async consumer(cluster: ClusterClient, options: ConsumerOptions): Promise<ConsumerClient> {

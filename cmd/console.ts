@@ -10,6 +10,7 @@ import { StreamError, UsageError } from '../src/base/errors.ts'
 import type { Log, LogFields } from '../src/ports/log.ts'
 import type { Stdio } from '../src/ports/stdio.ts'
 import { visibleText } from '../src/text/record-writer.ts'
+import { pointIntoWords } from './error-place.ts'
 import { exitCodeOf } from './exit-code.ts'
 
 export interface ConsoleOptions {
@@ -20,6 +21,8 @@ export interface ConsoleOptions {
   /** How often -v was given. */
   readonly verbosity?: number
   readonly isTerminal?: boolean
+  /** The command line, so that what is wrong in it can be pointed at on a terminal. */
+  readonly words?: readonly string[]
 }
 
 export class Console {
@@ -56,11 +59,22 @@ export class Console {
   /** @param target  what it is about, when the error itself does not say */
   error(error: unknown, target?: string): void {
     if (this.#options.isJson === true) this.#stdio.printError(this.#errorObject(error, target))
-    else this.#line(describeError(error, target))
+    else {
+      this.#line(describeError(error, target))
+      this.#pointAt(error)
+    }
     if (this.verbosity >= 2 && error instanceof Error && error.stack !== undefined) {
       this.#stdio.printError(`${error.stack}\n`)
       if (error.cause instanceof Error) this.#stdio.printError(`cause: ${error.cause.stack}\n`)
     }
+  }
+
+  /** The command line with a mark under what is wrong in it; only on a terminal, where lines are read by people. */
+  #pointAt(error: unknown): void {
+    const { words } = this.#options
+    if (!this.isTerminal || words === undefined || !(error instanceof UsageError)) return
+    const lines = pointIntoWords(words, error)
+    if (lines !== undefined) this.#stdio.printError(lines)
   }
 
   warn(text: string): void {

@@ -12,17 +12,20 @@ export const spec: CommandSpec = {
   description: [
     'Prints the values of all partitions, order kept within each, and goes on as records come; new topics that match a glob are included. A read that follows starts at the end, a bounded one (--until, --until-end) at the start.',
     'Output is flushed whenever no further record is at hand. If the reader goes away the command dies by SIGPIPE.',
+    'With --cursor-file a run goes on where the last one ended. --commit says what is stored: eof once when a bounded read was written; written every --commit-interval what was wholly written; ack what the reader acknowledges by lines on --ack-fd, N (the first N records of the run) or TOPIC PARTITION OFFSET (that record and all before it); none nothing.',
   ],
   operands: [{ name: 'TOPIC', isRepeatable: true }],
   options: readOptions,
   examples: [
     { line: 'stream consume clicks' },
+    { line: 'stream consume orders --cursor-file ~/.orders.pos --until-end --json' },
     { line: 'stream consume clicks --since 1h --until-end | gzip > clicks.gz' },
     { line: "stream consume 'orders.*' --json --grep 'v:/error/i'" },
   ],
   exits: [
     [3, 'no such topic'],
-    [5, 'records were gone before they were read; --strict'],
+    [5, 'records were gone before they were read, or not acknowledged; --strict'],
+    [8, 'the cursor file is locked by another run, or of a topic that was created again'],
   ],
 }
 

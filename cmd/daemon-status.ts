@@ -1,15 +1,22 @@
 /** `stream daemon status`. */
 
 import type { RowShape } from '../src/text/rows.ts'
-import { formatDuration, formatSize } from '../src/text/units.ts'
 import { askStatus, notRunning } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
-import { printRows, rowForm } from './row-output.ts'
+import { printRows } from './row-output.ts'
+import type { TableDisplay } from './table-fit.ts'
 
 const shape: RowShape = {
   kind: 'daemon',
   columns: ['PID', 'VERSION', 'NODE', 'ADDRESSES', 'DATA', 'UPTIME', 'TOPICS', 'BYTES', 'STATE'],
+}
+
+const display: TableDisplay = {
+  sizes: ['BYTES'],
+  durations: ['UPTIME'],
+  shrink: ['ADDRESSES', 'DATA'],
+  drop: ['NODE', 'VERSION', 'DATA'],
 }
 
 export const spec: CommandSpec = {
@@ -26,20 +33,17 @@ export const spec: CommandSpec = {
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const status = await askStatus(deps, args)
   if (status === undefined) throw notRunning()
-  const form = rowForm(deps, args.flags)
-  const isForPeople = form === 'table' || form === 'wide'
-  await printRows(deps, args.flags, shape, [
-    [
-      status.pid,
-      status.version,
-      status.nodeId,
-      status.addresses,
-      status.dataDirectory,
-      isForPeople ? formatDuration(status.uptimeMs) : status.uptimeMs,
-      status.topics,
-      isForPeople ? formatSize(status.bytes) : status.bytes,
-      status.state,
-    ],
-  ])
+  const row = [
+    status.pid,
+    status.version,
+    status.nodeId,
+    status.addresses,
+    status.dataDirectory,
+    status.uptimeMs,
+    status.topics,
+    status.bytes,
+    status.state,
+  ]
+  await printRows(deps, args.flags, shape, [row], display)
   return 0
 }

@@ -29,6 +29,11 @@ export interface CommandDeps {
   runDaemon(args: readonly string[]): Promise<number>
   /** Data directories without a daemon; loaded when it is first asked for. */
   openOffline(): Offline
+  /** Runs a small program to its end: no shell, empty input, its standard error is ours (src/io/child-program.ts). */
+  runProgram(
+    words: readonly string[],
+    options: { readonly timeoutMs: number },
+  ): Promise<{ readonly exit: number; readonly stdout: string }>
   readVersion(): string
 }
 

@@ -23,12 +23,16 @@ const timedCommands: ReadonlySet<string> = new Set([
   'consume',
   'cat',
   'tap',
+  'topics wait',
+  'tail',
+  'get',
   'daemon stop',
 ])
 
 /** @returns the exit code. @throws what the command throws */
 export async function dispatch(deps: CommandDeps, words: readonly string[]): Promise<number> {
   if (words.length === 0) return usageHelp(deps, undefined)
+  deps.console.configure({ words })
   const head = parseWords(words, commonOptions, { stopAtOperand: true })
   const [noun, ...afterNoun] = head.rest
   if (noun === undefined) return withoutCommand(deps, head.flags)

@@ -92,7 +92,7 @@ export function parseWords(
     for (let at = 1; at < word.length; at += 1) {
       const letter = word[at] as string
       const option = options.find((candidate) => candidate.short === letter)
-      if (option === undefined) return fail(`unknown flag -${letter}`)
+      if (option === undefined) return fail(`unknown flag -${letter}`, laterShortFlags[letter])
       if (option.argument === undefined) {
         flags.push({ name: option.long, value: undefined })
         continue
@@ -118,13 +118,8 @@ function flagHint(name: string, options: readonly OptionSpec[]): string | undefi
 /** Flags of the contract that this version does not have; saying so is better than a far-fetched neighbour. */
 const laterFlags: Readonly<Record<string, string>> = Object.fromEntries(
   [
-    'format',
     'group',
     'instance-id',
-    'cursor-file',
-    'commit',
-    'commit-interval',
-    'ack-fd',
     'exec',
     'batch',
     'on-fail',
@@ -134,10 +129,15 @@ const laterFlags: Readonly<Record<string, string>> = Object.fromEntries(
     'resume',
     'chunk',
     'restart',
-    'expect-offset',
     'etcd',
   ].map((name) => [name, 'this version does not have it yet']),
 )
+
+const laterShortFlags: Readonly<Record<string, string>> = {
+  g: 'this version does not have --group yet',
+  P: 'this version does not have --parallel yet',
+  j: 'this version does not have --job yet',
+}
 
 /** The flags of one run, read by name and type. Of a flag that does not repeat the last one counts. */
 export class Flags {

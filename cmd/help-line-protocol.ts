@@ -1,52 +1,59 @@
 /** `stream help line-protocol`: the protocol of daemon/doors/line-reader.ts for those who write a client of it. */
 
-export const lineProtocol = `For programs that cannot start a process for each record: a UNIX socket, plain lines, one
-answer for each request. socat, nc -U and any language can speak it.
+export const lineProtocol = `For programs that cannot start a process for each
+record: a UNIX socket, plain lines, one answer for each request. socat, nc -U
+and any language can speak it.
 
-The socket is line.sock beside the daemon's daemon.sock: $XDG_RUNTIME_DIR/stream/line.sock, or
-/tmp/stream-UID/line.sock without that variable. stream daemon status lists it as
-line://PATH; --listen line://PATH puts it elsewhere, -X stream.line.enable=false leaves it
-out. Its mode is 0600: whoever may open it may write to every topic.
+The socket is line.sock beside the daemon's daemon.sock:
+$XDG_RUNTIME_DIR/stream/line.sock, or /tmp/stream-UID/line.sock without that
+variable. stream daemon status lists it as line://PATH; --listen line://PATH
+puts it elsewhere, -X stream.line.enable=false leaves it out. Its mode is 0600:
+whoever may open it may write to every topic.
 
 Requests
 
   PUB TOPIC LENGTH [key=LENGTH] [partition=N] [ts=MILLISECONDS]
-  followed by the bytes of the key, if it has one, and of the value: exactly so many, any
-  bytes. LENGTH -1 is a null value. The partition is chosen by the key's hash as every
-  client does it (murmur2); without a key it is any. ts is the record's timestamp; default
-  now.
+  followed by the bytes of the key, if it has one, and of the value: exactly so
+  many, any bytes. LENGTH -1 is a null value. The partition is chosen by the
+  key's hash as every client does it (murmur2); without a key it is any. ts is
+  the record's timestamp; default now.
 
   LINE TOPIC VALUE
   one record, the rest of the line. No key; no newline in it.
 
   PING    answered with +PONG
-  INFO    answered with +INFO and a JSON object: protocol, version, recordBytesMax
+  INFO    answered with +INFO and a JSON object: protocol, version,
+          recordBytesMax
   QUIT    answered with +BYE; the connection ends
 
-A request line ends with a newline; a carriage return before it belongs to the end. Empty
-lines between requests are ignored, so a newline may follow the bytes of a PUB or not.
+A request line ends with a newline; a carriage return before it belongs to the
+end. Empty lines between requests are ignored, so a newline may follow the bytes
+of a PUB or not.
 
 Answers, one line each, in the order of the requests
 
-  +OK PARTITION OFFSET    the record is durable, as with produce --acks all
-  -ERR CODE MESSAGE       it is not in the topic; CODE is Kafka's name of the error:
-                          UNKNOWN_TOPIC_OR_PARTITION, MESSAGE_TOO_LARGE, ... After
-                          REQUEST_TIMED_OUT and NOT_LEADER_OR_FOLLOWER it may be there
-                          nevertheless.
-  -ERR BAD_REQUEST ...    nobody knows where the next request begins: the connection ends
+  +OK PARTITION OFFSET   the record is durable, as with produce --acks all
+  -ERR CODE MESSAGE      it is not in the topic; CODE is Kafka's name of the
+                         error: UNKNOWN_TOPIC_OR_PARTITION, ...
+                         After REQUEST_TIMED_OUT and NOT_LEADER_OR_FOLLOWER it
+                         may be there nevertheless.
+  -ERR BAD_REQUEST ...   nobody knows where the next request begins: the
+                         connection ends
 
-Requests may be sent without waiting for answers (pipelined): what arrives together becomes
-one batch and shares one sync, which is many times faster. The daemon stops reading while a
-client does not take its answers. After the client has sent its end of input it still gets
-all answers. A request that the input ends in is not taken.
+Requests may be sent without waiting for answers (pipelined): what arrives
+together becomes one batch and shares one sync, which is many times faster. The
+daemon stops reading while a client does not take its answers. After the client
+has sent its end of input it still gets all answers. A request that the input
+ends in is not taken.
 
-If the connection is lost, what was not answered may be in the topic or not: sent again it
-may be there twice. Exactly once needs produce or a Kafka client. No topic is made, unless
-the daemon has auto.create.topics.enable=true.
+If the connection is lost, what was not answered may be in the topic or not:
+sent again it may be there twice. Exactly once needs produce or a Kafka client.
+No topic is made, unless the daemon has auto.create.topics.enable=true.
 
   S=$XDG_RUNTIME_DIR/stream/line.sock
   echo 'LINE clicks hello' | socat -t 30 - UNIX-CONNECT:$S
-  tail -F app.log | sed -u 's/^/LINE app /' | socat -t 30 - UNIX-CONNECT:$S > acks
+  tail -F app.log | sed -u 's/^/LINE app /' |
+    socat -t 30 - UNIX-CONNECT:$S > acks
   printf 'PUB clicks 5 key=2\\nk1hello' | nc -N -U $S
 
 In Python:

@@ -4,8 +4,9 @@
  */
 
 import { Command, Option } from 'commander'
-import { type CommandEntry, verbsOf } from './deps.ts'
+import { type CommandEntry, commandWords, findCommand, verbsOf } from './deps.ts'
 import { type CommandSpec, commonOptions, type OptionSpec } from './option-table.ts'
+import { wrapText } from './wrap-text.ts'
 
 /** A commander command with the flags of a table; parses to the same flags as flags.ts does. */
 export function buildCommander(name: string, options: readonly OptionSpec[]): Command {
@@ -120,29 +121,25 @@ export function shortHelp(entries: readonly CommandEntry[]): string {
   const lines = [
     'Usage: stream COMMAND [arguments] [flags]',
     '',
-    ...commandLines(entries),
+    ...wordLines(entries),
     '',
     'More: stream --help',
   ]
   return `${lines.join('\n')}\n`
 }
 
+/** One line for each first word; of nouns their verbs. */
+function wordLines(entries: readonly CommandEntry[]): string[] {
+  const words = commandWords(entries)
+  const width = Math.max(...words.map((word) => word.length))
+  return words.map((word) => {
+    const verbs = verbsOf(entries, word).map(({ name }) => name.slice(word.length + 1))
+    const text = findCommand(entries, word)?.summary ?? verbs.join(', ')
+    return `  ${word.padEnd(width)}  ${text}`
+  })
+}
+
 function commandLines(entries: readonly CommandEntry[]): string[] {
   const width = Math.max(...entries.map(({ name }) => name.length))
   return entries.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`)
-}
-
-export function wrapText(text: string, width: number): string[] {
-  const lines: string[] = []
-  let line = ''
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line)
-      line = word
-    } else {
-      line = line === '' ? word : `${line} ${word}`
-    }
-  }
-  if (line !== '') lines.push(line)
-  return lines
 }

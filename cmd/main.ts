@@ -31,6 +31,9 @@ const daemonScript = isBundle ? join(here, 'daemon.cjs') : join(here, '../daemon
 const offlineScript = isBundle ? join(here, 'offline.cjs') : join(here, '../daemon/offline/main.ts')
 
 async function main(): Promise<void> {
+  // With a listener of ours the runtime no longer opens its debugger at this signal. Its own switch for that,
+  // --disable-sigusr1, leaves the signal blocked, and no listener would ever hear it.
+  process.on('SIGUSR1', () => undefined)
   const time = new RealTime()
   const random = new RealRandom()
   const net = new RealNet()
@@ -52,6 +55,8 @@ async function main(): Promise<void> {
     commands,
     runDaemon,
     openOffline,
+    runProgram: async (words, options) =>
+      (await import('../src/io/child-program.ts')).runProgram(words, options),
     readVersion,
   }
   const exit = await dispatch(deps, host.arguments).catch((error: unknown) => {

@@ -4,7 +4,7 @@
  */
 
 import type { Timer } from '../src/ports/time.ts'
-import { formatSize } from '../src/text/units.ts'
+import { formatDuration, formatSize } from '../src/text/units.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import type { Report } from './report.ts'
@@ -17,6 +17,8 @@ export interface ProgressOptions {
   readonly report: Report
   /** Done part, 0 to 1; undefined where the end is not known. */
   readonly fraction?: () => number | undefined
+  /** What is being done, where a command does several things. */
+  readonly label?: string
   /** Nothing is drawn where records are printed on the same terminal. */
   readonly sharesTerminal?: boolean
 }
@@ -35,7 +37,12 @@ export class Progress {
     const when = flags.text('progress') ?? 'auto'
     const isQuiet = deps.console.isQuiet || options.sharesTerminal === true
     this.#isDrawn = when !== 'never' && !isQuiet && deps.console.isTerminal
-    this.#stopSignal = deps.host.onSignal('SIGUSR1', () => this.#print())
+    const stops = (['SIGUSR1', 'SIGINFO'] as const).map((signal) =>
+      deps.host.onSignal(signal, () => this.#print()),
+    )
+    this.#stopSignal = () => {
+      for (const stop of stops) stop()
+    }
     if (this.#isDrawn) this.#schedule(FIRST_MS, () => this.#redraw())
     else if (when === 'always' && !deps.console.isQuiet) {
       this.#schedule(LINE_MS, () => {
@@ -68,7 +75,9 @@ export class Progress {
   }
 
   #redraw(): void {
-    this.#deps.console.print(`\r\x1b[K${this.#line()}`)
+    // A longer line would wrap, and only its last part would be taken away again.
+    const columns = this.#deps.host.columns('error') ?? 80
+    this.#deps.console.print(`\r\x1b[K${this.#line().slice(0, columns - 1)}`)
     this.#hasLine = true
     this.#schedule(REDRAW_MS, () => this.#redraw())
   }
@@ -83,18 +92,20 @@ export class Progress {
   }
 
   #line(): string {
-    const { report, fraction } = this.#options
+    const { report, fraction, label } = this.#options
     const seconds = Math.max(report.elapsedMs, 1) / 1000
     const parts = [
+      ...(label === undefined ? [] : [label]),
       `${report.records} records`,
       formatSize(report.bytes),
       `${Math.round(report.records / seconds)}/s`,
     ]
     const done = fraction?.()
     if (done !== undefined && done > 0) {
-      parts.push(`${Math.floor(Math.min(done, 1) * 100)}%`)
-      const leftSeconds = (seconds * (1 - Math.min(done, 1))) / done
-      parts.push(`${Math.ceil(leftSeconds)}s left`)
+      const share = Math.min(done, 1)
+      parts.push(`${Math.floor(share * 100)}%`)
+      const leftSeconds = Math.ceil((seconds * (1 - share)) / share)
+      if (leftSeconds > 0) parts.push(`${formatDuration(leftSeconds * 1000)} left`)
     }
     return parts.join('  ')
   }

@@ -4,11 +4,19 @@
  */
 
 import { UsageError } from '../src/base/errors.ts'
+import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
+import { printPlan } from './row-output.ts'
+
+export interface Plan {
+  readonly shape: RowShape
+  readonly rows: readonly Row[]
+}
 
 /**
  * @param expected  what has to be typed; default `y`
+ * @param plan  shown to whoever is asked
  * @returns whether the user agrees
  * @throws UsageError without a terminal and without -y
  */
@@ -17,14 +25,17 @@ export async function confirm(
   flags: Flags,
   question: string,
   expected = 'y',
+  plan?: Plan,
 ): Promise<boolean> {
   if (flags.has('yes')) return true
   const { host } = deps
   const canAsk = host.isTerminal('input') && host.isTerminal('error') && !flags.has('no-input')
   if (!canAsk) throw new UsageError('refused: nobody can be asked here', 'to agree beforehand: -y')
+  if (plan !== undefined) await printPlan(deps, plan.shape, plan.rows)
   deps.console.print(`${question} [${expected}/N] `)
   const answer = await readLine(deps)
-  return answer.trim().toLowerCase() === expected.toLowerCase()
+  const typed = answer.trim().toLowerCase()
+  return typed === expected.toLowerCase() || (expected === 'y' && typed === 'yes')
 }
 
 function readLine(deps: CommandDeps): Promise<string> {

@@ -7,35 +7,46 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
-import { nearestName } from '../src/config/nearest-name.ts'
 import { sleep } from '../src/ports/time.ts'
-import { type Broker, openBroker } from './broker.ts'
+import type { Positions } from '../src/text/position.ts'
+import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
+import type { ReadCursor } from './read-cursor.ts'
+import { askOffsets, checkFormat, openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
-import { ReadOutput } from './read-output.ts'
-import { type PartitionName, type PartitionRange, resolveRanges } from './read-range.ts'
+import { ReadOutput, type RecordOutput } from './read-output.ts'
+import { ReadPartitions } from './read-partitions.ts'
+import {
+  type AskOffsets,
+  type PartitionName,
+  type PartitionRange,
+  resolveRanges,
+} from './read-range.ts'
+import type { ReadVariant, VariantOutput } from './read-variant.ts'
+import { makeRecordWriter } from './read-writer.ts'
 import { Report } from './report.ts'
-import { chooseTopics } from './topic-names.ts'
+import type { MergedPartition } from './time-merge.ts'
 
 /** How often a following read looks for new topics and partitions. */
 const LOOK_AGAIN_MS = 5000
-const WAIT_TOPIC_FIRST_MS = 50
-const WAIT_TOPIC_MAX_MS = 1000
 
-type StopReason = 'signal' | 'timeout' | 'idle' | 'done'
+type StopReason = 'signal' | 'timeout' | 'idle' | 'done' | 'failed'
 
 export async function runRead(
   deps: CommandDeps,
   args: CommandArgs,
   plan: ReadPlan,
+  variant: ReadVariant = {},
 ): Promise<number> {
-  const broker = await openBroker(deps, args)
-  const job = new ReadJob(deps, args.flags, plan, broker)
+  await checkFormat(plan)
+  const startMs = deps.time.monotonicMs()
+  const broker = await openInTime(deps, args, plan)
+  const job = new ReadJob(deps, args.flags, plan, variant, broker, startMs)
   try {
     return await job.run()
   } finally {
@@ -47,11 +58,14 @@ class ReadJob {
   readonly #deps: CommandDeps
   readonly #flags: Flags
   readonly #plan: ReadPlan
+  readonly #variant: ReadVariant
   readonly #broker: Broker
+  readonly #startMs: number
+  readonly #partitions: ReadPartitions
   readonly #report: Report
   readonly #failures: unknown[] = []
   readonly #pacer: Pacer | undefined
-  readonly #known = new Set<string>()
+  #cursor: ReadCursor | undefined
   readonly #stopped: Promise<void>
   #resolveStopped: () => void = () => undefined
   #stopReason: StopReason | undefined
@@ -60,11 +74,21 @@ class ReadJob {
   #hasPassedFuture = false
   #endedPartitions = 0
 
-  constructor(deps: CommandDeps, flags: Flags, plan: ReadPlan, broker: Broker) {
+  constructor(
+    deps: CommandDeps,
+    flags: Flags,
+    plan: ReadPlan,
+    variant: ReadVariant,
+    broker: Broker,
+    startMs: number,
+  ) {
     this.#deps = deps
     this.#flags = flags
     this.#plan = plan
+    this.#variant = variant
     this.#broker = broker
+    this.#startMs = startMs
+    this.#partitions = new ReadPartitions(deps.time, plan, broker.cluster)
     this.#report = new Report(plan.command, deps.time)
     this.#pacer = plan.rate === undefined ? undefined : new Pacer(deps.time, plan.rate)
     this.#lastRecordMs = deps.time.monotonicMs()
@@ -78,35 +102,106 @@ class ReadJob {
     const { interruption, time } = this.#deps
     const stopListening = interruption.onRaised(() => this.#stop('signal'))
     const { timeoutMs } = this.#plan
+    const spentMs = time.monotonicMs() - this.#startMs
     const timer =
-      timeoutMs === undefined ? undefined : time.setTimer(timeoutMs, () => this.#stop('timeout'))
-    const output = new ReadOutput(this.#deps.stdio.output, {
-      plan: this.#plan,
-      isTerminal: this.#deps.host.isTerminal('output') && this.#plan.form === 'value',
-      onAmbiguous: (topic, partition) => this.#onAmbiguous(topic, partition),
-      envelopes: await this.#makeEnvelopes(),
-    })
+      timeoutMs === undefined
+        ? undefined
+        : time.setTimer(Math.max(0, timeoutMs - spentMs), () => this.#stop('timeout'))
     const progress = new Progress(this.#deps, this.#flags, {
       report: this.#report,
       sharesTerminal: this.#deps.host.isTerminal('output'),
     })
+    let output: RecordOutput | undefined
     try {
+      this.#cursor = await this.#openCursor()
+      output = await this.#makeOutput()
       await this.#read(output)
+      await this.#endCursor(output)
     } catch (error) {
-      if (error instanceof BrokenPipe) throw error
+      if (error instanceof BrokenPipe) {
+        this.#cursor?.cutShort()
+        throw error
+      }
       this.#failures.push(error)
+      try {
+        this.#cursor?.cutShort()
+      } catch (failure) {
+        this.#failures.push(failure)
+      }
     } finally {
       timer?.cancel()
       progress.end()
       stopListening()
+      this.#cursor?.close()
     }
     return this.#conclude(output)
   }
 
-  async #makeEnvelopes() {
-    if (this.#plan.form !== 'json') return undefined
-    const { EnvelopeWriter } = await import('../src/text/envelope-writer.ts')
-    return new EnvelopeWriter({ embed: this.#plan.embed, delimiter: this.#plan.delimiter })
+  async #openCursor(): Promise<ReadCursor | undefined> {
+    const plan = this.#plan.cursor
+    if (plan === undefined) return undefined
+    const { ReadCursor } = await import('./read-cursor.ts')
+    const { clusterId } = this.#broker.cluster.metadata
+    return new ReadCursor(this.#deps, plan, clusterId, (error) => {
+      this.#failures.push(error)
+      this.#stop('failed')
+    })
+  }
+
+  /** Writes what was taken, and tells the cursor so. */
+  #write(output: RecordOutput): void | Promise<void> {
+    const outcome = output.write()
+    const cursor = this.#cursor
+    if (cursor === undefined) return outcome
+    if (outcome === undefined) {
+      cursor.onWritten()
+      return undefined
+    }
+    return outcome.then(() => cursor.onWritten())
+  }
+
+  async #endCursor(output: RecordOutput): Promise<void> {
+    const cursor = this.#cursor
+    if (cursor === undefined) return
+    await this.#write(output)
+    await cursor.settle(this.#stopped, () => this.#mayNotWait)
+    const isProper = this.#stopReason === undefined || this.#hasProperStop
+    cursor.end(isProper && this.#failures.length === 0)
+  }
+
+  async #makeOutput(): Promise<RecordOutput> {
+    const isTerminal = this.#deps.host.isTerminal('output')
+    const screen = await this.#variant.makeWriter?.()
+    let output: ReadOutput | undefined
+    const writer =
+      screen ??
+      (await makeRecordWriter(this.#plan, {
+        isTerminal,
+        onAmbiguous: () => output?.noteAmbiguous(),
+      }))
+    const made = this.#variant.makeOutput?.(writer)
+    if (made !== undefined) return made
+    const acknowledgements = this.#cursor?.acknowledgements
+    output = new ReadOutput(this.#deps.stdio.output, {
+      plan: this.#plan,
+      writer,
+      allowsPlain: !isTerminal && screen === undefined,
+      onAmbiguous: (topic, partition) => this.#onAmbiguous(topic, partition),
+      ...(acknowledgements === undefined
+        ? {}
+        : {
+            onRecord: (topic, partition, offset) => acknowledgements.add(topic, partition, offset),
+          }),
+    })
+    return output
+  }
+
+  get #hasProperStop(): boolean {
+    return this.#stopReason === 'done' || this.#stopReason === 'idle'
+  }
+
+  get #mayNotWait(): boolean {
+    return this.#stopReason !== undefined && !this.#hasProperStop
   }
 
   #stop(reason: StopReason): void {
@@ -114,26 +209,29 @@ class ReadJob {
     this.#resolveStopped()
   }
 
-  async #read(output: ReadOutput): Promise<void> {
-    const partitions = await this.#findPartitions()
-    if (this.#stopReason !== undefined) return
-    const ranges = await resolveRanges(partitions, this.#plan.from, this.#plan.until, (questions) =>
-      this.#askOffsets(questions),
-    )
+  async #read(output: RecordOutput): Promise<void> {
+    const found = await this.#partitions.find(this.#stopped)
+    if (this.#stopReason !== undefined || found === undefined) return
+    const partitions = this.#variant.select?.(found) ?? found
+    const ranges = await this.#findRanges(partitions)
     for (const { topic, partition, gap } of ranges) {
       if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
     }
-    if (this.#plan.countMax === 0) return
+    if (this.#plan.countMax === 0 || this.#stopReason !== undefined) return
     const consumer = await this.#openConsumer(ranges.length)
     try {
       consumer.assign(ranges.map(assignmentOf))
       if (this.#plan.isByTime) await this.#mergeLoop(consumer, output, ranges)
-      else await this.#loop(consumer, output)
-      await output.write()
+      if (this.#variant.goesOn === true && this.#stopReason === undefined) {
+        consumer.assign(ranges.map(openEndOf))
+      }
+      if (!this.#plan.isByTime || this.#variant.goesOn === true) await this.#loop(consumer, output)
+      if (this.#failures.length === 0 && !this.#mayNotWait) finishOf(output)?.()
+      await this.#write(output)
     } catch (error) {
       // What was taken before is whole, and goes out.
       if (!(error instanceof BrokenPipe) && !isStreamError(error, 'OUTPUT_FAILED')) {
-        await output.write()
+        await this.#write(output)
       }
       throw error
     } finally {
@@ -141,114 +239,44 @@ class ReadJob {
     }
   }
 
-  #openConsumer(partitionCount: number): Promise<ConsumerClient> {
-    const { settings, cluster } = this.#broker
-    const { isByTime, isUncommitted } = this.#plan
-    const fetchBytesMax = settings.number('fetch.max.bytes')
-    const isolation = isUncommitted ? 'read_uncommitted' : settings.text('isolation.level')
-    return this.#deps.clients.consumer(cluster, {
-      isolation: isolation === 'read_uncommitted' ? 'read_uncommitted' : 'read_committed',
-      maxWaitMs: settings.number('fetch.max.wait.ms'),
-      minBytes: settings.number('fetch.min.bytes'),
-      fetchBytesMax,
-      partitionBytesMax: isByTime
-        ? Math.min(1_048_576, settings.number('max.partition.fetch.bytes'))
-        : settings.number('max.partition.fetch.bytes'),
-      // Merging holds every partition's next records; none of them may be kept from coming by the others.
-      ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
-    })
+  async #findRanges(partitions: readonly PartitionName[]): Promise<PartitionRange[]> {
+    const ask: AskOffsets = (questions) => this.#askOffsets(questions)
+    const { findRanges } = this.#variant
+    if (findRanges !== undefined) {
+      return findRanges(partitions, {
+        ask,
+        openConsumer: (count) => this.#openConsumer(count),
+        isStopped: () => this.#stopReason !== undefined,
+      })
+    }
+    return resolveRanges(partitions, this.#startOf(partitions), this.#plan.until, ask)
   }
 
-  #askOffsets(questions: Parameters<CommandDeps['clients']['listOffsets']>[1]) {
-    return this.#deps.clients.listOffsets(this.#broker.cluster, questions, {
-      isolation: this.#plan.isUncommitted ? 'read_uncommitted' : 'read_committed',
-    })
+  #startOf(partitions: readonly PartitionName[]): Positions {
+    const { from } = this.#plan
+    const topicId = (topic: string): string => this.#partitions.topicId(topic)
+    return this.#cursor?.startOf(partitions, from, topicId) ?? from
+  }
+
+  #openConsumer(partitionCount: number): Promise<ConsumerClient> {
+    return openConsumer(this.#deps, this.#broker, this.#plan, partitionCount)
+  }
+
+  #askOffsets(questions: Parameters<AskOffsets>[0]) {
+    return askOffsets(this.#deps, this.#broker, this.#plan, questions)
   }
 
   // --- which partitions
 
-  async #findPartitions(): Promise<PartitionName[]> {
-    for (let delayMs = WAIT_TOPIC_FIRST_MS; ; delayMs = Math.min(delayMs * 2, WAIT_TOPIC_MAX_MS)) {
-      try {
-        return await this.#lookUp()
-      } catch (error) {
-        if (!isStreamError(error, 'TOPIC_UNKNOWN') || !this.#plan.waitTopic) throw error
-      }
-      await Promise.race([sleep(this.#deps.time, delayMs), this.#stopped])
-      if (this.#stopReason !== undefined) return []
-    }
-  }
-
-  /** @throws StreamError TOPIC_UNKNOWN */
-  async #lookUp(): Promise<PartitionName[]> {
-    const { cluster } = this.#broker
-    const { names, empty } = await chooseTopics(
-      this.#plan.topics,
-      { isRegex: this.#plan.isRegex },
-      async () => {
-        const topics = await cluster.describeTopics(undefined)
-        return topics.map((topic) => topic.name)
-      },
-    )
-    if (names.length === 0 && (this.#plan.waitTopic || this.#plan.isBounded)) {
-      throw new StreamError('TOPIC_UNKNOWN', `${empty.join(', ')}: no such topic`)
-    }
-    const found: PartitionName[] = []
-    for (const name of names) {
-      const info = await this.#awaitTopic(name)
-      for (const { partition } of info.partitions) {
-        if (this.#plan.partitions?.includes(partition) ?? true) {
-          found.push({ topic: name, partition })
-        }
-      }
-      for (const partition of this.#plan.partitions ?? []) {
-        if (partition < info.partitions.length) continue
-        throw new StreamError(
-          'TOPIC_UNKNOWN',
-          `${name}: no partition ${partition}, only ${info.partitions.length}`,
-          { target: name },
-        )
-      }
-    }
-    for (const { topic, partition } of found) this.#known.add(`${topic}/${partition}`)
-    return found
-  }
-
-  async #awaitTopic(name: string) {
-    try {
-      return await this.#broker.cluster.awaitTopic(name)
-    } catch (error) {
-      if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
-      const topics = await this.#broker.cluster.describeTopics(undefined).catch(() => [])
-      const nearest = nearestName(
-        name,
-        topics.map((topic) => topic.name),
-      )
-      const toWait = 'to wait for it: --wait-topic'
-      throw new StreamError(error.code, error.message, {
-        target: name,
-        hint: nearest === undefined ? toWait : `did you mean ${nearest}? ${toWait}`,
-        cause: error,
-        ...(error.kafkaError === undefined ? {} : { kafkaError: error.kafkaError }),
-      })
-    }
-  }
-
   /** New topics that match, and new partitions: read from their start. */
   async #lookForMore(consumer: ConsumerClient): Promise<void> {
     this.#lookedMs = this.#deps.time.monotonicMs()
-    const known = new Set(this.#known)
-    let partitions: PartitionName[]
-    try {
-      partitions = await this.#lookUp()
-    } catch {
-      // The consumer itself says what is wrong with what is being read.
-      return
-    }
-    const added = partitions.filter(({ topic, partition }) => !known.has(`${topic}/${partition}`))
+    const found = await this.#partitions.findMore()
+    const added = this.#variant.select?.(found) ?? found
     if (added.length === 0) return
     const start = { all: { kind: 'start' }, places: [] } as const
-    const ranges = await resolveRanges(added, start, undefined, (questions) =>
+    const places = this.#startOf(added).places
+    const ranges = await resolveRanges(added, { ...start, places }, undefined, (questions) =>
       this.#askOffsets(questions),
     )
     consumer.assign(ranges.map(assignmentOf))
@@ -256,11 +284,11 @@ class ReadJob {
 
   // --- the loop
 
-  async #loop(consumer: ConsumerClient, output: ReadOutput): Promise<void> {
+  async #loop(consumer: ConsumerClient, output: RecordOutput): Promise<void> {
     while (this.#stopReason === undefined) {
       const event = consumer.poll()
       if (event === undefined) {
-        await output.write()
+        await this.#write(output)
         if (await this.#isOver(consumer)) return
         continue
       }
@@ -271,7 +299,7 @@ class ReadJob {
 
   #onEvent(
     consumer: ConsumerClient,
-    output: ReadOutput,
+    output: RecordOutput,
     event: ConsumerEvent,
   ): void | Promise<void> {
     switch (event.kind) {
@@ -279,9 +307,11 @@ class ReadJob {
         return this.#onRecords(consumer, output, event)
       case 'gap':
         this.#onGap(event)
+        this.#cursor?.take(event.topic, event.partition, event.to)
         return undefined
       case 'end':
         this.#endedPartitions += 1
+        this.#cursor?.take(event.topic, event.partition, event.offset)
         return undefined
       case 'failed':
         this.#onFailed(event.error)
@@ -292,7 +322,7 @@ class ReadJob {
   /** @returns a promise only when something has to be waited for */
   #onRecords(
     consumer: ConsumerClient,
-    output: ReadOutput,
+    output: RecordOutput,
     event: RecordsEvent,
   ): void | Promise<void> {
     this.#lastRecordMs = this.#deps.time.monotonicMs()
@@ -300,12 +330,12 @@ class ReadJob {
       return this.#printSlowly(consumer, output, event)
     }
     this.#printBatch(consumer, output, event, 0, event.fromOffset)
-    return output.isFull ? output.write() : undefined
+    return output.isFull ? this.#write(output) : undefined
   }
 
   async #printSlowly(
     consumer: ConsumerClient,
-    output: ReadOutput,
+    output: RecordOutput,
     event: RecordsEvent,
   ): Promise<void> {
     let fromOffset = event.fromOffset
@@ -314,22 +344,19 @@ class ReadJob {
       const bytes = output.bytes
       fromOffset = this.#printBatch(consumer, output, event, index, fromOffset)
       if (fromOffset < 0) return
-      if (output.isFull) await output.write()
+      if (output.isFull) await this.#write(output)
       if (this.#stopReason !== undefined) return
       const pacer = this.#pacer
       if (pacer === undefined) continue
       pacer.take(output.records - records, output.bytes - bytes)
-      const { waitMs } = pacer
-      if (waitMs === 0) continue
-      await output.write()
-      await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
+      await this.#pause(output, pacer.waitMs)
     }
   }
 
   /** @returns the position after it; −1 when the partition has come to its end in time */
   #printBatch(
     consumer: ConsumerClient,
-    output: ReadOutput,
+    output: RecordOutput,
     event: RecordsEvent,
     index: number,
     fromOffset: number,
@@ -340,6 +367,7 @@ class ReadJob {
     if (printed.nextOffset > fromOffset) {
       this.#report.addSpan(topic, partition, fromOffset, printed.nextOffset - 1)
     }
+    this.#cursor?.take(topic, partition, printed.nextOffset)
     this.#report.records = output.records
     this.#report.bytes = output.bytes
     if (printed.isDone) this.#stop('done')
@@ -386,7 +414,9 @@ class ReadJob {
 
   /** With a future end: every partition has shown a record stamped so late. */
   #isAllPassed(): boolean {
-    return this.#plan.untilFutureMs !== undefined && this.#endedPartitions >= this.#known.size
+    return (
+      this.#plan.untilFutureMs !== undefined && this.#endedPartitions >= this.#partitions.known.size
+    )
   }
 
   /** The moment of --until has come: what is there now is read, and no more. */
@@ -394,7 +424,7 @@ class ReadJob {
     this.#hasPassedFuture = true
     const partitions: PartitionName[] = []
     const starts = new Map<string, number>()
-    for (const name of this.#known) {
+    for (const name of this.#partitions.known) {
       const split = name.lastIndexOf('/')
       const topic = name.slice(0, split)
       const partition = Number(name.slice(split + 1))
@@ -419,44 +449,41 @@ class ReadJob {
 
   async #mergeLoop(
     consumer: ConsumerClient,
-    output: ReadOutput,
+    output: RecordOutput,
     ranges: readonly PartitionRange[],
   ): Promise<void> {
-    const { TimeMerge } = await import('./time-merge.ts')
-    const merge = new TimeMerge(ranges, consumer)
-    while (this.#stopReason === undefined) {
-      const merged = merge.next()
-      if (merged !== undefined) {
-        const { topic, partition, cursor } = merged
-        output.setPartition(topic, partition)
-        const isPrinted = output.addRecord(cursor)
-        this.#report.addSpan(topic, partition, cursor.offset, cursor.offset)
-        this.#report.records = output.records
-        this.#report.bytes = output.bytes
-        merge.take(merged)
-        if (output.isFull) await output.write()
-        if (output.isDone) this.#stop('done')
-        if (isPrinted && this.#pacer !== undefined) {
-          this.#pacer.take(1, cursor.valueEnd - cursor.valueStart)
-          const { waitMs } = this.#pacer
-          if (waitMs > 0) await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
-        }
-        continue
-      }
-      const event = consumer.poll()
-      if (event === undefined) {
-        await output.write()
-        if (consumer.isDone) return
-        await Promise.race([consumer.wait(), this.#stopped])
-        continue
-      }
-      if (event.kind === 'records') merge.add(event)
-      else if (event.kind === 'gap') this.#onGap(event)
-      else {
-        if (event.kind === 'failed') this.#onFailed(event.error)
-        merge.end(event.topic, event.partition)
-      }
-    }
+    const { mergeByTime } = await import('./read-merge.ts')
+    await mergeByTime(consumer, ranges, {
+      isStopped: () => this.#stopReason !== undefined,
+      stopped: this.#stopped,
+      write: () => this.#write(output),
+      take: (merged) => this.#takeMerged(output, merged),
+      onGap: (gap) => this.#onGap(gap),
+      onFailed: (error) => this.#onFailed(error),
+      onEnd: (topic, partition, offset) => this.#cursor?.take(topic, partition, offset),
+    })
+  }
+
+  #takeMerged(output: RecordOutput, merged: MergedPartition): void | Promise<void> {
+    const { topic, partition, cursor } = merged
+    output.setPartition(topic, partition)
+    output.setEnds(merged.ends)
+    const isPrinted = output.addRecord(cursor)
+    this.#cursor?.take(topic, partition, cursor.offset + 1)
+    this.#report.addSpan(topic, partition, cursor.offset, cursor.offset)
+    this.#report.records = output.records
+    this.#report.bytes = output.bytes
+    if (output.isDone) this.#stop('done')
+    const pacer = this.#pacer
+    if (!isPrinted || pacer === undefined) return output.isFull ? this.#write(output) : undefined
+    pacer.take(1, cursor.valueEnd - cursor.valueStart)
+    return this.#pause(output, pacer.waitMs)
+  }
+
+  async #pause(output: RecordOutput, waitMs: number): Promise<void> {
+    if (waitMs === 0) return
+    await this.#write(output)
+    await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
   }
 
   // --- what may go wrong
@@ -486,21 +513,21 @@ class ReadJob {
     )
   }
 
-  async #conclude(output: ReadOutput): Promise<number> {
+  async #conclude(output: RecordOutput | undefined): Promise<number> {
     const { console } = this.#deps
     const report = this.#report
     const codes = this.#failures.map(exitCodeOf)
     if (this.#stopReason === 'timeout') codes.push(7)
     if (report.gap > 0 && this.#plan.isBounded) codes.push(5)
-    if (output.isAmbiguous && this.#plan.isStrict) codes.push(5)
-    if (this.#plan.failEmpty && output.records === 0) codes.push(3)
+    if (output?.isAmbiguous === true && this.#plan.isStrict) codes.push(5)
+    if (this.#plan.failEmpty && (output?.records ?? 0) === 0) codes.push(3)
     const exit = joinExitCodes(codes)
-    report.records = output.records
-    report.bytes = output.bytes
+    report.records = output?.records ?? 0
+    report.bytes = output?.bytes ?? 0
     report.errors = this.#failures.length
     for (const failure of this.#failures) console.error(failure)
     if (this.#stopReason === 'timeout') {
-      console.error(new StreamError('TIMED_OUT', `not done within ${this.#plan.timeoutMs} ms`))
+      console.error(timedOut(this.#plan.timeoutMs))
     }
     const path = this.#flags.text('report')
     if (path !== undefined) await report.write(this.#deps, path, exit)
@@ -514,4 +541,13 @@ class ReadJob {
 function assignmentOf(range: PartitionRange) {
   const { topic, partition, startOffset, endOffset } = range
   return { topic, partition, startOffset, ...(endOffset === undefined ? {} : { endOffset }) }
+}
+
+function openEndOf(range: PartitionRange) {
+  const { topic, partition, startOffset, endOffset } = range
+  return { topic, partition, startOffset: endOffset ?? startOffset }
+}
+
+function finishOf(output: RecordOutput): (() => void) | undefined {
+  return 'finish' in output ? () => (output as VariantOutput).finish() : undefined
 }

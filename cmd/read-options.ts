@@ -1,4 +1,4 @@
-/** The flags of commands that print records, and the plan that follows from them. Shared by consume and cat. */
+/** The flags of commands that print records, and the plan that follows from them. */
 
 import { UsageError } from '../src/base/errors.ts'
 import { type Positions, parsePositions, parseSince } from '../src/text/position.ts'
@@ -9,8 +9,55 @@ import type { Flags } from './flags.ts'
 import { readHeaders } from './header-flag.ts'
 import type { OptionSpec } from './option-table.ts'
 
+/** How records are printed. */
 // biome-ignore format: one row, one line
-export const readOptions: readonly OptionSpec[] = [
+export const formOptions: readonly OptionSpec[] = [
+  { long: 'output', short: 'o', argument: 'FORM', choices: ['value', 'json', 'sized', 'raw'], default: 'value', help: 'form of the output' },
+  { long: 'format', short: 'F', argument: 'FMT', help: "the format language, such as '%t %o %k=%v\\n' (stream help formats)" },
+  { long: 'json', help: 'envelopes, the same as -o json; errors as JSON' },
+  { long: 'raw', help: 'values back to back, the same as -o raw' },
+  { long: 'null', short: '0', help: 'NUL after each record' },
+  { long: 'delim', short: 'D', argument: 'STR', help: 'STR after each record' },
+  { long: 'key-sep', short: 'K', argument: 'STR', help: 'print KEY STR VALUE' },
+  { long: 'null-value', argument: 'TOKEN', help: 'print TOKEN for null' },
+  { long: 'embed', help: 'with --json or %j: a value that is a JSON object or array is printed as that' },
+  { long: 'strict', help: 'exit 5 if a value contains the delimiter' },
+]
+
+// biome-ignore format: one row, one line
+export const keyFilterOption: OptionSpec = { long: 'key', short: 'k', argument: 'KEY', help: 'only records with this key' }
+
+/** Which records are printed; what they drop is not counted. */
+// biome-ignore format: one row, one line
+export const filterOptions: readonly OptionSpec[] = [
+  { long: 'header', short: 'H', argument: 'NAME=VALUE', isRepeatable: true, help: 'only records with this header' },
+  { long: 'grep', argument: 'FILTER', isRepeatable: true, help: 'only records that match [!]k:/RE/, v:/RE/, t:/RE/ or h:NAME=/RE/' },
+]
+
+// biome-ignore format: one row, one line
+export const topicOptions: readonly OptionSpec[] = [
+  { long: 'partition', short: 'p', argument: 'LIST', help: 'only these partitions: 0,2-4' },
+  { long: 'uncommitted', help: 'records of open and aborted transactions too' },
+  { long: 'wait-topic', help: 'wait for a topic that does not exist' },
+  { long: 'regex', help: 'TOPIC is a regular expression, not a glob' },
+]
+
+// biome-ignore format: one row, one line
+export const outcomeOptions: readonly OptionSpec[] = [
+  { long: 'fail-empty', help: 'exit 3 if nothing was printed' },
+  { long: 'report', argument: 'FILE', help: 'the summary as one JSON object' },
+]
+
+// biome-ignore format: one row, one line
+export const cursorOptions: readonly OptionSpec[] = [
+  { long: 'cursor-file', argument: 'FILE', help: 'go on where the last run with this FILE ended, and store how far this one came' },
+  { long: 'commit', argument: 'WHEN', choices: ['none', 'written', 'eof', 'ack'], help: 'what is stored, and when; default eof if bounded, else written' },
+  { long: 'commit-interval', argument: 'DUR', default: '5s', help: 'how often it is stored' },
+  { long: 'ack-fd', argument: 'N', help: 'with --commit ack: the descriptor that acknowledgements are read from' },
+]
+
+// biome-ignore format: one row, one line
+export const rangeOptions: readonly OptionSpec[] = [
   { long: 'from', argument: 'POS', help: 'where to start: start, end, N, +N, -N, a TIME, or P=POS,…' },
   { long: 'since', argument: 'TIME', help: 'where to start, for times only; a bare duration means ago (1h)' },
   { long: 'until', argument: 'POS', help: 'where to stop, exclusive' },
@@ -18,30 +65,23 @@ export const readOptions: readonly OptionSpec[] = [
   { long: 'idle', argument: 'DUR', help: 'stop when no record came for so long; exit 0' },
   { long: 'bytes', argument: 'SIZE', help: 'stop when so much is printed' },
   { long: 'count', short: 'n', argument: 'N', help: 'stop when so many records are printed' },
-  { long: 'partition', short: 'p', argument: 'LIST', help: 'only these partitions: 0,2-4' },
-  { long: 'output', short: 'o', argument: 'FORM', choices: ['value', 'json', 'sized', 'raw'], default: 'value', help: 'form of the output' },
-  { long: 'json', help: 'envelopes, the same as -o json; errors as JSON' },
-  { long: 'raw', help: 'values back to back, the same as -o raw' },
-  { long: 'null', short: '0', help: 'NUL after each record' },
-  { long: 'delim', short: 'D', argument: 'STR', help: 'STR after each record' },
-  { long: 'key-sep', short: 'K', argument: 'STR', help: 'print KEY STR VALUE' },
-  { long: 'null-value', argument: 'TOKEN', help: 'print TOKEN for null' },
-  { long: 'embed', help: 'with --json: a value that is a JSON object or array is printed as that' },
-  { long: 'strict', help: 'exit 5 if a value contains the delimiter' },
-  { long: 'key', short: 'k', argument: 'KEY', help: 'only records with this key' },
-  { long: 'header', short: 'H', argument: 'NAME=VALUE', isRepeatable: true, help: 'only records with this header' },
-  { long: 'grep', argument: 'FILTER', isRepeatable: true, help: 'only records that match [!]k:/RE/, v:/RE/, t:/RE/ or h:NAME=/RE/' },
   { long: 'order', argument: 'ORDER', choices: ['partition', 'time'], default: 'partition', help: 'time, in bounded reads: merged over the partitions by timestamp' },
-  { long: 'uncommitted', help: 'records of open and aborted transactions too' },
   { long: 'on-gap', argument: 'WHAT', choices: ['warn', 'fail'], default: 'warn', help: 'when records are gone before they were read' },
   { long: 'rate', argument: 'R', help: 'at most so much: 1000/s, 5MiB/s' },
-  { long: 'wait-topic', help: 'wait for a topic that does not exist' },
-  { long: 'regex', help: 'TOPIC is a regular expression, not a glob' },
-  { long: 'fail-empty', help: 'exit 3 if nothing was printed' },
-  { long: 'report', argument: 'FILE', help: 'the summary as one JSON object' },
 ]
 
-export type OutputForm = 'value' | 'json' | 'sized' | 'raw'
+/** Of consume and cat. */
+export const readOptions: readonly OptionSpec[] = [
+  ...rangeOptions,
+  ...formOptions,
+  keyFilterOption,
+  ...filterOptions,
+  ...topicOptions,
+  ...cursorOptions,
+  ...outcomeOptions,
+]
+
+export type OutputForm = 'value' | 'json' | 'sized' | 'raw' | 'format'
 
 export interface ReadPlan {
   readonly command: string
@@ -61,6 +101,10 @@ export interface ReadPlan {
   readonly idleMs: number | undefined
   readonly timeoutMs: number | undefined
   readonly form: OutputForm
+  /** Of `format`. */
+  readonly formatText: string | undefined
+  /** No flag asked for a form. */
+  readonly isDefaultForm: boolean
   readonly delimiter: Uint8Array
   readonly keySeparator: Uint8Array | undefined
   readonly nullValue: Uint8Array | undefined
@@ -72,6 +116,14 @@ export interface ReadPlan {
   readonly gapFails: boolean
   readonly rate: Rate | undefined
   readonly failEmpty: boolean
+  readonly cursor: CursorPlan | undefined
+}
+
+export interface CursorPlan {
+  readonly path: string
+  readonly commit: 'none' | 'written' | 'eof' | 'ack'
+  readonly intervalMs: number
+  readonly ackDescriptor: number | undefined
 }
 
 export interface ReadDefaults {
@@ -112,6 +164,8 @@ export function readPlan(deps: CommandDeps, args: CommandArgs, defaults: ReadDef
     idleMs: flags.durationMs('idle'),
     timeoutMs: flags.durationMs('timeout'),
     form,
+    formatText: flags.text('format'),
+    isDefaultForm: !formOptions.some(({ long }) => flags.has(long)),
     delimiter: flags.has('null') ? Uint8Array.of(0) : (flags.escapedBytes('delim') ?? NEWLINE),
     keySeparator: flags.escapedBytes('key-sep'),
     nullValue: nullValue === undefined ? undefined : Buffer.from(nullValue, 'utf8'),
@@ -123,11 +177,47 @@ export function readPlan(deps: CommandDeps, args: CommandArgs, defaults: ReadDef
     gapFails: flags.text('on-gap') === 'fail',
     rate: flags.rate('rate'),
     failEmpty: flags.has('fail-empty'),
+    cursor: readCursor(flags, isBounded, end.untilFutureMs !== undefined),
+  }
+}
+
+const COMMIT_INTERVAL_MS = 5000
+
+function readCursor(flags: Flags, isBounded: boolean, hasFuture: boolean): CursorPlan | undefined {
+  const path = flags.text('cursor-file')
+  const commit = flags.choice('commit', ['none', 'written', 'eof', 'ack'] as const)
+  const ackDescriptor = flags.wholeNumber('ack-fd')
+  if (path === undefined) {
+    for (const name of ['commit', 'commit-interval', 'ack-fd']) {
+      if (flags.has(name)) throw new UsageError(`--${name} needs --cursor-file`)
+    }
+    return undefined
+  }
+  const endsByItself =
+    isBounded || hasFuture || ['count', 'bytes', 'idle'].some((name) => flags.has(name))
+  if (commit === 'eof' && !endsByItself) {
+    throw new UsageError('--commit eof needs an end, such as --until-end')
+  }
+  if (commit === 'ack' && ackDescriptor === undefined) {
+    throw new UsageError('--commit ack needs --ack-fd N')
+  }
+  if (commit !== 'ack' && ackDescriptor !== undefined) {
+    throw new UsageError('--ack-fd needs --commit ack')
+  }
+  return {
+    path,
+    commit: commit ?? (isBounded ? 'eof' : 'written'),
+    intervalMs: flags.durationMs('commit-interval') ?? COMMIT_INTERVAL_MS,
+    ackDescriptor,
   }
 }
 
 function outputForm(flags: Flags): OutputForm {
   flags.exclusive('json', 'raw')
+  if (flags.has('format')) {
+    for (const name of ['output', 'json', 'raw']) flags.exclusive('format', name)
+    return 'format'
+  }
   const form = flags.choice('output', ['value', 'json', 'sized', 'raw'] as const)
   const short = flags.has('json') ? 'json' : flags.has('raw') ? 'raw' : undefined
   if (form !== undefined && short !== undefined && form !== short) {
@@ -137,11 +227,14 @@ function outputForm(flags: Flags): OutputForm {
 }
 
 function checkForm(flags: Flags, form: OutputForm): void {
-  if (form !== 'json' && flags.has('embed')) throw new UsageError('--embed needs --json')
+  if (form !== 'json' && form !== 'format' && flags.has('embed')) {
+    throw new UsageError('--embed needs --json')
+  }
   if (form === 'value') return
+  const shown = form === 'format' ? '-F' : `-o ${form}`
   for (const name of ['key-sep', 'null', 'delim', 'null-value', 'strict']) {
     const fits = form === 'json' && (name === 'null' || name === 'delim')
-    if (flags.has(name) && !fits) throw new UsageError(`--${name} is of lines, not of -o ${form}`)
+    if (flags.has(name) && !fits) throw new UsageError(`--${name} is of lines, not of ${shown}`)
   }
 }
 

@@ -12,7 +12,7 @@ import { LineDecoder } from '../src/record/line-decoder.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import { RecordFilter } from '../src/text/record-filter.ts'
-import { LineWriter, RawWriter, type RecordWriter, SizedWriter } from '../src/text/record-writer.ts'
+import type { PartitionEnds, RecordWriter } from '../src/text/record-writer.ts'
 import { BrokenPipe } from './exit-code.ts'
 import type { ReadPlan } from './read-options.ts'
 
@@ -28,15 +28,41 @@ export interface Printed {
   readonly hasPassedTime: boolean
 }
 
-export interface ReadOutputOptions {
-  readonly plan: ReadPlan
-  readonly isTerminal: boolean
-  /** Called once a run, for a value that contains the delimiter. */
-  readonly onAmbiguous: (topic: string, partition: number) => void
-  readonly envelopes: RecordWriter | undefined
+/** Where a read job puts its records. */
+export interface RecordOutput {
+  /** Records printed, and bytes. */
+  readonly records: number
+  readonly bytes: number
+  readonly isAmbiguous: boolean
+  /** Whether write() is due. */
+  readonly isFull: boolean
+  /** Whether all was reached that --count and --bytes ask for. */
+  readonly isDone: boolean
+  setPartition(topic: string, partition: number): void
+  setEnds(ends: PartitionEnds): void
+  /**
+   * Takes the records of batch `index` of an event from `fromOffset` on.
+   * @throws StreamError CORRUPT_BATCH …; nothing of the batch has been taken then
+   */
+  addBatch(event: RecordsEvent, index: number, fromOffset: number): Printed
+  /** Takes the record that a cursor stands on, if the filter lets it through. @returns whether it did */
+  addRecord(cursor: RecordCursor): boolean
+  /** Writes all that was taken. @throws BrokenPipe; StreamError OUTPUT_FAILED */
+  write(): void | Promise<void>
 }
 
-export class ReadOutput {
+export interface ReadOutputOptions {
+  readonly plan: ReadPlan
+  readonly writer: RecordWriter
+  /** Plain values may go batch by batch, past the writer. */
+  readonly allowsPlain: boolean
+  /** Called once a run, for a value that contains the delimiter. */
+  readonly onAmbiguous: (topic: string, partition: number) => void
+  /** Called for each record that is printed. */
+  readonly onRecord?: (topic: string, partition: number, offset: number) => void
+}
+
+export class ReadOutput implements RecordOutput {
   /** Records printed, and bytes. */
   records = 0
   bytes = 0
@@ -72,10 +98,11 @@ export class ReadOutput {
       plan.untilFutureMs === undefined &&
       plan.rate === undefined &&
       !plan.isByTime &&
-      !options.isTerminal &&
+      options.allowsPlain &&
+      options.onRecord === undefined &&
       this.#filter.isEmpty
     this.#lines = isPlain ? new LineDecoder() : undefined
-    this.#writer = this.#makeWriter()
+    this.#writer = options.writer
   }
 
   /** Whether write() is due. */
@@ -86,6 +113,10 @@ export class ReadOutput {
   /** Whether all was reached that --count and --bytes ask for. */
   get isDone(): boolean {
     return this.records >= this.#plan.countMax || this.bytes >= this.#plan.bytesMax
+  }
+
+  setEnds(ends: PartitionEnds): void {
+    this.#writer.setEnds?.(ends)
   }
 
   setPartition(topic: string, partition: number): void {
@@ -102,6 +133,7 @@ export class ReadOutput {
    */
   addBatch(event: RecordsEvent, index: number, fromOffset: number): Printed {
     this.setPartition(event.topic, event.partition)
+    this.#writer.setEnds?.(event)
     const at = event.batches[index] as number
     return this.#lines === undefined
       ? this.#addRecords(event, at, fromOffset)
@@ -115,6 +147,7 @@ export class ReadOutput {
     this.#writer.write(cursor, this.#buffer)
     this.records += 1
     this.bytes += this.#buffer.length - before
+    this.#options.onRecord?.(this.#topic, this.#partition, cursor.offset)
     return true
   }
 
@@ -172,33 +205,14 @@ export class ReadOutput {
   #checkDelimiters(from: number, records: number): void {
     const delimiter = this.#plan.delimiter[0] ?? 10
     if (countByte(this.#buffer.bytes, from, this.#buffer.length, delimiter) === records) return
-    this.#onAmbiguous()
+    this.noteAmbiguous()
   }
 
-  #onAmbiguous(): void {
+  /** A value contains the delimiter. */
+  noteAmbiguous(): void {
     if (this.isAmbiguous) return
     this.isAmbiguous = true
     this.#options.onAmbiguous(this.#topic, this.#partition)
-  }
-
-  #makeWriter(): RecordWriter {
-    const { plan, envelopes, isTerminal } = this.#options
-    switch (plan.form) {
-      case 'json':
-        return envelopes ?? new RawWriter()
-      case 'sized':
-        return new SizedWriter()
-      case 'raw':
-        return new RawWriter()
-      case 'value':
-        return new LineWriter({
-          delimiter: plan.delimiter,
-          ...(plan.keySeparator === undefined ? {} : { keySeparator: plan.keySeparator }),
-          ...(plan.nullValue === undefined ? {} : { nullValue: plan.nullValue }),
-          escapeControls: isTerminal,
-          ...(isTerminal ? {} : { onAmbiguous: () => this.#onAmbiguous() }),
-        })
-    }
   }
 }
 

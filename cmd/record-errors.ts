@@ -6,13 +6,14 @@
  */
 
 import { StreamError } from '../src/base/errors.ts'
+import type { Delivery } from '../src/client/producer.ts'
 import type { Console } from './console.ts'
-import type { QueuedOutput } from './queued-output.ts'
+import type { DeadLetters } from './dead-letters.ts'
 
 export type ErrorPolicy =
   | { readonly kind: 'stop' }
   | { readonly kind: 'skip' }
-  | { readonly kind: 'dead-letter'; readonly output: QueuedOutput; readonly delimiter: Uint8Array }
+  | { readonly kind: 'dead-letter'; readonly letters: DeadLetters }
 
 export class RecordErrors {
   count = 0
@@ -27,15 +28,15 @@ export class RecordErrors {
   }
 
   get isFull(): boolean {
-    return this.#policy.kind === 'dead-letter' && this.#policy.output.isFull
+    return this.#policy.kind === 'dead-letter' && this.#policy.letters.isFull
   }
 
   drained(): Promise<void> {
-    return this.#policy.kind === 'dead-letter' ? this.#policy.output.drained() : Promise.resolve()
+    return this.#policy.kind === 'dead-letter' ? this.#policy.letters.drained() : Promise.resolve()
   }
 
   async finish(): Promise<void> {
-    if (this.#policy.kind === 'dead-letter') await this.#policy.output.finish()
+    if (this.#policy.kind === 'dead-letter') await this.#policy.letters.finish()
   }
 
   /**
@@ -52,16 +53,23 @@ export class RecordErrors {
     this.#ordinals.push(ordinal)
     this.#console.error(placed)
     if (this.#policy.kind === 'dead-letter' && raw !== undefined) {
-      this.#policy.output.write(raw)
-      this.#policy.output.write(this.#policy.delimiter)
+      this.#policy.letters.addInput(raw)
     }
   }
 
-  /** A batch was refused for what is in it. @returns whether to go on */
-  refuse(error: StreamError, firstOrdinal: number, recordCount: number): boolean {
+  /**
+   * A batch was refused for what is in it.
+   * @returns whether to go on
+   * @throws what the dead letters' output throws
+   */
+  refuse(error: StreamError, delivery: Delivery): boolean {
+    const { topic, partition, firstOrdinal, recordCount, batch } = delivery
     this.count += recordCount
     if (this.#policy.kind === 'stop') return false
     this.#console.error(withLine(error, this.lineOf(firstOrdinal)))
+    if (this.#policy.kind === 'dead-letter' && batch !== undefined) {
+      this.#policy.letters.addBatch(topic, partition, batch)
+    }
     return true
   }
 

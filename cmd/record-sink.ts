@@ -10,6 +10,7 @@ import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { RecordInput } from '../src/record/batch-builder.ts'
 import { EnvelopeReader } from '../src/text/envelope-reader.ts'
 import { equalBytes, findShort } from '../src/text/find-bytes.ts'
+import type { FormatReader } from '../src/text/format-reader.ts'
 import { decodeString, JsonScanner, NOT_JSON, type PathName } from '../src/text/json-scanner.ts'
 import { RecordFields } from '../src/text/record-fields.ts'
 import type { HeaderMatch } from '../src/text/record-filter.ts'
@@ -20,18 +21,20 @@ import type { ProducerClient } from './clients.ts'
 import type { ChunkSink } from './input-pump.ts'
 import { tooLarge } from './line-sink.ts'
 import type { Pacer } from './pacer.ts'
-import type { RecordErrors } from './record-errors.ts'
+import { type RecordErrors, withLine } from './record-errors.ts'
 
 export interface RecordSinkOptions {
-  /** Where records go that do not say; undefined: each must say (topics of envelopes). */
+  /** Where records go that do not say; undefined: each must say. */
   readonly topic: string | undefined
   readonly partition: number | undefined
-  /** Which topics an envelope may name; undefined: its topic is ignored. */
+  /** Which topics the input may name; undefined: its topic is ignored. */
   readonly allowTopic?: (topic: string) => boolean
   readonly keepPartition?: boolean
   /** Looks a topic up before its first record. */
   readonly prepareTopic: (topic: string) => Promise<void>
-  readonly form: 'value' | 'json' | 'sized' | 'raw'
+  readonly form: 'value' | 'json' | 'sized' | 'raw' | 'format'
+  /** Of `format`: the splitter, which sets the fields as well. */
+  readonly format?: FormatReader
   readonly recordBytesMax: number
   readonly stripCarriageReturn?: boolean
   readonly nullValue?: Uint8Array
@@ -57,7 +60,7 @@ export class RecordSink implements ChunkSink {
   readonly #errors: RecordErrors
   readonly #splitter: RecordSplitter
   readonly #options: RecordSinkOptions
-  readonly #fields = new RecordFields()
+  readonly #fields: RecordFields
   readonly #scanner = new JsonScanner()
   readonly #envelopes: EnvelopeReader | undefined
   readonly #consume = (bytes: Uint8Array, start: number, end: number): boolean =>
@@ -86,6 +89,7 @@ export class RecordSink implements ChunkSink {
     this.#errors = errors
     this.#splitter = splitter
     this.#options = options
+    this.#fields = options.format?.fields ?? new RecordFields()
     this.#topic = options.topic ?? ''
     this.#partition = options.partition
     if (options.topic !== undefined) this.#prepared.add(options.topic)
@@ -125,7 +129,14 @@ export class RecordSink implements ChunkSink {
   feed(chunk: Uint8Array, start: number, end: number): number {
     if (this.#hasPending && !this.#append()) return start
     if (start === end) return end
-    return this.#splitter.feed(chunk, start, end, this.#consume)
+    const at = this.#splitter.feed(chunk, start, end, this.#consume)
+    if (this.#splitter.isLost) {
+      throw withLine(
+        new StreamError('RECORD_INVALID', 'nothing tells where the next record begins'),
+        this.#errors.lineOf(this.#producer.appendedCount),
+      )
+    }
+    return at
   }
 
   /** One input is over. @returns false while there is no room for its last record */
@@ -222,7 +233,11 @@ export class RecordSink implements ChunkSink {
     if (start === TOO_LONG) throw tooLarge(options.recordBytesMax)
     const from = this.#isFirst ? this.#afterByteOrderMark(bytes, start, end) : start
     this.#isFirst = false
-    if (this.#envelopes !== undefined) {
+    const { format } = options
+    if (format !== undefined) {
+      if (format.defect !== undefined) throw new StreamError('RECORD_INVALID', format.defect)
+      this.#readPlace(fields)
+    } else if (this.#envelopes !== undefined) {
       this.#envelopes.read(bytes, from, end, fields)
       this.#readPlace(fields)
     } else {

@@ -12,6 +12,7 @@ import {
 import type { CommandDeps } from './deps.ts'
 import { BrokenPipe } from './exit-code.ts'
 import type { Flags } from './flags.ts'
+import type { TableDisplay } from './table-fit.ts'
 
 export function rowForm(deps: CommandDeps, flags: Flags): RowForm {
   const last = flags.either('json', 'output')
@@ -27,9 +28,10 @@ export async function printRows(
   flags: Flags,
   shape: RowShape,
   rows: readonly Row[],
+  display: TableDisplay = {},
 ): Promise<void> {
-  const form = rowForm(deps, flags)
   const titles = flags.either('titles', 'no-titles')
+  const form = rowForm(deps, flags)
   switch (form) {
     case 'json':
       await printText(deps.stdio.output, rows.map((row) => jsonLine(shape, row)).join(''))
@@ -41,15 +43,56 @@ export async function printRows(
     }
     case 'table':
     case 'wide': {
-      const columns = deps.host.columns('output')
-      const lines = tableLines(shape, rows, {
+      const lines = await tableText(deps, shape, rows, {
         hasTitles: titles !== false && rows.length > 0,
+        display: form === 'table' ? display : undefined,
+        stream: 'output',
         paintTitle: await titlePaint(deps, flags),
-        ...(form === 'table' && columns !== undefined ? { widthMax: columns } : {}),
       })
       await printText(deps.stdio.output, lines.map((line) => `${line}\n`).join(''))
     }
   }
+}
+
+/** The plan of what is about to be destroyed or moved, on standard error, for whoever is asked about it. */
+export async function printPlan(
+  deps: CommandDeps,
+  shape: RowShape,
+  rows: readonly Row[],
+  display: TableDisplay = {},
+): Promise<void> {
+  const shown = rows.slice(0, PLAN_ROWS_MAX)
+  const lines = await tableText(deps, shape, shown, { hasTitles: true, display, stream: 'error' })
+  const rest = rows.length - shown.length
+  if (rest > 0) lines.push(`… and ${rest} more`)
+  deps.console.print(lines.map((line) => `${line}\n`).join(''))
+}
+
+const PLAN_ROWS_MAX = 50
+
+async function tableText(
+  deps: CommandDeps,
+  shape: RowShape,
+  rows: readonly Row[],
+  options: {
+    readonly hasTitles: boolean
+    /** undefined: as it is. */
+    readonly display: TableDisplay | undefined
+    readonly stream: 'output' | 'error'
+    readonly paintTitle?: (text: string) => string
+  },
+): Promise<string[]> {
+  const { hasTitles, display, stream, paintTitle = (text: string) => text } = options
+  if (display === undefined) return tableLines(shape, rows, { hasTitles, paintTitle })
+  const columns = deps.host.columns(stream)
+  const { fitTable } = await import('./table-fit.ts')
+  const fitted = fitTable(shape, rows, { display, hasTitles, widthMax: columns })
+  return tableLines(fitted.shape, fitted.rows, {
+    hasTitles,
+    paintTitle,
+    right: fitted.right,
+    ...(columns === undefined ? {} : { widthMax: columns }),
+  })
 }
 
 /** @throws BrokenPipe; StreamError OUTPUT_FAILED */

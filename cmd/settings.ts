@@ -1,33 +1,30 @@
 /**
  * Which broker, and the client settings in force (commands.md, sections 1 and 2): flag over environment over files over
- * default, each with its origin.
+ * default; a context's options stand over files, under flags and variables.
  *
  * Invariants:
  * - Secrets given in a flag, `-X`, a variable, a config file or a URL are refused; an error never repeats their value.
- * - Variables other than the documented ones never change a command.
+ * - Settings that ask for a protected connection are never passed over: what the client cannot do is refused.
  */
 
 import { UsageError } from '../src/base/errors.ts'
-import {
-  type ConfigKey,
-  ConfigSet,
-  configVariable,
-  findConfigDefect,
-} from '../src/config/config-key.ts'
-import {
-  type ClientKeyName,
-  clientKeys,
-  findKey,
-  keysOf,
-  unknownKeyMessage,
-} from '../src/config/keys.ts'
+import { ConfigSet } from '../src/config/config-key.ts'
+import { type ClientKeyName, clientKeys } from '../src/config/keys.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
 import type { Host } from '../src/ports/host.ts'
+import { type Layer, type LayerEntry, readLayers, setClientKey } from './config-layers.ts'
+import { type Context, ContextsFile } from './contexts.ts'
 import type { Flags } from './flags.ts'
 
 /** `user` and `host`: the sockets that are tried when no broker was named. */
 export type BrokerChoice =
-  | { readonly kind: 'named'; readonly addresses: readonly string[]; readonly origin: string }
+  | {
+      readonly kind: 'named'
+      readonly addresses: readonly string[]
+      readonly origin: string
+      /** What named the context that names the broker. */
+      readonly contextOrigin?: string
+    }
   | { readonly kind: 'local'; readonly userAddress: string; readonly hostAddress: string }
 
 export interface Settings {
@@ -40,164 +37,80 @@ export interface Settings {
 const HOST_SOCKET = '/run/stream/daemon.sock'
 
 /**
- * @throws UsageError for unknown keys, bad values, secrets, a contradiction, an unknown context
+ * @throws UsageError for unknown keys, bad values, secrets, a contradiction, an unknown context, a protected connection
  */
 export function readSettings(flags: Flags, host: Host): Settings {
-  const { environment } = host
-  const layers = readLayers(flags, host)
-  const broker = chooseBroker(flags, host, layers)
+  const { choice, layers, context } = readPlaces(flags, host)
   const texts = new Map<string, string>()
   for (const layer of [...layers].reverse()) {
-    for (const [name, text] of layer.texts) texts.set(name, text)
+    for (const [name, { text }] of layer.entries) texts.set(name, text)
   }
-  if (broker.context !== undefined) applyContext(broker.context, layers, texts)
   texts.delete('broker')
   texts.delete('context')
+  if (choice.kind === 'named') refuseProtection(choice, texts, context)
   return {
-    broker: broker.choice,
+    broker: choice,
     client: new ConfigSet(clientKeys, texts),
-    mayStart: environment['STREAM_AUTOSTART'] !== '0',
+    mayStart: host.environment['STREAM_AUTOSTART'] !== '0',
   }
 }
 
-interface Layer {
-  readonly origin: string
-  /** Client keys only. */
-  readonly texts: ReadonlyMap<string, string>
-  readonly isFile: boolean
+export interface SettingPlaces {
+  readonly choice: BrokerChoice
+  /** The first counts; the context's among them. */
+  readonly layers: readonly Layer[]
+  readonly context: Context | undefined
 }
 
-/** The first counts. */
-function readLayers(flags: Flags, host: Host): Layer[] {
-  const { environment } = host
-  const configHome = configDirectory(host)
-  const userFile =
-    flags.text('config-file') ?? environment['STREAM_CONFIG_FILE'] ?? `${configHome}/stream.conf`
-  const isNamed = flags.has('config-file') || environment['STREAM_CONFIG_FILE'] !== undefined
-  return [
-    { origin: '-X', texts: readOptionFlags(flags.all('option')), isFile: false },
-    { origin: 'the environment', texts: readVariables(environment), isFile: false },
-    ...readConfigFile(host, './.stream.conf', false),
-    ...readConfigFile(host, userFile, isNamed),
-    ...readConfigFile(host, '/etc/stream/stream.conf', false),
-  ]
+/** The places that settings come from, and the broker that they name. @throws UsageError */
+export function readPlaces(flags: Flags, host: Host): SettingPlaces {
+  const layers = readLayers(flags, host)
+  const { choice, context } = chooseBroker(flags, host, layers)
+  if (context === undefined) return { choice, layers, context }
+  const files = layers.findIndex(({ kind }) => kind === 'file')
+  const at = files < 0 ? layers.length : files
+  return { choice, context, layers: layers.toSpliced(at, 0, contextLayer(context)) }
 }
 
-function configDirectory(host: Host): string {
-  const home = host.environment['XDG_CONFIG_HOME']
-  const base = home === undefined || home === '' ? `${host.homeDirectory}/.config` : home
-  return `${base}/stream`
+function contextLayer(context: Context): Layer {
+  const entries = new Map<string, LayerEntry>()
+  const origin = `context ${context.name}`
+  for (const [name, text] of context.options) setClientKey(entries, name, text, origin)
+  return { kind: 'context', origin, entries }
 }
 
-function readOptionFlags(words: readonly string[]): Map<string, string> {
-  const texts = new Map<string, string>()
-  for (const word of words) {
-    const split = word.indexOf('=')
-    if (split <= 0) throw new UsageError(`-X ${word}: must be KEY=VALUE`)
-    const name = word.slice(0, split)
-    setClientKey(texts, name, word.slice(split + 1), '-X')
-  }
-  return texts
-}
+/** What the client has no means for yet, by the first letters of the keys that ask for it. */
+const protections = [
+  { scheme: 'kafka', prefix: 'ssl.', what: 'TLS' },
+  { scheme: 'kafka', prefix: 'sasl.', what: 'SASL' },
+  { scheme: 'tcp', prefix: 'curve.', what: 'CURVE' },
+] as const
 
-function setClientKey(
-  texts: Map<string, string>,
-  name: string,
-  text: string,
-  origin: string,
+/** Without this a password would be left unused, and records would go where the user wanted them protected. */
+function refuseProtection(
+  choice: BrokerChoice & { readonly kind: 'named' },
+  texts: ReadonlyMap<string, string>,
+  context: Context | undefined,
 ): void {
-  const key = findKey('client', name)
-  if (key === undefined) throw new UsageError(unknownKeyMessage('client', name))
-  refuseSecret(key, origin)
-  const defect = findConfigDefect(key, text)
-  if (defect !== undefined) throw new UsageError(`${origin}: ${name}: ${text} ${defect}`)
-  texts.set(name, text)
-}
-
-function refuseSecret(key: ConfigKey, origin: string): void {
-  if (key.type !== 'secret') return
-  throw new UsageError(
-    `${origin}: ${key.name} is a secret and may not be given here`,
-    'name a file, a command or a variable in a context',
-  )
-}
-
-/** `STREAM_CONF_…`: of any scope's key, but only the client's are used here; the daemon reads its own. */
-function readVariables(
-  variables: Readonly<Record<string, string | undefined>>,
-): Map<string, string> {
-  const texts = new Map<string, string>()
-  let known: Map<string, string> | undefined
-  for (const variable of Object.keys(variables)) {
-    if (!variable.startsWith('STREAM_CONF_')) continue
-    const text = variables[variable] ?? ''
-    const key = clientKeys.find((candidate) => configVariable(candidate.name) === variable)
-    if (key !== undefined) {
-      setClientKey(texts, key.name, text, variable)
-      continue
-    }
-    known ??= new Map(
-      (['broker', 'topic'] as const).flatMap((scope) =>
-        keysOf(scope).map(({ name }) => [configVariable(name), name] as const),
-      ),
-    )
-    if (known.has(variable)) continue
-    const nearest = nearestName(variable, [
-      ...clientKeys.map(({ name }) => configVariable(name)),
-      ...known.keys(),
-    ])
+  const [scheme] = (choice.addresses[0] ?? '').split(':')
+  const refuse = (key: string, what: string): never => {
     throw new UsageError(
-      `${variable}: no such config key`,
-      nearest === undefined ? undefined : `did you mean ${nearest}?`,
+      `${choice.origin}: ${key} asks for ${what}, which the client of this version does not have`,
+      `use a listener of the broker without ${what}, or leave ${key} out`,
     )
   }
-  return texts
-}
-
-function readConfigFile(host: Host, path: string, mustExist: boolean): Layer[] {
-  const bytes = host.readFile(path)
-  if (bytes === undefined) {
-    if (mustExist) throw new UsageError(`${path}: no such config file`)
-    return []
+  const protocol = scheme === 'kafka' ? texts.get('security.protocol') : undefined
+  if (protocol !== undefined) {
+    // As in Kafka's clients this key alone decides, whatever else is set.
+    if (protocol.includes('SASL')) refuse(`security.protocol=${protocol}`, 'SASL')
+    if (protocol.includes('SSL')) refuse(`security.protocol=${protocol}`, 'TLS')
+    return
   }
-  return [
-    {
-      origin: path,
-      texts: parseConfigFile(Buffer.from(bytes).toString('utf8'), path),
-      isFile: true,
-    },
-  ]
-}
-
-/**
- * `key = value` lines with `#` comments.
- * @throws UsageError naming file and line
- */
-export function parseConfigFile(content: string, path: string): Map<string, string> {
-  const texts = new Map<string, string>()
-  for (const [index, line] of content.split('\n').entries()) {
-    const text = line.trim()
-    if (text === '' || text.startsWith('#')) continue
-    const place = `${path}:${index + 1}`
-    const split = text.indexOf('=')
-    if (split <= 0) throw new UsageError(`${place}: must be key = value`)
-    const name = text.slice(0, split).trim()
-    const value = text
-      .slice(split + 1)
-      .replace(/\s#.*$/, '')
-      .trim()
-    const isOther = findKey('broker', name) !== undefined || findKey('topic', name) !== undefined
-    if (isOther && findKey('client', name) === undefined) continue
-    setClientKey(texts, name, value, place)
+  const names = [...texts.keys(), ...(context?.secrets.keys() ?? [])]
+  for (const { what, prefix } of protections.filter((row) => row.scheme === scheme)) {
+    const key = names.find((name) => name.startsWith(prefix))
+    if (key !== undefined) refuse(key, what)
   }
-  return texts
-}
-
-interface Context {
-  readonly name: string
-  readonly broker: string
-  readonly options: Readonly<Record<string, string>>
-  readonly hasSecrets: boolean
 }
 
 function chooseBroker(
@@ -212,9 +125,17 @@ function chooseBroker(
     context: undefined,
   })
   const inContext = (name: string, origin: string) => {
-    const context = findContext(host, name, origin)
+    const context = findContext(ContextsFile.read(host), name, origin)
     const addresses = splitAddress(context.broker, `context ${name}`)
-    return { choice: { kind: 'named', addresses, origin: `context ${name}` } as const, context }
+    return {
+      choice: {
+        kind: 'named',
+        addresses,
+        origin: `context ${name}`,
+        contextOrigin: origin,
+      } as const,
+      context,
+    }
   }
   const flagBroker = flags.text('broker')
   if (flagBroker !== undefined) return named(flagBroker, '--broker')
@@ -228,14 +149,14 @@ function chooseBroker(
   if (variableContext !== undefined && variableContext !== '') {
     return inContext(variableContext, 'STREAM_CONTEXT')
   }
-  for (const { origin, texts } of layers) {
-    const broker = texts.get('broker')
-    if (broker !== undefined) return named(broker, origin)
-    const context = texts.get('context')
-    if (context !== undefined) return inContext(context, origin)
+  for (const { origin, entries } of layers) {
+    const broker = entries.get('broker')
+    if (broker !== undefined) return named(broker.text, origin)
+    const context = entries.get('context')
+    if (context !== undefined) return inContext(context.text, origin)
   }
-  const current = readContexts(host)?.current
-  if (typeof current === 'string' && current !== '') return inContext(current, 'contexts.json')
+  const { current } = ContextsFile.read(host)
+  if (current !== undefined) return inContext(current, 'contexts.json')
   return {
     choice: {
       kind: 'local',
@@ -276,70 +197,16 @@ export function splitAddress(address: string, origin: string): string[] {
   })
 }
 
-interface ContextsFile {
-  readonly current?: unknown
-  readonly contexts?: unknown
-}
-
-function readContexts(host: Host): ContextsFile | undefined {
-  const path = `${configDirectory(host)}/contexts.json`
-  const bytes = host.readFile(path)
-  if (bytes === undefined) return undefined
-  try {
-    const parsed: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'))
-    if (typeof parsed === 'object' && parsed !== null) return parsed
-  } catch {
-    // Said below, without the content: it may hold what nobody should see.
-  }
-  throw new UsageError(`${path}: not a JSON object`)
-}
-
-function findContext(host: Host, name: string, origin: string): Context {
-  const contexts = readContexts(host)?.contexts
-  const known = isRecord(contexts) ? contexts : {}
-  const context = Object.hasOwn(known, name) ? known[name] : undefined
-  if (!isRecord(context)) {
-    const nearest = nearestName(name, Object.keys(known))
-    throw new UsageError(
-      `${origin}: ${name}: no such context`,
-      nearest === undefined ? undefined : `did you mean ${nearest}?`,
-    )
-  }
-  const broker = context['broker']
-  if (typeof broker !== 'string') throw new UsageError(`context ${name}: no broker in it`)
-  const options = context['options']
-  const secrets = context['secrets']
-  return {
-    name,
-    broker,
-    options: isRecord(options)
-      ? Object.fromEntries(Object.entries(options).map(([key, value]) => [key, String(value)]))
-      : {},
-    hasSecrets: isRecord(secrets) && Object.keys(secrets).length > 0,
-  }
-}
-
-/** A context's options stand over files, under flags and variables. */
-function applyContext(
-  context: Context,
-  layers: readonly Layer[],
-  texts: Map<string, string>,
-): void {
-  if (context.hasSecrets) {
-    throw new UsageError(`context ${context.name}: this version cannot log in with secrets`)
-  }
-  const options = new Map<string, string>()
-  for (const [name, text] of Object.entries(context.options)) {
-    setClientKey(options, name, text, `context ${context.name}`)
-  }
-  for (const [name, text] of options) {
-    const isStronger = layers.some((layer) => !layer.isFile && layer.texts.has(name))
-    if (!isStronger) texts.set(name, text)
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+function findContext(file: ContextsFile, name: string, origin: string): Context {
+  const context = file.get(name)
+  if (context !== undefined) return context
+  const nearest = nearestName(name, file.names)
+  throw new UsageError(
+    `${origin}: ${name}: no such context`,
+    nearest === undefined
+      ? 'to see what there is: stream context list'
+      : `did you mean ${nearest}?`,
+  )
 }
 
 /** Directory of the user's socket. */

@@ -19,8 +19,8 @@ export interface TapSinkOptions {
   readonly dropsSlow: boolean
 }
 
-/** A chunk of this size may have more behind it; a smaller one has emptied the pipe. */
-const FULL_CHUNK_BYTES = 65_536
+/** Chunks are gathered from reads of this size; one that ends with a smaller read has emptied the pipe. */
+const FULL_READ_BYTES = 65_536
 
 export class TapSink implements ChunkSink {
   /** Lines that were not copied. */
@@ -91,7 +91,7 @@ export class TapSink implements ChunkSink {
   onChunk(_chunk: Uint8Array, start: number, end: number): void {
     this.#isWritten = false
     this.bytes += end - start
-    if (end - start < FULL_CHUNK_BYTES) this.#copy?.producer.flushSoon()
+    if ((end - start) % FULL_READ_BYTES !== 0) this.#copy?.producer.flushSoon()
   }
 
   /** The input is over: its last line may have no end. @returns false while there is no room for it */

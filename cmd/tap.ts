@@ -42,7 +42,7 @@ export const spec: CommandSpec = {
     { long: 'acks', argument: 'N', choices: ['all', '1', '0'], default: 'all', help: '1 and 0 give up durability and idempotence' },
     { long: 'compression', short: 'z', argument: 'C', choices: ['none', 'gzip', 'snappy', 'lz4', 'zstd'], help: 'codec; default none over ipc, where it costs more than it saves, else lz4' },
     { long: 'linger', argument: 'DUR', default: '5ms', help: 'longest wait for a batch to fill; it leaves early when the input is idle' },
-    { long: 'batch-size', argument: 'SIZE', default: '512KiB', help: 'size at which a batch leaves' },
+    { long: 'batch-size', argument: 'SIZE', default: '1000KiB', help: 'size at which a batch leaves' },
     { long: 'delivery-timeout', argument: 'DUR', default: '2m', help: 'after this a record counts as not delivered' },
     { long: 'create', help: 'create the topic if it is unknown' },
     { long: 'no-create', help: 'never create it' },
@@ -239,7 +239,8 @@ class TapJob {
 
   // --- the copy
 
-  #onDelivery({ error, topic, partition, baseOffset, recordCount, firstOrdinal }: Delivery): void {
+  #onDelivery(delivery: Delivery): void {
+    const { error, topic, partition, baseOffset, recordCount } = delivery
     if (error === undefined) {
       this.#report.records += recordCount
       if (baseOffset >= 0) {
@@ -253,7 +254,7 @@ class TapJob {
       return
     }
     this.#refusedCount += recordCount
-    this.#errors.refuse(error, firstOrdinal, recordCount)
+    this.#errors.refuse(error, delivery)
   }
 
   /** The pipe goes on without a copy. */

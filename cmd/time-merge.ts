@@ -7,17 +7,22 @@
 
 import type { RecordsEvent } from '../src/client/consumer.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
+import type { PartitionEnds } from '../src/text/record-writer.ts'
 
 const AHEAD_BYTES = 1024 * 1024
+const unknownEnds: PartitionEnds = { logStartOffset: -1, lastStableOffset: -1, highWatermark: -1 }
 
 export interface MergedPartition {
   readonly topic: string
   readonly partition: number
   /** Stands on the partition's next record. */
   readonly cursor: RecordCursor
+  /** As the broker said them with that record. */
+  readonly ends: PartitionEnds
 }
 
 interface Lane extends MergedPartition {
+  ends: PartitionEnds
   readonly events: RecordsEvent[]
   heldBytes: number
   batchIndex: number
@@ -46,6 +51,7 @@ export class TimeMerge {
         topic,
         partition,
         cursor: new RecordCursor(),
+        ends: unknownEnds,
         events: [],
         heldBytes: 0,
         batchIndex: 0,
@@ -101,7 +107,10 @@ export class TimeMerge {
     for (;;) {
       const event = lane.events[0]
       if (event === undefined) return false
-      if (this.#advanceIn(lane, event)) return true
+      if (this.#advanceIn(lane, event)) {
+        lane.ends = event
+        return true
+      }
       lane.events.shift()
       lane.batchIndex = 0
       lane.heldBytes -= event.bytes.length

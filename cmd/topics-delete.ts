@@ -14,7 +14,13 @@ import {
 import { confirm } from './prompt.ts'
 import { printRows } from './row-output.ts'
 import { isGlob } from './topic-names.ts'
-import { findTopics, requireNames, TargetFailures, withAdmin } from './topics-shared.ts'
+import {
+  findTopics,
+  isInternalTopic,
+  requireNames,
+  TargetFailures,
+  withAdmin,
+} from './topics-shared.ts'
 
 const shape: RowShape = { kind: 'topic', columns: ['NAME'] }
 
@@ -62,9 +68,10 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       deps,
       flags,
       isMany
-        ? `delete ${topics.map((topic) => topic.name).join(', ')}? type their number (${topics.length})`
-        : `delete ${topics.map((topic) => topic.name).join(', ')} with all records?`,
+        ? `delete these ${topics.length} topics with all records? type their number`
+        : `delete ${topics.length === 1 ? topics[0]?.name : `these ${topics.length} topics`} with all records?`,
       isMany ? String(topics.length) : 'y',
+      topics.length === 1 ? undefined : { shape, rows },
     )
     if (!agrees) {
       deps.console.warn('nothing deleted')
@@ -82,7 +89,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
 }
 
 function isAllowed(topic: TopicInfo, mayBeInternal: boolean, failures: TargetFailures): boolean {
-  if (mayBeInternal || !(topic.isInternal || topic.name.startsWith('__'))) return true
+  if (mayBeInternal || !isInternalTopic(topic)) return true
   failures.add(
     new StreamError('CONFIG_INVALID', `${topic.name}: an internal topic`, {
       target: topic.name,

@@ -6,6 +6,7 @@ import type { AdminClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, regexOption, rowOptions } from './option-table.ts'
 import { printRows, printText, rowForm } from './row-output.ts'
+import type { TableDisplay } from './table-fit.ts'
 import {
   askBytes,
   askOffsets,
@@ -30,6 +31,11 @@ const shape: RowShape = {
     'END',
     'BYTES',
   ],
+}
+const display: TableDisplay = {
+  sizes: ['BYTES'],
+  titles: { PARTITION: 'PART', REPLICAS: 'REPL' },
+  drop: ['EPOCH', 'STABLE', 'REPLICAS', 'ISR', 'START', 'LEADER'],
 }
 const configShape: RowShape = { kind: 'config', columns: ['TOPIC', 'KEY', 'VALUE', 'ORIGIN'] }
 
@@ -91,7 +97,7 @@ async function printPartitions(
 ): Promise<void> {
   const facts = await askFacts(admin, topics)
   const rows = topics.flatMap((topic) => partitionRows(topic, facts))
-  await printRows(deps, args.flags, shape, rows)
+  await printRows(deps, args.flags, shape, rows, display)
 }
 
 function partitionRows(topic: TopicInfo, facts: Facts): Row[] {
@@ -125,7 +131,10 @@ async function printConfigs(
       rows.push([name, config.name, value, config.origin])
     }
   }
-  await printRows(deps, args.flags, configShape, rows)
+  await printRows(deps, args.flags, configShape, rows, {
+    shrink: ['VALUE', 'TOPIC'],
+    drop: ['TOPIC'],
+  })
 }
 
 /** One object a topic: `name`, `partitions`, `replicas`, `config` are what would make it anew. */

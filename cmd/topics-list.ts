@@ -8,10 +8,12 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { type CommandSpec, regexOption, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
+import type { TableDisplay } from './table-fit.ts'
 import {
   askBytes,
   askOffsets,
   findTopics,
+  isInternalTopic,
   type OffsetTable,
   TargetFailures,
   withAdmin,
@@ -20,6 +22,13 @@ import {
 const shape: RowShape = {
   kind: 'topic',
   columns: ['NAME', 'PARTITIONS', 'REPLICAS', 'SPAN', 'BYTES', 'POLICY'],
+}
+
+const display: TableDisplay = {
+  sizes: ['BYTES'],
+  titles: { PARTITIONS: 'PARTS', REPLICAS: 'REPL' },
+  shrink: ['NAME', 'POLICY'],
+  drop: ['REPLICAS', 'POLICY'],
 }
 
 // biome-ignore format: one row, one line
@@ -55,8 +64,10 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     const failures = new TargetFailures(deps)
     const candidates =
       args.operands.length > 0
-        ? await findTopics(admin, args, failures)
-        : (await admin.listTopics()).filter((topic) => flags.has('internal') || !isInternal(topic))
+        ? await findTopics(admin, args, failures, { emptyIsFine: true })
+        : (await admin.listTopics()).filter(
+            (topic) => flags.has('internal') || !isInternalTopic(topic),
+          )
     const topics = candidates.filter((topic) => hasState(topic, flags))
     const facts = await askFacts(admin, topics, inactiveMs !== undefined)
     const oldestMs = inactiveMs === undefined ? undefined : deps.time.wallMs() - inactiveMs
@@ -66,14 +77,11 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       flags,
       shape,
       wanted.map((topic) => rowOf(topic, facts)),
+      display,
     )
     if (failures.exit !== 0) return failures.exit
     return wanted.length === 0 && flags.has('fail-empty') ? 3 : 0
   })
-}
-
-function isInternal(topic: TopicInfo): boolean {
-  return topic.isInternal || topic.name.startsWith('__')
 }
 
 interface Facts {

@@ -59,12 +59,13 @@ export function requireNames({ operands }: CommandArgs, command: string): void {
 
 /**
  * The topics that the arguments mean, existing ones only; what is unknown is told as a failure with the nearest name.
+ * @param options.emptyIsFine  a pattern that matches nothing is no failure, as a listing of nothing is none
  */
 export async function findTopics(
   admin: AdminClient,
   { operands, flags }: CommandArgs,
   failures: TargetFailures,
-  options: { readonly missingIsFine?: boolean } = {},
+  options: { readonly missingIsFine?: boolean; readonly emptyIsFine?: boolean } = {},
 ): Promise<TopicInfo[]> {
   const topics = await admin.listTopics()
   const byName = new Map(topics.map((topic) => [topic.name, topic]))
@@ -79,7 +80,7 @@ export async function findTopics(
     if (topic !== undefined) found.push(topic)
     else if (options.missingIsFine !== true) failures.add(unknownTopic(name, byName.keys()), name)
   }
-  if (options.missingIsFine !== true) {
+  if (options.missingIsFine !== true && options.emptyIsFine !== true) {
     for (const pattern of empty) failures.add(unknownTopic(pattern, []), pattern)
   }
   return found
@@ -92,6 +93,10 @@ function unknownTopic(name: string, known: Iterable<string>): StreamError {
     kafkaError: 3,
     ...(nearest === undefined ? {} : { hint: `did you mean ${nearest}?` }),
   })
+}
+
+export function isInternalTopic(topic: TopicInfo): boolean {
+  return topic.isInternal || topic.name.startsWith('__')
 }
 
 /** `--set K=V`… and what `--compact` and `--retention` stand for. @throws UsageError */

@@ -84,7 +84,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       0,
     )
     const question = `delete the offsets before the new starts, ${records} in ${orders.length} partitions?`
-    if (!(await confirm(deps, flags, question))) {
+    if (!(await confirm(deps, flags, question, 'y', { shape, rows: plan }))) {
       deps.console.warn('nothing deleted')
       return 1
     }

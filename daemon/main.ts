@@ -23,6 +23,7 @@ import { RealDisk } from '../src/io/real-disk.ts'
 import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
+import { notifyServiceManager } from '../src/io/service-notify.ts'
 import { StderrLog } from '../src/io/stderr-log.ts'
 import { type Daemon, startDaemon } from './doors/daemon.ts'
 
@@ -227,7 +228,11 @@ async function main(): Promise<number> {
   })
   const removeEphemeral = (): void => {
     const directory = options.ephemeralDirectory
-    if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
+    if (directory === undefined) return
+    rmSync(directory, { recursive: true, force: true })
+    for (const address of options.listen) {
+      if (address.startsWith('ipc://')) rmSync(address.slice('ipc://'.length), { force: true })
+    }
   }
   let daemon: Daemon
   try {
@@ -265,6 +270,7 @@ async function main(): Promise<number> {
   if (options.ephemeralDirectory !== undefined) {
     process.stdout.write(`${daemon.addresses[0]}\n`)
   }
+  notifyServiceManager(environment, log, 'ready', `serving ${daemon.addresses.join(' ')}`)
   let signals = 0
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => {
@@ -276,6 +282,7 @@ async function main(): Promise<number> {
   }
   const why = await stopAsked
   log.info('stopping', { why })
+  notifyServiceManager(environment, log, 'stopping', 'closing the logs')
   try {
     await daemon.stop({ graceMs: STOP_GRACE_MS })
   } finally {

@@ -26,6 +26,13 @@ import { codeOfError, codeOfNotServing, findLeader, messageOfError } from './kaf
 
 type PartitionAnswer = ResponseInput<'Produce'>['responses'][number]['partitionResponses'][number]
 
+type ProduceRequest = Pick<Request<'Produce'>, 'acks' | 'timeoutMs'> & {
+  readonly topicData: readonly Pick<
+    Request<'Produce'>['topicData'][number],
+    'name' | 'partitionData'
+  >[]
+}
+
 const ACKS_ALL = -1
 
 export const produce: Handler<'Produce'> = (services, context, request) => {
@@ -107,20 +114,28 @@ class PartitionRun implements CommitWaiter {
   }
 }
 
-class ProduceRun {
+/** Also of AppendAt (1002), which expects the log's end to be at an offset. */
+export class ProduceRun {
   readonly acks: number
   readonly #services: Services
   readonly #context: RequestContext
-  readonly #request: Request<'Produce'>
+  readonly #request: ProduceRequest
+  readonly #expectedEndOffset: number | undefined
   readonly #topics: { readonly name: string; readonly partitions: PartitionRun[] }[] = []
   #pending = 0
   #resolve: ((answer: ResponseInput<'Produce'>) => void) | undefined
   #timer: Timer | undefined
 
-  constructor(services: Services, context: RequestContext, request: Request<'Produce'>) {
+  constructor(
+    services: Services,
+    context: RequestContext,
+    request: ProduceRequest,
+    expectedEndOffset?: number,
+  ) {
     this.#services = services
     this.#context = context
     this.#request = request
+    this.#expectedEndOffset = expectedEndOffset
     this.acks = request.acks
   }
 
@@ -228,6 +243,13 @@ class ProduceRun {
     const full = broker.directory.refusesWrites()
     if (full !== undefined) {
       run.refuse({ code: codeOfError(full), message: full.message })
+      return
+    }
+    // Nothing comes between this question and the append.
+    const expected = this.#expectedEndOffset
+    if (expected !== undefined && partition.log.logEndOffset !== expected) {
+      const message = `the partition ends at ${partition.log.logEndOffset}, not at ${expected}`
+      run.refuse({ code: KafkaError.OFFSET_OUT_OF_RANGE, message })
       return
     }
     let batch = records

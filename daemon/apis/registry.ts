@@ -35,6 +35,7 @@ import { describeCluster } from './60-describe-cluster.ts'
 import { describeTopicPartitions } from './75-describe-topic-partitions.ts'
 import { daemonStatus } from './1000-daemon-status.ts'
 import { daemonStop } from './1001-daemon-stop.ts'
+import { appendAt } from './1002-append-at.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
 
@@ -73,6 +74,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DescribeTopicPartitions: describeTopicPartitions,
   DaemonStatus: daemonStatus,
   DaemonStop: daemonStop,
+  AppendAt: appendAt,
 }
 
 /**

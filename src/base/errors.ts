@@ -45,6 +45,9 @@ export const errorTable = {
   CONFLICT: { retriable: false, exit: 8 },
   NOT_ALLOWED: { retriable: false, exit: 6 },
   CONFIG_INVALID: { retriable: false, exit: 2 },
+  // --- the command's own surroundings
+  NAME_UNKNOWN: { retriable: false, exit: 3 },
+  SECRET_UNAVAILABLE: { retriable: false, exit: 6 },
   // --- metadata store
   STORE_UNAVAILABLE: { retriable: true, exit: 4 },
   STORE_DAMAGED: { retriable: false, exit: 1 },
@@ -95,14 +98,25 @@ export class StreamError extends Error {
   }
 }
 
+/** Where in a word of the command line something is wrong; on a terminal it is underlined. */
+export interface ErrorPlace {
+  /** The whole word, or the value of a flag. */
+  readonly text: string
+  /** In characters. */
+  readonly at: number
+  readonly length: number
+}
+
 /** The command line itself is wrong: exit 2, with a hint that can be typed. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
   readonly hint: string | undefined
+  readonly place: ErrorPlace | undefined
 
-  constructor(message: string, hint?: string) {
+  constructor(message: string, hint?: string, place?: ErrorPlace) {
     super(message)
     this.hint = hint
+    this.place = place
   }
 }
 

@@ -98,6 +98,8 @@ export interface Delivery {
   readonly error: StreamError | undefined
   /** With an error: whether the broker may have it nevertheless. */
   readonly outcomeUnknown: boolean
+  /** With an error: the batch as it was sent, if it was; valid during the call. */
+  readonly batch: Uint8Array | undefined
 }
 
 const defaults = {
@@ -756,6 +758,7 @@ export class Producer {
         cause: failure,
       }),
       outcomeUnknown: false,
+      batch: undefined,
     })
   }
 
@@ -772,6 +775,7 @@ export class Producer {
       ordinals: batch.ordinals,
       error,
       outcomeUnknown: error !== undefined && batch.outcomeUnknown,
+      batch: error === undefined ? undefined : batch.bytes,
     })
   }
 

@@ -100,7 +100,13 @@ export class ProcessLauncher implements DaemonLauncher {
         cwd: '/',
         detached: true,
         stdio: ['ignore', logDescriptor, logDescriptor],
-        env: { ...process.env, ...daemonMemoryEnvironment, ...options.environment },
+        env: {
+          ...process.env,
+          ...daemonMemoryEnvironment,
+          // A service that starts a command must not be taken for ready because a daemon is.
+          NOTIFY_SOCKET: undefined,
+          ...options.environment,
+        },
       },
     )
     child.unref()

@@ -28,16 +28,12 @@ import {
 import { dirname } from 'node:path'
 import { StreamError } from '../base/errors.ts'
 import type { Disk, DiskFile, DiskLock, DiskSpace, DiskStat } from '../ports/disk.ts'
-import { childProcessModule } from './lazy-modules.ts'
+import { lockFile } from './file-lock.ts'
 import { diskError, systemCode } from './system-errors.ts'
 
 /** The most parts one writev takes (IOV_MAX). */
 const PARTS_MAX = 1024
 const FILE_MODE = 0o644
-
-/** macOS's flag of open(2) for a lock taken with it; Node has no name for it. */
-const O_EXLOCK = 0x20
-const LOCK_TAKEN_EXIT = 1
 
 export class RealDisk implements Disk {
   open(path: string, mode: 'read' | 'write'): DiskFile {
@@ -140,53 +136,8 @@ export class RealDisk implements Disk {
   }
 
   lock(path: string): DiskLock {
-    const isMac = process.platform === 'darwin'
-    const flags =
-      constants.O_RDWR | constants.O_CREAT | (isMac ? O_EXLOCK | constants.O_NONBLOCK : 0)
-    let descriptor: number
-    try {
-      descriptor = openSync(path, flags, FILE_MODE)
-    } catch (error) {
-      if (isMac && systemCode(error) === 'EAGAIN') throw lockedError(path)
-      throw diskError(error, 'open', path)
-    }
-    if (!isMac) {
-      try {
-        lockDescriptor(descriptor, path)
-      } catch (error) {
-        closeSync(descriptor)
-        throw error
-      }
-    }
-    let isHeld = true
-    return {
-      release: () => {
-        if (!isHeld) return
-        isHeld = false
-        closeSync(descriptor)
-      },
-    }
+    return lockFile(path, lockedError)
   }
-}
-
-/**
- * Node has no flock. The lock belongs to the open file, not to the process that asked for it: `flock` locks the
- * descriptor it inherits and ends; the lock stays with ours, and the kernel drops it when we end, however that happens.
- */
-function lockDescriptor(descriptor: number, path: string): void {
-  const result = childProcessModule().spawnSync('flock', ['-n', '-x', '3'], {
-    stdio: ['ignore', 'ignore', 'pipe', descriptor],
-  })
-  if (result.error !== undefined) {
-    throw new StreamError('RUNTIME_MISSING', 'cannot run flock', {
-      hint: 'install util-linux, which has the flock command',
-      cause: result.error,
-    })
-  }
-  if (result.status === 0) return
-  if (result.status === LOCK_TAKEN_EXIT) throw lockedError(path)
-  const detail = result.stderr.toString().trim()
-  throw new StreamError('DISK_FAILED', `cannot lock ${path}: ${detail}`, { target: path })
 }
 
 function lockedError(path: string): StreamError {

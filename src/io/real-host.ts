@@ -11,8 +11,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
+import { StreamError } from '../base/errors.ts'
 import type { DeathSignal, Host, HostSignal, HostStat, StandardStream } from '../ports/host.ts'
 import { isTerminal } from './file-kind.ts'
+import { lockFile } from './file-lock.ts'
 import { diskError, systemCode } from './system-errors.ts'
 
 const descriptors: Readonly<Record<StandardStream, number>> = { input: 0, output: 1, error: 2 }
@@ -58,8 +60,8 @@ export class RealHost implements Host {
 
   onSignal(signal: HostSignal, listener: () => void): () => void {
     const handler = (): void => listener()
-    process.on(signal, handler)
-    return () => process.off(signal, handler)
+    process.on(signal as NodeJS.Signals, handler)
+    return () => process.off(signal as NodeJS.Signals, handler)
   }
 
   exit(code: number): never {
@@ -108,6 +110,14 @@ export class RealHost implements Host {
     }
   }
 
+  lockFile(path: string): () => void {
+    const lock = lockFile(
+      path,
+      () => new StreamError('CONFLICT', `${path}: locked by another run`, { target: path }),
+    )
+    return () => lock.release()
+  }
+
   stat(path: string): HostStat | undefined {
     try {
       const stat = statSync(path, { throwIfNoEntry: false })
@@ -128,7 +138,30 @@ export class RealHost implements Host {
       throw diskError(error, 'look at', path)
     }
   }
+
+  processMark(processId: number): string | undefined {
+    try {
+      process.kill(processId, 0)
+    } catch (error) {
+      // EPERM: it is there, and somebody else's.
+      if (systemCode(error) !== 'EPERM') return undefined
+    }
+    if (process.platform !== 'linux') return String(processId)
+    const stat = this.readFile(`/proc/${processId}/stat`)
+    if (stat === undefined) return undefined
+    const fields = processFields(Buffer.from(stat).toString('latin1'))
+    const state = fields[STATE_FIELD] ?? 'X'
+    return 'ZX'.includes(state) ? undefined : `${processId}@${fields[START_TIME_FIELD]}`
+  }
 }
+
+/** The fields of /proc/PID/stat behind the name, which may itself hold blanks and parentheses. */
+function processFields(stat: string): readonly string[] {
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
+const STATE_FIELD = 0
+const START_TIME_FIELD = 19
 
 /** Written beside, synced, renamed: a reader sees the old content or the new one, after a power cut too. */
 export function writeFileAtomically(path: string, bytes: Uint8Array, mode: number): void {

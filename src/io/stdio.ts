@@ -436,7 +436,11 @@ class FileOutput implements ByteOutput {
   }
 
   close(): void {
-    if (this.isClosed || this.descriptor <= 2) return
+    if (this.descriptor > 2) this.hangUp()
+  }
+
+  hangUp(): void {
+    if (this.isClosed) return
     this.isClosed = true
     closeSync(this.descriptor)
   }
@@ -483,6 +487,7 @@ class StreamOutput implements ByteOutput {
   private socket: Socket | undefined
   private failure: StreamError | undefined
   private isWaiting = false
+  private isClosed = false
 
   constructor(descriptor: number, path: string, kind: InputKind, own: number | undefined) {
     this.descriptor = descriptor
@@ -514,9 +519,16 @@ class StreamOutput implements ByteOutput {
   sync(): void {}
 
   close(): void {
-    if (this.path === '-') return
+    if (this.path !== '-') this.hangUp()
+  }
+
+  hangUp(): void {
+    if (this.isClosed) return
+    this.isClosed = true
     if (this.socket !== undefined) this.socket.destroy()
     else if (this.own !== undefined) closeSync(this.own)
+    // Ours was a second descriptor of the same pipe.
+    if (this.path === '-' && this.own !== undefined) closeSync(1)
   }
 
   private writeRest(bytes: Uint8Array): Promise<WriteOutcome> {

@@ -7,6 +7,9 @@ import type { Admin, ConfigValue, Position, TopicDescription, TopicSummary } fro
 
 type CreateOptions = NonNullable<Parameters<Admin['createTopic']>[1]>
 
+/** Kafka's error number. */
+const UNKNOWN_TOPIC_OR_PARTITION = 3
+
 export class LibraryAdmin implements Admin {
   readonly #client: () => Client
 
@@ -20,10 +23,7 @@ export class LibraryAdmin implements Admin {
 
   async describeTopic(name: string): Promise<TopicDescription> {
     const client = this.#client()
-    const [info] = await client.describeTopics([name])
-    if (info === undefined || info.errorCode !== 0) {
-      throw kafkaFailure(info?.errorCode ?? 3, { target: name })
-    }
+    const info = await lookUpTopic(client, name)
     const questions = info.partitions.map(({ partition }) => ({ topic: name, partition }))
     const [starts, ends] = await Promise.all(
       (['earliest', 'latest'] as const).map((at) =>
@@ -94,7 +94,7 @@ export class LibraryAdmin implements Admin {
 
   async offsets(topic: string, place: 'start' | 'end' | Date): Promise<readonly Position[]> {
     const client = this.#client()
-    const { partitions } = await client.awaitTopic(topic)
+    const { partitions } = await lookUpTopic(client, topic)
     const ask = (at: 'earliest' | 'latest' | number) =>
       client.listOffsets(partitions.map(({ partition }) => ({ topic, partition, at })))
     const at = place === 'start' ? 'earliest' : place === 'end' ? 'latest' : place.getTime()
@@ -139,4 +139,14 @@ function textsOf(config: NonNullable<CreateOptions['config']>): Record<string, s
 
 function throwOutcome(outcome: Outcome | undefined): void {
   if (outcome?.error !== undefined) throw outcome.error
+}
+
+/** As the brokers know it now, without waiting for it. @throws StreamError TOPIC_UNKNOWN, TOPIC_NAME_INVALID, NOT_ALLOWED */
+export async function lookUpTopic(
+  client: Pick<Client, 'describeTopics'>,
+  name: string,
+): Promise<TopicInfo> {
+  const [info] = await client.describeTopics([name])
+  if (info !== undefined && info.errorCode === 0) return info
+  throw kafkaFailure(info?.errorCode ?? UNKNOWN_TOPIC_OR_PARTITION, { target: name })
 }

@@ -4,6 +4,7 @@ import type { Admin } from '../client/admin.ts'
 import type { Consumer as Client, RecordsEvent } from '../client/consumer.ts'
 import type { Isolation, OffsetQuestion } from '../client/offsets.ts'
 import { RecordCursor } from '../record/record-cursor.ts'
+import { lookUpTopic } from './admin.ts'
 import { toMessage } from './bytes.ts'
 import type { Consumer, ConsumerOptions, Message, Place, Position, Warning } from './public.d.ts'
 
@@ -120,7 +121,7 @@ export class LibraryConsumer implements Consumer {
     const admin = this.#options.admin()
     const found: Partition[] = []
     for (const name of new Set(names)) {
-      const { partitions } = await admin.awaitTopic(name)
+      const { partitions } = await lookUpTopic(admin, name)
       const numbers = wanted ?? partitions.map(({ partition }) => partition)
       for (const partition of numbers) {
         if (partition >= partitions.length) {

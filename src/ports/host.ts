@@ -31,12 +31,30 @@ export interface Host {
   /** With parents; fine when it exists. `mode` defaults to 0o700. @throws as writeFile */
   makeDirectory(path: string, mode?: number): void
   removeFile(path: string): void
+  /**
+   * Takes an exclusive lock on a file, which is made where it is not there; it ends with the process, or by the answer.
+   * @throws StreamError CONFLICT when another has it; PERMISSION_DENIED, DISK_FAILED, RUNTIME_MISSING
+   */
+  lockFile(path: string): () => void
   stat(path: string): HostStat | undefined
+  /**
+   * What tells a running process from all others, a later one with its number included; undefined when there is none,
+   * or when it has ended and only waits for its parent.
+   */
+  processMark(processId: number): string | undefined
 }
 
 export type StandardStream = 'input' | 'output' | 'error'
 
-export type HostSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGUSR1' | 'SIGUSR2' | 'SIGWINCH'
+/** SIGINFO exists on BSD and macOS only; elsewhere it never comes. */
+export type HostSignal =
+  | 'SIGINT'
+  | 'SIGTERM'
+  | 'SIGHUP'
+  | 'SIGUSR1'
+  | 'SIGUSR2'
+  | 'SIGWINCH'
+  | 'SIGINFO'
 
 export type DeathSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGPIPE'
 

@@ -65,4 +65,6 @@ export interface ByteOutput {
   sync(): void
   /** Idempotent; standard output stays open. */
   close(): void
+  /** As close, standard output too: its reader sees the end. Nothing may be written after it. */
+  hangUp(): void
 }

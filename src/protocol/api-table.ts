@@ -27,7 +27,7 @@ import {
   syncGroup,
 } from './schemas/groups.ts'
 import { offsetCommit, offsetDelete, offsetFetch } from './schemas/offsets.ts'
-import { daemonStatus, daemonStop } from './schemas/private.ts'
+import { appendAt, daemonStatus, daemonStop } from './schemas/private.ts'
 import { alterClientQuotas, describeClientQuotas } from './schemas/quotas.ts'
 import {
   alterUserScramCredentials,
@@ -110,6 +110,7 @@ export const apiTable = {
   DescribeTopicPartitions: describeTopicPartitions,
   DaemonStatus: daemonStatus,
   DaemonStop: daemonStop,
+  AppendAt: appendAt,
 } as const satisfies Record<string, ApiSchema>
 
 type Table = typeof apiTable

@@ -17,6 +17,7 @@ import {
   isControl,
   isLogAppendTime,
   lastOffsetAt,
+  leaderEpochAt,
   maxTimestampAt,
   RECORD_BYTES_MIN,
   recordCountAt,
@@ -54,6 +55,7 @@ export class RecordCursor {
   recordCount = 0
   isControl = false
   batchBaseOffset = 0
+  batchLeaderEpoch = -1
   /** Inclusive; records may be missing at the end of a compacted batch. */
   batchLastOffset = 0
   /** All records lie here in `bytes`. */
@@ -107,6 +109,7 @@ export class RecordCursor {
     this.recordsStart = this.#position
     this.recordsEnd = this.#end
     this.batchBaseOffset = baseOffsetAt(batch, at)
+    this.batchLeaderEpoch = leaderEpochAt(batch, at)
     this.batchLastOffset = lastOffsetAt(batch, at)
     this.#offsetDelta = -1
     this.#baseTimestampMs = baseTimestampAt(batch, at)

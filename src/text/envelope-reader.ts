@@ -11,8 +11,8 @@
  */
 
 import { StreamError } from '../base/errors.ts'
-import { decodeBase64 } from './base64.ts'
-import { decodeString, decodeText, JsonScanner, NOT_JSON } from './json-scanner.ts'
+import { JsonBytes } from './json-bytes.ts'
+import { decodeText, JsonScanner, NOT_JSON } from './json-scanner.ts'
 import type { RangeSlot, RecordFields } from './record-fields.ts'
 import { NO_TIMESTAMP } from './record-fields.ts'
 import { isUtf8Range } from './utf8.ts'
@@ -32,30 +32,40 @@ const TIMESTAMP = 3
 const KEY = 4
 const VALUE = 5
 const HEADERS = 6
-const FIELD_COUNT = 7
+const OFFSET = 7
+const FIELD_COUNT = 8
 
 const fieldNames = {
   ts: Buffer.from('ts'),
   key: Buffer.from('key'),
   value: Buffer.from('value'),
   topic: Buffer.from('topic'),
+  offset: Buffer.from('offset'),
   headers: Buffer.from('headers'),
   partition: Buffer.from('partition'),
 } as const
+
+/** What is read beside key, value, headers and timestamp; each is required then. */
+export interface EnvelopeOptions {
+  readonly keepTopic?: boolean
+  readonly keepPartition?: boolean
+  readonly keepOffset?: boolean
+}
 
 export class EnvelopeReader {
   readonly #scanner = new JsonScanner()
   /** Where each field's JSON begins and ends in the line; NOT_JSON: absent. */
   readonly #starts = new Int32Array(FIELD_COUNT)
   readonly #ends = new Int32Array(FIELD_COUNT)
-  #scratch = new Uint8Array(4096)
-  #scratchAt = 0
+  readonly #values = new JsonBytes(this.#scanner)
   readonly #keepTopic: boolean
   readonly #keepPartition: boolean
+  readonly #keepOffset: boolean
 
-  constructor(options: { readonly keepTopic?: boolean; readonly keepPartition?: boolean } = {}) {
+  constructor(options: EnvelopeOptions = {}) {
     this.#keepTopic = options.keepTopic ?? false
     this.#keepPartition = options.keepPartition ?? false
+    this.#keepOffset = options.keepOffset ?? false
   }
 
   /**
@@ -64,7 +74,6 @@ export class EnvelopeReader {
    */
   read(bytes: Uint8Array, start: number, end: number, fields: RecordFields): void {
     fields.reset()
-    this.#scratchAt = 0
     this.#findFields(bytes, start, end)
     this.#checkVersion(bytes)
     this.#readKeyAndValue(bytes, fields)
@@ -72,6 +81,7 @@ export class EnvelopeReader {
     this.#readHeaders(bytes, fields)
     if (this.#keepTopic) this.#readTopic(bytes, fields)
     if (this.#keepPartition) this.#readPartition(bytes, fields)
+    if (this.#keepOffset) this.#readOffset(bytes, fields)
   }
 
   #findFields(bytes: Uint8Array, start: number, end: number): void {
@@ -110,8 +120,7 @@ export class EnvelopeReader {
       }
     }
     if (scanner.skipSpace(bytes, at, end) !== end) throw broken(at - start)
-    // Everything decoded from this line fits in as many bytes as the line has.
-    if (this.#scratch.length < end - start) this.#scratch = new Uint8Array((end - start) * 2)
+    this.#values.begin(end - start)
   }
 
   #isAbsent(field: number): boolean {
@@ -159,74 +168,13 @@ export class EnvelopeReader {
   }
 
   #readBytes(bytes: Uint8Array, field: number, target: RangeSlot, name: string): void {
-    this.#readValue(bytes, this.#starts[field] as number, this.#ends[field] as number, target, name)
-  }
-
-  /** A JSON value as the bytes it stands for. */
-  #readValue(bytes: Uint8Array, start: number, end: number, target: RangeSlot, name: string): void {
-    switch (bytes[start]) {
-      case LETTER_N:
-        target.setNull()
-        return
-      case QUOTE:
-        this.#readString(bytes, start, end, target, name)
-        return
-      case OPEN_BRACE:
-        if (this.#readBase64(bytes, start, end, target, name)) return
-        target.set(bytes, start, end)
-        return
-      default:
-        target.set(bytes, start, end)
-    }
-  }
-
-  #readString(
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    target: RangeSlot,
-    name: string,
-  ): void {
-    let at = start + 1
-    while (at < end - 1 && bytes[at] !== 0x5c) at += 1
-    if (at === end - 1) {
-      target.set(bytes, start + 1, end - 1)
-      return
-    }
-    const from = this.#scratchAt
-    const to = decodeString(bytes, start + 1, end - 1, this.#scratch, from)
-    if (to === NOT_JSON) throw invalid(`${name}: lone surrogate`)
-    this.#scratchAt = to
-    target.set(this.#scratch, from, to)
-  }
-
-  /** @returns false if the object is not `{"b64":string}` */
-  #readBase64(
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    target: RangeSlot,
-    name: string,
-  ): boolean {
-    const inner = findOnlyBase64(this.#scanner, bytes, start, end)
-    if (inner === NOT_JSON || bytes[inner] !== QUOTE) return false
-    const innerEnd = this.#scanner.skipString(bytes, inner + 1, end) - 1
-    const from = this.#scratchAt
-    let to: number
-    if (this.#scanner.hasEscape) {
-      // `\/` is the usual case; the digits are decoded in place, which never needs more room.
-      const digitsEnd = decodeString(bytes, inner + 1, innerEnd, this.#scratch, from)
-      to =
-        digitsEnd === NOT_JSON
-          ? -1
-          : decodeBase64(this.#scratch, from, digitsEnd, this.#scratch, from)
-    } else {
-      to = decodeBase64(bytes, inner + 1, innerEnd, this.#scratch, from)
-    }
-    if (to < 0) throw invalid(`${name}: bad base64`)
-    this.#scratchAt = to
-    target.set(this.#scratch, from, to)
-    return true
+    this.#values.read(
+      bytes,
+      this.#starts[field] as number,
+      this.#ends[field] as number,
+      target,
+      name,
+    )
   }
 
   #readTimestamp(bytes: Uint8Array, fields: RecordFields): void {
@@ -256,6 +204,15 @@ export class EnvelopeReader {
       throw invalid('"partition" must be a number from 0 up')
     }
     fields.partition = partition
+  }
+
+  #readOffset(bytes: Uint8Array, fields: RecordFields): void {
+    if (this.#isAbsent(OFFSET)) throw invalid('no "offset"')
+    const offset = this.#numberOf(bytes, OFFSET)
+    if (!Number.isSafeInteger(offset) || offset < 0) {
+      throw invalid('"offset" must be a number from 0 up')
+    }
+    fields.offset = offset
   }
 
   #readHeaders(bytes: Uint8Array, fields: RecordFields): void {
@@ -320,46 +277,11 @@ export class EnvelopeReader {
     fields: RecordFields,
   ): void {
     const header = fields.addHeader()
-    const isText = bytes[nameStart] === QUOTE
-    if (isText) {
-      this.#readString(bytes, nameStart, nameEnd, header.key, 'header name')
-    } else if (
-      bytes[nameStart] !== OPEN_BRACE ||
-      !this.#readBase64(bytes, nameStart, nameEnd, header.key, 'header name')
-    ) {
+    if (!this.#values.readText(bytes, nameStart, nameEnd, header.key, 'header name')) {
       throw invalid('a header name must be a string or {"b64":"…"}')
     }
-    this.#readValue(bytes, valueStart, valueEnd, header.valueSlot, 'header value')
+    this.#values.read(bytes, valueStart, valueEnd, header.valueSlot, 'header value')
   }
-}
-
-/**
- * Where the value of `b64` begins in a checked object whose members all have that name (of several the last counts);
- * NOT_JSON if the object is empty or has other members.
- */
-export function findOnlyBase64(
-  scanner: JsonScanner,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): number {
-  let found: number = NOT_JSON
-  let at = scanner.skipSpace(bytes, start + 1, end)
-  while (at < end && bytes[at] === QUOTE) {
-    const nameStart = at + 1
-    at = scanner.skipString(bytes, nameStart, end)
-    const isBase64 = scanner.hasEscape
-      ? decodeText(bytes, nameStart, at - 1) === 'b64'
-      : at - 1 - nameStart === 3 &&
-        bytes[nameStart] === 0x62 &&
-        bytes[nameStart + 1] === 0x36 &&
-        bytes[nameStart + 2] === 0x34
-    if (!isBase64) return NOT_JSON
-    found = scanner.skipSpace(bytes, scanner.skipSpace(bytes, at, end) + 1, end)
-    at = scanner.skipSpace(bytes, scanner.skipValue(bytes, found, end), end)
-    if (at < end && bytes[at] === COMMA) at = scanner.skipSpace(bytes, at + 1, end)
-  }
-  return found
 }
 
 function fieldNamed(bytes: Uint8Array, start: number, end: number, hasEscape: boolean): number {
@@ -377,6 +299,8 @@ function fieldNamed(bytes: Uint8Array, start: number, end: number, hasEscape: bo
     case 5:
       if (isWord(bytes, start, fieldNames.value)) return VALUE
       return isWord(bytes, start, fieldNames.topic) ? TOPIC : -1
+    case 6:
+      return isWord(bytes, start, fieldNames.offset) ? OFFSET : -1
     case 7:
       return isWord(bytes, start, fieldNames.headers) ? HEADERS : -1
     case 9:

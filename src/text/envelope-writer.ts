@@ -8,7 +8,7 @@
 import type { OutputBuffer } from '../record/output-buffer.ts'
 import type { RecordCursor } from '../record/record-cursor.ts'
 import { base64Length, encodeBase64 } from './base64.ts'
-import { findOnlyBase64 } from './envelope-reader.ts'
+import { findOnlyBase64 } from './json-bytes.ts'
 import { JsonScanner, NOT_JSON } from './json-scanner.ts'
 import { isUtf8Range } from './utf8.ts'
 
@@ -81,13 +81,13 @@ export class EnvelopeWriter {
     put(out, tsName)
     this.#putTimestamp(out, cursor.timestampMs)
     put(out, keyName)
-    this.#putText(out, bytes, cursor.keyStart, cursor.keyEnd)
+    putJsonText(out, bytes, cursor.keyStart, cursor.keyEnd)
     put(out, valueName)
     const { valueStart, valueEnd } = cursor
     if (this.#embed && valueStart >= 0 && this.#isEmbeddable(bytes, valueStart, valueEnd)) {
       out.append(bytes, valueStart, valueEnd)
     } else {
-      this.#putText(out, bytes, valueStart, valueEnd)
+      putJsonText(out, bytes, valueStart, valueEnd)
     }
     put(out, headersName)
     if (cursor.headerCount > 0) this.#putHeaders(cursor, out)
@@ -117,20 +117,12 @@ export class EnvelopeWriter {
       out.reserve(2)
       if (!isFirst) out.bytes[out.length++] = COMMA
       out.bytes[out.length++] = OPEN_BRACKET
-      this.#putText(out, cursor.bytes, cursor.headerKeyStart, cursor.headerKeyEnd)
+      putJsonText(out, cursor.bytes, cursor.headerKeyStart, cursor.headerKeyEnd)
       out.appendByte(COMMA)
-      this.#putText(out, cursor.bytes, cursor.headerValueStart, cursor.headerValueEnd)
+      putJsonText(out, cursor.bytes, cursor.headerValueStart, cursor.headerValueEnd)
       out.appendByte(CLOSE_BRACKET)
       isFirst = false
     }
-  }
-
-  #putText(out: OutputBuffer, bytes: Uint8Array, start: number, end: number): void {
-    if (start < 0) {
-      put(out, nullWord)
-      return
-    }
-    if (!putAsciiString(out, bytes, start, end)) putString(out, bytes, start, end)
   }
 
   /**
@@ -149,6 +141,17 @@ export class EnvelopeWriter {
     }
     return first === OPEN_BRACKET || findOnlyBase64(this.#scanner, bytes, start, end) === NOT_JSON
   }
+}
+
+/** A range as its JSON: a string, `{"b64":…}` where it is no UTF-8, null for `start` −1. */
+export function putJsonText(
+  out: OutputBuffer,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  if (start < 0) put(out, nullWord)
+  else if (!putAsciiString(out, bytes, start, end)) putString(out, bytes, start, end)
 }
 
 /**

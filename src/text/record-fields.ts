@@ -54,6 +54,8 @@ export class RecordFields {
   timestampMs: number | undefined = undefined
   topic: string | undefined = undefined
   partition: number | undefined = undefined
+  /** Only where a reader was asked to keep it. */
+  offset: number | undefined = undefined
   /** Whether the input said anything about the key (an envelope's `"key":null` does). */
   hasKey = false
   readonly #pool: HeaderSlot[] = []
@@ -73,6 +75,7 @@ export class RecordFields {
     this.timestampMs = undefined
     this.topic = undefined
     this.partition = undefined
+    this.offset = undefined
     this.hasKey = false
   }
 

@@ -34,9 +34,12 @@ export interface RecordSplitter {
   readonly heldBytes: number
   /** Drops the unfinished record: @returns whether there was one */
   drop(): boolean
+  /** Nothing tells where the next record begins: the rest of the input cannot be read. */
+  readonly isLost: boolean
 }
 
-class HeldBytes {
+/** Bytes of a record that is not whole yet. */
+export class HeldBytes {
   bytes = new Uint8Array(4096)
   length = 0
 
@@ -53,6 +56,7 @@ class HeldBytes {
 }
 
 export class DelimiterSplitter implements RecordSplitter {
+  readonly isLost = false
   readonly #delimiter: Uint8Array
   readonly #bytesMax: number
   readonly #held = new HeldBytes()
@@ -161,6 +165,7 @@ const LENGTH_BYTES = 4
 
 /** `sized`: before each value its length, 4 bytes, big-endian, signed, −1 for null. */
 export class SizedSplitter implements RecordSplitter {
+  isLost = false
   readonly #bytesMax: number
   readonly #held = new HeldBytes()
   /** Bytes still to skip of a value that is too long. */
@@ -248,6 +253,7 @@ export class SizedSplitter implements RecordSplitter {
   #refuse(consume: RecordConsumer, at: number): number {
     this.#held.length = 0
     this.#skipBytes = Number.MAX_SAFE_INTEGER
+    this.isLost = true
     consume(this.#held.bytes, TOO_LONG, TOO_LONG)
     return at
   }
@@ -264,6 +270,7 @@ function readLength(bytes: Uint8Array, at: number): number {
 
 /** All of the input is one record; no input is none, unless an empty one counts. */
 export class WholeSplitter implements RecordSplitter {
+  readonly isLost = false
   readonly #bytesMax: number
   readonly #held = new HeldBytes()
   readonly #emptyIsRecord: boolean

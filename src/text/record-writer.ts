@@ -11,8 +11,17 @@ import { findShort } from './find-bytes.ts'
 export interface RecordWriter {
   /** All records until the next call are of this partition. */
   setPartition(topic: string, partition: number): void
+  /** What the broker last said of that partition. */
+  setEnds?(ends: PartitionEnds): void
   /** Appends the record the cursor stands on. */
   write(cursor: RecordCursor, out: OutputBuffer): void
+}
+
+/** −1: not known. */
+export interface PartitionEnds {
+  readonly logStartOffset: number
+  readonly lastStableOffset: number
+  readonly highWatermark: number
 }
 
 const noBytes = new Uint8Array(0)

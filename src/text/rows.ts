@@ -54,13 +54,17 @@ export interface TableOptions {
   readonly widthMax?: number
   /** Makes a title stand out; default: as it is. */
   readonly paintTitle?: (text: string) => string
+  /** Columns aligned to the right; default: those of numbers. */
+  readonly right?: ReadonlySet<number>
 }
 
 /** Aligned columns; numbers to the right. */
 export function tableLines(shape: RowShape, rows: readonly Row[], options: TableOptions): string[] {
   const texts = rows.map((row) => row.map((cell) => visibleText(cellText(cell))))
-  const isNumeric = shape.columns.map((_, column) =>
-    rows.every((row) => typeof row[column] === 'number' || row[column] === null),
+  const isNumeric = shape.columns.map(
+    (_, column) =>
+      options.right?.has(column) ??
+      rows.every((row) => typeof row[column] === 'number' || row[column] === null),
   )
   const widths = shape.columns.map((title, column) =>
     Math.max(

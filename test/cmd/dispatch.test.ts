@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { commands } from '../../cmd/commands.ts'
+import { parseConfigFile } from '../../cmd/config-layers.ts'
 import { lastLinesStart } from '../../cmd/daemon-logs.ts'
 import { commonExitCode, joinExitCodes } from '../../cmd/exit-code.ts'
 import { allOptions } from '../../cmd/option-table.ts'
-import { parseConfigFile, splitAddress } from '../../cmd/settings.ts'
+import { splitAddress } from '../../cmd/settings.ts'
 import { World } from './fake-world.ts'
 
 describe('finding the command', () => {
@@ -201,8 +202,8 @@ describe('which broker', () => {
   it('config files have comments, and say where they are wrong', () => {
     const texts = parseConfigFile('# c\n\nlinger.ms = 5 # why\n acks=1\nnum.partitions = 3\n', 'f')
     expect([...texts]).toEqual([
-      ['linger.ms', '5'],
-      ['acks', '1'],
+      ['linger.ms', { text: '5', place: 'f:3' }],
+      ['acks', { text: '1', place: 'f:4' }],
     ])
     expect(() => parseConfigFile('x\n', 'f')).toThrow('f:1: must be key = value')
     expect(() => parseConfigFile('\nlingr.ms = 5\n', 'f')).toThrow('did you mean linger.ms?')

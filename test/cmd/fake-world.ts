@@ -97,6 +97,8 @@ const latin1 = (range: ByteRange | null | undefined): string | null =>
 export class FakeBroker {
   readonly topics = new Map<string, FakeTopic>()
   readonly listeners = new Set<() => void>()
+  /** Topics that nobody leads. */
+  readonly leaderless = new Set<string>()
   /** Appends that find room before a producer is full; then it has room again a moment later. */
   roomRecords = Number.POSITIVE_INFINITY
   /** What the broker says to a value; undefined: takes it. */
@@ -104,6 +106,8 @@ export class FakeBroker {
   /** Deliveries are held back. */
   isStuck = false
   isReachable = true
+  /** First contact is never made, and never refused. */
+  isSilent = false
   producerOptions: ProducerOptions | undefined
 
   addTopic(name: string, partitions = 1): FakeTopic {
@@ -145,12 +149,12 @@ export class FakeBroker {
     const topic = this.topics.get(name)
     return {
       name,
-      topicId: 'AAAAAAAAAAAAAAAAAAAAAA',
+      topicId: 'TTTTTTTTTTTTTTTTTTTTTT',
       isInternal: name.startsWith('__'),
       errorCode: topic === undefined ? 3 : 0,
       partitions: (topic?.partitions ?? []).map((_, partition) => ({
         partition,
-        leaderId: 1,
+        leaderId: this.leaderless.has(name) ? -1 : 1,
         leaderEpoch: 0,
         replicas: [1],
         inSyncReplicas: [1],
@@ -320,10 +324,37 @@ class FakeProducer implements ProducerClient {
         ordinals: undefined,
         error,
         outcomeUnknown: false,
+        batch: error === undefined ? undefined : batchOf([record], 0),
       })
     }
     for (const answer of answers.reverse()) this.#options.onDelivery?.(answer)
     this.#sticky = 0
+  }
+}
+
+/** Looks at the end of partition 0 when all is there. */
+class FakeConditionalProducer extends FakeProducer {
+  readonly #end: () => number
+  readonly #expectedEndOffset: number
+  #topic = ''
+
+  constructor(broker: FakeBroker, time: Time, options: ProducerOptions, expected: number) {
+    super(broker, time, options)
+    this.#expectedEndOffset = expected
+    this.#end = () => broker.partition(this.#topic, 0).records.length
+  }
+
+  override async prepare(topic: string): Promise<TopicInfo> {
+    this.#topic = topic
+    return super.prepare(topic)
+  }
+
+  override flushSoon(): void {}
+
+  override async flush(): Promise<void> {
+    const end = this.#end()
+    if (end === this.#expectedEndOffset) return super.flush()
+    throw new StreamError('CONFLICT', `t partition 0: the partition ends at ${end}`)
   }
 }
 
@@ -496,6 +527,10 @@ class FakeAdmin {
     return [...this.#broker.topics.keys()].sort().map((name) => this.#broker.info(name))
   }
 
+  async describeTopics(names: readonly string[]): Promise<TopicInfo[]> {
+    return names.map((name) => this.#broker.info(name))
+  }
+
   async createTopics(
     topics: readonly NewTopic[],
     options: { isTrial?: boolean } = {},
@@ -637,6 +672,7 @@ class FakeClients implements Clients {
       requestTimeoutMs: 1000,
       close: () => undefined,
       connect: async () => {
+        if (broker.isSilent) await new Promise(() => undefined)
         if (!broker.isReachable) throw new StreamError('UNREACHABLE', 'no broker reached')
       },
       describeTopics: async (names) =>
@@ -651,6 +687,14 @@ class FakeClients implements Clients {
 
   async producer(_cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient> {
     return new FakeProducer(this.#broker, this.#time, options)
+  }
+
+  async conditionalProducer(
+    _cluster: ClusterClient,
+    options: ProducerOptions,
+    expectedEndOffset: number,
+  ): Promise<ProducerClient> {
+    return new FakeConditionalProducer(this.#broker, this.#time, options, expectedEndOffset)
   }
 
   async consumer(): Promise<ConsumerClient> {
@@ -706,6 +750,10 @@ export class FakeOutput implements ByteOutput {
     this.isClosed = true
   }
 
+  hangUp(): void {
+    this.isClosed = true
+  }
+
   get text(): string {
     return Buffer.concat(this.chunks).toString('latin1')
   }
@@ -719,6 +767,7 @@ class FakeInput implements ByteInput {
   readonly #chunks: readonly Uint8Array[]
   readonly #staysOpen: boolean
   readonly #onEmpty: () => void
+  readonly #delay: Time | undefined
   #index = 0
   #isPaused = false
   #isClosed = false
@@ -730,7 +779,9 @@ class FakeInput implements ByteInput {
     chunks: readonly Uint8Array[],
     staysOpen: boolean,
     onEmpty: () => void,
+    delay?: Time,
   ) {
+    this.#delay = delay
     this.path = path
     this.#chunks = chunks
     this.#staysOpen = staysOpen
@@ -739,7 +790,8 @@ class FakeInput implements ByteInput {
 
   start(events: InputEvents): void {
     this.#events = events
-    this.#next()
+    if (this.#delay === undefined) this.#next()
+    else this.#delay.setTimer(10, () => this.#next())
   }
 
   pause(): void {
@@ -787,6 +839,9 @@ export class World {
   readonly output = new FakeOutput()
   readonly files = new Map<string, Uint8Array>()
   readonly written = new Map<string, FakeOutput>()
+  readonly locks = new Set<string>()
+  /** Inputs that give nothing before the clock has moved. */
+  readonly delayed = new Set<string>()
   readonly environment: Record<string, string | undefined> = {
     XDG_RUNTIME_DIR: '/run/me',
     XDG_CONFIG_HOME: '/config',
@@ -804,6 +859,12 @@ export class World {
   terminals: readonly ('input' | 'output' | 'error')[] = []
   sockets: readonly string[] = ['/run/me/stream/daemon.sock']
   readonly interruption = new Interruption()
+  /** Marks of running processes by their number. */
+  readonly processes = new Map<number, string>()
+  /** What programs that commands start do. */
+  runProgram: CommandDeps['runProgram'] = async () => ({ exit: 127, stdout: '' })
+  /** Of the terminals. */
+  terminalColumns = 80
   #stderr = ''
 
   async run(...words: string[]): Promise<RunResult> {
@@ -868,6 +929,7 @@ export class World {
         return 0
       },
       openOffline: () => this.offline,
+      runProgram: async (words, options) => this.runProgram(words, options),
       readVersion: () => '1.2.3',
     }
   }
@@ -876,7 +938,8 @@ export class World {
     return {
       output: this.output,
       openInput: (path) => {
-        const content = this.files.get(path)
+        const output = this.written.get(path)
+        const content = output === undefined ? this.files.get(path) : Buffer.concat(output.chunks)
         if (path !== '-' && content === undefined) {
           throw new StreamError('FILE_NOT_FOUND', `${path}: no such file`, { target: path })
         }
@@ -886,6 +949,7 @@ export class World {
           chunks.map((chunk) => (typeof chunk === 'string' ? Buffer.from(chunk, 'latin1') : chunk)),
           path === '-' && this.inputStaysOpen,
           () => this.onInputEmpty(),
+          this.delayed.has(path) ? this.time : undefined,
         )
       },
       openOutput: (path) => {
@@ -911,7 +975,7 @@ export class World {
       currentDirectory: '/here',
       temporaryDirectory: '/tmp',
       isTerminal: (stream) => this.terminals.includes(stream),
-      columns: (stream) => (this.terminals.includes(stream) ? 80 : undefined),
+      columns: (stream) => (this.terminals.includes(stream) ? this.terminalColumns : undefined),
       onSignal: (_signal: HostSignal, _listener: () => void) => () => undefined,
       exit: () => {
         throw new Error('exit is for main')
@@ -926,7 +990,16 @@ export class World {
       makeDirectory: () => undefined,
       removeFile: (path) => {
         this.files.delete(path)
+        this.written.delete(path)
       },
+      lockFile: (path) => {
+        if (this.locks.has(path)) {
+          throw new StreamError('CONFLICT', `${path}: locked by another run`, { target: path })
+        }
+        this.locks.add(path)
+        return () => this.locks.delete(path)
+      },
+      processMark: (processId) => this.processes.get(processId),
       stat: (path) => {
         if (this.sockets.includes(path)) return { ...directory, kind: 'socket' }
         if (path === '/run/me/stream') return directory

@@ -71,6 +71,15 @@ describe('topics list', () => {
     expect(await names('--unavailable')).toEqual([])
   })
 
+  it('a pattern that matches nothing is an empty list; with --fail-empty 3', async () => {
+    expect(await world().run('topics', 'list', 'x*')).toMatchObject({
+      exit: 0,
+      stdout: '',
+      stderr: '',
+    })
+    expect((await world().run('topics', 'list', 'x*', '--fail-empty')).exit).toBe(3)
+  })
+
   it('a name that is unknown is 3, with the nearest one', async () => {
     const result = await world().run('topics', 'list', 'order', 'users')
     expect(result.exit).toBe(3)

@@ -34,3 +34,27 @@ export const daemonStop = {
   request: [],
   response: [['errorCode', 'int16', 0]],
 } as const
+
+/**
+ * A produce of one batch that is appended only if the partition's log ends at `expectedEndOffset`. The batch has a
+ * producer id and a sequence, so that it can be sent again: a duplicate is answered with its first offset.
+ */
+export const appendAt = {
+  key: 1002,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  request: [
+    ['topic', 'string', 0],
+    ['partition', 'int32', 0],
+    ['expectedEndOffset', 'int64', 0],
+    ['timeoutMs', 'int32', 0],
+    ['records', 'records', 0, { nullable: 0 }],
+  ],
+  response: [
+    ['errorCode', 'int16', 0],
+    ['errorMessage', 'string', 0, { nullable: 0, default: null }],
+    ['baseOffset', 'int64', 0],
+    ['logEndOffset', 'int64', 0],
+  ],
+} as const

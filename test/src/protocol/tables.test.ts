@@ -81,7 +81,11 @@ describe('served ranges', () => {
     for (const phase of phases) {
       const zmq = servedRanges('zmq', phase).map((range) => range.api)
       const kafka = servedRanges('kafka', phase).map((range) => range.api)
-      expect(zmq.filter((api) => !kafka.includes(api))).toEqual(['DaemonStatus', 'DaemonStop'])
+      expect(zmq.filter((api) => !kafka.includes(api))).toEqual([
+        'DaemonStatus',
+        'DaemonStop',
+        'AppendAt',
+      ])
       expect(kafka.filter((api) => !zmq.includes(api))).toEqual([
         'SaslHandshake',
         'SaslAuthenticate',

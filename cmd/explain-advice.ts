@@ -1,0 +1,121 @@
+/** What stands behind errors and exit codes, and what to do: the texts of `stream explain`. */
+
+import type { ErrorCode } from '../src/base/errors.ts'
+
+interface Advice {
+  readonly cause: string
+  readonly advice: string
+}
+
+/** By Kafka's number; those that are missing are explained by whether they can be retried. */
+// biome-ignore format: one row, one line
+export const kafkaAdvice: Readonly<Record<number, Advice>> = {
+  [-1]: { cause: 'A fault in the broker.', advice: 'Look into the log of the broker: stream daemon logs -n 50.' },
+  0: { cause: '', advice: 'Nothing.' },
+  1: { cause: 'The position was deleted (retention, trim), or lies behind the end: another cluster, a recreated topic, a truncated log.', advice: 'See what there is: stream topics describe TOPIC. Start anew: --from start or --from end.' },
+  2: { cause: 'Bytes were damaged on the way or on the disk.', advice: 'Check the disk: stream fsck DIR with the daemon stopped. If the network did it, the client has tried again already.' },
+  3: { cause: 'The topic does not exist, was deleted, is misspelt, or may not be seen.', advice: 'See what there is: stream topics list. Make it: stream topics create NAME. Wait for it: --wait-topic.' },
+  5: { cause: 'The broker that led the partition is gone and nobody has taken over yet.', advice: 'Wait. If it lasts: stream topics list --unavailable.' },
+  6: { cause: 'Leadership has moved since the client asked.', advice: 'Nothing: clients ask for the new leader.' },
+  7: { cause: 'Replicas did not answer in time, or the broker is overloaded.', advice: 'Raise request.timeout.ms, or look for what keeps the broker busy.' },
+  10: { cause: 'A batch is larger than max.message.bytes of the topic allows.', advice: 'Lower --batch-size, or: stream topics alter TOPIC --set max.message.bytes=N.' },
+  14: { cause: 'The broker has just become coordinator and reads its state.', advice: 'Wait; clients try again.' },
+  15: { cause: 'Nobody coordinates the group or transaction at the moment.', advice: 'Wait; clients try again.' },
+  16: { cause: 'Coordination has moved to another broker.', advice: 'Nothing: clients ask for the new one.' },
+  17: { cause: 'Names have letters, digits, dots, dashes and underscores, at most 249; internal topics are not written to.', advice: 'Choose another name.' },
+  19: { cause: 'Too many replicas are down for acks=all.', advice: 'Bring the replicas back: stream topics list --under-min-isr.' },
+  20: { cause: 'A replica fell behind between the write and its acknowledgement.', advice: 'Nothing: the producer sends again, and the record stays single.' },
+  22: { cause: 'The group has rebalanced since: a member was too slow, or another one joined.', advice: 'Nothing, if it is rare. Else take fewer records at once, or raise the session timeout.' },
+  25: { cause: 'The coordinator has removed the member, usually because it was silent for too long.', advice: 'Members join again by themselves. If it repeats: processing takes longer than the session timeout.' },
+  27: { cause: 'A member has joined or left, and partitions are being shared out again.', advice: 'Wait; members join again by themselves. If it never ends, a member keeps dying or is too slow.' },
+  29: { cause: 'The rules of the broker do not allow this for the topic.', advice: 'Ask whoever keeps the cluster for the right to read, write or create it.' },
+  30: { cause: 'The rules of the broker do not allow this for the group.', advice: 'Ask whoever keeps the cluster.' },
+  31: { cause: 'The rules of the broker do not allow this for the cluster.', advice: 'Ask whoever keeps the cluster.' },
+  32: { cause: 'A timestamp lies further from now than message.timestamp.before.max.ms or .after.max.ms allow.', advice: 'Check the clocks, and --ts or --ts-json.' },
+  33: { cause: 'The broker does not offer this way of logging in.', advice: 'Set sasl.mechanism in the context to one that it offers.' },
+  35: { cause: 'Client and broker share no version of this request.', advice: 'Bring the older one up to date.' },
+  36: { cause: 'Somebody has made it before.', advice: 'If that is fine: --if-not-exists.' },
+  37: { cause: 'Partitions can be added, never taken away, and there must be at least one.', advice: 'See how many there are: stream topics describe NAME.' },
+  38: { cause: 'More replicas were asked for than there are brokers.', advice: 'Lower --replicas, or add brokers.' },
+  40: { cause: 'A setting has a wrong name or value.', advice: 'See the limits: stream config keys --scope topic.' },
+  41: { cause: 'The controller has moved.', advice: 'Nothing: clients ask for the new one.' },
+  42: { cause: 'The request contradicts itself or the protocol.', advice: 'If a stream command made it, that is a fault worth reporting; -vv shows it.' },
+  44: { cause: 'The operator has set a policy against this.', advice: 'Ask whoever keeps the cluster.' },
+  45: { cause: 'A batch came without the one before it: one was lost for good, or two producers use one id.', advice: 'Start the producer again; see through_line of its report for where to go on.' },
+  47: { cause: 'A newer producer with the same transactional id or resume id runs.', advice: 'Find out which one is meant to live and end the other.' },
+  48: { cause: 'The transaction has ended or was aborted meanwhile.', advice: 'Run it again.' },
+  51: { cause: 'The transaction before is still being written down.', advice: 'Nothing: clients try again.' },
+  53: { cause: 'The rules of the broker do not allow this transactional id.', advice: 'Ask whoever keeps the cluster.' },
+  54: { cause: 'The broker runs without an authorizer.', advice: 'Access rules have no effect there.' },
+  56: { cause: 'The disk of the broker failed or is full.', advice: 'Look into its log and at its disk: stream daemon logs -n 50, df.' },
+  58: { cause: 'A wrong name or password.', advice: 'See where the context takes them from: stream context show NAME --check.' },
+  60: { cause: 'Replicas of the partition are on their way to other brokers.', advice: 'Wait for it, or cancel it: stream cluster reassign --cancel.' },
+  68: { cause: 'The group has members.', advice: 'Stop them first: stream groups describe GROUP --members.' },
+  69: { cause: 'No such group has committed anything.', advice: 'See what there is: stream groups list.' },
+  73: { cause: 'delete.topic.enable is false on the broker.', advice: 'Ask whoever keeps the cluster.' },
+  74: { cause: 'The client believes in a leader of the past.', advice: 'Nothing: clients ask again.' },
+  75: { cause: 'The client knows more than this broker.', advice: 'Nothing: clients try again.' },
+  76: { cause: 'The broker or the reader does not know the codec.', advice: 'Try --compression none, gzip or lz4.' },
+  79: { cause: 'A group wants to know its members by name.', advice: 'Nothing: members join again with the id they were given.' },
+  82: { cause: 'Another member with this instance id has joined.', advice: 'Give every running member an --instance-id of its own.' },
+  87: { cause: 'A record breaks a rule of the topic: a compacted topic needs keys.', advice: 'Give keys: -k, -K or --key-json.' },
+  90: { cause: 'A newer producer with the same transactional id or resume id runs.', advice: 'Find out which one is meant to live and end the other.' },
+  100: { cause: 'The topic was deleted and made anew.', advice: 'Nothing: clients ask again. Stored positions belong to the former topic.' },
+}
+
+/** By exit code. */
+// biome-ignore format: one row, one line
+export const exitAdvice: Readonly<Record<number, Advice>> = {
+  0: { cause: '', advice: 'Nothing.' },
+  1: { cause: 'The line on standard error says which; of several targets with different failures it is 1, too.', advice: 'Read that line. More: -v, -vv.' },
+  2: { cause: 'The command line, a config file or a context is wrong, or something asked for agreement and nobody could be asked.', advice: 'See the flags: COMMAND --help. To agree beforehand: -y. Where a setting comes from: stream config list --origin.' },
+  3: { cause: 'The topic, key, group, file or name is not there; with --fail-empty there was nothing to do.', advice: 'See what there is: stream topics list. To wait for a topic: --wait-topic.' },
+  4: { cause: 'Nobody answered at the address within --connect-timeout, or no daemon runs and none may be started.', advice: 'Which broker is meant: stream config get broker. Start the daemon: stream daemon start. Its log: stream daemon logs.' },
+  5: { cause: 'Some records did not arrive, could not be read or made no sense; all others are done.', advice: 'The lines on standard error name them. produce: --report FILE has through_line, from where to go on. consume: the report has gap.' },
+  6: { cause: 'A login failed, a rule forbids it, or a file, socket or directory is not yours.', advice: 'See stream context show --check, and the permissions of what the error names.' },
+  7: { cause: '--timeout or --delivery-timeout has passed. --idle is no timeout: it ends with 0.', advice: 'Give more time, or look for what is slow: -v.' },
+  8: { cause: 'Somebody else has it, or it is there already: a lock, a running daemon, an existing topic, an active group.', advice: 'The error names who. For topics: --if-not-exists. For a daemon: stream daemon status.' },
+  9: { cause: 'A child process (--exec, pipe, txn) failed for good.', advice: 'Its own messages stand above on standard error.' },
+}
+
+/** By the code that errors have with --json. */
+// biome-ignore format: one row, one line
+export const streamAdvice: Readonly<Partial<Record<ErrorCode, Advice & { readonly meaning: string }>>> = {
+  DISK_FULL: { meaning: 'The disk is full, or its reserve is reached.', cause: 'The daemon refuses writes below log.dir.reserve.bytes, so that it can still recover.', advice: 'Make room: stream topics trim, shorter retention, or a larger disk. Producers go on by themselves.' },
+  DISK_FAILED: { meaning: 'A read, write or sync failed.', cause: 'The device, the file system or its driver reported an error. After a failed sync the daemon trusts the directory no more.', advice: 'Look into the log of the kernel. Then start the daemon again: it recovers what was acknowledged, or names what is damaged.' },
+  DISK_READ_ONLY: { meaning: 'The file system is mounted read-only.', cause: 'Often the kernel does that after an error.', advice: 'Look into the log of the kernel, and remount it.' },
+  PERMISSION_DENIED: { meaning: 'The system does not allow it.', cause: 'A file, socket or directory belongs to somebody else.', advice: 'The error names it; chmod or chown it, or run as its owner.' },
+  FILE_NOT_FOUND: { meaning: 'No such file or directory.', cause: 'A slip in the name, or another working directory.', advice: 'Check the path.' },
+  DIRECTORY_LOCKED: { meaning: 'Another process has the data directory.', cause: 'A daemon runs on it, or has not ended yet.', advice: 'stream daemon status; stream daemon stop.' },
+  DATA_DAMAGED: { meaning: 'Stored data are damaged.', cause: 'Bits have changed, or a file was cut below what was acknowledged.', advice: 'stream fsck DIR with the daemon stopped; stream dump DIR rescues what is whole.' },
+  DATA_DIRECTORY_INVALID: { meaning: 'The directory is no data directory of this program.', cause: 'Another program, another version or another cluster wrote it.', advice: 'Name another one: --data DIR.' },
+  MALFORMED_MESSAGE: { meaning: 'A message does not follow the protocol.', cause: 'Something else listens at that address, or one side has a fault.', advice: 'Check the address and its scheme: kafka:// for Kafka, tcp:// and ipc:// for the daemon.' },
+  CORRUPT_BATCH: { meaning: 'A batch fails its checksum.', cause: 'It was damaged on the disk or on the way.', advice: 'stream fsck DIR with the daemon stopped.' },
+  UNSUPPORTED_COMPRESSION: { meaning: 'A codec that is not known here.', cause: 'Another client wrote with it.', advice: 'Use none, gzip, snappy, lz4 or zstd.' },
+  DECOMPRESSION_LIMIT: { meaning: 'A batch becomes larger than allowed when it is unpacked.', cause: 'A decompression bomb, or damage.', advice: 'Look at it with stream dump --batches.' },
+  RECORD_INVALID: { meaning: 'A record does not parse, or the broker refused it.', cause: 'Its line does not follow the input form, or breaks a rule of the topic.', advice: 'The error names the line. To leave such lines out: --on-error skip.' },
+  RECORD_TOO_LARGE: { meaning: 'A record, batch or file is larger than allowed.', cause: 'max.message.bytes of the topic, or --max-bytes.', advice: 'stream topics alter TOPIC --set max.message.bytes=N.' },
+  UNREACHABLE: { meaning: 'Nobody was reached.', cause: 'No broker answers at the address, or no daemon runs.', advice: 'stream daemon status; stream config get broker.' },
+  CONNECTION_LOST: { meaning: 'The connection ended before the answer came.', cause: 'The broker was stopped, or the network broke. Whether the order was carried out is not known.', advice: 'Look at the state before trying again.' },
+  TIMED_OUT: { meaning: 'It took too long.', cause: '--timeout, request.timeout.ms or the time of the broker has passed.', advice: 'Give more time, or look for what is slow.' },
+  ADDRESS_IN_USE: { meaning: 'Somebody listens at that address already.', cause: 'Another daemon or program.', advice: 'Choose another port or path: --listen.' },
+  ADDRESS_INVALID: { meaning: 'That is no address.', cause: 'A slip.', advice: 'ipc://PATH, tcp://HOST:PORT or kafka://HOST[:PORT].' },
+  UNSUPPORTED_BY_BROKER: { meaning: 'The broker cannot do this.', cause: 'It is too old, or it is no daemon of stream.', advice: 'Leave the flag out, or use another broker.' },
+  BROKER_ERROR: { meaning: 'The broker answered with an error.', cause: 'The error has its name: stream explain NAME.', advice: 'Look into the log of the broker.' },
+  TOPIC_UNKNOWN: { meaning: 'No such topic or partition.', cause: 'It was never made, was deleted, or is misspelt.', advice: 'stream topics list; stream topics create NAME; --wait-topic.' },
+  TOPIC_EXISTS: { meaning: 'The topic is there already.', cause: 'Somebody has made it before.', advice: 'If that is fine: --if-not-exists.' },
+  TOPIC_NAME_INVALID: { meaning: 'That is no name of a topic.', cause: 'Names have letters, digits, dots, dashes and underscores, at most 249.', advice: 'Choose another name.' },
+  OFFSET_OUT_OF_RANGE: { meaning: 'The position is outside the log.', cause: 'It was deleted, or lies behind the end.', advice: 'stream topics describe TOPIC; --from start.' },
+  NOT_DELIVERED: { meaning: 'Records were not acknowledged in time.', cause: 'The broker was away or too slow for --delivery-timeout. Some of them may be stored nevertheless.', advice: 'through_line of the report says up to where all is delivered; go on from there.' },
+  FENCED: { meaning: 'A newer process has taken over.', cause: 'Two run with the same job, transactional id or resume id.', advice: 'End one of them.' },
+  CONFLICT: { meaning: 'Something else is in the way.', cause: 'It runs already, is locked, or has members.', advice: 'The error names it.' },
+  NOT_ALLOWED: { meaning: 'The broker does not allow it.', cause: 'Access rules, or a failed login.', advice: 'stream context show --check; ask whoever keeps the cluster.' },
+  CONFIG_INVALID: { meaning: 'A setting or a file of settings is wrong.', cause: 'A slip in a key or a value.', advice: 'stream config keys has names and limits.' },
+  NAME_UNKNOWN: { meaning: 'No such name.', cause: 'A slip, or it was deleted.', advice: 'The list of the same noun shows what there is: stream context list, stream config keys.' },
+  SECRET_UNAVAILABLE: { meaning: 'A secret cannot be had.', cause: 'Its file is missing, its variable is not set, or its command failed.', advice: 'stream context show NAME --check; stream context set NAME --secret KEY=file:PATH.' },
+  STORE_UNAVAILABLE: { meaning: 'The metadata store does not answer.', cause: 'The daemon is starting, stopping, or its store is away.', advice: 'Wait; clients try again.' },
+  STORE_DAMAGED: { meaning: 'The metadata store is damaged.', cause: 'Its file was changed or cut.', advice: 'Restore the data directory from a copy: stream daemon start --restored.' },
+  CLOSED: { meaning: 'It was closed while something still asked.', cause: 'The command or the daemon is ending.', advice: 'Nothing.' },
+  OUTPUT_FAILED: { meaning: 'The output could not be written.', cause: 'A full disk, or an error of the device behind it.', advice: 'Make room and run it again.' },
+  RUNTIME_MISSING: { meaning: 'A program that is needed is not there.', cause: 'It is not installed, or not on PATH.', advice: 'The error names it.' },
+}

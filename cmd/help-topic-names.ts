@@ -1,0 +1,11 @@
+/** The topics of `stream help` by name, for what needs no more than that. Their texts: help-topics.ts. */
+
+export const helpTopicNames = [
+  'formats',
+  'positions',
+  'guarantees',
+  'exit-codes',
+  'signals',
+  'line-protocol',
+  'library',
+] as const

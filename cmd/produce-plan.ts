@@ -1,0 +1,174 @@
+/** The flags of `produce` as one plan, or the UsageError that says what contradicts what. */
+
+import { UsageError } from '../src/base/errors.ts'
+import type { FormatNode } from '../src/text/format-plan.ts'
+import type { FormatProgram } from '../src/text/format-program.ts'
+import { type PathName, parsePath } from '../src/text/json-scanner.ts'
+import type { HeaderMatch } from '../src/text/record-filter.ts'
+import { parseTime } from '../src/text/time.ts'
+import { parseCount } from '../src/text/units.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import type { Flags } from './flags.ts'
+import { readHeaders } from './header-flag.ts'
+import { isGlob } from './topic-names.ts'
+
+export type InputForm = 'value' | 'json' | 'sized' | 'raw' | 'format'
+
+export interface InputFormat {
+  readonly nodes: readonly FormatNode[]
+  readonly program: FormatProgram
+}
+
+export interface ProducePlan {
+  readonly topic: string
+  readonly files: readonly string[]
+  readonly form: InputForm
+  /** Of `-F`. */
+  readonly format: InputFormat | undefined
+  readonly value: string | undefined
+  readonly delimiter: Uint8Array
+  readonly partition: number | undefined
+  /** The input names topics; TOPIC says which are allowed. */
+  readonly keepTopic: boolean
+  readonly keepPartition: boolean
+  readonly key: string | undefined
+  readonly keySeparator: Uint8Array | undefined
+  readonly nullValue: string | undefined
+  readonly keyPath: PathName[] | undefined
+  readonly timestampPath: PathName[] | undefined
+  readonly timestampMs: number | undefined
+  readonly headers: readonly HeaderMatch[]
+  readonly onError: 'stop' | 'skip' | { readonly deadLetter: string }
+  readonly allowErrors: number
+  /** Where the partition must end; undefined: wherever. */
+  readonly expectedOffset: number | undefined
+}
+
+const NEWLINE = Uint8Array.of(10)
+
+/** @throws UsageError */
+export async function readPlan(
+  deps: CommandDeps,
+  { flags, operands }: CommandArgs,
+): Promise<ProducePlan> {
+  const [topic, ...files] = operands
+  if (topic === undefined) throw new UsageError('TOPIC is missing', 'try: stream produce --help')
+  flags.exclusive('key-sep', 'key-json')
+  flags.exclusive('null', 'delim')
+  flags.exclusive('ts', 'ts-json')
+  flags.exclusive('partition', 'keep-partition')
+  const form = inputForm(flags)
+  const format = form === 'format' ? await readFormat(flags.text('format') ?? '') : undefined
+  const value = flags.text('value')
+  if (value !== undefined && files.length > 0)
+    throw new UsageError('--value and FILE cannot be used together')
+  checkForm(flags, form)
+  const keepTopic = flags.has('keep-topic') || format?.program.hasTopic === true
+  if (!keepTopic && isGlob(topic))
+    throw new UsageError(`${topic}: a glob needs --keep-topic, or %t`)
+  const expectedOffset = readExpectedOffset(flags, keepTopic)
+  const timestamp = flags.text('ts')
+  const timestampMs = timestamp === undefined ? undefined : parseTime(timestamp, deps.time.wallMs())
+  if (timestamp !== undefined && (timestampMs === undefined || timestampMs < 0)) {
+    throw new UsageError(
+      `--ts ${timestamp}: must be a time such as now, 2026-03-01T09:30, -5m, @1730000000`,
+    )
+  }
+  return {
+    topic,
+    files,
+    form,
+    format,
+    value,
+    delimiter: flags.has('null') ? Uint8Array.of(0) : (flags.escapedBytes('delim') ?? NEWLINE),
+    partition: readPartition(flags),
+    keepTopic,
+    keepPartition: flags.has('keep-partition'),
+    key: flags.text('key'),
+    keySeparator: flags.escapedBytes('key-sep'),
+    nullValue: flags.text('null-value'),
+    keyPath: readPath(flags, 'key-json'),
+    timestampPath: readPath(flags, 'ts-json'),
+    timestampMs,
+    headers: readHeaders(flags),
+    onError: readOnError(flags),
+    allowErrors: flags.wholeNumber('allow-errors') ?? 0,
+    expectedOffset,
+  }
+}
+
+function checkForm(flags: Flags, form: InputForm): void {
+  if (form !== 'value') {
+    const shown = form === 'format' ? '-F' : `-i ${form}`
+    for (const name of ['key-sep', 'null', 'delim', 'null-value', 'strip-cr']) {
+      const fits = form === 'json' && (name === 'null' || name === 'delim')
+      if (flags.has(name) && !fits) throw new UsageError(`--${name} is of lines, not of ${shown}`)
+    }
+  }
+  if (form !== 'json' && (flags.has('keep-topic') || flags.has('keep-partition'))) {
+    throw new UsageError('--keep-topic and --keep-partition need envelopes: --json')
+  }
+  if (flags.has('tee') && flags.text('receipts') === '-') {
+    throw new UsageError('--tee and --receipts - cannot both have standard output')
+  }
+}
+
+async function readFormat(text: string): Promise<InputFormat> {
+  const { parseFormat } = await import('../src/text/format-plan.ts')
+  const { compileFormat } = await import('../src/text/format-program.ts')
+  const nodes = parseFormat(text)
+  return { nodes, program: compileFormat(nodes) }
+}
+
+/** One batch of one partition, and durable: what contradicts that is refused. */
+function readExpectedOffset(flags: Flags, keepTopic: boolean): number | undefined {
+  const expected = flags.wholeNumber('expect-offset')
+  if (expected === undefined) return undefined
+  flags.exclusive('expect-offset', 'keep-partition')
+  if (keepTopic) throw new UsageError('--expect-offset is of one topic, not of topics in the input')
+  const acks = flags.text('acks')
+  if (acks !== undefined && acks !== 'all') throw new UsageError('--expect-offset needs --acks all')
+  return expected
+}
+
+function inputForm(flags: Flags): InputForm {
+  flags.exclusive('json', 'raw')
+  if (flags.has('format')) {
+    for (const name of ['input', 'json', 'raw', 'value']) flags.exclusive('format', name)
+    return 'format'
+  }
+  const form = flags.choice('input', ['value', 'json', 'sized', 'raw'] as const)
+  const short = flags.has('json') ? 'json' : flags.has('raw') ? 'raw' : undefined
+  if (form !== undefined && short !== undefined && form !== short) {
+    throw new UsageError(`--input ${form} and --${short} cannot be used together`)
+  }
+  return form ?? short ?? 'value'
+}
+
+function readPartition(flags: Flags): number | undefined {
+  const text = flags.text('partition')
+  if (text === undefined) return undefined
+  const partition = parseCount(text)
+  if (partition === undefined || partition > 0x7fffffff) {
+    throw new UsageError(`--partition ${text}: must be a partition's number`)
+  }
+  return partition
+}
+
+function readPath(flags: Flags, name: string): PathName[] | undefined {
+  const text = flags.text(name)
+  if (text === undefined) return undefined
+  const path = parsePath(text)
+  if (path === undefined) throw new UsageError(`--${name} ${text}: must be a path such as .user.id`)
+  return path
+}
+
+function readOnError(flags: Flags): ProducePlan['onError'] {
+  const text = flags.text('on-error') ?? 'stop'
+  if (text === 'stop' || text === 'skip') return text
+  const file = /^dead-letter=(.+)$/.exec(text)?.[1]
+  if (file === undefined) {
+    throw new UsageError(`--on-error ${text}: must be stop, skip or dead-letter=FILE`)
+  }
+  return { deadLetter: file }
+}

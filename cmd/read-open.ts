@@ -1,0 +1,84 @@
+/** What a read needs of the broker: first contact in time, a consumer, answers about offsets. */
+
+import { StreamError } from '../src/base/errors.ts'
+import type { OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
+import type { Timer } from '../src/ports/time.ts'
+import { type Broker, openBroker } from './broker.ts'
+import type { ConsumerClient } from './clients.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import type { ReadPlan } from './read-options.ts'
+
+/** A format that is none is said before anything is done. @throws UsageError */
+export async function checkFormat({ formatText }: ReadPlan): Promise<void> {
+  if (formatText === undefined) return
+  const { parseFormat } = await import('../src/text/format-plan.ts')
+  parseFormat(formatText)
+}
+
+/** `--timeout` is of the whole command: first contact counts. @throws as openBroker; StreamError TIMED_OUT */
+export async function openInTime(
+  deps: CommandDeps,
+  args: CommandArgs,
+  plan: ReadPlan,
+): Promise<Broker> {
+  const { timeoutMs } = plan
+  if (timeoutMs === undefined) return openBroker(deps, args)
+  let timer: Timer | undefined
+  let isLate = false
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = deps.time.setTimer(timeoutMs, () => {
+      isLate = true
+      reject(timedOut(timeoutMs))
+    })
+  })
+  const opening = openBroker(deps, args)
+  // Contact that comes too late is ended; what it failed with is no longer of interest.
+  opening.then(
+    (broker) => {
+      if (isLate) broker.cluster.close()
+    },
+    () => undefined,
+  )
+  try {
+    return await Promise.race([opening, late])
+  } finally {
+    timer?.cancel()
+  }
+}
+
+export function timedOut(timeoutMs: number | undefined): StreamError {
+  return new StreamError('TIMED_OUT', `not done within ${timeoutMs} ms`)
+}
+
+export function openConsumer(
+  deps: CommandDeps,
+  { settings, cluster }: Broker,
+  plan: ReadPlan,
+  partitionCount: number,
+): Promise<ConsumerClient> {
+  const { isByTime, isUncommitted } = plan
+  const fetchBytesMax = settings.number('fetch.max.bytes')
+  const isolation = isUncommitted ? 'read_uncommitted' : settings.text('isolation.level')
+  return deps.clients.consumer(cluster, {
+    isolation: isolation === 'read_uncommitted' ? 'read_uncommitted' : 'read_committed',
+    maxWaitMs: settings.number('fetch.max.wait.ms'),
+    minBytes: settings.number('fetch.min.bytes'),
+    fetchBytesMax,
+    partitionBytesMax: isByTime
+      ? Math.min(1_048_576, settings.number('max.partition.fetch.bytes'))
+      : settings.number('max.partition.fetch.bytes'),
+    // Merging holds every partition's next records; none of them may be kept from coming by the others.
+    ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
+  })
+}
+
+export function askOffsets(
+  deps: CommandDeps,
+  broker: Broker,
+  plan: ReadPlan,
+  questions: readonly OffsetQuestion[],
+): Promise<readonly OffsetAnswer[]> {
+  return deps.clients.listOffsets(broker.cluster, questions, {
+    isolation: plan.isUncommitted ? 'read_uncommitted' : 'read_committed',
+  })
+}

@@ -1,0 +1,80 @@
+/** The examples of the administrative commands' help, run as they stand there by the built program. */
+import { chmodSync, writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { commands } from '../../cmd/commands.ts'
+import { Program } from '../support/program.ts'
+
+const nouns = [
+  'topics',
+  'daemon',
+  'config',
+  'context',
+  'completion',
+  'explain',
+  'help',
+  'version',
+  'bench',
+]
+
+/** What must be so before an example can be run; all lines are run in one scratch home, in the order of the table. */
+const before: Readonly<Record<string, string>> = {
+  'topics list': 'stream topics create orders.eu',
+  'topics describe': 'stream topics create orders --partitions 2; seq 9 | stream produce orders',
+  'topics create': 'stream topics delete orders users --if-exists -y',
+  'topics alter': 'stream topics create orders users --if-not-exists',
+  'topics delete': 'stream topics create scratch test.1 --if-not-exists',
+  'topics trim': 'stream topics create clicks --if-not-exists; seq 9 | stream produce clicks',
+  'topics apply': 'stream topics describe orders clicks --json > topics.ndjson',
+  'topics diff': 'stream topics create orders --if-not-exists',
+  'topics wait':
+    'stream topics delete orders -y; stream topics create orders; seq 1000000 | stream produce orders',
+  'daemon start': 'stream daemon stop',
+  'daemon status': 'stream daemon start',
+  'context show':
+    'echo pw > pw; stream context set east --broker tcp://e:1 --secret sasl.password=file:$PWD/pw; stream context use east',
+  'context use':
+    'stream context set dev --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream context set east --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream daemon start; stream context use dev',
+  'context delete': 'stream context set east --broker tcp://e:1',
+  completion: 'mkdir -p ~/.config/fish/completions',
+}
+
+/** Longer than a test may take, or for another place; each with what is run in its stead. */
+const instead: Readonly<Record<string, string>> = {
+  'stream bench latency --size 1K --rate 1000/s --json':
+    'stream bench latency --size 1K --rate 1000/s --json --records 500',
+  'stream daemon start --data /srv/stream': 'stream daemon stop; stream daemon start --data srv',
+  'stream daemon run --listen kafka://0.0.0.0:9092 --listen ipc:///run/stream/daemon.sock':
+    'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',
+  'stream daemon run --ephemeral > addr &':
+    'stream daemon run --ephemeral > addr & until [ -s addr ]; do sleep .1; done; stream daemon stop -b "$(cat addr)"; wait',
+}
+
+describe('examples of the help', () => {
+  let program: Program
+  beforeAll(() => {
+    program = new Program()
+    writeFileSync(program.path('nightly.sh'), '#!/bin/sh\nexit 0\n')
+    chmodSync(program.path('nightly.sh'), 0o755)
+    program.ok('mkdir -p config; stream daemon start')
+  })
+  afterAll(() => {
+    // The examples leave a context in use, and `daemon stop` would go where it points.
+    program?.shell('rm -rf config; stream daemon stop')
+    program?.stop()
+  })
+
+  const mine = commands.filter(({ name }) => nouns.includes(name.split(' ')[0] ?? ''))
+  for (const { name, load } of mine) {
+    it(`${name}`, async () => {
+      const { spec } = await load()
+      expect(spec.examples.length).toBeGreaterThan(0)
+      const setup = before[name]
+      if (setup !== undefined) program.shell(setup)
+      for (const { line } of spec.examples) {
+        // A second creation of the same names would be refused, as it should be.
+        const outcome = program.shell(`set -o pipefail; ${instead[line] ?? line}`)
+        expect(outcome.status, `${line}\n${outcome.stderr}`).toBe(0)
+      }
+    })
+  }
+})
