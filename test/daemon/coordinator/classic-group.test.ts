@@ -265,7 +265,7 @@ describe('rebalances', () => {
     const second = bench.join()
     bench.run(1500)
     expect(first).toEqual([])
-    bench.run(2000)
+    bench.run(2600)
     expect(first[0]).toMatchObject({ errorCode: 0, generationId: 1, members: [{}, {}] })
     expect(second[0]).toMatchObject({ errorCode: 0, members: [] })
   })
