@@ -7,7 +7,7 @@
  */
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
-import type { ClusterWarning } from '../src/client/cluster.ts'
+import type { ClusterOptions, ClusterWarning } from '../src/client/cluster.ts'
 import type { ConfigSet } from '../src/config/config-key.ts'
 import type { ClientKeyName } from '../src/config/keys.ts'
 import type { ClusterClient } from './clients.ts'
@@ -26,6 +26,8 @@ export interface Broker {
   /** `ipc`, `tcp` or `kafka`. */
   readonly scheme: string
   readonly address: string
+  /** One more cluster, with connections of its own. @throws as first contact */
+  openAnother(): Promise<ClusterClient>
 }
 
 const START_MS_MAX = 10_000
@@ -73,25 +75,33 @@ async function connect(
   options: { readonly connectTimeoutMs: number; readonly waits: boolean },
 ): Promise<Broker> {
   const address = addresses[0] ?? ''
-  const cluster = await deps.clients.cluster(deps.console.log, {
-    addresses,
-    clientId: settings.text('client.id') ?? 'stream',
-    connectTimeoutMs: options.connectTimeoutMs,
-    retryFirstContact: options.waits,
-    requestTimeoutMs: settings.number('request.timeout.ms'),
-    backoff: {
-      firstMs: settings.number('reconnect.backoff.ms'),
-      maxMs: settings.number('reconnect.backoff.max.ms'),
-    },
-    onWarning: (warning) => warn(deps, warning),
-  })
+  const open = (): Promise<ClusterClient> =>
+    openCluster(deps, {
+      addresses,
+      clientId: settings.text('client.id') ?? 'stream',
+      connectTimeoutMs: options.connectTimeoutMs,
+      retryFirstContact: options.waits,
+      requestTimeoutMs: settings.number('request.timeout.ms'),
+      backoff: {
+        firstMs: settings.number('reconnect.backoff.ms'),
+        maxMs: settings.number('reconnect.backoff.max.ms'),
+      },
+      onWarning: (warning) => warn(deps, warning),
+    })
+  const cluster = await open()
+  const scheme = address.slice(0, address.indexOf(':'))
+  return { cluster, settings, scheme, address, openAnother: open }
+}
+
+async function openCluster(deps: CommandDeps, options: ClusterOptions): Promise<ClusterClient> {
+  const cluster = await deps.clients.cluster(deps.console.log, options)
   try {
     await cluster.connect()
   } catch (error) {
     cluster.close()
     throw error
   }
-  return { cluster, settings, scheme: address.slice(0, address.indexOf(':')), address }
+  return cluster
 }
 
 function warn(deps: CommandDeps, warning: ClusterWarning): void {

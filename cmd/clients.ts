@@ -6,6 +6,8 @@
 import type { Admin } from '../src/client/admin.ts'
 import type { Cluster, ClusterOptions } from '../src/client/cluster.ts'
 import type { Consumer, ConsumerOptions } from '../src/client/consumer.ts'
+import type { GroupAdmin } from '../src/client/group-admin.ts'
+import type { GroupMember, GroupMemberOptions } from '../src/client/group-member.ts'
 import type { ListOffsetsOptions, OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
 import type { Producer, ProducerOptions } from '../src/client/producer.ts'
 import type { Log } from '../src/ports/log.ts'
@@ -48,6 +50,21 @@ export type ConsumerClient = Pick<
   | 'prefetchedBytes'
 >
 export type AdminClient = Pick<Admin, keyof Admin>
+export type GroupAdminClient = Pick<GroupAdmin, keyof GroupAdmin>
+export type GroupMemberClient = Pick<
+  GroupMember,
+  | 'start'
+  | 'poll'
+  | 'hasEvents'
+  | 'isSettled'
+  | 'owned'
+  | 'changed'
+  | 'released'
+  | 'setTopics'
+  | 'fetchOffsets'
+  | 'commit'
+  | 'leave'
+>
 
 export interface Clients {
   cluster(log: Log, options: ClusterOptions): Promise<ClusterClient>
@@ -60,6 +77,8 @@ export interface Clients {
   ): Promise<ProducerClient>
   consumer(cluster: ClusterClient, options: ConsumerOptions): Promise<ConsumerClient>
   admin(cluster: ClusterClient): Promise<AdminClient>
+  groupMember(cluster: ClusterClient, options: GroupMemberOptions): Promise<GroupMemberClient>
+  groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient>
   listOffsets(
     cluster: ClusterClient,
     questions: readonly OffsetQuestion[],
@@ -111,6 +130,19 @@ export class RealClients implements Clients {
   async admin(cluster: ClusterClient): Promise<AdminClient> {
     const client = await import('../src/client/admin.ts')
     return new client.Admin(this.#time, this.#random, cluster as Cluster)
+  }
+
+  async groupMember(
+    cluster: ClusterClient,
+    options: GroupMemberOptions,
+  ): Promise<GroupMemberClient> {
+    const client = await import('../src/client/group-member.ts')
+    return new client.GroupMember(this.#time, this.#random, cluster as Cluster, options)
+  }
+
+  async groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient> {
+    const client = await import('../src/client/group-admin.ts')
+    return new client.GroupAdmin(this.#time, this.#random, cluster as Cluster)
   }
 
   async listOffsets(

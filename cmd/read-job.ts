@@ -16,6 +16,7 @@ import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
+import type { GroupRead } from './group-read.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
 import type { ReadCursor } from './read-cursor.ts'
@@ -68,7 +69,9 @@ class ReadJob {
   readonly #report: Report
   readonly #failures: unknown[] = []
   readonly #pacer: Pacer | undefined
+  /** Of the two at most one. */
   #cursor: ReadCursor | undefined
+  #group: GroupRead | undefined
   readonly #stopped: Promise<void>
   #resolveStopped: () => void = () => undefined
   #stopReason: StopReason | undefined
@@ -117,17 +120,18 @@ class ReadJob {
     let output: RecordOutput | undefined
     try {
       this.#cursor = await this.#openCursor()
+      this.#group = await this.#openGroup()
       output = await this.#makeOutput()
       await this.#read(output)
       await this.#endCursor(output)
     } catch (error) {
       if (error instanceof BrokenPipe) {
-        this.#cursor?.cutShort()
+        await this.#progress?.cutShort()
         throw error
       }
       this.#failures.push(error)
       try {
-        this.#cursor?.cutShort()
+        await this.#progress?.cutShort()
       } catch (failure) {
         this.#failures.push(failure)
       }
@@ -135,7 +139,7 @@ class ReadJob {
       timer?.cancel()
       progress.end()
       stopListening()
-      this.#cursor?.close()
+      await this.#progress?.close()
     }
     return this.#conclude(output)
   }
@@ -151,10 +155,26 @@ class ReadJob {
     })
   }
 
-  /** Writes what was taken, and tells the cursor so. */
+  async #openGroup(): Promise<GroupRead | undefined> {
+    const plan = this.#plan.group
+    if (plan === undefined) return undefined
+    const { GroupRead } = await import('./group-read.ts')
+    const ask: AskOffsets = (questions) => this.#askOffsets(questions)
+    return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, ask, (error) => {
+      this.#failures.push(error)
+      this.#stop('failed')
+    })
+  }
+
+  /** Where what was read is stored. */
+  get #progress(): ReadCursor | GroupRead | undefined {
+    return this.#cursor ?? this.#group
+  }
+
+  /** Writes what was taken, and tells so. */
   #write(output: RecordOutput): void | Promise<void> {
     const outcome = output.write()
-    const cursor = this.#cursor
+    const cursor = this.#progress
     if (cursor === undefined) return outcome
     if (outcome === undefined) {
       cursor.onWritten()
@@ -164,12 +184,12 @@ class ReadJob {
   }
 
   async #endCursor(output: RecordOutput): Promise<void> {
-    const cursor = this.#cursor
+    const cursor = this.#progress
     if (cursor === undefined) return
     await this.#write(output)
     await cursor.settle(this.#stopped, () => this.#mayNotWait)
     const isProper = this.#stopReason === undefined || this.#hasProperStop
-    cursor.end(isProper && this.#failures.length === 0)
+    await cursor.end(isProper && this.#failures.length === 0)
   }
 
   async #makeOutput(): Promise<RecordOutput> {
@@ -184,10 +204,10 @@ class ReadJob {
       }))
     const made = this.#variant.makeOutput?.(writer)
     if (made !== undefined) return made
-    const acknowledgements = this.#cursor?.acknowledgements
+    const acknowledgements = this.#progress?.acknowledgements
     const allowsPlain = !isTerminal && screen === undefined
-    // A cursor must know when all is written, which a kernel's outputs do not tell one by one.
-    const mayUseKernel = allowsPlain && this.#cursor === undefined
+    // Stored positions must know when all is written, which a kernel's outputs do not tell one by one.
+    const mayUseKernel = allowsPlain && this.#progress === undefined
     const loadKernel = mayUseKernel
       ? await kernelLoader(this.#plan, this.#deps.stdio.output)
       : undefined
@@ -222,6 +242,10 @@ class ReadJob {
   async #read(output: RecordOutput): Promise<void> {
     const found = await this.#partitions.find(this.#stopped)
     if (this.#stopReason !== undefined || found === undefined) return
+    if (this.#group !== undefined) {
+      await this.#readAsMember(this.#group, found, output)
+      return
+    }
     const partitions = this.#variant.select?.(found) ?? found
     const ranges = await this.#findRanges(partitions)
     for (const { topic, partition, gap } of ranges) {
@@ -250,6 +274,38 @@ class ReadJob {
     } finally {
       consumer.close()
     }
+  }
+
+  /** The partitions come from the group, while it reads. */
+  async #readAsMember(
+    group: GroupRead,
+    found: readonly PartitionName[],
+    output: RecordOutput,
+  ): Promise<void> {
+    if (this.#plan.countMax === 0) return
+    const consumer = await this.#openConsumer(found.length)
+    try {
+      await group.start(found)
+      await this.#loop(consumer, output)
+      await this.#write(output)
+    } catch (error) {
+      if (!(error instanceof BrokenPipe) && !isStreamError(error, 'OUTPUT_FAILED')) {
+        await this.#write(output)
+      }
+      throw error
+    } finally {
+      consumer.close()
+    }
+  }
+
+  #followGroup(group: GroupRead, consumer: ConsumerClient, output: RecordOutput): Promise<void> {
+    return group.follow({
+      consumer,
+      write: () => this.#write(output),
+      onGap: ({ topic, partition, gap }) => {
+        if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
+      },
+    })
   }
 
   async #findRanges(partitions: readonly PartitionName[]): Promise<PartitionRange[]> {
@@ -295,6 +351,10 @@ class ReadJob {
   async #lookForMore(consumer: ConsumerClient): Promise<void> {
     this.#lookedMs = this.#deps.time.monotonicMs()
     const found = await this.#partitions.findMore()
+    if (this.#group !== undefined) {
+      if (found.length > 0) this.#group.setTopics(this.#partitions.all())
+      return
+    }
     const added = this.#variant.select?.(found) ?? found
     if (added.length === 0) return
     const start = { all: { kind: 'start' }, places: [] } as const
@@ -308,7 +368,9 @@ class ReadJob {
   // --- the loop
 
   async #loop(consumer: ConsumerClient, output: RecordOutput): Promise<void> {
+    const group = this.#group
     while (this.#stopReason === undefined) {
+      if (group?.hasEvents === true) await this.#followGroup(group, consumer, output)
       const event = consumer.poll()
       if (event === undefined) {
         await this.#write(output)
@@ -330,11 +392,11 @@ class ReadJob {
         return this.#onRecords(consumer, output, event)
       case 'gap':
         this.#onGap(event)
-        this.#cursor?.take(event.topic, event.partition, event.to)
+        this.#progress?.take(event.topic, event.partition, event.to)
         return undefined
       case 'end':
         this.#endedPartitions += 1
-        this.#cursor?.take(event.topic, event.partition, event.offset)
+        this.#progress?.take(event.topic, event.partition, event.offset)
         return undefined
       case 'failed':
         this.#onFailed(event.error)
@@ -401,7 +463,7 @@ class ReadJob {
     if (printed.nextOffset > fromOffset) {
       this.#report.addSpan(topic, partition, fromOffset, printed.nextOffset - 1)
     }
-    this.#cursor?.take(topic, partition, printed.nextOffset)
+    this.#progress?.take(topic, partition, printed.nextOffset)
     this.#report.records = output.records
     this.#report.bytes = output.bytes
     if (printed.isDone) this.#stop('done')
@@ -415,8 +477,11 @@ class ReadJob {
   /** Nothing is at hand: waits for more. @returns whether the run is over */
   async #isOver(consumer: ConsumerClient, output: RecordOutput): Promise<boolean> {
     const follows = !this.#plan.isBounded && !this.#hasPassedFuture
+    const group = this.#group
     const isDone = consumer.isDone
-    if (isDone && (!follows || this.#isAllPassed())) return true
+    // A member without partitions, or in a rebalance, may still be given some.
+    const isSettled = group === undefined || group.isSettled
+    if (isDone && isSettled && (!follows || this.#isAllPassed())) return true
     const { time } = this.#deps
     const nowMs = time.monotonicMs()
     const { idleMs, untilFutureMs } = this.#plan
@@ -438,13 +503,15 @@ class ReadJob {
       waitMs = Math.min(waitMs, this.#lookedMs + LOOK_AGAIN_MS - nowMs)
     }
     // With nothing assigned the consumer would not wait: no topic matches yet.
-    const next = isDone
-      ? sleep(time, Math.max(1, waitMs))
-      : consumer.wait(waitMs === Number.POSITIVE_INFINITY ? undefined : Math.max(1, waitMs))
+    const isEndless = waitMs === Number.POSITIVE_INFINITY
+    const waits: Promise<unknown>[] = [this.#stopped]
+    if (group !== undefined) waits.push(group.changed())
+    if (!isDone) waits.push(consumer.wait(isEndless ? undefined : Math.max(1, waitMs)))
+    else if (!isEndless) waits.push(sleep(time, Math.max(1, waitMs)))
     // A write that fails meanwhile ends the run: the next turn of the loop finds it.
     const { settling } = output
-    const first = settling === undefined ? next : Promise.race([next, settling])
-    await Promise.race([first, this.#stopped])
+    if (settling !== undefined) waits.push(settling)
+    await Promise.race(waits)
     return this.#stopReason !== undefined
   }
 

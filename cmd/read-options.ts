@@ -49,6 +49,12 @@ export const outcomeOptions: readonly OptionSpec[] = [
 ]
 
 // biome-ignore format: one row, one line
+export const groupOptions: readonly OptionSpec[] = [
+  { long: 'group', short: 'g', argument: 'NAME', help: 'share the partitions with the other members of this group, and go on where it has come to' },
+  { long: 'instance-id', argument: 'ID', help: 'with --group: static membership; a restart keeps its partitions' },
+]
+
+// biome-ignore format: one row, one line
 export const cursorOptions: readonly OptionSpec[] = [
   { long: 'cursor-file', argument: 'FILE', help: 'go on where the last run with this FILE ended, and store how far this one came' },
   { long: 'commit', argument: 'WHEN', choices: ['none', 'written', 'eof', 'ack'], help: 'what is stored, and when; default eof if bounded, else written' },
@@ -117,13 +123,23 @@ export interface ReadPlan {
   readonly rate: Rate | undefined
   readonly failEmpty: boolean
   readonly cursor: CursorPlan | undefined
+  readonly group: GroupPlan | undefined
 }
 
-export interface CursorPlan {
-  readonly path: string
+/** When what was read is stored, and on whose word. */
+export interface CommitPlan {
   readonly commit: 'none' | 'written' | 'eof' | 'ack'
   readonly intervalMs: number
   readonly ackDescriptor: number | undefined
+}
+
+export interface GroupPlan extends CommitPlan {
+  readonly group: string
+  readonly instanceId: string | undefined
+}
+
+export interface CursorPlan extends CommitPlan {
+  readonly path: string
 }
 
 export interface ReadDefaults {
@@ -177,22 +193,42 @@ export function readPlan(deps: CommandDeps, args: CommandArgs, defaults: ReadDef
     gapFails: flags.text('on-gap') === 'fail',
     rate: flags.rate('rate'),
     failEmpty: flags.has('fail-empty'),
-    cursor: readCursor(flags, isBounded, end.untilFutureMs !== undefined),
+    ...readProgress(flags, isBounded, end.untilFutureMs !== undefined),
   }
 }
 
 const COMMIT_INTERVAL_MS = 5000
 
-function readCursor(flags: Flags, isBounded: boolean, hasFuture: boolean): CursorPlan | undefined {
+function readProgress(
+  flags: Flags,
+  isBounded: boolean,
+  hasFuture: boolean,
+): Pick<ReadPlan, 'cursor' | 'group'> {
   const path = flags.text('cursor-file')
+  const group = flags.text('group')
+  flags.exclusive('cursor-file', 'group')
+  if (group === undefined && flags.has('instance-id')) {
+    throw new UsageError('--instance-id needs --group')
+  }
+  if (path === undefined && group === undefined) {
+    for (const name of ['commit', 'commit-interval', 'ack-fd']) {
+      if (flags.has(name)) throw new UsageError(`--${name} needs --group or --cursor-file`)
+    }
+    return { cursor: undefined, group: undefined }
+  }
+  const plan = readCommit(flags, isBounded, hasFuture)
+  if (group === undefined) return { cursor: { path: path ?? '', ...plan }, group: undefined }
+  if (group === '') throw new UsageError('--group: the name must not be empty')
+  if (flags.has('partition')) throw new UsageError('--partition: the group shares out partitions')
+  if (flags.text('order') === 'time') {
+    throw new UsageError('--order time and --group cannot be used together')
+  }
+  return { cursor: undefined, group: { group, instanceId: flags.text('instance-id'), ...plan } }
+}
+
+function readCommit(flags: Flags, isBounded: boolean, hasFuture: boolean): CommitPlan {
   const commit = flags.choice('commit', ['none', 'written', 'eof', 'ack'] as const)
   const ackDescriptor = flags.wholeNumber('ack-fd')
-  if (path === undefined) {
-    for (const name of ['commit', 'commit-interval', 'ack-fd']) {
-      if (flags.has(name)) throw new UsageError(`--${name} needs --cursor-file`)
-    }
-    return undefined
-  }
   const endsByItself =
     isBounded || hasFuture || ['count', 'bytes', 'idle'].some((name) => flags.has(name))
   if (commit === 'eof' && !endsByItself) {
@@ -205,7 +241,6 @@ function readCursor(flags: Flags, isBounded: boolean, hasFuture: boolean): Curso
     throw new UsageError('--ack-fd needs --commit ack')
   }
   return {
-    path,
     commit: commit ?? (isBounded ? 'eof' : 'written'),
     intervalMs: flags.durationMs('commit-interval') ?? COMMIT_INTERVAL_MS,
     ackDescriptor,

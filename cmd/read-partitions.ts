@@ -25,6 +25,14 @@ export class ReadPartitions {
     this.#cluster = cluster
   }
 
+  /** All that were found so far. */
+  all(): readonly PartitionName[] {
+    return [...this.known].map((name) => {
+      const split = name.lastIndexOf('/')
+      return { topic: name.slice(0, split), partition: Number(name.slice(split + 1)) }
+    })
+  }
+
   /** Of a topic that was found. */
   topicId(topic: string): string {
     return this.#ids.get(topic) ?? ''

@@ -4,7 +4,7 @@
  * answer. A partition that fails fails alone (P13).
  *
  * Errors: 2, 10, 18, 32, 43, 76, 87 (the batch), 45, 46, 47, 48 (the producer's state), 3, 6, 19, 20, 56, 7 (outcome
- * unknown), 21. A duplicate is answered with its first offset, once that is committed (P14).
+ * unknown), 17 (a coordinator's topic), 21. A duplicate is answered with its first offset, once that is committed (P14).
  */
 
 import { assert } from '../../src/base/assert.ts'
@@ -13,6 +13,7 @@ import type { Timer } from '../../src/ports/time.ts'
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { producerIdAt, readBatchHeader } from '../../src/record/batch-layout.ts'
+import { isCoordinatorTopic } from '../metadata/topic-names.ts'
 import type { CommitWaiter, NotServing, Partition } from '../replica/partition.ts'
 import {
   type BatchRefusal,
@@ -198,6 +199,9 @@ export class ProduceRun {
     const run = new PartitionRun(this, found.partition, index)
     if (this.acks !== 0 && this.acks !== 1 && this.acks !== ACKS_ALL) {
       run.refuse({ code: KafkaError.INVALID_REQUIRED_ACKS, message: `acks=${this.acks}` })
+    } else if (isCoordinatorTopic(topic)) {
+      const message = `${topic} is written by the coordinators alone`
+      run.refuse({ code: KafkaError.INVALID_TOPIC_EXCEPTION, message })
     } else if (found.code !== 0 || found.partition === undefined) {
       run.refuse({ code: found.code, message: `${topic}-${index} is not served here` })
     } else {

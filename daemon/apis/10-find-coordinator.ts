@@ -1,25 +1,59 @@
 /**
- * FindCoordinator (10), versions 0 to 4: there are no groups and no transactions yet, so every key is refused with error
- * 42, which clients do not try again. It is listed nevertheless: librdkafka below 2.11.1 takes FindCoordinator 0 for the
- * sign that a broker understands lz4 (P1).
+ * FindCoordinator (10), versions 0 to 6: who coordinates a group. The first question makes the offsets topic. Keys of
+ * transactions and share groups are refused with error 42, which clients do not try again: there is no coordinator of
+ * transactions yet.
+ *
+ * FindCoordinator 0 is also the sign by which librdkafka below 2.11.1 knows a broker that understands lz4 (P1).
+ * Errors: 15 (tried again), 24, 42.
  */
 
 import { KafkaError } from '../../src/protocol/errors.ts'
-import type { Handler } from './handler.ts'
+import type { Handler, RequestContext, Services } from './handler.ts'
 
 const BATCHED_VERSION = 4
+const GROUP = 0
 
-export const findCoordinator: Handler<'FindCoordinator'> = (_services, context, request) => {
-  const refusal = {
-    nodeId: -1,
-    host: '',
-    port: -1,
-    errorCode: KafkaError.INVALID_REQUEST,
-    errorMessage: 'this broker has no group coordinator and no transaction coordinator',
+interface Found {
+  readonly nodeId: number
+  readonly host: string
+  readonly port: number
+  readonly errorCode: number
+  readonly errorMessage: string | null
+}
+
+export const findCoordinator: Handler<'FindCoordinator'> = async (services, context, request) => {
+  const { keyType } = request
+  if (context.apiVersion < BATCHED_VERSION) {
+    const found = await find(services, context, keyType, request.key)
+    return { throttleTimeMs: 0, ...found }
   }
-  if (context.apiVersion < BATCHED_VERSION) return { throttleTimeMs: 0, ...refusal }
-  return {
-    throttleTimeMs: 0,
-    coordinators: request.coordinatorKeys.map((key) => ({ key, ...refusal })),
+  const coordinators: (Found & { readonly key: string })[] = []
+  for (const key of request.coordinatorKeys) {
+    coordinators.push({ key, ...(await find(services, context, keyType, key)) })
   }
+  return { throttleTimeMs: 0, coordinators }
+}
+
+async function find(
+  { broker, groups }: Services,
+  context: RequestContext,
+  keyType: number,
+  key: string,
+): Promise<Found> {
+  if (keyType !== GROUP) {
+    return refusal(KafkaError.INVALID_REQUEST, 'this broker coordinates groups and nothing else')
+  }
+  if (key === '') return refusal(KafkaError.INVALID_GROUP_ID, 'a group id must not be empty')
+  const { nodeId, errorCode } = await groups.locate(key)
+  if (errorCode !== 0) return refusal(errorCode, 'the offsets topic is not available')
+  // Only addresses of this broker's listeners are known here; a group led elsewhere has no address to tell.
+  if (nodeId !== broker.nodeId) {
+    return refusal(KafkaError.COORDINATOR_NOT_AVAILABLE, `broker ${nodeId} coordinates the group`)
+  }
+  const { host, port } = context.endpoint
+  return { nodeId, host, port, errorCode: 0, errorMessage: null }
+}
+
+function refusal(errorCode: number, errorMessage: string): Found {
+  return { nodeId: -1, host: '', port: -1, errorCode, errorMessage }
 }

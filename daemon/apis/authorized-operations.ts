@@ -11,3 +11,6 @@ export const topicOperations = bits(3, 4, 5, 6, 7, 8, 10, 11)
 
 /** CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE */
 export const clusterOperations = bits(5, 7, 8, 9, 10, 11, 12)
+
+/** READ, DELETE, DESCRIBE */
+export const groupOperations = bits(3, 6, 8)

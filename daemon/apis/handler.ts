@@ -5,6 +5,7 @@
 
 import type { ApiName, Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import type { Door, Phase } from '../../src/protocol/served.ts'
+import type { GroupCoordinator } from '../coordinator/group-coordinator.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { ParkedFetches } from './parked-fetches.ts'
 
@@ -19,6 +20,7 @@ export interface Services {
   readonly broker: Broker
   readonly phase: Phase
   readonly parkedFetches: ParkedFetches
+  readonly groups: GroupCoordinator
   readonly host: DaemonHost
 }
 
@@ -39,6 +41,8 @@ export interface RequestContext {
   readonly endpoint: Endpoint
   readonly apiVersion: number
   readonly clientId: string | null
+  /** For operators: the remote address where it is known. */
+  readonly peer: string
   /**
    * Asks for room for an answer of `wantedBytes`, in place of what was asked for before.
    * @returns what it may hold, given what is queued for clients already; a single batch may be larger

@@ -1,5 +1,5 @@
 /**
- * What is listed on each door: the served ranges of which this daemon has a handler. Groups, transactions and SASL are
+ * What is listed on each door: the served ranges of which this daemon has a handler. Transactions and SASL are
  * served in the table but have no handler here yet, so they are not listed and are refused like unknown keys.
  */
 
@@ -13,23 +13,13 @@ import {
 
 /** Rows of the served table without a handler. The registry proves that every other row has one. */
 export const unhandledApis = [
-  'OffsetCommit',
-  'OffsetFetch',
-  'JoinGroup',
-  'Heartbeat',
-  'LeaveGroup',
-  'SyncGroup',
-  'DescribeGroups',
-  'ListGroups',
   'SaslHandshake',
   'SaslAuthenticate',
   'AddPartitionsToTxn',
   'AddOffsetsToTxn',
   'EndTxn',
   'TxnOffsetCommit',
-  'DeleteGroups',
   'AlterPartitionReassignments',
-  'OffsetDelete',
   'DescribeClientQuotas',
   'AlterClientQuotas',
   'DescribeUserScramCredentials',

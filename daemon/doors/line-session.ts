@@ -419,6 +419,7 @@ class LineContext implements RequestContext {
   readonly endpoint = { host: '', port: 0 }
   readonly apiVersion: number
   readonly clientId = 'line'
+  readonly peer = 'line:'
   answerNow: (() => void) | undefined
 
   constructor(apiVersion: number) {

@@ -193,7 +193,9 @@ export class Session implements LinkEvents {
     bytes: number,
   ): void {
     const { admission } = this.#options
-    const context = new Context(this.#rules, this.#options, header, () => admission.end(bytes))
+    const context = new Context(this.#rules, this.#options, this.#link.peer, header, () =>
+      admission.end(bytes),
+    )
     const slot: Slot = { frames: undefined }
     if (this.#rules.isOrdered) this.#slots.push(slot)
     admission.begin(bytes)
@@ -345,6 +347,7 @@ class Context implements RequestContext {
   readonly endpoint
   readonly apiVersion: number
   readonly clientId: string | null
+  readonly peer: string
   answerNow: (() => void) | undefined
   readonly #options: DoorOptions
   #end: (() => void) | undefined
@@ -353,6 +356,7 @@ class Context implements RequestContext {
   constructor(
     rules: DoorRules,
     options: DoorOptions,
+    peer: string,
     header: ReturnType<typeof readRequestHeader>,
     end: () => void,
   ) {
@@ -360,6 +364,7 @@ class Context implements RequestContext {
     this.endpoint = options.endpoint()
     this.apiVersion = header.apiVersion
     this.clientId = header.clientId
+    this.peer = peer
     this.#options = options
     this.#end = end
   }

@@ -71,6 +71,8 @@ const failures: Readonly<Record<number, FailureRow>> = {
   [KafkaError.POLICY_VIOLATION]: { code: 'NOT_ALLOWED' },
   [KafkaError.REASSIGNMENT_IN_PROGRESS]: { code: 'CONFLICT' },
   [KafkaError.NON_EMPTY_GROUP]: { code: 'CONFLICT' },
+  [KafkaError.GROUP_ID_NOT_FOUND]: { code: 'NAME_UNKNOWN' },
+  [KafkaError.FENCED_INSTANCE_ID]: { code: 'FENCED' },
 }
 
 export interface FailureContext {

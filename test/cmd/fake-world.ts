@@ -8,6 +8,8 @@ import type {
   Clients,
   ClusterClient,
   ConsumerClient,
+  GroupAdminClient,
+  GroupMemberClient,
   ProducerClient,
 } from '../../cmd/clients.ts'
 import { commands } from '../../cmd/commands.ts'
@@ -699,6 +701,14 @@ class FakeClients implements Clients {
 
   async consumer(): Promise<ConsumerClient> {
     return new FakeConsumer(this.#broker, this.#time)
+  }
+
+  async groupMember(): Promise<GroupMemberClient> {
+    throw new StreamError('UNSUPPORTED_BY_BROKER', 'this broker has no groups')
+  }
+
+  async groupAdmin(): Promise<GroupAdminClient> {
+    throw new StreamError('UNSUPPORTED_BY_BROKER', 'this broker has no groups')
   }
 
   async admin(): Promise<AdminClient> {

@@ -20,8 +20,8 @@ describe('ApiVersions', () => {
     ).toEqual(listedRanges(door, 'A').map(({ apiKey, min, max }) => [apiKey, min, max]))
     const keys = answer.apiKeys.map((row) => row.apiKey)
     expect(keys.includes(1000)).toBe(door === 'zmq')
-    // Groups, transactions and SASL come later.
-    for (const later of [8, 9, 11, 17, 24, 26, 36]) expect(keys).not.toContain(later)
+    // Transactions and SASL come later.
+    for (const later of [17, 24, 26, 36]) expect(keys).not.toContain(later)
   })
 
   it('every listed version that is answered can be read and written', () => {
@@ -102,24 +102,6 @@ describe('P1 Produce is listed from 0, v0 to v2 are refused', () => {
       }
     }
   })
-})
-
-it('P1 FindCoordinator 0 is listed, the sign of lz4 for old librdkafka; it refuses every key', async () => {
-  const w = new DaemonWorld()
-  await w.start()
-  const client = w.client(KAFKA)
-  const listed = (await client.call('ApiVersions', 0, {})).apiKeys
-  expect(listed.find((row) => row.apiKey === 10)).toMatchObject({ minVersion: 0, maxVersion: 4 })
-  const old = await client.call('FindCoordinator', 0, { key: 'group' })
-  expect(old.errorCode).toBe(KafkaError.INVALID_REQUEST)
-  const batched = await client.call('FindCoordinator', 4, {
-    keyType: 0,
-    coordinatorKeys: ['a', 'b'],
-  })
-  expect(batched.coordinators.map((each) => [each.key, each.errorCode])).toEqual([
-    ['a', KafkaError.INVALID_REQUEST],
-    ['b', KafkaError.INVALID_REQUEST],
-  ])
 })
 
 it('P2 no features are listed, at any version', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { listedRanges } from '../../../daemon/apis/listed-ranges.ts'
 import { ParkedFetches } from '../../../daemon/apis/parked-fetches.ts'
+import { GroupCoordinator } from '../../../daemon/coordinator/group-coordinator.ts'
 import { Admission } from '../../../daemon/doors/admission.ts'
 import { Complaints } from '../../../daemon/doors/complaints.ts'
 import type { Daemon } from '../../../daemon/doors/daemon.ts'
@@ -58,6 +59,7 @@ function open(daemon: Daemon, door: 'zmq' | 'kafka', bounds: Bounds = {}) {
       broker,
       phase: 'A',
       parkedFetches: new ParkedFetches(100),
+      groups: new GroupCoordinator(broker),
       host: {
         pid: 1,
         version: '0',
@@ -130,7 +132,7 @@ describe('the Kafka door', () => {
       Buffer.alloc(3),
       unknownKey,
       unknownVersion,
-      message('ListGroups', 1, 1, {}),
+      message('ListTransactions', 0, 1, { stateFilters: [], producerIdFilters: [] } as never),
     ]) {
       for (let round = 0; round < 2; round += 1) {
         const { link, send, session } = open(daemon, 'kafka')
@@ -148,13 +150,13 @@ describe('the Kafka door', () => {
     const before = w.said.length
     for (let round = 0; round < 3; round += 1) {
       const client = w.client(KAFKA)
-      void client.begin('ListGroups', 1, {})
+      void client.begin('ListTransactions', 0, { stateFilters: [], producerIdFilters: [] } as never)
       await w.run(50)
       expect(client.isClosed).toBe(true)
     }
     const complaints = w.said.slice(before).filter((line) => line.includes('not served'))
     expect(complaints).toHaveLength(1)
-    expect(complaints[0]).toContain('API 16 version 1')
+    expect(complaints[0]).toContain('API 66 version 0')
   })
 })
 

@@ -1,0 +1,361 @@
+/**
+ * Reading as a member of a group (`consume -g`, commands.md, sections 5 and 6): which partitions, from where, and what is
+ * committed when.
+ *
+ * Invariants:
+ * - A position is committed only after what lies before it was wholly written (with `ack`: acknowledged), and only of
+ *   partitions that this member owns.
+ * - Before partitions go to another member, what was printed of them is written and, where the mode allows, committed.
+ * - The ends of a bounded run are asked once, of all partitions, before the first is read.
+ */
+
+import { isStreamError, StreamError } from '../src/base/errors.ts'
+import type { GroupEvent } from '../src/client/group-member.ts'
+import type { GroupOffset, GroupPartition } from '../src/client/group-offsets.ts'
+import { sleep, type Timer } from '../src/ports/time.ts'
+import { KafkaError } from '../src/protocol/errors.ts'
+import type { PartitionPosition, Positions } from '../src/text/position.ts'
+import { Acknowledgements } from './acknowledgements.ts'
+import type { Broker } from './broker.ts'
+import type { ClusterClient, ConsumerClient, GroupMemberClient } from './clients.ts'
+import type { CommandDeps } from './deps.ts'
+import type { GroupPlan, ReadPlan } from './read-options.ts'
+import {
+  type AskOffsets,
+  type PartitionName,
+  type PartitionRange,
+  resolveRanges,
+} from './read-range.ts'
+
+/** A rebalance in the way of the last commit is waited for so long. */
+const LAST_COMMIT_MS = 10_000
+const LAST_COMMIT_PAUSE_MS = 100
+
+/** What the reading loop lends to a change of partitions. */
+export interface GroupTools {
+  readonly consumer: ConsumerClient
+  /** Writes what was taken. */
+  readonly write: () => void | Promise<void>
+  readonly onGap: (range: PartitionRange) => void
+}
+
+interface Taken extends GroupPartition {
+  readonly offset: number
+}
+
+export class GroupRead {
+  readonly acknowledgements: Acknowledgements | undefined
+  readonly #deps: CommandDeps
+  readonly #plan: GroupPlan
+  readonly #read: ReadPlan
+  readonly #ask: AskOffsets
+  readonly #onFailure: (error: unknown) => void
+  readonly #member: GroupMemberClient
+  /** Connections of the membership alone; undefined: it shares those of the records. */
+  readonly #ownCluster: ClusterClient | undefined
+  readonly #taken = new Map<string, Taken>()
+  readonly #written = new Map<string, Taken>()
+  readonly #committed = new Map<string, number>()
+  /** Partitions that were there at the start. */
+  readonly #initial = new Set<string>()
+  #ends: readonly PartitionPosition[] | undefined
+  #timer: Timer | undefined
+  #committing: Promise<void> = Promise.resolve()
+  #wake: () => void = () => undefined
+
+  private constructor(
+    deps: CommandDeps,
+    read: ReadPlan,
+    plan: GroupPlan,
+    ask: AskOffsets,
+    member: GroupMemberClient,
+    ownCluster: ClusterClient | undefined,
+    onFailure: (error: unknown) => void,
+  ) {
+    this.#deps = deps
+    this.#read = read
+    this.#plan = plan
+    this.#ask = ask
+    this.#member = member
+    this.#ownCluster = ownCluster
+    this.#onFailure = onFailure
+    if (plan.ackDescriptor === undefined) return
+    const path = plan.ackDescriptor === 0 ? '-' : `/dev/fd/${plan.ackDescriptor}`
+    this.acknowledgements = new Acknowledgements(deps.stdio.openInput(path), () =>
+      this.#onAcknowledged(),
+    )
+  }
+
+  /**
+   * @param onFailure  called when committing fails for good, or an acknowledgement is none, while the run goes on
+   * @throws StreamError as first contact
+   */
+  static async open(
+    deps: CommandDeps,
+    broker: Broker,
+    read: ReadPlan,
+    plan: GroupPlan,
+    ask: AskOffsets,
+    onFailure: (error: unknown) => void,
+  ): Promise<GroupRead> {
+    // A Kafka door answers in order: a join that waits for others would hold up the records behind it.
+    const ownCluster = broker.scheme === 'kafka' ? await broker.openAnother() : undefined
+    const { settings } = broker
+    const member = await deps.clients.groupMember(ownCluster ?? broker.cluster, {
+      groupId: plan.group,
+      topics: [],
+      ...(plan.instanceId === undefined ? {} : { instanceId: plan.instanceId }),
+      sessionTimeoutMs: settings.number('session.timeout.ms'),
+      heartbeatIntervalMs: settings.number('heartbeat.interval.ms'),
+      rebalanceTimeoutMs: settings.number('max.poll.interval.ms'),
+    })
+    return new GroupRead(deps, read, plan, ask, member, ownCluster, onFailure)
+  }
+
+  /** Takes the snapshot of a bounded run, and joins. @throws StreamError as the questions */
+  async start(partitions: readonly PartitionName[]): Promise<void> {
+    for (const each of partitions) this.#initial.add(nameOf(each))
+    const { from, until } = this.#read
+    if (until !== undefined) {
+      const ranges = await resolveRanges(partitions, from, until, this.#ask)
+      this.#ends = ranges.map(({ topic, partition, endOffset }) => ({
+        topic,
+        partition,
+        position: { kind: 'offset', offset: endOffset ?? 0 },
+      }))
+    }
+    this.setTopics(partitions)
+    this.#member.start()
+  }
+
+  setTopics(partitions: readonly PartitionName[]): void {
+    this.#member.setTopics([...new Set(partitions.map(({ topic }) => topic))])
+  }
+
+  get hasEvents(): boolean {
+    return this.#member.hasEvents
+  }
+
+  /** It has its share, and no rebalance is known of. */
+  get isSettled(): boolean {
+    return this.#member.isSettled
+  }
+
+  /** Resolves when there is an event. */
+  changed(): Promise<void> {
+    return this.#member.changed()
+  }
+
+  /** Follows the changes of the group. @throws StreamError when the membership is over, and as the questions */
+  async follow(tools: GroupTools): Promise<void> {
+    for (let event = this.#member.poll(); event !== undefined; event = this.#member.poll()) {
+      if (event.kind === 'failed') throw this.#explain(event.error)
+      if (event.kind === 'revoked') await this.#giveBack(event, tools)
+      else await this.#take(event.partitions, tools)
+    }
+  }
+
+  async #giveBack(
+    event: Extract<GroupEvent, { kind: 'revoked' }>,
+    { consumer, write }: GroupTools,
+  ): Promise<void> {
+    await write()
+    if (!event.isLost && this.#plan.commit !== 'eof') await this.#commitQuietly()
+    for (const each of event.partitions) {
+      consumer.unassign(each.topic, each.partition)
+      const name = nameOf(each)
+      this.#taken.delete(name)
+      this.#written.delete(name)
+      this.#committed.delete(name)
+    }
+    this.#member.released()
+  }
+
+  async #take(partitions: readonly GroupPartition[], tools: GroupTools): Promise<void> {
+    if (partitions.length === 0) return
+    const stored = await this.#member.fetchOffsets(partitions)
+    const offsets = new Map(stored.map((each) => [nameOf(each), each.offset]))
+    const places: PartitionPosition[] = []
+    for (const { topic, partition } of partitions) {
+      const offset = offsets.get(nameOf({ topic, partition }))
+      if (offset !== undefined) {
+        places.push({ topic, partition, position: { kind: 'offset', offset } })
+      } else if (!this.#initial.has(nameOf({ topic, partition }))) {
+        // Added while reading: from its start.
+        places.push({ topic, partition, position: { kind: 'start' } })
+      }
+    }
+    const { from, until } = this.#read
+    // The later place counts: what the group has stored wins over --from.
+    const start: Positions = { all: from.all, places: [...from.places, ...places] }
+    const end: Positions | undefined =
+      until === undefined ? undefined : { all: { kind: 'start' }, places: this.#ends ?? [] }
+    const ranges = await resolveRanges(partitions, start, end, this.#ask)
+    for (const range of ranges) {
+      tools.onGap(range)
+      this.#committed.set(nameOf(range), offsets.get(nameOf(range)) ?? -1)
+    }
+    tools.consumer.assign(
+      ranges.map(({ topic, partition, startOffset, endOffset }) => ({
+        topic,
+        partition,
+        startOffset,
+        ...(endOffset === undefined ? {} : { endOffset }),
+      })),
+    )
+  }
+
+  /** Everything of a partition below `offset` was read. */
+  take(topic: string, partition: number, offset: number): void {
+    this.#taken.set(nameOf({ topic, partition }), { topic, partition, offset })
+  }
+
+  /** All that was taken has been written. */
+  onWritten(): void {
+    if (this.#taken.size === 0) return
+    for (const [name, each] of this.#taken) this.#written.set(name, each)
+    this.#taken.clear()
+    if (this.#plan.commit === 'written') this.#commitSoon()
+  }
+
+  /** Waits for acknowledgements, where they are wanted, until all are there or none can come, or `stopped`. */
+  async settle(stopped: Promise<void>, mayNotWait: () => boolean): Promise<void> {
+    const acks = this.acknowledgements
+    if (acks === undefined) return
+    // The reader must see the end before it can acknowledge the last records.
+    this.#deps.stdio.output.hangUp()
+    while (acks.openCount > 0 && !acks.hasEnded && !mayNotWait()) {
+      const acknowledged = new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+      await Promise.race([acknowledged, stopped])
+    }
+  }
+
+  /**
+   * The run is over. @param isProper  it came to its end, and no write met a hang-up
+   * @throws StreamError of the last commit; RECORD_INVALID for acknowledgements that are none; NOT_DELIVERED for missing ones
+   */
+  async end(isProper: boolean): Promise<void> {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.acknowledgements?.close()
+    const { commit } = this.#plan
+    if (commit === 'none' || (commit === 'eof' && !isProper)) return
+    await this.#committing
+    this.#isProperEnd = isProper
+    await this.#commitAtLast()
+    const failure = this.acknowledgements?.error
+    if (failure !== undefined) throw failure
+    const open = this.acknowledgements?.openCount ?? 0
+    if (open > 0) throw new StreamError('NOT_DELIVERED', `${open} records were not acknowledged`)
+  }
+
+  /** After a failure, or a hang-up: what was written before it is still worth committing. @throws as end */
+  cutShort(): Promise<void> {
+    return this.end(false)
+  }
+
+  /** Leaves the group. */
+  async close(): Promise<void> {
+    this.#timer?.cancel()
+    await this.#member.leave()
+    this.#ownCluster?.close()
+  }
+
+  // --- commits
+
+  #isProperEnd = false
+
+  #onAcknowledged(): void {
+    this.#commitSoon()
+    const error = this.acknowledgements?.error
+    if (error !== undefined) this.#onFailure(error)
+    this.#wake()
+  }
+
+  #commitSoon(): void {
+    this.#timer ??= this.#deps.time.setTimer(this.#plan.intervalMs, () => {
+      this.#timer = undefined
+      this.#committing = this.#commitQuietly()
+    })
+  }
+
+  /** What may be committed now and is not. */
+  #due(): readonly GroupOffset[] {
+    const acks = this.acknowledgements
+    const owned = new Set(this.#member.owned.map(nameOf))
+    const rows: Taken[] = [...(acks?.positions() ?? [])]
+    // With everything acknowledged, filtered records behind the last one are done too.
+    const isAllDone = acks === undefined || (this.#isProperEnd && acks.openCount === 0)
+    if (isAllDone) rows.push(...this.#written.values())
+    const due = new Map<string, Taken>()
+    for (const row of rows) {
+      const name = nameOf(row)
+      const known = Math.max(this.#committed.get(name) ?? -1, due.get(name)?.offset ?? -1)
+      // A committed position never goes back.
+      if (owned.has(name) && row.offset > known) due.set(name, row)
+    }
+    return [...due.values()]
+  }
+
+  async #commit(): Promise<void> {
+    const offsets = this.#due()
+    if (offsets.length === 0) return
+    this.#deps.stdio.output.sync()
+    await this.#member.commit(offsets)
+    for (const each of offsets) this.#committed.set(nameOf(each), each.offset)
+  }
+
+  /** A commit in the way of a rebalance is made again later, or by whoever gets the partitions. */
+  async #commitQuietly(): Promise<void> {
+    if (this.#plan.commit === 'none') return
+    try {
+      await this.#commit()
+    } catch (error) {
+      if (isOfRebalance(error) || (isStreamError(error) && error.retriable)) {
+        if (this.#plan.commit === 'written' || this.acknowledgements !== undefined) {
+          this.#commitSoon()
+        }
+      } else this.#onFailure(error)
+    }
+  }
+
+  async #commitAtLast(): Promise<void> {
+    const { time } = this.#deps
+    const deadlineMs = time.monotonicMs() + LAST_COMMIT_MS
+    for (;;) {
+      try {
+        await this.#commit()
+        return
+      } catch (error) {
+        const isInTheWay =
+          isStreamError(error) && error.kafkaError === KafkaError.REBALANCE_IN_PROGRESS
+        if (!isInTheWay || time.monotonicMs() >= deadlineMs) throw error
+      }
+      await sleep(time, LAST_COMMIT_PAUSE_MS)
+    }
+  }
+
+  #explain(error: StreamError): StreamError {
+    if (error.kafkaError !== KafkaError.FENCED_INSTANCE_ID) return error
+    return new StreamError('FENCED', error.message, {
+      cause: error,
+      hint: `another process runs as --instance-id ${this.#plan.instanceId ?? ''}`,
+      ...(error.kafkaError === undefined ? {} : { kafkaError: error.kafkaError }),
+    })
+  }
+}
+
+function isOfRebalance(error: unknown): boolean {
+  if (!isStreamError(error)) return false
+  return (
+    error.kafkaError === KafkaError.REBALANCE_IN_PROGRESS ||
+    error.kafkaError === KafkaError.ILLEGAL_GENERATION ||
+    error.kafkaError === KafkaError.UNKNOWN_MEMBER_ID
+  )
+}
+
+function nameOf({ topic, partition }: GroupPartition): string {
+  return `${topic}/${partition}`
+}

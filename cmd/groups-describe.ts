@@ -1,0 +1,62 @@
+/** `stream groups describe`: the partitions of groups, or their members. */
+
+import type { Row, RowShape } from '../src/text/rows.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import { findGroups, lagRows, requireGroups, withGroups } from './groups-shared.ts'
+import { type CommandSpec, rowOptions } from './option-table.ts'
+import { printRows } from './row-output.ts'
+import { TargetFailures } from './topics-shared.ts'
+
+const partitionShape: RowShape = {
+  kind: 'group-partition',
+  columns: ['GROUP', 'TOPIC', 'PARTITION', 'COMMITTED', 'END', 'LAG', 'SECONDS', 'MEMBER', 'HOST'],
+}
+const memberShape: RowShape = {
+  kind: 'group-member',
+  columns: ['GROUP', 'MEMBER', 'INSTANCE', 'CLIENT', 'HOST', 'PARTITIONS'],
+}
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'groups describe',
+  summary: 'Describe the partitions or the members of consumer groups',
+  description: ['SECONDS is the age of the oldest unread record. MEMBER is the instance id of a static member, else its member id. With --members: GROUP MEMBER INSTANCE CLIENT HOST PARTITIONS, one row for each member.'],
+  operands: [{ name: 'GROUP', isRepeatable: true }],
+  options: [
+    { long: 'members', help: 'one row for each member' },
+    ...rowOptions,
+  ],
+  columns: partitionShape.columns,
+  examples: [
+    { line: 'stream groups describe nightly' },
+    { line: 'stream groups describe nightly --members --json' },
+  ],
+  exits: [[3, 'no such group']],
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  requireGroups(args, spec.name)
+  const { flags } = args
+  return withGroups(deps, args, async (session) => {
+    const failures = new TargetFailures(deps)
+    const found = await findGroups(session.groups, args.operands, failures)
+    const rows: Row[] = []
+    const isOfMembers = flags.has('members')
+    for (const group of found) {
+      const { groupId } = group
+      if (isOfMembers) {
+        for (const { memberId, instanceId, clientId, host, partitions } of group.members) {
+          const count = partitions.reduce((sum, each) => sum + each.partitions.length, 0)
+          rows.push([groupId, memberId, instanceId, clientId, host, count])
+        }
+        continue
+      }
+      for (const row of await lagRows(deps, session, group, { wantsSeconds: true })) {
+        const { topic, partition, committed, end, lag, seconds, member, host } = row
+        rows.push([groupId, topic, partition, committed, end, lag, seconds, member, host])
+      }
+    }
+    await printRows(deps, flags, isOfMembers ? memberShape : partitionShape, rows)
+    return failures.exit
+  })
+}

@@ -1,0 +1,106 @@
+/** `stream groups lag`: how far groups are behind, also as a test for scripts. */
+
+import { StreamError } from '../src/base/errors.ts'
+import { sleep } from '../src/ports/time.ts'
+import type { Row, RowShape } from '../src/text/rows.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import {
+  findGroups,
+  type GroupsSession,
+  type LagRow,
+  lagRows,
+  oldestSeconds,
+  requireGroups,
+  sumLag,
+  withGroups,
+} from './groups-shared.ts'
+import { type CommandSpec, rowOptions } from './option-table.ts'
+import { printRows } from './row-output.ts'
+import { TargetFailures } from './topics-shared.ts'
+
+export const lagShape: RowShape = { kind: 'lag', columns: ['GROUP', 'TOPIC', 'LAG', 'SECONDS'] }
+const WAIT_PAUSE_MS = 500
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'groups lag',
+  summary: 'Tell how many records consumer groups have not read yet',
+  description: ['One row for each topic; with --total one for each group, whose TOPIC is -. SECONDS is the age of the oldest unread record.'],
+  operands: [{ name: 'GROUP', isRepeatable: true }],
+  options: [
+    { long: 'total', help: 'the sum over all topics' },
+    { long: 'fail-above', argument: 'N', help: 'exit 1 if a group has more than N unread records' },
+    { long: 'wait-until', argument: 'N', help: 'wait until every group has at most N unread records; 7 if --timeout comes first' },
+    ...rowOptions,
+  ],
+  columns: lagShape.columns,
+  examples: [
+    { line: 'stream groups lag nightly' },
+    { line: 'stream groups lag nightly --wait-until 0 --timeout 5m' },
+    { line: "stream groups lag 'etl-*' --total --fail-above 10000" },
+  ],
+  exits: [
+    [1, 'a group is further behind than --fail-above'],
+    [3, 'no such group'],
+    [7, '--timeout came before --wait-until was reached'],
+  ],
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  requireGroups(args, spec.name)
+  const { flags } = args
+  const failAbove = flags.wholeNumber('fail-above')
+  const waitUntil = flags.wholeNumber('wait-until')
+  const timeoutMs = flags.durationMs('timeout')
+  const deadlineMs = deps.time.monotonicMs() + (timeoutMs ?? Number.POSITIVE_INFINITY)
+  return withGroups(deps, args, async (session) => {
+    for (;;) {
+      const failures = new TargetFailures(deps)
+      const lags = await lagsOf(deps, session, args.operands, failures)
+      const worst = Math.max(0, ...[...lags.values()].map((rows) => sumLag(rows) ?? 0))
+      const isReached = waitUntil === undefined || worst <= waitUntil || failures.exit !== 0
+      const isLate = deps.time.monotonicMs() + WAIT_PAUSE_MS > deadlineMs
+      if (!isReached && !isLate) {
+        await sleep(deps.time, WAIT_PAUSE_MS)
+        continue
+      }
+      await printRows(deps, flags, lagShape, toRows(lags, flags.has('total')))
+      if (!isReached) {
+        throw new StreamError(
+          'TIMED_OUT',
+          `${worst} records unread, not ${waitUntil}, after ${timeoutMs} ms`,
+        )
+      }
+      if (failures.exit !== 0) return failures.exit
+      return failAbove !== undefined && worst > failAbove ? 1 : 0
+    }
+  })
+}
+
+export async function lagsOf(
+  deps: CommandDeps,
+  session: GroupsSession,
+  operands: readonly string[],
+  failures: TargetFailures,
+): Promise<ReadonlyMap<string, readonly LagRow[]>> {
+  const lags = new Map<string, readonly LagRow[]>()
+  for (const group of await findGroups(session.groups, operands, failures)) {
+    lags.set(group.groupId, await lagRows(deps, session, group, { wantsSeconds: true }))
+  }
+  return lags
+}
+
+export function toRows(lags: ReadonlyMap<string, readonly LagRow[]>, isTotal: boolean): Row[] {
+  const rows: Row[] = []
+  for (const [group, partitions] of lags) {
+    if (isTotal) {
+      rows.push([group, null, sumLag(partitions), oldestSeconds(partitions)])
+      continue
+    }
+    for (const topic of new Set(partitions.map((each) => each.topic))) {
+      const ofTopic = partitions.filter((each) => each.topic === topic)
+      rows.push([group, topic, sumLag(ofTopic), oldestSeconds(ofTopic)])
+    }
+  }
+  return rows
+}

@@ -1,0 +1,277 @@
+/** What the verbs of `stream groups` share. */
+
+import { StreamError, UsageError } from '../src/base/errors.ts'
+import type { GroupDescription } from '../src/client/group-admin.ts'
+import type { GroupOffset, GroupPartition } from '../src/client/group-offsets.ts'
+import { nearestName } from '../src/config/nearest-name.ts'
+import { RecordCursor } from '../src/record/record-cursor.ts'
+import { type Broker, openBroker } from './broker.ts'
+import type { AdminClient, GroupAdminClient } from './clients.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import { chooseTopics } from './topic-names.ts'
+import type { TargetFailures } from './topics-shared.ts'
+
+export interface GroupsSession {
+  readonly broker: Broker
+  readonly admin: AdminClient
+  readonly groups: GroupAdminClient
+}
+
+/** Opens the broker for one verb and closes it after. */
+export async function withGroups(
+  deps: CommandDeps,
+  args: CommandArgs,
+  use: (session: GroupsSession) => Promise<number>,
+): Promise<number> {
+  const broker = await openBroker(deps, args)
+  try {
+    const admin = await deps.clients.admin(broker.cluster)
+    const groups = await deps.clients.groupAdmin(broker.cluster)
+    return await use({ broker, admin, groups })
+  } finally {
+    broker.cluster.close()
+  }
+}
+
+export function requireGroups({ operands }: CommandArgs, command: string): void {
+  if (operands.length === 0) {
+    throw new UsageError('GROUP is missing', `try: stream ${command} --help`)
+  }
+}
+
+/** @throws UsageError unless there is exactly one */
+export function oneGroup({ operands }: CommandArgs, command: string): string {
+  const [group, ...more] = operands
+  if (group === undefined || group === '') {
+    throw new UsageError('GROUP is missing', `try: stream ${command} --help`)
+  }
+  if (more.length > 0) throw new UsageError(`${more[0]}: one GROUP is all`)
+  return group
+}
+
+/** The groups that the arguments mean, existing ones only; what is unknown is told as a failure. */
+export async function findGroups(
+  groups: GroupAdminClient,
+  operands: readonly string[],
+  failures: TargetFailures,
+): Promise<GroupDescription[]> {
+  let known: string[] | undefined
+  const listNames = async (): Promise<string[]> => {
+    known ??= (await groups.list()).map(({ groupId }) => groupId)
+    return known
+  }
+  const { names, empty } = await chooseTopics(operands, { isRegex: false }, listNames)
+  const found: GroupDescription[] = []
+  for (const name of names) {
+    const description = await groups.describe(name)
+    if (description === undefined) failures.add(unknownGroup(name, await listNames()), name)
+    else found.push(description)
+  }
+  for (const pattern of empty) failures.add(unknownGroup(pattern, []), pattern)
+  return found
+}
+
+/** @throws StreamError NAME_UNKNOWN */
+export async function expectGroup(
+  groups: GroupAdminClient,
+  name: string,
+): Promise<GroupDescription> {
+  const description = await groups.describe(name)
+  if (description !== undefined) return description
+  throw unknownGroup(
+    name,
+    (await groups.list()).map(({ groupId }) => groupId),
+  )
+}
+
+function unknownGroup(name: string, known: readonly string[]): StreamError {
+  const nearest = nearestName(name, known)
+  return new StreamError('NAME_UNKNOWN', `${name}: no such group (GROUP_ID_NOT_FOUND)`, {
+    target: name,
+    kafkaError: 69,
+    hint:
+      nearest === undefined
+        ? 'to see what there is: stream groups list'
+        : `did you mean ${nearest}?`,
+  })
+}
+
+/** @throws StreamError CONFLICT that names the live members */
+export function refuseLive({ groupId, members }: GroupDescription, what: string): void {
+  if (members.length === 0) return
+  const names = members.map((member) => `${member.instanceId ?? member.memberId} (${member.host})`)
+  const shown = names.slice(0, 5).join(', ')
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : ''
+  throw new StreamError(
+    'CONFLICT',
+    `${groupId}: has live members: ${shown}${more} (NON_EMPTY_GROUP)`,
+    {
+      target: groupId,
+      kafkaError: 68,
+      hint: `stop them, then ${what}`,
+    },
+  )
+}
+
+/** One partition that a group has committed, or that a member of it reads. */
+export interface LagRow extends GroupPartition {
+  /** null: nothing is committed. */
+  readonly committed: number | null
+  /** null: the topic is gone, or nobody leads the partition. */
+  readonly end: number | null
+  /** null: not known. */
+  readonly lag: number | null
+  /** Age of the oldest unread record; null: not known. */
+  readonly seconds: number | null
+  readonly member: string | null
+  readonly host: string | null
+}
+
+/** @param options.wantsSeconds  costs a read of each partition with unread records */
+export async function lagRows(
+  deps: CommandDeps,
+  { broker, admin, groups }: GroupsSession,
+  group: GroupDescription,
+  options: { readonly wantsSeconds: boolean },
+): Promise<LagRow[]> {
+  const offsets = await groups.offsets(group.groupId)
+  const committed = new Map(offsets.map((each) => [nameOf(each), each.offset]))
+  const owners = new Map<string, { member: string; host: string }>()
+  const partitions = new Map<string, GroupPartition>(offsets.map((each) => [nameOf(each), each]))
+  for (const { memberId, instanceId, host, partitions: owned } of group.members) {
+    for (const { topic, partitions: indexes } of owned) {
+      for (const partition of indexes) {
+        const name = nameOf({ topic, partition })
+        owners.set(name, { member: instanceId ?? memberId, host })
+        partitions.set(name, { topic, partition })
+      }
+    }
+  }
+  const sorted = [...partitions.values()].sort(byPlace)
+  const ends = await askEnds(admin, sorted)
+  const rows = sorted.map((each) => {
+    const name = nameOf(each)
+    const end = ends.get(name) ?? null
+    const at = committed.get(name) ?? null
+    const lag = end === null || at === null ? null : Math.max(0, end - at)
+    const owner = owners.get(name)
+    return {
+      ...each,
+      committed: at,
+      end,
+      lag,
+      member: owner?.member ?? null,
+      host: owner?.host ?? null,
+    }
+  })
+  const ages = options.wantsSeconds ? await oldestUnread(deps, broker, rows) : new Map()
+  return rows.map(({ topic, partition, ...row }) => {
+    const age: number | undefined = ages.get(nameOf({ topic, partition }))
+    return { topic, partition, ...row, seconds: row.lag === 0 ? 0 : (age ?? null) }
+  })
+}
+
+/** Partitions of topics that are gone have no end. */
+async function askEnds(
+  admin: AdminClient,
+  partitions: readonly GroupPartition[],
+): Promise<ReadonlyMap<string, number>> {
+  const names = [...new Set(partitions.map(({ topic }) => topic))]
+  const topics = names.length === 0 ? [] : await admin.describeTopics(names)
+  const counts = new Map(topics.map(({ name, partitions: rows }) => [name, rows]))
+  const questions = partitions.flatMap(({ topic, partition }) => {
+    const leader = counts.get(topic)?.[partition]?.leaderId ?? -1
+    return leader < 0 ? [] : [{ topic, partition, at: 'latest' as const }]
+  })
+  const answers = questions.length === 0 ? [] : await admin.listOffsets(questions)
+  return new Map(answers.map((answer) => [nameOf(answer), answer.offset]))
+}
+
+const OLDEST_WAIT_MS = 5000
+
+/** Whole seconds since the first unread record of each partition that has one. */
+async function oldestUnread(
+  deps: CommandDeps,
+  { cluster }: Broker,
+  rows: readonly (GroupPartition & {
+    readonly committed: number | null
+    readonly end: number | null
+  })[],
+): Promise<ReadonlyMap<string, number>> {
+  const ages = new Map<string, number>()
+  const wanted = rows.flatMap(({ topic, partition, committed, end }) =>
+    committed === null || end === null || committed >= end
+      ? []
+      : [{ topic, partition, startOffset: committed, endOffset: end }],
+  )
+  if (wanted.length === 0) return ages
+  const consumer = await deps.clients.consumer(cluster, { partitionBytesMax: 1, maxWaitMs: 0 })
+  const cursor = new RecordCursor()
+  const deadlineMs = deps.time.monotonicMs() + OLDEST_WAIT_MS
+  try {
+    consumer.assign(wanted)
+    let open = wanted.length
+    while (open > 0 && deps.time.monotonicMs() < deadlineMs) {
+      const event = consumer.poll()
+      if (event === undefined) {
+        if (consumer.isDone) break
+        await consumer.wait(Math.max(1, deadlineMs - deps.time.monotonicMs()))
+        continue
+      }
+      if (event.kind === 'gap') continue
+      if (event.kind === 'records') {
+        const timestampMs = firstTimestamp(cursor, event)
+        if (timestampMs === undefined) continue
+        const ageMs = Math.max(0, deps.time.wallMs() - timestampMs)
+        ages.set(nameOf(event), Math.floor(ageMs / 1000))
+      }
+      consumer.unassign(event.topic, event.partition)
+      open -= 1
+    }
+  } finally {
+    consumer.close()
+  }
+  return ages
+}
+
+function firstTimestamp(
+  cursor: RecordCursor,
+  event: {
+    readonly bytes: Uint8Array
+    readonly batches: readonly number[]
+    readonly fromOffset: number
+  },
+): number | undefined {
+  for (const at of event.batches) {
+    cursor.reset(event.bytes, at)
+    while (cursor.next()) {
+      if (cursor.offset < event.fromOffset) continue
+      return cursor.timestampMs < 0 ? undefined : cursor.timestampMs
+    }
+  }
+  return undefined
+}
+
+/** null where nothing is known of any partition. */
+export function sumLag(rows: readonly LagRow[]): number | null {
+  const known = rows.flatMap(({ lag }) => (lag === null ? [] : [lag]))
+  return known.length === 0 ? null : known.reduce((sum, lag) => sum + lag, 0)
+}
+
+export function oldestSeconds(rows: readonly LagRow[]): number | null {
+  const known = rows.flatMap(({ seconds }) => (seconds === null ? [] : [seconds]))
+  return known.length === 0 ? null : Math.max(...known)
+}
+
+export function offsetTable(offsets: readonly GroupOffset[]): ReadonlyMap<string, number> {
+  return new Map(offsets.map((each) => [nameOf(each), each.offset]))
+}
+
+export function nameOf({ topic, partition }: GroupPartition): string {
+  return `${topic}/${partition}`
+}
+
+export function byPlace(left: GroupPartition, right: GroupPartition): number {
+  if (left.topic !== right.topic) return left.topic < right.topic ? -1 : 1
+  return left.partition - right.partition
+}

@@ -1,0 +1,131 @@
+/**
+ * The compacted internal topic in which commands keep what Kafka has no place for (commands.md, section 2): small values
+ * under a key, made on first use. A key is a JSON array, a value a JSON object with `v`.
+ *
+ * Each use reads what is there of its keys and writes single records; the last of a key counts.
+ */
+
+import { isStreamError, type StreamError } from '../src/base/errors.ts'
+import { partitionForKey } from '../src/record/partitioner.ts'
+import { RecordCursor } from '../src/record/record-cursor.ts'
+import type { Broker } from './broker.ts'
+import type { CommandDeps } from './deps.ts'
+
+const TOPIC = '__stream_state'
+
+export type StateKey = readonly (string | number)[]
+
+/** All values whose key begins with `prefix`, by the JSON text of their keys. @throws StreamError of the broker */
+export async function readState(
+  deps: CommandDeps,
+  { cluster }: Broker,
+  prefix: StateKey,
+): Promise<ReadonlyMap<string, unknown>> {
+  const found = new Map<string, unknown>()
+  const [topic] = await cluster.describeTopics([TOPIC])
+  if (topic === undefined || topic.errorCode !== 0) return found
+  const partition = placeOf(prefix, topic.partitions.length)
+  const [start, end] = await deps.clients.listOffsets(cluster, [
+    { topic: TOPIC, partition, at: 'earliest' },
+    { topic: TOPIC, partition, at: 'latest' },
+  ])
+  const startOffset = start?.offset ?? 0
+  const endOffset = end?.offset ?? 0
+  if (endOffset <= startOffset) return found
+  const consumer = await deps.clients.consumer(cluster, {})
+  const cursor = new RecordCursor()
+  const head = JSON.stringify(prefix).slice(0, -1)
+  let failure: StreamError | undefined
+  try {
+    consumer.assign([{ topic: TOPIC, partition, startOffset, endOffset }])
+    while (!consumer.isDone) {
+      const event = consumer.poll()
+      if (event === undefined) await consumer.wait()
+      else if (event.kind === 'failed') failure = event.error
+      else if (event.kind === 'records') {
+        for (const at of event.batches) {
+          cursor.reset(event.bytes, at)
+          while (cursor.next()) if (cursor.offset >= event.fromOffset) take(cursor, head, found)
+        }
+      }
+    }
+  } finally {
+    consumer.close()
+  }
+  if (failure !== undefined) throw failure
+  return found
+}
+
+function take(cursor: RecordCursor, head: string, found: Map<string, unknown>): void {
+  const { bytes, keyStart, keyEnd, valueStart, valueEnd } = cursor
+  if (keyStart < 0) return
+  const key = Buffer.from(bytes.subarray(keyStart, keyEnd)).toString('utf8')
+  if (!key.startsWith(head)) return
+  if (valueStart < 0) {
+    found.delete(key)
+    return
+  }
+  try {
+    found.set(key, JSON.parse(Buffer.from(bytes.subarray(valueStart, valueEnd)).toString('utf8')))
+  } catch {
+    // Written by something else: no value of ours.
+    found.delete(key)
+  }
+}
+
+/**
+ * Durable when it resolves.
+ * @param prefix  what readState is asked for: its records stand in one partition
+ * @param value  undefined: deletes it
+ * @throws StreamError NOT_DELIVERED, and what making the topic may end with
+ */
+export async function writeState(
+  deps: CommandDeps,
+  broker: Broker,
+  prefix: StateKey,
+  key: StateKey,
+  value: object | undefined,
+): Promise<void> {
+  const { cluster } = broker
+  const producer = await deps.clients.producer(cluster, { acks: 'all' })
+  try {
+    let count: number
+    try {
+      count = (await producer.prepare(TOPIC)).partitions.length
+    } catch (error) {
+      if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
+      await createTopic(deps, broker)
+      count = (await producer.prepare(TOPIC)).partitions.length
+    }
+    const keyBytes = Buffer.from(JSON.stringify(key))
+    const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
+    producer.append(TOPIC, placeOf(prefix, count), {
+      key: rangeOf(keyBytes),
+      value: valueBytes === null ? null : rangeOf(valueBytes),
+      timestampMs: deps.time.wallMs(),
+    })
+    await producer.flush()
+    if (producer.failure !== undefined) throw producer.failure
+  } finally {
+    producer.close()
+  }
+}
+
+async function createTopic(deps: CommandDeps, { cluster }: Broker): Promise<void> {
+  const admin = await deps.clients.admin(cluster)
+  const [outcome] = await admin.createTopics([
+    { name: TOPIC, partitions: 1, configs: { 'cleanup.policy': 'compact' } },
+  ])
+  if (outcome?.error !== undefined && !isStreamError(outcome.error, 'TOPIC_EXISTS')) {
+    throw outcome.error
+  }
+  await admin.awaitTopic(TOPIC)
+}
+
+function placeOf(prefix: StateKey, count: number): number {
+  return partitionForKey('murmur2', Math.max(1, count), Buffer.from(JSON.stringify(prefix)))
+}
+
+function rangeOf(bytes: Uint8Array) {
+  return { bytes, start: 0, end: bytes.length }
+}

@@ -1,0 +1,435 @@
+/**
+ * The group coordinator: which group lives in which partition of `__consumer_offsets`, the loading and leaving of those
+ * partitions, timers, expiry. The rules of membership are classic-group.ts; here they meet clock, log and topics.
+ *
+ * Invariants:
+ * - A group is served only by the leader of its partition, and only when all of that partition is loaded.
+ * - All that answers show is committed.
+ * - Each request is answered once: at the latest when its shard ends or the broker stops.
+ */
+
+import { isStreamError } from '../../src/base/errors.ts'
+import type { Timer } from '../../src/ports/time.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import type { ImageChange } from '../metadata/metadata-image.ts'
+import type { Broker } from '../replica/broker.ts'
+import { ClassicGroup } from './classic-group.ts'
+import {
+  type EncodedRecord,
+  encodeGroup,
+  encodeOffset,
+  type GroupRecord,
+  partitionForGroup,
+} from './group-records.ts'
+import { GroupShard, type Stored } from './group-shard.ts'
+import { expiredOffsets, type OffsetEntry, OffsetTable } from './offset-table.ts'
+
+export const OFFSETS_TOPIC = '__consumer_offsets'
+/** How often shards are compared with the leaderships of this broker. */
+const LEADERSHIP_CHECK_MS = 1000
+const MINUTE_MS = 60_000
+
+/** One group with all that belongs to it. */
+export interface GroupEntry {
+  readonly groupId: string
+  readonly shard: GroupShard
+  readonly offsets: OffsetTable
+  readonly classic: ClassicGroup
+  /** Whether the log holds a record of the group itself. */
+  isStored: boolean
+  timer: Timer | undefined
+  timerMs: number
+}
+
+/** A group's place, or why it is not served here now. */
+export type FoundGroup =
+  | { readonly shard: GroupShard; readonly entry: GroupEntry | undefined; readonly errorCode: 0 }
+  | { readonly shard: undefined; readonly entry: undefined; readonly errorCode: number }
+
+export class GroupCoordinator {
+  readonly #broker: Broker
+  readonly #shards = new Map<number, GroupShard>()
+  readonly #groups = new Map<string, GroupEntry>()
+  readonly #timers = new Set<Timer>()
+  #creating: Promise<void> | undefined
+  #stopListening: () => void = () => undefined
+  #isStopped = false
+
+  constructor(broker: Broker) {
+    this.#broker = broker
+  }
+
+  /** Begins to load what this broker leads, and to look after it. Returns at once. */
+  start(): void {
+    const { config } = this.#broker
+    this.#lookForShards()
+    this.#stopListening = this.#broker.image.onChange((change) => this.#follow(change))
+    this.#every(LEADERSHIP_CHECK_MS, () => this.#lookForShards())
+    this.#every(config.number('offsets.retention.check.interval.ms'), () => this.expire())
+  }
+
+  /** Answers whatever is parked. Idempotent. */
+  stop(): void {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    this.#stopListening()
+    for (const timer of this.#timers) timer.cancel()
+    for (const shard of [...this.#shards.values()]) this.#leave(shard)
+  }
+
+  // --- finding
+
+  get #topicPartitions(): number | undefined {
+    const topic = this.#broker.image.topic(OFFSETS_TOPIC)
+    return topic?.value.state === 'READY' ? topic.value.partitions : undefined
+  }
+
+  find(groupId: string): FoundGroup {
+    const refuse = (errorCode: number): FoundGroup => ({
+      shard: undefined,
+      entry: undefined,
+      errorCode,
+    })
+    const partitions = this.#topicPartitions
+    if (this.#isStopped) return refuse(KafkaError.NOT_COORDINATOR)
+    if (partitions === undefined) return refuse(KafkaError.COORDINATOR_NOT_AVAILABLE)
+    const shard = this.#shardAt(partitionForGroup(groupId, partitions))
+    if (shard === undefined) return refuse(KafkaError.NOT_COORDINATOR)
+    if (!shard.isReady) return refuse(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    return { shard, entry: this.#groups.get(groupId), errorCode: 0 }
+  }
+
+  /** Of a group that is being served; made where there is none. */
+  entryIn(shard: GroupShard, groupId: string): GroupEntry {
+    const found = this.#groups.get(groupId)
+    if (found !== undefined) return found
+    const { config, time } = this.#broker
+    let entry: GroupEntry | undefined
+    const classic = new ClassicGroup(
+      groupId,
+      () => ({
+        initialRebalanceDelayMs: config.number('group.initial.rebalance.delay.ms'),
+        sizeMax: config.number('group.max.size'),
+      }),
+      (stored, done) => {
+        const made = entry as GroupEntry
+        const records = [encodeGroup(groupId, stored)]
+        const apply = (): void => {
+          made.isStored = true
+        }
+        this.append(shard, records, apply, (errorCode) => {
+          done(errorCode, time.monotonicMs())
+          this.arm(made)
+        })
+      },
+      () => time.wallMs(),
+    )
+    entry = {
+      groupId,
+      shard,
+      offsets: new OffsetTable(),
+      classic,
+      isStored: false,
+      timer: undefined,
+      timerMs: Number.POSITIVE_INFINITY,
+    }
+    this.#groups.set(groupId, entry)
+    return entry
+  }
+
+  /** All groups that are served here. */
+  get groups(): Iterable<GroupEntry> {
+    return this.#served()
+  }
+
+  *#served(): Iterable<GroupEntry> {
+    for (const entry of this.#groups.values()) if (entry.shard.isReady) yield entry
+  }
+
+  /** Nobody has asked for a coordinator yet: there is no group. */
+  get isWithoutTopic(): boolean {
+    return this.#topicPartitions === undefined && !this.#isStopped
+  }
+
+  /** Some groups cannot be told yet. */
+  get isLoading(): boolean {
+    for (const shard of this.#shards.values()) if (!shard.isReady) return true
+    return false
+  }
+
+  /** The broker that coordinates a group, or why none does. The first question makes the offsets topic. */
+  async locate(groupId: string): Promise<{ readonly nodeId: number; readonly errorCode: number }> {
+    if (this.#isStopped) return { nodeId: -1, errorCode: KafkaError.COORDINATOR_NOT_AVAILABLE }
+    try {
+      await this.#ensureTopic()
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      this.#broker.log.warn('the offsets topic could not be made', { error: error.message })
+      return { nodeId: -1, errorCode: KafkaError.COORDINATOR_NOT_AVAILABLE }
+    }
+    const { image } = this.#broker
+    const topic = image.topic(OFFSETS_TOPIC)
+    const partitions = this.#topicPartitions
+    if (topic === undefined || partitions === undefined) {
+      return { nodeId: -1, errorCode: KafkaError.COORDINATOR_NOT_AVAILABLE }
+    }
+    const index = partitionForGroup(groupId, partitions)
+    const leader = image.partition(topic.topicId, index)?.value.leader ?? -1
+    if (leader < 0) return { nodeId: -1, errorCode: KafkaError.COORDINATOR_NOT_AVAILABLE }
+    return { nodeId: leader, errorCode: 0 }
+  }
+
+  async #ensureTopic(): Promise<void> {
+    if (this.#topicPartitions !== undefined) return
+    this.#creating ??= this.#createTopic().finally(() => {
+      this.#creating = undefined
+    })
+    await this.#creating
+  }
+
+  async #createTopic(): Promise<void> {
+    const { config, topics } = this.#broker
+    const brokers = this.#broker.liveBrokers()
+    const set = config.number('offsets.topic.replication.factor')
+    const wanted = Number.isNaN(set) ? Math.min(3, brokers.length) : set
+    const replicas = Math.max(1, Math.min(wanted, brokers.length))
+    const partitions = config.number('offsets.topic.num.partitions')
+    const assignments = Array.from({ length: partitions }, (_, partition) =>
+      Array.from(
+        { length: replicas },
+        (__, replica) => brokers[(partition + replica) % brokers.length] as number,
+      ),
+    )
+    try {
+      await topics.create({
+        name: OFFSETS_TOPIC,
+        assignments,
+        config: {
+          'cleanup.policy': 'compact',
+          'compression.type': 'producer',
+          'segment.bytes': String(
+            Math.max(1_048_576, config.number('offsets.topic.segment.bytes')),
+          ),
+        },
+      })
+    } catch (error) {
+      if (!isStreamError(error, 'TOPIC_EXISTS')) throw error
+    }
+    this.#lookForShards()
+  }
+
+  // --- writing
+
+  /** As GroupShard.append; the group's timer is looked at afterwards. */
+  append(
+    shard: GroupShard,
+    records: readonly EncodedRecord[],
+    apply: () => void,
+    stored: Stored,
+  ): void {
+    shard.append(records, apply, stored)
+  }
+
+  /** To be called after each input of a group: sees that its next tick comes in time. */
+  arm(entry: GroupEntry): void {
+    const { wakeMs } = entry.classic
+    if (wakeMs >= entry.timerMs) return
+    entry.timer?.cancel()
+    entry.timer = undefined
+    entry.timerMs = Number.POSITIVE_INFINITY
+    if (wakeMs === Number.POSITIVE_INFINITY || this.#isStopped) return
+    const { time } = this.#broker
+    entry.timerMs = wakeMs
+    entry.timer = time.setTimer(Math.max(0, wakeMs - time.monotonicMs()), () => {
+      entry.timer = undefined
+      entry.timerMs = Number.POSITIVE_INFINITY
+      entry.classic.tick(time.monotonicMs())
+      this.arm(entry)
+    })
+  }
+
+  /**
+   * Writes tombstones for offsets.
+   * @param stored  0, or an error code
+   */
+  forget(entry: GroupEntry, offsets: readonly OffsetEntry[], stored: Stored): void {
+    const records = offsets.map(({ topic, partition }) =>
+      encodeOffset(entry.groupId, topic, partition, undefined),
+    )
+    const apply = (): void => {
+      for (const { topic, partition } of offsets) entry.offsets.delete(topic, partition)
+    }
+    if (records.length === 0) stored(0)
+    else this.append(entry.shard, records, apply, stored)
+  }
+
+  /** Deletes a group that has no members, with all its offsets. @param stored  0, or an error code */
+  delete(entry: GroupEntry, stored: Stored): void {
+    const { groupId, shard } = entry
+    const records = [...entry.offsets.all()].map(({ topic, partition }) =>
+      encodeOffset(groupId, topic, partition, undefined),
+    )
+    if (entry.isStored) records.push(encodeGroup(groupId, undefined))
+    const remove = (): void => {
+      if (this.#groups.get(groupId) === entry) this.#remove(entry)
+    }
+    if (records.length === 0) {
+      remove()
+      stored(0)
+      return
+    }
+    // From here on it refuses everything; what was appended before stays before.
+    entry.classic.die()
+    this.append(shard, records, remove, (errorCode) => {
+      if (errorCode !== 0) this.#revive(entry)
+      stored(errorCode)
+    })
+  }
+
+  /** The deletion may or may not be in the log: the group as it was, until the log says otherwise. */
+  #revive(entry: GroupEntry): void {
+    const { groupId, shard } = entry
+    if (this.#groups.get(groupId) !== entry || !shard.isReady) return
+    this.#remove(entry)
+    const again = this.entryIn(shard, groupId)
+    for (const { topic, partition, value } of entry.offsets.all()) {
+      again.offsets.set(topic, partition, value)
+    }
+    again.isStored = entry.isStored
+  }
+
+  #remove(entry: GroupEntry): void {
+    entry.timer?.cancel()
+    entry.timer = undefined
+    this.#groups.delete(entry.groupId)
+  }
+
+  // --- expiry
+
+  /** Forgets offsets that are over, and groups of which nothing is left. */
+  expire(): void {
+    const { config, time } = this.#broker
+    const wallMs = time.wallMs()
+    const retentionMs = config.number('offsets.retention.minutes') * MINUTE_MS
+    for (const entry of [...this.#served()]) {
+      const { classic, offsets, shard } = entry
+      const expired = expiredOffsets(offsets, {
+        wallMs,
+        retentionMs,
+        state: classic.isUnused ? 'Empty' : 'active',
+        protocolType: classic.protocolType,
+        emptySinceMs: classic.stateTimestampMs,
+        subscribedTopics: classic.subscribedTopics,
+      })
+      this.forget(entry, expired, (errorCode) => {
+        if (errorCode !== 0 || !shard.isReady || this.#groups.get(entry.groupId) !== entry) return
+        if (classic.isUnused && offsets.isEmpty) this.delete(entry, () => undefined)
+      })
+    }
+  }
+
+  #forgetTopic(topic: string): void {
+    for (const entry of [...this.#served()]) {
+      const offsets = [...entry.offsets.ofTopic(topic)]
+      if (offsets.length > 0) this.forget(entry, offsets, () => undefined)
+    }
+  }
+
+  // --- shards
+
+  #follow(change: ImageChange): void {
+    const { image } = this.#broker
+    for (const topicId of change.deletedTopicIds) {
+      const name = image.deletedTopic(topicId)?.value.name
+      if (name !== undefined) this.#forgetTopic(name)
+    }
+    const topic = image.topic(OFFSETS_TOPIC)
+    if (topic !== undefined && change.topicIds.has(topic.topicId)) this.#lookForShards()
+  }
+
+  #lookForShards(): void {
+    if (this.#isStopped) return
+    for (const shard of [...this.#shards.values()]) {
+      if (!shard.isCurrent) this.#leave(shard)
+    }
+    const partitions = this.#topicPartitions ?? 0
+    for (let index = 0; index < partitions; index += 1) this.#shardAt(index)
+  }
+
+  /** undefined: this broker does not lead it. */
+  #shardAt(index: number): GroupShard | undefined {
+    const known = this.#shards.get(index)
+    if (known?.isCurrent) return known
+    if (known !== undefined) this.#leave(known)
+    const partition = this.#broker.table.find(OFFSETS_TOPIC, index)
+    if (partition === undefined || partition.notServing !== undefined) return undefined
+    const { time, log, config, directory } = this.#broker
+    const shard: GroupShard = new GroupShard(
+      index,
+      partition,
+      {
+        time,
+        log,
+        commitTimeoutMs: () => config.number('offsets.commit.timeout.ms'),
+        refusesWrites: () => directory.refusesWrites(),
+      },
+      (record) => this.#onRecord(shard, record),
+    )
+    this.#shards.set(index, shard)
+    this.#load(shard)
+    return shard
+  }
+
+  #load(shard: GroupShard): void {
+    shard
+      .load()
+      .then(() => {
+        if (!shard.isReady) return
+        for (const entry of this.#groups.values()) if (entry.shard === shard) this.arm(entry)
+      })
+      .catch((error: unknown) => {
+        this.#broker.log.error('the groups of a partition could not be loaded', {
+          partition: shard.index,
+          error: String(error),
+        })
+      })
+  }
+
+  /** A record of the log, while a shard is loaded. */
+  #onRecord(shard: GroupShard, record: GroupRecord): void {
+    if (record.kind === 'other') return
+    const { value } = record
+    if (value === undefined && !this.#groups.has(record.group)) return
+    const entry = this.entryIn(shard, record.group)
+    if (record.kind === 'offset') {
+      const { topic, partition } = record
+      if (record.value === undefined) entry.offsets.delete(topic, partition)
+      else entry.offsets.set(topic, partition, record.value)
+    } else {
+      entry.isStored = record.value !== undefined
+      entry.classic.restore(record.value, this.#broker.time.monotonicMs())
+    }
+    if (!entry.isStored && entry.offsets.isEmpty) this.#remove(entry)
+  }
+
+  #leave(shard: GroupShard): void {
+    if (this.#shards.get(shard.index) === shard) this.#shards.delete(shard.index)
+    shard.close()
+    for (const entry of [...this.#groups.values()]) {
+      if (entry.shard !== shard) continue
+      this.#remove(entry)
+      entry.classic.die(KafkaError.NOT_COORDINATOR)
+    }
+  }
+
+  #every(pauseMs: number, job: () => void): void {
+    if (!Number.isFinite(pauseMs)) return
+    const timer = this.#broker.time.setTimer(pauseMs, () => {
+      this.#timers.delete(timer)
+      if (this.#isStopped) return
+      job()
+      this.#every(pauseMs, job)
+    })
+    this.#timers.add(timer)
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * The groups of one partition of `__consumer_offsets`: read from its log when this broker begins to lead it, and written
+ * to it. Memory is a cache of the log: what is shown was committed (it is below the high watermark).
+ *
+ * Invariants:
+ * - What was appended is applied in the order of the log, each once, and only when it is committed.
+ * - Nothing is appended before the whole log, up to its end when the leadership began, is read and committed.
+ * - A shard belongs to one leader epoch; with that it ends, and everything that waits is told (KAFKA-20634).
+ */
+
+import { isStreamError, type StreamError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/ports/log.ts'
+import type { Time, Timer } from '../../src/ports/time.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import { BatchBuilder } from '../../src/record/batch-builder.ts'
+import { attributesAt, batchBytesAt, isControl } from '../../src/record/batch-layout.ts'
+import { RecordCursor } from '../../src/record/record-cursor.ts'
+import type { NotServing, Partition } from '../replica/partition.ts'
+import { decodeRecord, type EncodedRecord, type GroupRecord } from './group-records.ts'
+
+const READ_BYTES = 1024 * 1024
+const BATCH_BYTES = 256 * 1024
+/** One group's metadata, with the subscriptions and assignments of all members. */
+const RECORD_BYTES_MAX = 64 * 1024 * 1024
+
+export interface ShardPorts {
+  readonly time: Time
+  readonly log: Log
+  readonly commitTimeoutMs: () => number
+  /** Why nothing can be written now; undefined: it can. */
+  readonly refusesWrites: () => StreamError | undefined
+}
+
+/** Called once: 0 when it is durable, else an error code; the outcome may then be either. */
+export type Stored = (errorCode: number) => void
+
+export class GroupShard {
+  readonly index: number
+  readonly partition: Partition
+  readonly leaderEpoch: number
+  readonly #ports: ShardPorts
+  readonly #onRecord: (record: GroupRecord) => void
+  readonly #builder = new BatchBuilder(BATCH_BYTES, { bytesMax: RECORD_BYTES_MAX })
+  #state: 'loading' | 'ready' | 'closed' = 'loading'
+
+  /** @param onRecord  called for each committed record, in order */
+  constructor(
+    index: number,
+    partition: Partition,
+    ports: ShardPorts,
+    onRecord: (record: GroupRecord) => void,
+  ) {
+    this.index = index
+    this.partition = partition
+    this.leaderEpoch = partition.leaderEpoch
+    this.#ports = ports
+    this.#onRecord = onRecord
+  }
+
+  get isReady(): boolean {
+    return this.#state === 'ready'
+  }
+
+  /** Whether the partition is still led, in the epoch that this shard was made for. */
+  get isCurrent(): boolean {
+    const { partition } = this
+    return partition.notServing === undefined && partition.leaderEpoch === this.leaderEpoch
+  }
+
+  close(): void {
+    this.#state = 'closed'
+  }
+
+  /**
+   * Reads the whole log. Resolves when the groups may be served; at once when the shard is closed meanwhile.
+   * @throws StreamError what the log throws
+   */
+  async load(): Promise<void> {
+    const { partition } = this
+    const { log } = partition
+    const endOffset = log.logEndOffset
+    if (!(await this.#committed(endOffset))) return
+    const cursor = new RecordCursor()
+    let offset = log.logStartOffset
+    while (offset < endOffset && this.#state === 'loading') {
+      offset = await this.#loadSome(cursor, offset, endOffset)
+    }
+    if (this.#state === 'loading') this.#state = 'ready'
+  }
+
+  /** @returns where to go on */
+  async #loadSome(cursor: RecordCursor, offset: number, endOffset: number): Promise<number> {
+    const { log } = this.partition
+    let slice: Awaited<ReturnType<typeof log.read>>
+    try {
+      slice = await log.read({ offset, maxBytes: READ_BYTES, endOffset })
+    } catch (error) {
+      const next = this.#afterDamage(error, offset)
+      if (next === undefined) throw error
+      return next
+    }
+    for (const bytes of slice.bytes) {
+      for (let at = 0; at < bytes.length; at += batchBytesAt(bytes, at)) {
+        if (!isControl(attributesAt(bytes, at))) this.#applyBatch(cursor, bytes, at)
+      }
+    }
+    return slice.nextOffset > offset ? slice.nextOffset : endOffset
+  }
+
+  /** Where the log goes on behind damage: the groups beside it are still wanted. */
+  #afterDamage(error: unknown, offset: number): number | undefined {
+    if (!isStreamError(error, 'DATA_DAMAGED')) return undefined
+    const range = this.partition.log.damage.find(
+      ({ startOffset, endOffset }) => startOffset <= offset && offset < endOffset,
+    )
+    if (range === undefined || !Number.isFinite(range.endOffset)) return undefined
+    this.#ports.log.error('committed offsets are damaged and left out', {
+      partition: this.index,
+      from: offset,
+      to: range.endOffset,
+    })
+    return range.endOffset
+  }
+
+  #applyBatch(cursor: RecordCursor, bytes: Uint8Array, at: number): void {
+    cursor.reset(bytes, at)
+    while (cursor.next()) {
+      const { keyStart, keyEnd, valueStart, valueEnd } = cursor
+      if (keyStart < 0) continue
+      const value = valueStart < 0 ? null : cursor.bytes.subarray(valueStart, valueEnd)
+      try {
+        this.#onRecord(decodeRecord(cursor.bytes.subarray(keyStart, keyEnd), value))
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        this.#ports.log.error('a record of the offsets topic cannot be read and is left out', {
+          partition: this.index,
+          offset: cursor.offset,
+          error: error.message,
+        })
+      }
+    }
+  }
+
+  /** Resolves when the high watermark has reached `endOffset`. @returns false when it never will here */
+  #committed(endOffset: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.partition.whenCommitted({
+        endOffset,
+        onCommitted: () => resolve(true),
+        onLost: () => resolve(false),
+      })
+    })
+  }
+
+  /**
+   * Writes records; when they are committed `apply` is called, then `stored`.
+   * @param apply  called even where the wait was over before
+   */
+  append(records: readonly EncodedRecord[], apply: () => void, stored: Stored): void {
+    const { partition } = this
+    if (this.#state !== 'ready' || !this.isCurrent) {
+      stored(KafkaError.NOT_COORDINATOR)
+      return
+    }
+    if (this.#ports.refusesWrites() !== undefined || partition.isUnderMinInSync) {
+      stored(KafkaError.COORDINATOR_NOT_AVAILABLE)
+      return
+    }
+    let endOffset: number
+    try {
+      endOffset = this.#write(records)
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      this.#ports.log.warn('a group could not be written', { error: error.message })
+      stored(codeOfWriteError(error))
+      return
+    }
+    new PendingWrite(this, endOffset, apply, stored).wait(this.#ports)
+  }
+
+  #write(records: readonly EncodedRecord[]): number {
+    const builder = this.#builder
+    const timestampMs = this.#ports.time.wallMs()
+    let endOffset = this.partition.log.logEndOffset
+    const flush = (): void => {
+      if (builder.isEmpty) return
+      // The log keeps what it is given.
+      endOffset = this.partition.append(Uint8Array.from(builder.finish())).nextOffset
+      builder.reset({ timestampMs })
+    }
+    builder.reset({ timestampMs })
+    for (const { key, value } of records) {
+      const record = { key: rangeOf(key), value: value === null ? null : rangeOf(value) }
+      if (builder.append(record)) continue
+      flush()
+      builder.append(record)
+    }
+    flush()
+    return endOffset
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed'
+  }
+}
+
+/** Waits for the commit of one append. */
+class PendingWrite {
+  readonly endOffset: number
+  readonly #shard: GroupShard
+  readonly #apply: () => void
+  #stored: Stored | undefined
+  #timer: Timer | undefined
+
+  constructor(shard: GroupShard, endOffset: number, apply: () => void, stored: Stored) {
+    this.#shard = shard
+    this.endOffset = endOffset
+    this.#apply = apply
+    this.#stored = stored
+  }
+
+  wait({ time, commitTimeoutMs }: ShardPorts): void {
+    this.#shard.partition.whenCommitted(this)
+    if (this.#stored === undefined) return
+    this.#timer = time.setTimer(commitTimeoutMs(), () =>
+      this.#settle(KafkaError.COORDINATOR_NOT_AVAILABLE),
+    )
+  }
+
+  onCommitted(): void {
+    if (!this.#shard.isClosed) this.#apply()
+    this.#settle(this.#shard.isClosed ? KafkaError.NOT_COORDINATOR : 0)
+  }
+
+  onLost(_why: NotServing): void {
+    this.#settle(KafkaError.NOT_COORDINATOR)
+  }
+
+  #settle(errorCode: number): void {
+    const stored = this.#stored
+    this.#stored = undefined
+    this.#timer?.cancel()
+    stored?.(errorCode)
+  }
+}
+
+function rangeOf(bytes: Uint8Array) {
+  return { bytes, start: 0, end: bytes.length }
+}
+
+function codeOfWriteError(error: StreamError): number {
+  switch (error.code) {
+    case 'RECORD_TOO_LARGE':
+    case 'MALFORMED_MESSAGE':
+      return KafkaError.UNKNOWN_SERVER_ERROR
+    case 'DISK_FULL':
+      return KafkaError.COORDINATOR_NOT_AVAILABLE
+    default:
+      return KafkaError.NOT_COORDINATOR
+  }
+}

@@ -1,0 +1,182 @@
+/** What a group has committed: asking, committing, deleting; of members and of everybody else. */
+import { StreamError } from '../base/errors.ts'
+import type { RequestInput, Response } from '../protocol/api-table.ts'
+import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
+import type { GroupCallOptions, GroupLink } from './group-link.ts'
+import { kafkaFailure } from './kafka-failure.ts'
+
+export interface GroupOffset {
+  readonly topic: string
+  readonly partition: number
+  /** The next offset to read. */
+  readonly offset: number
+  readonly metadata?: string
+}
+
+export interface GroupPartition {
+  readonly topic: string
+  readonly partition: number
+}
+
+/** In whose name a commit is made; none: by hand, of a group without members. */
+export interface CommitIdentity {
+  readonly memberId: string
+  readonly groupInstanceId: string | null
+  readonly generationId: number
+}
+
+const GROUPS_VERSION = 8
+const NOBODY: CommitIdentity = { memberId: '', groupInstanceId: null, generationId: -1 }
+
+/**
+ * @param partitions  undefined: all that the group has committed
+ * @returns only partitions that have an offset
+ * @throws StreamError as GroupLink.call; BROKER_ERROR, NOT_ALLOWED
+ */
+export async function fetchGroupOffsets(
+  link: GroupLink,
+  partitions: readonly GroupPartition[] | undefined,
+  options: GroupCallOptions = {},
+): Promise<readonly GroupOffset[]> {
+  const topics =
+    partitions === undefined
+      ? null
+      : byTopic(partitions).map(([name, rows]) => ({
+          name,
+          partitionIndexes: rows.map(({ partition }) => partition),
+        }))
+  const version = await link.versionOf('OffsetFetch')
+  const { groupId } = link
+  const body =
+    version >= GROUPS_VERSION
+      ? { groups: [{ groupId, topics }], requireStable: true }
+      : { groupId, topics, requireStable: version >= 7 }
+  const response = await link.call(
+    'OffsetFetch',
+    body as RequestInput<'OffsetFetch'>,
+    (answer) => rowsOf(answer, version).errorCode,
+    options,
+  )
+  const { errorCode, topics: found } = rowsOf(response, version)
+  if (errorCode !== 0) throw kafkaFailure(errorCode, { target: `group ${groupId}` })
+  const offsets: GroupOffset[] = []
+  for (const { name: topic, partitions: rows } of found) {
+    for (const row of rows) {
+      const { partitionIndex: partition, committedOffset: offset } = row
+      if (row.errorCode !== 0) {
+        throw kafkaFailure(row.errorCode, { target: `${topic} partition ${partition}` })
+      }
+      if (offset >= 0) offsets.push({ topic, partition, offset, metadata: row.metadata ?? '' })
+    }
+  }
+  return offsets
+}
+
+function rowsOf(response: Response<'OffsetFetch'>, version: number) {
+  if (version < GROUPS_VERSION) return response
+  return response.groups[0] ?? { errorCode: KafkaError.UNKNOWN_SERVER_ERROR, topics: [] }
+}
+
+/**
+ * All or an error: which of them are stored is then unknown.
+ * @throws StreamError with `kafkaError`: REBALANCE_IN_PROGRESS, ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID,
+ *   FENCED_INSTANCE_ID …; CONFLICT where the group has members and the commit is made by hand; as GroupLink.call
+ */
+export async function commitGroupOffsets(
+  link: GroupLink,
+  offsets: readonly GroupOffset[],
+  identity: CommitIdentity = NOBODY,
+  options: GroupCallOptions = {},
+): Promise<void> {
+  if (offsets.length === 0) return
+  const body = {
+    groupId: link.groupId,
+    generationIdOrMemberEpoch: identity.generationId,
+    memberId: identity.memberId,
+    ...(identity.groupInstanceId === null ? {} : { groupInstanceId: identity.groupInstanceId }),
+    topics: byTopic(offsets).map(([name, rows]) => ({
+      name,
+      partitions: rows.map(({ partition, offset, metadata }) => ({
+        partitionIndex: partition,
+        committedOffset: offset,
+        committedMetadata: metadata ?? '',
+      })),
+    })),
+  }
+  const response = await link.call(
+    'OffsetCommit',
+    body as RequestInput<'OffsetCommit'>,
+    (answer) => firstCode(answer),
+    options,
+  )
+  for (const { name, partitions } of response.topics) {
+    for (const { partitionIndex, errorCode } of partitions) {
+      if (errorCode === 0) continue
+      if (errorCode === KafkaError.UNKNOWN_MEMBER_ID && identity.memberId === '') {
+        throw new StreamError(
+          'CONFLICT',
+          `group ${link.groupId}: it has members (UNKNOWN_MEMBER_ID)`,
+          {
+            target: link.groupId,
+            kafkaError: errorCode,
+          },
+        )
+      }
+      throw kafkaFailure(errorCode, {
+        target: `group ${link.groupId}: ${name} partition ${partitionIndex}`,
+      })
+    }
+  }
+}
+
+function firstCode({ topics }: Response<'OffsetCommit'>): number {
+  for (const { partitions } of topics) {
+    for (const { errorCode } of partitions) if (errorCode !== 0) return errorCode
+  }
+  return 0
+}
+
+/** @throws StreamError GROUP… as kafkaFailure says; per partition the first error */
+export async function deleteGroupOffsets(
+  link: GroupLink,
+  partitions: readonly GroupPartition[],
+): Promise<void> {
+  const response = await link.call(
+    'OffsetDelete',
+    {
+      groupId: link.groupId,
+      topics: byTopic(partitions).map(([name, rows]) => ({
+        name,
+        partitions: rows.map(({ partition }) => ({ partitionIndex: partition })),
+      })),
+    },
+    ({ errorCode }) => errorCode,
+  )
+  const target = `group ${link.groupId}`
+  if (response.errorCode !== 0) throw kafkaFailure(response.errorCode, { target })
+  for (const { name, partitions: rows } of response.topics) {
+    for (const { errorCode } of rows) {
+      if (errorCode !== 0) throw kafkaFailure(errorCode, { target: `${target}: ${name}` })
+    }
+  }
+}
+
+/** Whether a commit that failed so may be tried again by the same member of the same generation. */
+export function isRetriableCommit(error: unknown): boolean {
+  return (
+    error instanceof StreamError &&
+    (error.retriable || (error.kafkaError !== undefined && kafkaErrorIsRetriable(error.kafkaError)))
+  )
+}
+
+function byTopic<R extends GroupPartition>(
+  rows: readonly R[],
+): readonly (readonly [string, R[]])[] {
+  const topics = new Map<string, R[]>()
+  for (const row of rows) {
+    const known = topics.get(row.topic)
+    if (known === undefined) topics.set(row.topic, [row])
+    else known.push(row)
+  }
+  return [...topics]
+}

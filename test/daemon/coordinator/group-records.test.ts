@@ -1,0 +1,141 @@
+import { describe, expect, it } from 'vitest'
+import {
+  decodeRecord,
+  encodeGroup,
+  encodeOffset,
+  partitionForGroup,
+} from '../../../daemon/coordinator/group-records.ts'
+import {
+  decodeAssignment,
+  decodeSubscription,
+  encodeAssignment,
+  encodeSubscription,
+} from '../../../src/protocol/consumer-metadata.ts'
+
+const hex = (bytes: Uint8Array | null) => Buffer.from(bytes ?? []).toString('hex')
+
+describe('records of the offsets topic, byte for byte', () => {
+  it('an offset: key v1, value v3', () => {
+    const value = {
+      offset: 7,
+      leaderEpoch: 2,
+      metadata: 'm',
+      commitTimestampMs: 9,
+      expireTimestampMs: -1,
+    }
+    const record = encodeOffset('g', 't', 3, value)
+    expect(hex(record.key)).toBe('0001' + '000167' + '000174' + '00000003')
+    expect(hex(record.value)).toBe(
+      '0003' + '0000000000000007' + '00000002' + '00016d' + '0000000000000009',
+    )
+    expect(decodeRecord(record.key, record.value)).toEqual({
+      kind: 'offset',
+      group: 'g',
+      topic: 't',
+      partition: 3,
+      value,
+    })
+    expect(decodeRecord(record.key, null)).toMatchObject({ kind: 'offset', value: undefined })
+  })
+
+  it('an offset that says how long it is kept: value v1', () => {
+    const value = {
+      offset: 7,
+      leaderEpoch: -1,
+      metadata: '',
+      commitTimestampMs: 9,
+      expireTimestampMs: 11,
+    }
+    const record = encodeOffset('g', 't', 3, value)
+    expect(hex(record.value)).toBe(
+      '0001' + '0000000000000007' + '0000' + '0000000000000009' + '000000000000000b',
+    )
+    expect(decodeRecord(record.key, record.value)).toMatchObject({ value })
+  })
+
+  it('a group: key 2, value v3', () => {
+    const value = {
+      protocolType: 'consumer',
+      generation: 4,
+      protocol: 'range',
+      leader: 'a',
+      stateTimestampMs: 5,
+      members: [
+        {
+          memberId: 'a',
+          groupInstanceId: null,
+          clientId: 'c',
+          clientHost: '/h',
+          rebalanceTimeoutMs: 6,
+          sessionTimeoutMs: 7,
+          subscription: Uint8Array.of(1, 2),
+          assignment: Uint8Array.of(3),
+        },
+      ],
+    }
+    const record = encodeGroup('g', value)
+    expect(hex(record.key)).toBe('0002000167')
+    expect(hex(record.value)).toBe(
+      '0003' +
+        '0008636f6e73756d6572' +
+        '00000004' +
+        '000572616e6765' +
+        '000161' +
+        '0000000000000005' +
+        '00000001' +
+        '000161' +
+        'ffff' +
+        '000163' +
+        '00022f68' +
+        '00000006' +
+        '00000007' +
+        '000000020102' +
+        '0000000103',
+    )
+    expect(decodeRecord(record.key, record.value)).toEqual({ kind: 'group', group: 'g', value })
+  })
+
+  it('a record of another kind is left to others; garbage is an error', () => {
+    expect(decodeRecord(Uint8Array.of(0, 5, 0, 1, 0x67), null)).toEqual({ kind: 'other', type: 5 })
+    expect(() => decodeRecord(Uint8Array.of(0), null)).toThrow()
+    expect(() => decodeRecord(Uint8Array.of(0, 2, 0, 9, 0x67), null)).toThrow()
+  })
+})
+
+it('a group’s partition is that of Java’s hashCode', () => {
+  expect(partitionForGroup('console-consumer-12345', 50)).toBe(
+    Math.abs(javaHash('console-consumer-12345')) % 50,
+  )
+  // "polygenelubricants" has the hash -2^31, whose absolute value Kafka takes for 0.
+  expect(partitionForGroup('polygenelubricants', 50)).toBe(0)
+  function javaHash(text: string): number {
+    let hash = 0n
+    for (const unit of text) hash = BigInt.asIntN(32, hash * 31n + BigInt(unit.charCodeAt(0)))
+    return Number(hash)
+  }
+})
+
+describe('subscriptions and assignments', () => {
+  it('come back as they were', () => {
+    const subscription = {
+      topics: ['a', 'b'],
+      userData: Uint8Array.of(9),
+      ownedPartitions: [{ topic: 'a', partitions: [1, 2] }],
+      generationId: 3,
+    }
+    expect(decodeSubscription(encodeSubscription(subscription))).toEqual({
+      ...subscription,
+      rackId: null,
+    })
+    const assignment = { partitions: [{ topic: 'a', partitions: [0] }], userData: null }
+    expect(decodeAssignment(encodeAssignment(assignment))).toEqual(assignment)
+    expect(decodeAssignment(new Uint8Array(0))).toEqual({ partitions: [], userData: null })
+  })
+
+  it('version 0 and later versions are read; garbage is nothing', () => {
+    expect(
+      decodeSubscription(Uint8Array.from(Buffer.from('00000000000100016100000000', 'hex'))),
+    ).toMatchObject({ topics: ['a'], generationId: -1 })
+    expect(decodeSubscription(Uint8Array.of(0, 0, 0, 0))).toBeUndefined()
+  })
+})
