@@ -193,7 +193,14 @@ export class GroupRead {
     const ranges = await resolveRanges(partitions, start, end, this.#ask)
     for (const range of ranges) {
       tools.onGap(range)
-      this.#committed.set(nameOf(range), offsets.get(nameOf(range)) ?? -1)
+      const name = nameOf(range)
+      const stored = offsets.get(name)
+      this.#committed.set(name, stored ?? -1)
+      // Where this read begins is worth keeping, too: whoever comes next must not begin later.
+      if (stored === undefined && this.acknowledgements === undefined) {
+        const { topic, partition, startOffset } = range
+        this.#taken.set(name, { topic, partition, offset: startOffset })
+      }
     }
     tools.consumer.assign(
       ranges.map(({ topic, partition, startOffset, endOffset }) => ({
@@ -233,10 +240,12 @@ export class GroupRead {
   }
 
   /**
-   * The run is over. @param isProper  it came to its end, and no write met a hang-up
+   * The run is over; a second call does nothing. @param isProper  it came to its end, and no write met a hang-up
    * @throws StreamError of the last commit; RECORD_INVALID for acknowledgements that are none; NOT_DELIVERED for missing ones
    */
   async end(isProper: boolean): Promise<void> {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
     this.#timer?.cancel()
     this.#timer = undefined
     this.acknowledgements?.close()
@@ -266,6 +275,7 @@ export class GroupRead {
   // --- commits
 
   #isProperEnd = false
+  #hasEnded = false
 
   #onAcknowledged(): void {
     this.#commitSoon()
