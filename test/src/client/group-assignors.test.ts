@@ -58,7 +58,7 @@ describe.each([
   ['cooperative-sticky', assignCooperatively],
 ] as const)('%s', (_name, assign) => {
   it('gives each partition to one member that wants it, and leaves none that somebody wants', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(world, ({ counts, subscriptions }) => {
         const members = membersOf(subscriptions)
         const partitionsOf = (topic: string) => counts[topics.indexOf(topic)] ?? 0
@@ -95,7 +95,7 @@ describe('range', () => {
 
 describe('cooperative-sticky', () => {
   it('with equal subscriptions shares differ by at most one, and nothing is given to two at any time', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 8 }),
         fc.integer({ min: 0, max: 30 }),
