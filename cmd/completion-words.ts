@@ -9,6 +9,7 @@
 
 import type { ConfigKey } from '../src/config/config-key.ts'
 import { keysOf } from '../src/config/keys.ts'
+import type { ClusterClient } from './clients.ts'
 import { ContextsFile } from './contexts.ts'
 import { type Command, type CommandDeps, commandWords, findCommand, verbsOf } from './deps.ts'
 import { type FlagOccurrence, Flags } from './flags.ts'
@@ -161,6 +162,9 @@ async function valuesOf(deps: CommandDeps, place: Place, option: OptionSpec): Pr
       return contextWords(deps)
     case 'topic':
       return topicWords(deps, place)
+    case 'group':
+    case 'to-group':
+      return groupWords(deps, place)
     case 'option':
       return isDaemon(place) ? keyWords(keysOf('broker'), '=') : keyWords(keysOf('client'), '=')
     case 'set':
@@ -219,6 +223,7 @@ async function operandWords(
   }
   if (noun === 'explain') return explainWords()
   if (/FILE|DIR|PATH/.test(name)) return 'files'
+  if (noun === 'groups') return groupWords(deps, place)
   const isTopic = name.includes('TOPIC') || noun === 'topics' || /^[AB]$/.test(name)
   const isMissing = spec.name === 'topics create'
   return isTopic && !isMissing ? topicWords(deps, place) : []
@@ -260,21 +265,40 @@ function contextWords({ host }: CommandDeps): readonly Candidate[] {
   return file.names.map((word) => ({ word, help: file.get(word)?.broker ?? '' }))
 }
 
+type Ask = (cluster: ClusterClient) => Promise<readonly string[]>
+
+function topicWords(deps: CommandDeps, place: Place): Promise<readonly Candidate[]> {
+  return liveWords(deps, place, async (cluster) => {
+    const topics = await cluster.describeTopics(undefined)
+    return topics.flatMap(({ name, isInternal }) =>
+      isInternal || name.startsWith('__') ? [] : [name],
+    )
+  })
+}
+
+function groupWords(deps: CommandDeps, place: Place): Promise<readonly Candidate[]> {
+  return liveWords(deps, place, async (cluster) => {
+    const groups = await deps.clients.groupAdmin(cluster)
+    return (await groups.list()).map(({ groupId }) => groupId)
+  })
+}
+
 /** Of the broker that the command would use, if it answers in time. */
-async function topicWords(deps: CommandDeps, place: Place): Promise<readonly Candidate[]> {
+async function liveWords(deps: CommandDeps, place: Place, ask: Ask): Promise<readonly Candidate[]> {
   const leftMs = LIVE_MS_MAX - deps.time.monotonicMs()
   if (leftMs <= 0) return []
   const late = new Promise<readonly Candidate[]>((resolve) => {
     deps.time.setTimer(leftMs, () => resolve([]))
   })
-  const asked = askTopics(deps, new Flags(place.flags), leftMs).catch(() => [])
+  const asked = askBroker(deps, new Flags(place.flags), leftMs, ask).catch(() => [])
   return Promise.race([asked, late])
 }
 
-async function askTopics(
+async function askBroker(
   deps: CommandDeps,
   flags: Flags,
   leftMs: number,
+  ask: Ask,
 ): Promise<readonly Candidate[]> {
   const { broker } = readSettings(flags, deps.host)
   const addresses =
@@ -292,11 +316,8 @@ async function askTopics(
   })
   try {
     await cluster.connect()
-    const topics = await cluster.describeTopics(undefined)
-    return topics
-      .filter(({ name, isInternal }) => !isInternal && !name.startsWith('__'))
-      .map(({ name }) => ({ word: name }))
-      .sort((left, right) => (left.word < right.word ? -1 : 1))
+    const words = await ask(cluster)
+    return words.toSorted().map((word) => ({ word }))
   } finally {
     cluster.close()
   }

@@ -30,6 +30,7 @@ import {
 /** A rebalance in the way of the last commit is waited for so long. */
 const LAST_COMMIT_MS = 10_000
 const LAST_COMMIT_PAUSE_MS = 100
+const RETRY_PAUSE_MS = 500
 
 /** What the reading loop lends to a change of partitions. */
 export interface GroupTools {
@@ -37,6 +38,7 @@ export interface GroupTools {
   /** Writes what was taken. */
   readonly write: () => void | Promise<void>
   readonly onGap: (range: PartitionRange) => void
+  readonly isStopped: () => boolean
 }
 
 interface Taken extends GroupPartition {
@@ -171,8 +173,21 @@ export class GroupRead {
     this.#member.released()
   }
 
+  /** A broker that does not answer is waited for, as everywhere in a read. */
   async #take(partitions: readonly GroupPartition[], tools: GroupTools): Promise<void> {
-    if (partitions.length === 0) return
+    while (partitions.length > 0 && !tools.isStopped()) {
+      try {
+        await this.#begin(partitions, tools)
+        return
+      } catch (error) {
+        const mayPass = isStreamError(error) && error.retriable && error.code !== 'TOPIC_UNKNOWN'
+        if (!mayPass && !isStreamError(error, 'TIMED_OUT')) throw error
+      }
+      await sleep(this.#deps.time, RETRY_PAUSE_MS)
+    }
+  }
+
+  async #begin(partitions: readonly GroupPartition[], tools: GroupTools): Promise<void> {
     const stored = await this.#member.fetchOffsets(partitions)
     const offsets = new Map(stored.map((each) => [nameOf(each), each.offset]))
     const places: PartitionPosition[] = []
@@ -193,7 +208,14 @@ export class GroupRead {
     const ranges = await resolveRanges(partitions, start, end, this.#ask)
     for (const range of ranges) {
       tools.onGap(range)
-      this.#committed.set(nameOf(range), offsets.get(nameOf(range)) ?? -1)
+      const name = nameOf(range)
+      const stored = offsets.get(name)
+      this.#committed.set(name, stored ?? -1)
+      // Where this read begins is worth keeping, too: whoever comes next must not begin later.
+      if (stored === undefined && this.acknowledgements === undefined) {
+        const { topic, partition, startOffset } = range
+        this.#taken.set(name, { topic, partition, offset: startOffset })
+      }
     }
     tools.consumer.assign(
       ranges.map(({ topic, partition, startOffset, endOffset }) => ({
@@ -228,15 +250,28 @@ export class GroupRead {
       const acknowledged = new Promise<void>((resolve) => {
         this.#wake = resolve
       })
-      await Promise.race([acknowledged, stopped])
+      await Promise.race([acknowledged, stopped, this.#member.changed()])
+      await this.#releaseAll()
+    }
+  }
+
+  /** Nothing is read any more: what the others want they get, with what is acknowledged of it. */
+  async #releaseAll(): Promise<void> {
+    for (let event = this.#member.poll(); event !== undefined; event = this.#member.poll()) {
+      if (event.kind === 'failed') throw this.#explain(event.error)
+      if (event.kind !== 'revoked') continue
+      if (!event.isLost) await this.#commitQuietly()
+      this.#member.released()
     }
   }
 
   /**
-   * The run is over. @param isProper  it came to its end, and no write met a hang-up
+   * The run is over; a second call does nothing. @param isProper  it came to its end, and no write met a hang-up
    * @throws StreamError of the last commit; RECORD_INVALID for acknowledgements that are none; NOT_DELIVERED for missing ones
    */
   async end(isProper: boolean): Promise<void> {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
     this.#timer?.cancel()
     this.#timer = undefined
     this.acknowledgements?.close()
@@ -266,6 +301,7 @@ export class GroupRead {
   // --- commits
 
   #isProperEnd = false
+  #hasEnded = false
 
   #onAcknowledged(): void {
     this.#commitSoon()

@@ -147,13 +147,19 @@ export async function lagRows(
       }
     }
   }
+  await addUncommitted(admin, partitions)
   const sorted = [...partitions.values()].sort(byPlace)
-  const ends = await askEnds(admin, sorted)
+  const ends = await askPlaces(admin, sorted, 'latest')
+  const isUntouched = (each: GroupPartition): boolean =>
+    !committed.has(nameOf(each)) && !owners.has(nameOf(each))
+  const starts = await askPlaces(admin, sorted.filter(isUntouched), 'earliest')
   const rows = sorted.map((each) => {
     const name = nameOf(each)
     const end = ends.get(name) ?? null
     const at = committed.get(name) ?? null
-    const lag = end === null || at === null ? null : Math.max(0, end - at)
+    // Nobody has read it yet: all of it is unread. Where a member is in it only that member knows.
+    const from = at ?? starts.get(name)
+    const lag = end === null || from === undefined ? null : Math.max(0, end - from)
     const owner = owners.get(name)
     return {
       ...each,
@@ -171,17 +177,32 @@ export async function lagRows(
   })
 }
 
-/** Partitions of topics that are gone have no end. */
-async function askEnds(
+/** A group reads topics as a whole: partitions of which nothing is committed are there to be read, too. */
+async function addUncommitted(
+  admin: AdminClient,
+  partitions: Map<string, GroupPartition>,
+): Promise<void> {
+  const names = [...new Set([...partitions.values()].map(({ topic }) => topic))]
+  if (names.length === 0) return
+  for (const { name: topic, partitions: rows } of await admin.describeTopics(names)) {
+    for (const { partition } of rows) {
+      partitions.set(nameOf({ topic, partition }), { topic, partition })
+    }
+  }
+}
+
+/** Partitions of topics that are gone have no place. */
+async function askPlaces(
   admin: AdminClient,
   partitions: readonly GroupPartition[],
+  at: 'earliest' | 'latest',
 ): Promise<ReadonlyMap<string, number>> {
   const names = [...new Set(partitions.map(({ topic }) => topic))]
   const topics = names.length === 0 ? [] : await admin.describeTopics(names)
   const counts = new Map(topics.map(({ name, partitions: rows }) => [name, rows]))
   const questions = partitions.flatMap(({ topic, partition }) => {
     const leader = counts.get(topic)?.[partition]?.leaderId ?? -1
-    return leader < 0 ? [] : [{ topic, partition, at: 'latest' as const }]
+    return leader < 0 ? [] : [{ topic, partition, at }]
   })
   const answers = questions.length === 0 ? [] : await admin.listOffsets(questions)
   return new Map(answers.map((answer) => [nameOf(answer), answer.offset]))

@@ -302,6 +302,7 @@ class ReadJob {
     return group.follow({
       consumer,
       write: () => this.#write(output),
+      isStopped: () => this.#stopReason !== undefined,
       onGap: ({ topic, partition, gap }) => {
         if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
       },

@@ -12,8 +12,9 @@ export function findGroup({ groups }: Services, groupId: string): FoundGroup {
   return groups.find(groupId)
 }
 
-/** As Kafka shows it: the address without its port, after a slash. */
+/** As Kafka shows it: the address without its port, after a slash; of a socket on this host its name. */
 export function clientHostOf({ peer }: RequestContext): string {
   const match = /^[a-z]+:\/\/(\[[^\]]*\]|[^:/]*):\d+$/.exec(peer)
-  return match === null ? peer : `/${match[1]}`
+  if (match !== null) return `/${match[1]}`
+  return peer.startsWith('ipc:') ? '/localhost' : peer
 }

@@ -6,6 +6,7 @@ import { Program } from '../support/program.ts'
 
 const nouns = [
   'topics',
+  'groups',
   'daemon',
   'config',
   'context',
@@ -28,6 +29,9 @@ const before: Readonly<Record<string, string>> = {
   'topics diff': 'stream topics create orders --if-not-exists',
   'topics wait':
     'stream topics delete orders -y; stream topics create orders; seq 1000000 | stream produce orders',
+  'groups list':
+    'stream topics create orders old-topic --if-not-exists; seq 9 | stream produce orders; seq 9 | stream produce old-topic; stream consume orders old-topic -g nightly --until-end; stream consume orders -g etl-1 --until-end',
+  'groups seek': 'stream consume orders -g nightly --until-end',
   'daemon start': 'stream daemon stop',
   'daemon status': 'stream daemon start',
   'context show':
@@ -42,6 +46,11 @@ const before: Readonly<Record<string, string>> = {
 const instead: Readonly<Record<string, string>> = {
   'stream bench latency --size 1K --rate 1000/s --json':
     'stream bench latency --size 1K --rate 1000/s --json --records 500',
+  'stream groups delete nightly -t old-topic -y':
+    'stream consume old-topic orders -g nightly --until-end; stream groups delete nightly -t old-topic -y; stream consume orders -g nightly --until-end',
+  'stream groups watch nightly': 'stream groups watch nightly -n 2',
+  "stream groups watch 'etl-*' --every 10s --total":
+    "stream groups watch 'etl-*' --every 100ms --total -n 2",
   'stream daemon start --data /srv/stream': 'stream daemon stop; stream daemon start --data srv',
   'stream daemon run --listen kafka://0.0.0.0:9092 --listen ipc:///run/stream/daemon.sock':
     'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',
@@ -55,7 +64,9 @@ describe('examples of the help', () => {
     program = new Program()
     writeFileSync(program.path('nightly.sh'), '#!/bin/sh\nexit 0\n')
     chmodSync(program.path('nightly.sh'), 0o755)
-    program.ok('mkdir -p config; stream daemon start')
+    program.ok(
+      'mkdir -p config; STREAM_CONF_GROUP_INITIAL_REBALANCE_DELAY_MS=0 stream daemon start',
+    )
   })
   afterAll(() => {
     // The examples leave a context in use, and `daemon stop` would go where it points.

@@ -14,7 +14,7 @@ let address: string
 beforeAll(() => {
   program = new Program()
   program.ok(
-    'stream daemon start --listen kafka://127.0.0.1:0 -X auto.create.topics.enable=true -X num.partitions=4',
+    'stream daemon start --listen kafka://127.0.0.1:0 -X auto.create.topics.enable=true -X num.partitions=4 -X group.initial.rebalance.delay.ms=300',
   )
   const addresses = (
     JSON.parse(program.ok('stream daemon status --json')) as { addresses: string[] }
@@ -80,6 +80,31 @@ describe.runIf(hasProgram('kcat'))('kcat', () => {
   })
 })
 
+describe.runIf(hasProgram('kcat'))('kcat -G', () => {
+  it('reads in a group, commits, and the next one goes on there; our groups tell what it did', () => {
+    program.ok(
+      'stream topics create kcat-group --partitions 3; seq 100 | stream produce kcat-group',
+    )
+    const read = `timeout 6 kcat -b ${address} -G kcat-readers kcat-group -q -X auto.offset.reset=earliest`
+    expect(program.shell(`${read} | sort -n | cmp - <(seq 100)`).stdout).toBe('')
+    expect(program.ok('stream groups lag kcat-readers | cut -f1-3')).toBe(
+      'kcat-readers\tkcat-group\t0\n',
+    )
+    program.ok('seq 101 105 | stream produce kcat-group')
+    expect(program.shell(`${read} | sort -n`).stdout).toBe('101\n102\n103\n104\n105\n')
+  }, 30_000)
+
+  it('shares the partitions with our own member', async () => {
+    program.ok('stream topics create mixed --partitions 4')
+    program.shell(
+      `timeout 12 kcat -b ${address} -G mixed mixed -q -X auto.offset.reset=earliest > mixed1 & timeout 12 stream consume mixed -g mixed --from start > mixed2 & sleep 6; for p in 0 1 2 3; do seq $((p*100+1)) $((p*100+100)) | stream produce mixed -p $p; done; wait`,
+    )
+    expect(program.ok('sort -n mixed1 mixed2 | cmp - <(seq 400); echo $?')).toBe('0\n')
+    expect(Number(program.ok('wc -l < mixed1'))).toBe(200)
+    expect(Number(program.ok('wc -l < mixed2'))).toBe(200)
+  }, 30_000)
+})
+
 describe.runIf(spawnSync('/usr/bin/python3', ['-c', 'import confluent_kafka']).status === 0)(
   "Debian's Python client",
   () => {
@@ -114,7 +139,88 @@ print('read', len(seen))
   },
 )
 
+describe.runIf(spawnSync('/usr/bin/python3', ['-c', 'import confluent_kafka']).status === 0)(
+  "Debian's Python client in a group",
+  () => {
+    it('reads, commits by hand, and goes on there', () => {
+      program.ok('stream topics create pygroup --partitions 2; seq 50 | stream produce pygroup')
+      writeFileSync(
+        program.path('group.py'),
+        `
+import sys
+from confluent_kafka import Consumer
+def read(count):
+    c = Consumer({'bootstrap.servers': sys.argv[1], 'group.id': 'py', 'auto.offset.reset': 'earliest', 'enable.auto.commit': False})
+    c.subscribe(['pygroup'])
+    seen = []
+    while len(seen) < count:
+        m = c.poll(10)
+        assert m is not None, len(seen)
+        assert not m.error(), m.error()
+        seen.append(int(m.value()))
+    c.commit(asynchronous=False)
+    c.close()
+    return seen
+a = read(20); b = read(30)
+assert sorted(a + b) == list(range(1, 51)), (a, b)
+print('read', len(a), len(b))
+`,
+      )
+      expect(program.ok(`/usr/bin/python3 group.py ${address}`)).toBe('read 20 30\n')
+      expect(program.ok('stream groups lag py | cut -f3')).toBe('0\n')
+    }, 60_000)
+  },
+)
+
 describe('kafkajs', () => {
+  it('consumes in a group of two, commits, and administers groups', async () => {
+    const { Kafka, logLevel } = await import('kafkajs')
+    const kafka = new Kafka({
+      clientId: 'kafkajs-group',
+      brokers: [address],
+      logLevel: logLevel.ERROR,
+    })
+    program.ok('stream topics create kjs-group --partitions 4; seq 200 | stream produce kjs-group')
+    const seen: string[] = []
+    const consumers = [1, 2].map(() => kafka.consumer({ groupId: 'kjs', sessionTimeout: 10_000 }))
+    for (const consumer of consumers) {
+      await consumer.connect()
+      await consumer.subscribe({ topic: 'kjs-group', fromBeginning: true })
+      await consumer.run({
+        eachMessage: async ({ message }) => {
+          seen.push(String(message.value))
+        },
+      })
+    }
+    const admin = kafka.admin()
+    await admin.connect()
+    for (let wait = 0; wait < 150 && seen.length < 200; wait += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    expect(seen.map(Number).sort((a, b) => a - b)).toEqual(
+      Array.from({ length: 200 }, (_, i) => i + 1),
+    )
+    const { groups } = await admin.describeGroups(['kjs'])
+    expect(groups[0]).toMatchObject({ groupId: 'kjs', state: 'Stable', protocolType: 'consumer' })
+    expect(groups[0]?.members).toHaveLength(2)
+    expect((await admin.listGroups()).groups.map((each) => each.groupId)).toContain('kjs')
+    await Promise.all(consumers.map((consumer) => consumer.disconnect()))
+    const offsets = await admin.fetchOffsets({ groupId: 'kjs', topics: ['kjs-group'] })
+    const committed = offsets[0]?.partitions.reduce(
+      (sum, row) => sum + Math.max(0, Number(row.offset)),
+      0,
+    )
+    expect(committed).toBe(200)
+    await admin.setOffsets({
+      groupId: 'kjs',
+      topic: 'kjs-group',
+      partitions: [{ partition: 0, offset: '1' }],
+    })
+    await admin.deleteGroups(['kjs'])
+    expect((await admin.listGroups()).groups.map((each) => each.groupId)).not.toContain('kjs')
+    await admin.disconnect()
+  }, 60_000)
+
   it('makes a topic, produces with gzip, reads topic offsets, describes configs', async () => {
     const { Kafka, CompressionTypes, logLevel } = await import('kafkajs')
     const kafka = new Kafka({
@@ -163,6 +269,32 @@ describe('kafkajs', () => {
 })
 
 describe('@platformatic/kafka, which speaks the highest versions listed', () => {
+  it('consumes in a group', async () => {
+    const { Consumer, stringDeserializers } = await import('@platformatic/kafka')
+    program.ok('stream topics create plt-group --partitions 2; seq 20 | stream produce plt-group')
+    const consumer = new Consumer({
+      clientId: 'platformatic-group',
+      groupId: 'plt',
+      bootstrapBrokers: [address],
+      deserializers: stringDeserializers,
+    })
+    const stream = await consumer.consume({
+      topics: ['plt-group'],
+      mode: 'earliest',
+      autocommit: false,
+    })
+    const seen: number[] = []
+    for await (const message of stream) {
+      seen.push(Number(message.value))
+      await message.commit()
+      if (seen.length === 20) break
+    }
+    await stream.close()
+    await consumer.close(true)
+    expect(seen.sort((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, index) => index + 1))
+    expect(program.ok('stream groups lag plt | cut -f3')).toBe('0\n')
+  }, 60_000)
+
   it('produces, and our consumer reads it', async () => {
     const { Producer, Admin, stringSerializers } = await import('@platformatic/kafka')
     const admin = new Admin({ clientId: 'platformatic-witness', bootstrapBrokers: [address] })

@@ -1,0 +1,317 @@
+/**
+ * Groups under chaos: members of our own client join, leave, pause and die while records flow, the daemon restarts. From
+ * one seed a run. Checked: no partition is owned by two members of one generation, no committed offset goes back, no
+ * record below a committed offset was never read, and in the end all are read.
+ */
+import { describe, expect, it } from 'vitest'
+import { Cluster } from '../../../src/client/cluster.ts'
+import { Consumer } from '../../../src/client/consumer.ts'
+import { GroupMember } from '../../../src/client/group-member.ts'
+import { RecordCursor } from '../../../src/record/record-cursor.ts'
+import { SimTime } from '../../sim/sim-time.ts'
+import { batchOf } from '../batches.ts'
+import { DaemonWorld, ZMQ } from '../daemon-world.ts'
+
+const PARTITIONS = 6
+const texts = { 'group.initial.rebalance.delay.ms': '100', 'offsets.topic.num.partitions': '2' }
+const quiet = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+}
+
+class Run {
+  readonly w: DaemonWorld
+  readonly anomalies: string[] = []
+  readonly seen = Array.from({ length: PARTITIONS }, () => new Set<number>())
+  readonly owners = new Map<number, Map<string, string>>()
+  readonly produced = new Array<number>(PARTITIONS).fill(0)
+  events = 0
+
+  constructor(seed: string) {
+    this.w = new DaemonWorld(seed)
+  }
+
+  claim(generation: number, member: string, partitions: readonly { partition: number }[]): void {
+    const owners = this.owners.get(generation) ?? new Map<string, string>()
+    this.owners.set(generation, owners)
+    for (const { partition } of partitions) {
+      const other = owners.get(`${partition}`)
+      if (other !== undefined && other !== member) {
+        this.anomalies.push(`partition ${partition} of ${other} and ${member} in ${generation}`)
+      }
+      owners.set(`${partition}`, member)
+    }
+  }
+}
+
+class Worker {
+  readonly name: string
+  readonly member: GroupMember
+  readonly #run: Run
+  readonly #time: SimTime
+  readonly #cluster: Cluster
+  readonly #consumer: Consumer
+  readonly #positions = new Map<number, number>()
+  pausedUntilMs = 0
+  isDead = false
+  gaveBack = 0
+  isDone: Promise<void>
+
+  constructor(
+    run: Run,
+    name: string,
+    options: { instanceId?: string; assignors?: ('range' | 'cooperative-sticky')[] } = {},
+  ) {
+    this.#run = run
+    this.name = name
+    const { world, network } = run.w
+    this.#time = new SimTime(world, { name })
+    const random = world.random.fork(name)
+    this.#cluster = new Cluster(this.#time, random, network.host(name), quiet, {
+      addresses: [ZMQ],
+      connectTimeoutMs: 600_000,
+      requestTimeoutMs: 3000,
+    })
+    this.member = new GroupMember(this.#time, random, this.#cluster, {
+      groupId: 'g',
+      topics: ['t'],
+      sessionTimeoutMs: 6000,
+      heartbeatIntervalMs: 500,
+      rebalanceTimeoutMs: 8000,
+      ...options,
+    })
+    this.#consumer = new Consumer(this.#time, random, this.#cluster, { maxWaitMs: 100 })
+    this.isDone = this.#work()
+    this.isDone.catch((error: unknown) => run.anomalies.push(`${name}: ${String(error)}`))
+  }
+
+  async #work(): Promise<void> {
+    await this.#cluster.connect()
+    this.member.start()
+    let committedMs = 0
+    while (!this.isDead) {
+      for (let event = this.member.poll(); event !== undefined; event = this.member.poll()) {
+        this.#run.events += 1
+        if (event.kind === 'failed') throw event.error
+        if (event.kind === 'revoked') {
+          this.gaveBack += event.partitions.length
+          if (!event.isLost) await this.#commit()
+          for (const { topic, partition } of event.partitions) {
+            this.#consumer.unassign(topic, partition)
+            this.#positions.delete(partition)
+          }
+          this.member.released()
+          continue
+        }
+        this.#run.claim(this.member.generation, this.name, this.member.owned)
+        const stored = new Map(
+          (await this.member.fetchOffsets(event.partitions)).map((row) => [
+            row.partition,
+            row.offset,
+          ]),
+        )
+        this.#consumer.assign(
+          event.partitions.map((each) => ({
+            ...each,
+            startOffset: stored.get(each.partition) ?? 0,
+          })),
+        )
+      }
+      if (this.#time.monotonicMs() < this.pausedUntilMs) {
+        await this.#sleep(50)
+        continue
+      }
+      const record = this.#consumer.poll()
+      if (record?.kind === 'records') {
+        const cursor = new RecordCursor()
+        for (const at of record.batches) {
+          cursor.reset(record.bytes, at)
+          while (cursor.next()) this.#run.seen[record.partition]?.add(cursor.offset)
+        }
+        this.#positions.set(record.partition, record.nextOffset)
+        await this.#sleep(5)
+      } else await this.#sleep(20)
+      if (this.#time.monotonicMs() - committedMs > 300) {
+        committedMs = this.#time.monotonicMs()
+        await this.#commit()
+      }
+    }
+  }
+
+  async #commit(): Promise<void> {
+    const owned = new Set(this.member.owned.map(({ partition }) => partition))
+    const offsets = [...this.#positions]
+      .filter(([partition]) => owned.has(partition))
+      .map(([partition, offset]) => ({ topic: 't', partition, offset }))
+    await this.member.commit(offsets).catch(() => undefined)
+  }
+
+  async leave(): Promise<void> {
+    await this.#commit()
+    this.isDead = true
+    await this.member.leave()
+    this.#consumer.close()
+    this.#cluster.close()
+  }
+
+  die(): void {
+    this.isDead = true
+    this.#time.halt()
+    this.#run.w.network.crash(this.name)
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#time.setTimer(ms, resolve)
+    })
+  }
+}
+
+async function committed(run: Run): Promise<Map<number, number>> {
+  const client = run.w.client()
+  const answer = await client.call('OffsetFetch', 8, {
+    groups: [{ groupId: 'g', topics: null }],
+    requireStable: false,
+  })
+  const offsets = new Map<number, number>()
+  if (answer.groups[0]!.errorCode !== 0) return offsets
+  for (const { partitions } of answer.groups[0]!.topics) {
+    for (const row of partitions) offsets.set(row.partitionIndex, row.committedOffset)
+  }
+  return offsets
+}
+
+async function chaos(seed: string, steps: number): Promise<Run> {
+  const run = new Run(seed)
+  const { w } = run
+  const random = w.world.random.fork('chaos')
+  await w.start({ texts })
+  let producer = w.client()
+  await producer.create('t', { partitions: PARTITIONS })
+  await producer.call('FindCoordinator', 0, { key: 'g' })
+  const workers: Worker[] = []
+  let names = 0
+  const high = new Map<number, number>()
+  const look = async (): Promise<void> => {
+    for (const [partition, offset] of await committed(run)) {
+      if (offset < (high.get(partition) ?? 0))
+        run.anomalies.push(`partition ${partition} goes back to ${offset}`)
+      high.set(partition, offset)
+      for (let below = 0; below < offset; below += 1) {
+        if (!run.seen[partition]!.has(below))
+          run.anomalies.push(`offset ${below} of ${partition} was lost`)
+      }
+    }
+  }
+  for (let step = 0; step < steps; step += 1) {
+    for (let count = 0; count < 4; count += 1) {
+      const partition = Math.floor(random.between(0, PARTITIONS))
+      const answer = await producer.produce('t', batchOf(['a', 'b', 'c']), { partition })
+      if (answer.errorCode === 0) run.produced[partition] = answer.baseOffset + 3
+    }
+    const alive = workers.filter((each) => !each.isDead)
+    const what = random.pick([
+      'join',
+      'join',
+      'leave',
+      'pause',
+      'die',
+      'nothing',
+      'nothing',
+      'restart',
+    ] as const)
+    const one = alive.length > 0 ? random.pick(alive) : undefined
+    if (what === 'join' && alive.length < 5) {
+      names += 1
+      workers.push(new Worker(run, `m${names}`))
+    } else if (what === 'leave' && one !== undefined) await w.settle(one.leave())
+    else if (what === 'pause' && one !== undefined) one.pausedUntilMs = w.world.now + 9000
+    else if (what === 'die' && one !== undefined) one.die()
+    else if (what === 'restart' && step % 5 === 4) {
+      await w.crashAndRestart({ texts }, random.pick(['power', 'process'] as const))
+      producer = w.client()
+      await w.run(100)
+    }
+    await w.run(random.between(50, 2500))
+    await look()
+  }
+  names += 1
+  workers.push(new Worker(run, `m${names}`))
+  await w.run(40_000)
+  await look()
+  for (const [partition, end] of run.produced.entries()) {
+    for (let offset = 0; offset < end; offset += 1) {
+      if (!run.seen[partition]!.has(offset))
+        run.anomalies.push(`offset ${offset} of ${partition} was never read`)
+    }
+  }
+  for (const each of workers) if (!each.isDead) await w.settle(each.leave())
+  return run
+}
+
+describe('groups under chaos', () => {
+  it.each(Array.from({ length: 12 }, (_, seed) => `chaos ${seed}`))('%s', async (seed) => {
+    const run = await chaos(seed, 25)
+    expect(run.anomalies).toEqual([])
+    expect(run.events).toBeGreaterThan(10)
+  })
+
+  it('a static member that comes back moves nothing', async () => {
+    const run = new Run('static')
+    const { w } = run
+    await w.start({ texts })
+    const client = w.client()
+    await client.create('t', { partitions: PARTITIONS })
+    const a = new Worker(run, 'a', { instanceId: 'one' })
+    const b = new Worker(run, 'b', { instanceId: 'two' })
+    await w.run(10_000)
+    expect([a.member.owned.length, b.member.owned.length]).toEqual([3, 3])
+    const before = { events: run.events, generation: a.member.generation, owned: b.member.owned }
+    b.die()
+    await w.run(2000)
+    const again = new Worker(run, 'b2', { instanceId: 'two' })
+    await w.run(3000)
+    expect(again.member.owned).toEqual(before.owned)
+    expect(again.member.generation).toBe(before.generation)
+    expect(a.gaveBack).toBe(0)
+    // Its own first assignment and nothing else.
+    expect(run.events).toBe(before.events + 1)
+  })
+
+  it('cooperative: who joins or leaves moves only what must move', async () => {
+    const run = new Run('cooperative')
+    const { w } = run
+    await w.start({ texts })
+    await w.client().create('t', { partitions: PARTITIONS })
+    const a = new Worker(run, 'a')
+    await w.run(5000)
+    expect(a.member.owned).toHaveLength(6)
+    const b = new Worker(run, 'b')
+    await w.run(5000)
+    expect([a.member.owned.length, b.member.owned.length, a.gaveBack]).toEqual([3, 3, 3])
+    const c = new Worker(run, 'c')
+    await w.run(5000)
+    expect([a.member.owned.length, b.member.owned.length, c.member.owned.length]).toEqual([2, 2, 2])
+    expect([a.gaveBack, b.gaveBack, c.gaveBack]).toEqual([4, 1, 0])
+    await w.settle(c.leave())
+    await w.run(5000)
+    expect([a.member.owned.length, b.member.owned.length]).toEqual([3, 3])
+    expect([a.gaveBack, b.gaveBack]).toEqual([4, 1])
+  })
+
+  it('eager: all partitions are shared out again, and each has one reader', async () => {
+    const run = new Run('eager')
+    const { w } = run
+    await w.start({ texts })
+    await w.client().create('t', { partitions: PARTITIONS })
+    const workers = ['a', 'b', 'c'].map((name) => new Worker(run, name, { assignors: ['range'] }))
+    await w.run(8000)
+    expect(workers.map((each) => each.member.owned.length)).toEqual([2, 2, 2])
+    workers[0]?.die()
+    await w.run(20_000)
+    expect(workers.slice(1).map((each) => each.member.owned.length)).toEqual([3, 3])
+    expect(run.anomalies).toEqual([])
+  })
+})

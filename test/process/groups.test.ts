@@ -1,0 +1,156 @@
+/** Consumer groups by the built program: the acceptance lines 20, 30 and 31, commit modes, several members, the verbs. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Program } from '../support/program.ts'
+
+describe('groups: lines a user types', () => {
+  let program: Program
+  let kafka: string
+  beforeAll(() => {
+    program = new Program({ environment: { STREAM_CONF_PRODUCE_CREATE: 'yes' } })
+    program.ok(
+      'stream daemon start --listen kafka://127.0.0.1:0 -X group.initial.rebalance.delay.ms=300',
+    )
+    program.ok('stream topics create t --partitions 4; seq 1000 | stream produce t')
+    kafka = program.ok("stream daemon status --json | grep -o 'kafka://[0-9.:]*'").trim()
+  })
+  afterAll(() => program?.stop())
+
+  it('20: what was written before a signal is committed', () => {
+    const line =
+      'timeout --preserve-status -s INT 5 stream consume t -g g --from start > out; echo $?; stream groups lag g -o tsv | cut -f3; wc -l < out'
+    expect(program.ok(line)).toBe('130\n0\n1000\n')
+  })
+
+  it('30: a seek is undone, and an undo too', () => {
+    program.ok('stream consume t -g u --until-end > /dev/null')
+    const lag = () => program.ok('stream groups lag u | cut -f3').trim()
+    expect(lag()).toBe('0')
+    program.ok('stream groups seek u --to start -y')
+    expect(lag()).toBe('1000')
+    program.ok('stream groups undo u -y')
+    expect(lag()).toBe('0')
+    program.ok('stream groups undo u -y')
+    expect(lag()).toBe('1000')
+  })
+
+  it('31: a seek of a group with live members is refused, and names them', () => {
+    const outcome = program.shell(
+      'stream consume t -g live > /dev/null & sleep 3; stream groups seek live --to start -y; echo $?; stream groups delete live -y; echo $?; kill $!; wait',
+    )
+    expect(outcome.stdout).toBe('8\n8\n')
+    expect(outcome.stderr).toMatch(/live: has live members: stream-\S+ \(localhost\)/)
+    expect(outcome.stderr).toContain('NON_EMPTY_GROUP')
+  })
+
+  it.each(['', 'kafka'])('a bounded run goes on where the last one ended %s', (door) => {
+    const broker = door === '' ? '' : `-b ${kafka}`
+    const group = `b${door}`
+    const consume = `stream consume t ${broker} -g ${group} --until-end`
+    expect(program.ok(`${consume} | wc -l`).trim()).toBe('1000')
+    expect(program.ok(`${consume} | wc -l`).trim()).toBe('0')
+    expect(program.shell(`${consume} --fail-empty`).status).toBe(3)
+    program.ok(
+      `stream groups seek ${group} ${broker} --to -5 -t t -p 0 -y; stream groups lag ${group} ${broker}`,
+    )
+    expect(program.ok(`${consume} | wc -l`).trim()).toBe('5')
+    program.ok(`stream groups delete ${group} ${broker} -y`)
+  })
+
+  it('several members of one bounded run read each record once', () => {
+    program.ok(
+      'stream topics create many --partitions 8; seq 20000 | stream produce many -K 9 --partitioner crc32 || seq 20000 | stream produce many',
+    )
+    program.ok(
+      'for i in 1 2 3; do stream consume many -g team --until-end > part$i & done; wait; sort -n part1 part2 part3 | uniq -d | wc -l',
+    )
+    const count = program.ok('sort -u part1 part2 part3 | wc -l').trim()
+    expect(count).toBe(program.ok('stream cat many | sort -u | wc -l').trim())
+    expect(program.ok('stream groups lag team --total | cut -f3').trim()).toBe('0')
+  })
+
+  it('--commit: none nothing, eof nothing after a hang-up, ack what was acknowledged', () => {
+    program.ok('stream consume t -g none --until-end --commit none > /dev/null')
+    expect(program.shell('stream groups lag none').status).toBe(3)
+    program.shell('stream consume t -g eof --until-end | head -1')
+    expect(program.shell('stream groups lag eof').status).toBe(3)
+    program.ok('stream topics create acks; seq 100 | stream produce acks')
+    const outcome = program.shell(
+      'mkfifo ack; (stream consume acks -g ack --until-end --commit ack --ack-fd 3 3< ack; echo $? > code) | { exec 4> ack; n=0; while read -r l; do n=$((n+1)); [ $n -eq 40 ] && echo 40 >&4; done; exec 4>&-; }; cat code; stream groups lag ack | cut -f3',
+    )
+    expect(outcome.stdout).toBe('5\n60\n')
+    expect(outcome.stderr.match(/60 records were not acknowledged/g)).toHaveLength(1)
+  })
+
+  it('lag as a test for scripts', () => {
+    program.ok(
+      'stream consume t -g behind --until-end > /dev/null; stream groups seek behind --to -7 -t t -p 0 -y',
+    )
+    expect(program.shell('stream groups lag behind --fail-above 6').status).toBe(1)
+    expect(program.shell('stream groups lag behind --fail-above 7').status).toBe(0)
+    expect(program.shell('stream groups lag behind --wait-until 0 --timeout 1s').status).toBe(7)
+    const line =
+      '(sleep 1; stream consume t -g behind --until-end) > /dev/null & stream groups lag behind --wait-until 0 --timeout 20s; echo $?; wait'
+    expect(program.ok(line)).toMatch(/behind\tt\t0\t0\n0\n$/)
+  })
+
+  it('positions are exported, imported, taken from another group; the plan is printed', () => {
+    program.ok(
+      'stream consume t -g from --until-end > /dev/null; stream groups seek from --to -3 -y',
+    )
+    program.ok(
+      'stream groups seek from --export pos.ndjson; stream consume t -g to --until-end > /dev/null',
+    )
+    const positions = (group: string) => program.ok(`stream groups describe ${group} | cut -f2-4`)
+    expect(
+      program.ok('stream groups seek to --from-file pos.ndjson --dry-run | wc -l').trim(),
+    ).not.toBe('0')
+    expect(program.shell('stream groups seek to --from-file pos.ndjson < /dev/null').status).toBe(2)
+    program.ok('stream groups seek to --from-file pos.ndjson -y')
+    expect(positions('to')).toBe(positions('from'))
+    program.ok('stream groups seek to --to end -y; stream groups seek to --to-group from -y')
+    expect(positions('to')).toBe(positions('from'))
+    program.ok('echo nonsense > bad')
+    const bad = program.shell('stream groups seek to --from-file bad -y')
+    expect(bad.status).toBe(2)
+    expect(bad.stderr).toContain('bad: line 1:')
+  })
+
+  it('peek shows the records around the position and changes nothing', () => {
+    program.ok(
+      'stream topics create peek; seq 9 | stream produce peek; stream consume peek -g peek -n 4 --from start > /dev/null',
+    )
+    expect(program.ok('stream groups peek peek')).toBe('4\n5\n')
+    expect(program.ok('stream groups peek peek -B 0 -A 3')).toBe('5\n6\n7\n')
+    expect(program.ok('stream groups lag peek | cut -f3')).toBe('5\n')
+  })
+
+  it('what is not there is said so', () => {
+    for (const line of ['lag', 'describe', 'peek', 'undo', 'seek --to start', 'delete -y']) {
+      const outcome = program.shell(
+        `stream groups ${line.replace(' ', ' nogroup ')} nogroup`.replace(
+          /nogroup (.*) nogroup/,
+          'nogroup $1',
+        ),
+      )
+      expect(outcome.status, line).toBe(3)
+      expect(outcome.stderr).toContain('nogroup: no such group')
+      expect(outcome.stdout).toBe('')
+    }
+    expect(program.shell('stream consume nothing -g x').status).toBe(3)
+    expect(program.shell('stream consume t -g x -p 0').status).toBe(2)
+    expect(program.shell('stream consume t --instance-id x').status).toBe(2)
+  })
+
+  it('a static member that is killed and comes back keeps its partitions; a second one is fenced', () => {
+    const outcome = program.shell(
+      `stream consume t -g fixed --instance-id one > /dev/null & sleep 2
+      kill -9 $!; wait
+      stream consume t -g fixed --instance-id one > /dev/null 2> first & A=$!; sleep 2
+      stream groups describe fixed --members | cut -f3,6
+      stream consume t -g fixed --instance-id one > /dev/null & B=$!; sleep 5
+      wait $A; echo $?; cat first >&2; kill $B; wait $B`,
+    )
+    expect(outcome.stdout).toBe('one\t4\n8\n')
+    expect(outcome.stderr).toContain('FENCED_INSTANCE_ID')
+  })
+})
