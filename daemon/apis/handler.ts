@@ -5,6 +5,7 @@
 
 import type { ApiName, Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import type { Door, Phase } from '../../src/protocol/served.ts'
+import type { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { ParkedFetches } from './parked-fetches.ts'
 
@@ -19,6 +20,7 @@ export interface Services {
   readonly broker: Broker
   readonly phase: Phase
   readonly parkedFetches: ParkedFetches
+  readonly transactions: TransactionCoordinator
   readonly host: DaemonHost
 }
 

@@ -1,5 +1,5 @@
 /**
- * What is listed on each door: the served ranges of which this daemon has a handler. Groups, transactions and SASL are
+ * What is listed on each door: the served ranges of which this daemon has a handler. Groups and SASL are
  * served in the table but have no handler here yet, so they are not listed and are refused like unknown keys.
  */
 
@@ -23,9 +23,6 @@ export const unhandledApis = [
   'ListGroups',
   'SaslHandshake',
   'SaslAuthenticate',
-  'AddPartitionsToTxn',
-  'AddOffsetsToTxn',
-  'EndTxn',
   'TxnOffsetCommit',
   'DeleteGroups',
   'AlterPartitionReassignments',
@@ -34,9 +31,6 @@ export const unhandledApis = [
   'AlterClientQuotas',
   'DescribeUserScramCredentials',
   'AlterUserScramCredentials',
-  'DescribeProducers',
-  'DescribeTransactions',
-  'ListTransactions',
   'ConsumerGroupHeartbeat',
   'ConsumerGroupDescribe',
 ] as const satisfies readonly ServedApi[]

@@ -14,6 +14,7 @@ import type { Phase, ServedRange } from '../../src/protocol/served.ts'
 import type { DaemonHost, Endpoint, Services } from '../apis/handler.ts'
 import { listedRanges } from '../apis/listed-ranges.ts'
 import { ParkedFetches } from '../apis/parked-fetches.ts'
+import { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
 import {
   Broker,
   type BrokerOptions,
@@ -74,6 +75,7 @@ export async function startDaemon(ports: DaemonPorts, options: DaemonOptions): P
   const broker = await Broker.start(ports, options)
   const daemon = new RunningDaemon(ports, options, broker)
   try {
+    daemon.startTransactions()
     for (const address of options.listen) await daemon.listen(address)
   } catch (error) {
     await daemon.stop({ graceMs: 0 }).catch(() => undefined)
@@ -110,6 +112,7 @@ class RunningDaemon implements Daemon {
       broker,
       phase: (config.text('stream.kafka.phase') ?? 'A') as Phase,
       parkedFetches: new ParkedFetches(config.number('stream.fetch.parked.max')),
+      transactions: new TransactionCoordinator(broker),
       host,
     }
     this.#admission = new Admission(
@@ -134,6 +137,10 @@ class RunningDaemon implements Daemon {
 
   get requests(): number {
     return this.#admission.requests
+  }
+
+  startTransactions(): void {
+    this.#services.transactions.start()
   }
 
   async listen(address: string): Promise<void> {
@@ -213,6 +220,7 @@ class RunningDaemon implements Daemon {
     for (const session of this.#sessions) session.releaseParked()
     await this.#workEnds(graceMs)
     await Promise.all(this.#listeners.map((listener) => listener.close(graceMs)))
+    await this.#services.transactions.stop()
     await this.broker.stop()
     log.debug('stopped')
   }

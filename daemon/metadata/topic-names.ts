@@ -32,6 +32,16 @@ export function isInternalTopic(name: string): boolean {
   return internalTopics.has(name)
 }
 
+/** Internal topics that only the coordinators write: what is in them is what they believe. */
+const coordinatorTopics: ReadonlySet<string> = new Set([
+  '__consumer_offsets',
+  '__transaction_state',
+])
+
+export function isCoordinatorTopic(name: string): boolean {
+  return coordinatorTopics.has(name)
+}
+
 /** 16 random bytes as Kafka prints them: URL-safe base64 without padding, 22 characters, never the zero id. */
 export function newUuid(random: Random): string {
   for (;;) {
