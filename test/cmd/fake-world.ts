@@ -9,6 +9,7 @@ import type {
   ClusterClient,
   ConsumerClient,
   ProducerClient,
+  TransactionClient,
 } from '../../cmd/clients.ts'
 import { commands } from '../../cmd/commands.ts'
 import { Console } from '../../cmd/console.ts'
@@ -687,6 +688,10 @@ class FakeClients implements Clients {
 
   async producer(_cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient> {
     return new FakeProducer(this.#broker, this.#time, options)
+  }
+
+  async transactionalProducer(): Promise<TransactionClient> {
+    throw new StreamError('UNSUPPORTED_BY_BROKER', 'the fake broker has no transactions')
   }
 
   async conditionalProducer(
