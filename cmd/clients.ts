@@ -10,6 +10,10 @@ import type { GroupAdmin } from '../src/client/group-admin.ts'
 import type { GroupMember, GroupMemberOptions } from '../src/client/group-member.ts'
 import type { ListOffsetsOptions, OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
 import type { Producer, ProducerOptions } from '../src/client/producer.ts'
+import type {
+  TransactionalProducer,
+  TransactionOptions,
+} from '../src/client/transactional-producer.ts'
 import type { Log } from '../src/ports/log.ts'
 import type { Net } from '../src/ports/net.ts'
 import type { Random } from '../src/ports/random.ts'
@@ -36,6 +40,11 @@ export type ProducerClient = Pick<
   | 'flush'
   | 'close'
 >
+/** One transaction after the other. */
+export interface TransactionClient
+  extends Pick<TransactionalProducer, 'init' | 'commit' | 'abort'> {
+  begin(): Promise<ProducerClient>
+}
 export type ConsumerClient = Pick<
   Consumer,
   | 'assign'
@@ -75,6 +84,11 @@ export interface Clients {
     options: ProducerOptions,
     expectedEndOffset: number,
   ): Promise<ProducerClient>
+  transactionalProducer(
+    cluster: ClusterClient,
+    transaction: TransactionOptions,
+    options: ProducerOptions,
+  ): Promise<TransactionClient>
   consumer(cluster: ClusterClient, options: ConsumerOptions): Promise<ConsumerClient>
   admin(cluster: ClusterClient): Promise<AdminClient>
   groupMember(cluster: ClusterClient, options: GroupMemberOptions): Promise<GroupMemberClient>
@@ -119,6 +133,21 @@ export class RealClients implements Clients {
       cluster as Cluster,
       options,
       expectedEndOffset,
+    )
+  }
+
+  async transactionalProducer(
+    cluster: ClusterClient,
+    transaction: TransactionOptions,
+    options: ProducerOptions,
+  ): Promise<TransactionClient> {
+    const client = await import('../src/client/transactional-producer.ts')
+    return new client.TransactionalProducer(
+      this.#time,
+      this.#random,
+      cluster as Cluster,
+      transaction,
+      options,
     )
   }
 

@@ -10,6 +10,7 @@ import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { Delivery, ProducerOptions } from '../src/client/producer.ts'
 import type { ByteInput } from '../src/ports/stdio.ts'
 import type { Codec } from '../src/record/compression.ts'
+import type { AtomicProducer } from './atomic-producer.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
@@ -29,6 +30,8 @@ import { Report } from './report.ts'
 const BATCH_MARGIN_BYTES = 4096
 /** Chunks are gathered from reads of this size; one that ends with a smaller read has emptied the pipe. */
 const FULL_READ_BYTES = 65_536
+/** From the first record of a transaction to its commit; a daemon that is left alone with one aborts it after this. */
+const TRANSACTION_TIMEOUT_MS = 300_000
 
 export class ProduceJob {
   readonly #deps: CommandDeps
@@ -41,8 +44,10 @@ export class ProduceJob {
   #pump: InputPump | undefined
   #receipts: Receipts | undefined
   #topics: ProduceTopics | undefined
+  #atomic: AtomicProducer | undefined
   #tee: QueuedOutput | undefined
   #deliveryError: StreamError | undefined
+  #spooling: { fail(error: unknown): void } | undefined
   #inputBytesMax = 0
   #inputBytes = 0
 
@@ -58,20 +63,13 @@ export class ProduceJob {
   }
 
   async run(): Promise<number> {
-    const { clients } = this.#deps
     this.#errors = new RecordErrors(await this.#errorPolicy(), this.#deps.console)
     if (this.#flags.has('tee')) this.#tee = new QueuedOutput(this.#deps.stdio.output)
     const receipts = this.#flags.text('receipts')
     if (receipts !== undefined) {
       this.#receipts = new Receipts(new QueuedOutput(this.#deps.stdio.openOutput(receipts)))
     }
-    const { expectedOffset } = this.#plan
-    const { cluster } = this.#broker
-    const options = this.#producerOptions()
-    const producer =
-      expectedOffset === undefined
-        ? await clients.producer(cluster, options)
-        : await clients.conditionalProducer(cluster, options, expectedOffset)
+    const producer = await this.#openProducer()
     this.#topics = new ProduceTopics(this.#deps, this.#flags, this.#plan, this.#broker, producer)
     if (!this.#plan.keepTopic) await this.#topics.prepare(this.#plan.topic)
     const failures: unknown[] = []
@@ -83,6 +81,29 @@ export class ProduceJob {
     await this.#finish(producer, failures)
     producer.close()
     return this.#conclude(producer, failures)
+  }
+
+  async #openProducer(): Promise<ProducerClient> {
+    const { clients, random } = this.#deps
+    const { expectedOffset, whole } = this.#plan
+    const { cluster } = this.#broker
+    const options = this.#producerOptions()
+    if (whole !== undefined) {
+      const { AtomicProducer } = await import('./atomic-producer.ts')
+      const name = Buffer.from(random.bytes(12)).toString('hex')
+      const transaction = {
+        transactionalId: `stream.produce.${name}`,
+        timeoutMs: TRANSACTION_TIMEOUT_MS,
+      }
+      const client = await clients.transactionalProducer(cluster, transaction, options)
+      await client.init()
+      this.#atomic = new AtomicProducer(client)
+      await this.#atomic.begin()
+      return this.#atomic
+    }
+    return expectedOffset === undefined
+      ? clients.producer(cluster, options)
+      : clients.conditionalProducer(cluster, options, expectedOffset)
   }
 
   #producerOptions(): ProducerOptions {
@@ -105,7 +126,8 @@ export class ProduceJob {
       delimiter: this.#plan.delimiter[0] ?? 10,
       trackOrdinals: this.#receipts !== undefined,
       afterRefusal: this.#plan.onError === 'stop' ? 'stop' : 'continue',
-      onDelivery: (delivery) => this.#onDelivery(delivery),
+      onDelivery: (delivery) =>
+        this.#onDelivery(this.#atomic === undefined ? delivery : this.#atomic.shifted(delivery)),
     }
   }
 
@@ -136,7 +158,10 @@ export class ProduceJob {
     const timer =
       timeoutMs === undefined
         ? undefined
-        : time.setTimer(timeoutMs, () => pump.fail(timedOut(timeoutMs)))
+        : time.setTimer(timeoutMs, () => {
+            this.#spooling?.fail(timedOut(timeoutMs))
+            pump.fail(timedOut(timeoutMs))
+          })
     const progress = this.#startProgress()
     try {
       await this.#pumpAll(pump, sink)
@@ -159,11 +184,14 @@ export class ProduceJob {
     }
     for (const path of files.length === 0 ? ['-'] : files) {
       const input = await this.#openInput(path)
+      const whole = await this.#wholeInput(input, path)
+      if (whole === undefined) return
       try {
-        if ((await pump.run(input)) === 'stopped') return
+        if ((await pump.run(whole)) === 'stopped') return
         await this.#finishInput(sink)
+        if (this.#plan.whole === 'file') await this.#endTransaction()
       } finally {
-        input.close()
+        whole.close()
       }
     }
   }
@@ -177,6 +205,35 @@ export class ProduceJob {
     if (path === '-') return input
     const packed = await import('./compressed-input.ts')
     return packed.isCompressedName(path) ? new packed.CompressedInput(input) : input
+  }
+
+  /** An input that may end badly is read to its end first. @returns undefined: it was stopped */
+  async #wholeInput(input: ByteInput, path: string): Promise<ByteInput | undefined> {
+    if (this.#plan.whole === undefined || input.kind === 'file') return input
+    const { interruption, random } = this.#deps
+    if (path !== '-') return input
+    const { spool } = await import('./spool.ts')
+    const name = `produce-${Buffer.from(random.bytes(8)).toString('hex')}`
+    const spooling = spool(this.#deps, input, name)
+    this.#spooling = spooling
+    const stopListening = interruption.onRaised(() => spooling.stop())
+    try {
+      return await spooling.done
+    } finally {
+      stopListening()
+      input.close()
+      this.#spooling = undefined
+    }
+  }
+
+  /** Commits what was appended since the last call, or gives it up where it is not whole. */
+  async #endTransaction(isCutShort = false): Promise<void> {
+    const atomic = this.#atomic
+    if (atomic === undefined) return
+    const isWhole = !isCutShort && this.#errors.count <= this.#plan.allowErrors
+    if (isWhole && this.#deliveryError === undefined) await atomic.commit()
+    else await atomic.abort()
+    await atomic.begin()
   }
 
   /** A whole input is over, or `only` is all there is: its last record. */
@@ -274,7 +331,8 @@ export class ProduceJob {
     // A batch that depends on a condition goes whole or not at all.
     const isGivenUp = this.#plan.expectedOffset !== undefined && this.#isCutShort(failures)
     try {
-      if (isTimedOut) producer.flushSoon()
+      if (this.#atomic !== undefined) await this.#endTransaction(this.#isCutShort(failures))
+      else if (isTimedOut) producer.flushSoon()
       else if (!isGivenUp) await producer.flush()
     } catch (error) {
       if (this.#deliveryError === undefined) failures.push(error)
@@ -313,7 +371,12 @@ export class ProduceJob {
     const exit = joinExitCodes(codes)
     const shown = failures.filter((failure) => !(failure instanceof BrokenPipe))
     if (through < appended) {
-      const text = `${appended - through} of ${appended} records not known to be delivered, safe through line ${report.throughLine}`
+      const text =
+        this.#atomic === undefined
+          ? `${appended - through} of ${appended} records not known to be delivered, safe through line ${report.throughLine}`
+          : through === 0
+            ? 'nothing was committed'
+            : `only the first ${through} of ${appended} records were committed`
       const last = shown.pop()
       if (last === undefined) console.warn(text)
       else shown.push(withDelivery(last, text))

@@ -40,6 +40,8 @@ export interface ProducePlan {
   readonly headers: readonly HeaderMatch[]
   readonly onError: 'stop' | 'skip' | { readonly deadLetter: string }
   readonly allowErrors: number
+  /** What is delivered as a whole or not at all; undefined: a record. */
+  readonly whole: 'input' | 'file' | undefined
   /** Where the partition must end; undefined: wherever. */
   readonly expectedOffset: number | undefined
 }
@@ -93,6 +95,7 @@ export async function readPlan(
     headers: readHeaders(flags),
     onError: readOnError(flags),
     allowErrors: flags.wholeNumber('allow-errors') ?? 0,
+    whole: readWhole(flags, files),
     expectedOffset,
   }
 }
@@ -129,6 +132,21 @@ function readExpectedOffset(flags: Flags, keepTopic: boolean): number | undefine
   const acks = flags.text('acks')
   if (acks !== undefined && acks !== 'all') throw new UsageError('--expect-offset needs --acks all')
   return expected
+}
+
+/** A transaction: what contradicts that it is seen whole or not at all is refused. */
+function readWhole(flags: Flags, files: readonly string[]): ProducePlan['whole'] {
+  flags.exclusive('atomic', 'txn-per-file')
+  const name = flags.has('atomic') ? 'atomic' : 'txn-per-file'
+  if (!flags.has(name)) return undefined
+  flags.exclusive(name, 'expect-offset')
+  // They tell of records that may never be seen.
+  flags.exclusive(name, 'receipts')
+  const acks = flags.text('acks')
+  if (acks !== undefined && acks !== 'all') throw new UsageError(`--${name} needs --acks all`)
+  if (name === 'atomic') return 'input'
+  if (files.length === 0) throw new UsageError('--txn-per-file needs FILEs', 'try: --atomic')
+  return 'file'
 }
 
 function inputForm(flags: Flags): InputForm {

@@ -47,6 +47,8 @@ export const spec: CommandSpec = {
     { long: 'batch-size', argument: 'SIZE', default: '1000KiB', help: 'size at which a batch leaves' },
     { long: 'rate', argument: 'R', help: 'at most so much: 1000/s, 5MiB/s' },
     { long: 'delivery-timeout', argument: 'DUR', default: '2m', help: 'after this a record counts as not delivered' },
+    { long: 'atomic', help: 'all of the input or nothing: one transaction, after the input has ended well' },
+    { long: 'txn-per-file', help: 'all of each FILE or nothing of it' },
     { long: 'expect-offset', argument: 'N', help: "append only if the partition's end is N, all as one batch; else exit 8 (not on a Kafka cluster)" },
     { long: 'on-error', argument: 'WHAT', default: 'stop', help: 'for a record that does not parse or is refused: stop, skip or dead-letter=FILE' },
     { long: 'allow-errors', argument: 'N', default: '0', help: 'so many such records still exit 0 (not with stop)' },

@@ -1,10 +1,14 @@
 /**
- * Produce (0), versions 3 to 9. One batch for each partition, appended before this returns; the answer waits until the
+ * Produce (0), versions 3 to 12. One batch for each partition, appended before this returns; the answer waits until the
  * high watermark has passed all of them. With one replica acks=1 and acks=all wait for the same position; acks=0 has no
  * answer. A partition that fails fails alone (P13).
  *
  * Errors: 2, 10, 18, 32, 43, 76, 87 (the batch), 45, 46, 47, 48 (the producer's state), 3, 6, 19, 20, 56, 7 (outcome
- * unknown), 17 (a coordinator's topic), 21. A duplicate is answered with its first offset, once that is committed (P14).
+ * unknown), 17 (a coordinator's topic), 21, 49, 53, 120 (transactions). A duplicate is answered with its first offset,
+ * once that is committed (P14).
+ *
+ * A transactional batch waits until its transaction is open, with this partition in it; from version 12 on that is done
+ * here, at its first batch (KIP-890).
  */
 
 import { assert } from '../../src/base/assert.ts'
@@ -12,7 +16,13 @@ import { isStreamError } from '../../src/base/errors.ts'
 import type { Timer } from '../../src/ports/time.ts'
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
-import { producerIdAt, readBatchHeader } from '../../src/record/batch-layout.ts'
+import {
+  attributesAt,
+  isTransactional,
+  producerEpochAt,
+  producerIdAt,
+  readBatchHeader,
+} from '../../src/record/batch-layout.ts'
 import { isCoordinatorTopic } from '../metadata/topic-names.ts'
 import type { CommitWaiter, NotServing, Partition } from '../replica/partition.ts'
 import {
@@ -26,7 +36,7 @@ import { codeOfError, codeOfNotServing, findLeader, messageOfError } from './kaf
 
 type PartitionAnswer = ResponseInput<'Produce'>['responses'][number]['partitionResponses'][number]
 
-type ProduceRequest = Pick<Request<'Produce'>, 'acks' | 'timeoutMs'> & {
+type ProduceRequest = Pick<Request<'Produce'>, 'acks' | 'timeoutMs' | 'transactionalId'> & {
   readonly topicData: readonly Pick<
     Request<'Produce'>['topicData'][number],
     'name' | 'partitionData'
@@ -34,6 +44,8 @@ type ProduceRequest = Pick<Request<'Produce'>, 'acks' | 'timeoutMs'> & {
 }
 
 const ACKS_ALL = -1
+/** From here on the broker adds partitions to transactions, and each transaction has an epoch of its own. */
+const IMPLICIT_VERSION = 12
 
 export const produce: Handler<'Produce'> = (services, context, request) => {
   const run = new ProduceRun(services, context, request)
@@ -122,6 +134,8 @@ export class ProduceRun {
   readonly #request: ProduceRequest
   readonly #expectedEndOffset: number | undefined
   readonly #topics: { readonly name: string; readonly partitions: PartitionRun[] }[] = []
+  /** Batches that wait to be let into their transaction. */
+  readonly #entering: Promise<void>[] = []
   #pending = 0
   #resolve: ((answer: ResponseInput<'Produce'>) => void) | undefined
   #timer: Timer | undefined
@@ -147,6 +161,11 @@ export class ProduceRun {
       }
       this.#topics.push({ name: topic.name, partitions })
     }
+    if (this.#entering.length === 0) return this.#answerAppended()
+    return Promise.all(this.#entering).then(() => this.#answerAppended())
+  }
+
+  #answerAppended(): ReturnType<Handler<'Produce'>> {
     if (this.acks === 0) {
       // On an error the connection ends, so that the client asks for metadata again.
       const failed = this.#topics.some((topic) => topic.partitions.some((p) => p.errorCode !== 0))
@@ -205,17 +224,21 @@ export class ProduceRun {
     } else if (found.code !== 0 || found.partition === undefined) {
       run.refuse({ code: found.code, message: `${topic}-${index} is not served here` })
     } else {
-      try {
-        this.#appendTo(found.partition, run, records)
-      } catch (error) {
-        if (!isStreamError(error)) throw error
-        run.refuse({ code: codeOfError(error), message: messageOfError(error) })
-      }
+      this.#tryAppend(found.partition, run, records)
     }
     return run
   }
 
-  #appendTo(partition: Partition, run: PartitionRun, records: Uint8Array | null): void {
+  #tryAppend(partition: Partition, run: PartitionRun, records: Uint8Array | null): void {
+    try {
+      this.#check(partition, run, records)
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      run.refuse({ code: codeOfError(error), message: messageOfError(error) })
+    }
+  }
+
+  #check(partition: Partition, run: PartitionRun, records: Uint8Array | null): void {
     const { broker } = this.#services
     const wallMs = broker.time.wallMs()
     const { config } = partition
@@ -225,12 +248,65 @@ export class ProduceRun {
       run.refuse(refusal ?? { code: KafkaError.CORRUPT_MESSAGE, message: 'no batch' })
       return
     }
+    if (isTransactional(attributesAt(records, 0))) this.#enter(partition, run, records)
+    else this.#appendTo(partition, run, records)
+  }
+
+  /** A batch of a transaction: appended in the turn in which the transaction is found open. */
+  #enter(partition: Partition, run: PartitionRun, records: Uint8Array): void {
+    const { transactionalId } = this.#request
+    if (transactionalId === null || producerIdAt(records, 0) < 0) {
+      const code = KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+      run.refuse({ code, message: 'a batch of a transaction without transactional id' })
+      return
+    }
+    const entering = this.#services.transactions.enter(
+      {
+        transactionalId,
+        producerId: producerIdAt(records, 0),
+        epoch: producerEpochAt(records, 0),
+        topic: partition.topic,
+        partition: partition.partition,
+        isImplicit: this.#context.apiVersion >= IMPLICIT_VERSION,
+      },
+      (code) => this.#appendEntered(partition, run, records, code),
+    )
+    if (entering !== undefined) this.#entering.push(entering)
+  }
+
+  #appendEntered(partition: Partition, run: PartitionRun, records: Uint8Array, code: number): void {
+    if (code !== 0) {
+      run.refuse({ code, message: 'the batch belongs to no open transaction' })
+      return
+    }
+    // The partition may have been lost while the batch waited.
+    const { notServing } = partition
+    if (notServing !== undefined) {
+      run.refuse({ code: codeOfNotServing(notServing), message: 'it is not served here any more' })
+      return
+    }
+    try {
+      this.#appendTo(partition, run, records)
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      run.refuse({ code: codeOfError(error), message: messageOfError(error) })
+    }
+  }
+
+  #appendTo(partition: Partition, run: PartitionRun, records: Uint8Array): void {
+    const { broker } = this.#services
+    const { config } = partition
+    const wallMs = broker.time.wallMs()
     if (this.acks === ACKS_ALL && partition.isUnderMinInSync) {
       run.refuse({ code: KafkaError.NOT_ENOUGH_REPLICAS, message: 'too few replicas are in sync' })
       return
     }
     if (producerIdAt(records, 0) >= 0) {
-      const check = partition.checkProducer(readBatchHeader(records))
+      const hasOwnEpoch = this.#context.apiVersion >= IMPLICIT_VERSION
+      const check = partition.checkProducer(
+        readBatchHeader(records),
+        hasOwnEpoch && isTransactional(attributesAt(records, 0)) ? 2 : 0,
+      )
       if (check.kind === 'error') {
         run.refuse({ code: KafkaError[check.code], message: check.detail })
         return

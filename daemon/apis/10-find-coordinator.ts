@@ -1,7 +1,7 @@
 /**
- * FindCoordinator (10), versions 0 to 6: who coordinates a group. The first question makes the offsets topic. Keys of
- * transactions and share groups are refused with error 42, which clients do not try again: there is no coordinator of
- * transactions yet.
+ * FindCoordinator (10), versions 0 to 6: who coordinates a group or a transactional id. The first question about a group makes the
+ * offsets topic; of a transactional id, with one broker, it is this one. Keys of share groups are refused with error 42, which
+ * clients do not try again.
  *
  * FindCoordinator 0 is also the sign by which librdkafka below 2.11.1 knows a broker that understands lz4 (P1).
  * Errors: 15 (tried again), 24, 42.
@@ -12,6 +12,7 @@ import type { Handler, RequestContext, Services } from './handler.ts'
 
 const BATCHED_VERSION = 4
 const GROUP = 0
+const TRANSACTION = 1
 
 interface Found {
   readonly nodeId: number
@@ -40,8 +41,12 @@ async function find(
   keyType: number,
   key: string,
 ): Promise<Found> {
+  if (keyType === TRANSACTION) return findForTransaction(broker.nodeId, context, key)
   if (keyType !== GROUP) {
-    return refusal(KafkaError.INVALID_REQUEST, 'this broker coordinates groups and nothing else')
+    return refusal(
+      KafkaError.INVALID_REQUEST,
+      'this broker coordinates groups and transactions, and nothing else',
+    )
   }
   if (key === '') return refusal(KafkaError.INVALID_GROUP_ID, 'a group id must not be empty')
   const { nodeId, errorCode } = await groups.locate(key)
@@ -49,6 +54,14 @@ async function find(
   // Only addresses of this broker's listeners are known here; a group led elsewhere has no address to tell.
   if (nodeId !== broker.nodeId) {
     return refusal(KafkaError.COORDINATOR_NOT_AVAILABLE, `broker ${nodeId} coordinates the group`)
+  }
+  const { host, port } = context.endpoint
+  return { nodeId, host, port, errorCode: 0, errorMessage: null }
+}
+
+function findForTransaction(nodeId: number, context: RequestContext, key: string): Found {
+  if (key === '') {
+    return refusal(KafkaError.INVALID_REQUEST, 'a transactional id must not be empty')
   }
   const { host, port } = context.endpoint
   return { nodeId, host, port, errorCode: 0, errorMessage: null }

@@ -21,6 +21,7 @@ export const appendAt: Handler<'AppendAt'> = async (services, context, request) 
     { ...context, apiVersion: PRODUCE_VERSION },
     {
       acks: -1,
+      transactionalId: null,
       timeoutMs,
       topicData: [{ name: topic, partitionData: [{ index: partition, records }] }],
     },

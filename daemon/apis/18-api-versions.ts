@@ -1,7 +1,9 @@
 /**
  * ApiVersions (18), versions 0 to 4: what this door lists. A newer version than 4 is answered by the door in a v0 body
- * with error 35, so that the client asks again (kafka-protocol.md section 1.2). Features are listed none (P2): classic
- * groups, transaction protocol 1.
+ * with error 35, so that the client asks again (kafka-protocol.md section 1.2).
+ *
+ * Clients take transaction protocol 2 (KIP-890) by its feature, not by versions. A supported range that begins at 0
+ * breaks Java clients that ask with version 3, so it is listed from 4 on (P2).
  */
 
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
@@ -10,6 +12,8 @@ import type { Handler } from './handler.ts'
 import { listedRanges } from './listed-ranges.ts'
 
 const SOFTWARE_NAME_VERSION = 3
+const MIN_ZERO_VERSION = 4
+const TRANSACTION_VERSION = 'transaction.version'
 const softwareName = /^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$/
 
 export const apiVersions: Handler<'ApiVersions'> = (services, context, request) => {
@@ -19,7 +23,20 @@ export const apiVersions: Handler<'ApiVersions'> = (services, context, request) 
       return { errorCode: KafkaError.INVALID_REQUEST, apiKeys: [], throttleTimeMs: 0 }
     }
   }
-  return { errorCode: 0, apiKeys: apiKeysOf(context.door, services.phase), throttleTimeMs: 0 }
+  const maxVersion = 2
+  return {
+    errorCode: 0,
+    apiKeys: apiKeysOf(context.door, services.phase),
+    throttleTimeMs: 0,
+    supportedFeatures:
+      context.apiVersion >= MIN_ZERO_VERSION
+        ? [{ name: TRANSACTION_VERSION, minVersion: 0, maxVersion }]
+        : [],
+    finalizedFeaturesEpoch: 0,
+    finalizedFeatures: [
+      { name: TRANSACTION_VERSION, maxVersionLevel: maxVersion, minVersionLevel: maxVersion },
+    ],
+  }
 }
 
 export function apiKeysOf(

@@ -24,7 +24,6 @@ import {
   hasDeleteHorizon,
   isControl,
   isLogAppendTime,
-  isTransactional,
   LENGTH_AT,
   LOG_OVERHEAD_BYTES,
   lastOffsetDeltaAt,
@@ -119,9 +118,6 @@ function findAttributesRefusal(records: Uint8Array, apiVersion: number): BatchRe
   }
   if (isLogAppendTime(attributes)) {
     return refuse(KafkaError.INVALID_TIMESTAMP, 'clients do not set LogAppendTime')
-  }
-  if (isTransactional(attributes)) {
-    return refuse(KafkaError.INVALID_TXN_STATE, 'no transaction is open')
   }
   if (codecOf(attributes) === ZSTD && apiVersion < ZSTD_PRODUCE_VERSION) {
     return refuse(KafkaError.UNSUPPORTED_COMPRESSION_TYPE, 'zstd needs Produce version 7')

@@ -6,6 +6,7 @@
 import type { ApiName, Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import type { Door, Phase } from '../../src/protocol/served.ts'
 import type { GroupCoordinator } from '../coordinator/group-coordinator.ts'
+import type { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { ParkedFetches } from './parked-fetches.ts'
 
@@ -21,6 +22,7 @@ export interface Services {
   readonly phase: Phase
   readonly parkedFetches: ParkedFetches
   readonly groups: GroupCoordinator
+  readonly transactions: TransactionCoordinator
   readonly host: DaemonHost
 }
 

@@ -1,5 +1,5 @@
 /**
- * What is listed on each door: the served ranges of which this daemon has a handler. Transactions and SASL are
+ * What is listed on each door: the served ranges of which this daemon has a handler. The offsets of transactions and SASL are
  * served in the table but have no handler here yet, so they are not listed and are refused like unknown keys.
  */
 
@@ -15,18 +15,12 @@ import {
 export const unhandledApis = [
   'SaslHandshake',
   'SaslAuthenticate',
-  'AddPartitionsToTxn',
-  'AddOffsetsToTxn',
-  'EndTxn',
   'TxnOffsetCommit',
   'AlterPartitionReassignments',
   'DescribeClientQuotas',
   'AlterClientQuotas',
   'DescribeUserScramCredentials',
   'AlterUserScramCredentials',
-  'DescribeProducers',
-  'DescribeTransactions',
-  'ListTransactions',
   'ConsumerGroupHeartbeat',
   'ConsumerGroupDescribe',
 ] as const satisfies readonly ServedApi[]

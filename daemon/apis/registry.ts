@@ -22,6 +22,9 @@ import { deleteTopics } from './20-delete-topics.ts'
 import { deleteRecords } from './21-delete-records.ts'
 import { initProducerId } from './22-init-producer-id.ts'
 import { offsetForLeaderEpoch } from './23-offset-for-leader-epoch.ts'
+import { addPartitionsToTxn } from './24-add-partitions-to-txn.ts'
+import { addOffsetsToTxn } from './25-add-offsets-to-txn.ts'
+import { endTxn } from './26-end-txn.ts'
 import { createAcls, deleteAcls, describeAcls } from './29-31-acls.ts'
 import { describeConfigs } from './32-describe-configs.ts'
 import { alterConfigs } from './33-alter-configs.ts'
@@ -32,6 +35,9 @@ import { incrementalAlterConfigs } from './44-incremental-alter-configs.ts'
 import { listPartitionReassignments } from './46-list-partition-reassignments.ts'
 import { offsetDelete } from './47-offset-delete.ts'
 import { describeCluster } from './60-describe-cluster.ts'
+import { describeProducers } from './61-describe-producers.ts'
+import { describeTransactions } from './65-describe-transactions.ts'
+import { listTransactions } from './66-list-transactions.ts'
 import { describeTopicPartitions } from './75-describe-topic-partitions.ts'
 import { daemonStatus } from './1000-daemon-status.ts'
 import { daemonStop } from './1001-daemon-stop.ts'
@@ -62,6 +68,9 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DeleteRecords: deleteRecords,
   InitProducerId: initProducerId,
   OffsetForLeaderEpoch: offsetForLeaderEpoch,
+  AddPartitionsToTxn: addPartitionsToTxn,
+  AddOffsetsToTxn: addOffsetsToTxn,
+  EndTxn: endTxn,
   DescribeAcls: describeAcls,
   CreateAcls: createAcls,
   DeleteAcls: deleteAcls,
@@ -72,6 +81,9 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   IncrementalAlterConfigs: incrementalAlterConfigs,
   ListPartitionReassignments: listPartitionReassignments,
   DescribeCluster: describeCluster,
+  DescribeProducers: describeProducers,
+  DescribeTransactions: describeTransactions,
+  ListTransactions: listTransactions,
   DescribeTopicPartitions: describeTopicPartitions,
   DaemonStatus: daemonStatus,
   DaemonStop: daemonStop,

@@ -15,6 +15,7 @@ import type { DaemonHost, Endpoint, Services } from '../apis/handler.ts'
 import { listedRanges } from '../apis/listed-ranges.ts'
 import { ParkedFetches } from '../apis/parked-fetches.ts'
 import { GroupCoordinator } from '../coordinator/group-coordinator.ts'
+import { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
 import {
   Broker,
   type BrokerOptions,
@@ -75,7 +76,7 @@ export async function startDaemon(ports: DaemonPorts, options: DaemonOptions): P
   const broker = await Broker.start(ports, options)
   const daemon = new RunningDaemon(ports, options, broker)
   try {
-    daemon.startGroups()
+    daemon.startCoordinators()
     for (const address of options.listen) await daemon.listen(address)
   } catch (error) {
     await daemon.stop({ graceMs: 0 }).catch(() => undefined)
@@ -113,6 +114,7 @@ class RunningDaemon implements Daemon {
       phase: (config.text('stream.kafka.phase') ?? 'A') as Phase,
       parkedFetches: new ParkedFetches(config.number('stream.fetch.parked.max')),
       groups: new GroupCoordinator(broker),
+      transactions: new TransactionCoordinator(broker),
       host,
     }
     this.#admission = new Admission(
@@ -139,8 +141,9 @@ class RunningDaemon implements Daemon {
     return this.#admission.requests
   }
 
-  startGroups(): void {
+  startCoordinators(): void {
     this.#services.groups.start()
+    this.#services.transactions.start()
   }
 
   async listen(address: string): Promise<void> {
@@ -221,6 +224,7 @@ class RunningDaemon implements Daemon {
     for (const session of this.#sessions) session.releaseParked()
     await this.#workEnds(graceMs)
     await Promise.all(this.#listeners.map((listener) => listener.close(graceMs)))
+    await this.#services.transactions.stop()
     await this.broker.stop()
     log.debug('stopped')
   }

@@ -35,6 +35,7 @@ import type {
 } from './log-types.ts'
 import { LogWriter } from './log-writer.ts'
 import { snapshotPath, takeSnapshot } from './producer-snapshots.ts'
+import type { MarkerCheck } from './producer-state.ts'
 import { enforceRetention } from './retention.ts'
 import { offsetForTimestamp, offsetOfMaxTimestamp } from './time-lookup.ts'
 import { type CutParts, deleteRecordsBefore, resetTo, truncateTo } from './truncation.ts'
@@ -128,15 +129,26 @@ export class PartitionLog {
 
   // --- writing
 
-  /** The check of a client's batch before it is appended (replication.md section 8, P14). Changes nothing. */
-  checkProducer(header: BatchHeader): ProducerCheck {
-    return this.#core.producers.check({
-      lastOffsetDelta: header.lastOffsetDelta,
-      producerId: header.producerId,
-      producerEpoch: header.producerEpoch,
-      baseSequence: header.baseSequence,
-      isTransactional: isTransactional(header.attributes),
-    })
+  /**
+   * The check of a client's batch before it is appended (replication.md section 8, P14). Changes nothing.
+   * @param transactionVersion  of a transactional batch; 2: each transaction has an epoch of its own (KIP-890)
+   */
+  checkProducer(header: BatchHeader, transactionVersion = 0): ProducerCheck {
+    return this.#core.producers.check(
+      {
+        lastOffsetDelta: header.lastOffsetDelta,
+        producerId: header.producerId,
+        producerEpoch: header.producerEpoch,
+        baseSequence: header.baseSequence,
+        isTransactional: isTransactional(header.attributes),
+      },
+      transactionVersion,
+    )
+  }
+
+  /** The check of a transaction marker before it is appended. Changes nothing. */
+  checkMarker(marker: MarkerCheck): 'append' | 'repeat' | 'refused' {
+    return this.#core.producers.checkMarker(marker)
   }
 
   /**

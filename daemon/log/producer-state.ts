@@ -78,6 +78,13 @@ export interface TransactionMarker {
   readonly commit: boolean
 }
 
+export interface MarkerCheck {
+  readonly producerId: number
+  readonly producerEpoch: number
+  readonly coordinatorEpoch: number
+  readonly transactionVersion: number
+}
+
 export class ProducerState {
   #entries: Map<number, ProducerEntry> | undefined
   /** First offsets of open transactions. */
@@ -110,10 +117,20 @@ export class ProducerState {
   /**
    * The check of a client's batch; changes nothing. Rules: kafka-protocol.md P14, Kafka ProducerAppendInfo.
    */
-  check(batch: Omit<ProducerBatch, 'baseOffset' | 'lastOffset' | 'maxTimestamp'>): ProducerCheck {
+  check(
+    batch: Omit<ProducerBatch, 'baseOffset' | 'lastOffset' | 'maxTimestamp'>,
+    transactionVersion = 0,
+  ): ProducerCheck {
     if (batch.producerId < 0) return NEW
     const entry = this.#entries?.get(batch.producerId)
-    if (entry === undefined) return NEW
+    if (entry === undefined) {
+      // Each transaction of version 2 has an epoch of its own, so its sequences begin at 0.
+      if (transactionVersion < 2 || batch.baseSequence === 0) return NEW
+      return refuse(
+        'OUT_OF_ORDER_SEQUENCE_NUMBER',
+        `a transaction begins at sequence ${batch.baseSequence} instead of 0`,
+      )
+    }
     if (batch.producerEpoch < entry.epoch) {
       return refuse(
         'INVALID_PRODUCER_EPOCH',
@@ -157,6 +174,20 @@ export class ProducerState {
       return refuse('INVALID_TXN_STATE', 'a batch outside the open transaction of its producer')
     }
     return NEW
+  }
+
+  /**
+   * Whether a marker may end what its producer has open here (replication.md section 9.3, rule 5). `repeat`: it is in
+   * the log already. Refused: it is late, from an older transaction or an older coordinator.
+   */
+  checkMarker(marker: MarkerCheck): 'append' | 'repeat' | 'refused' {
+    const entry = this.#entries?.get(marker.producerId)
+    if (entry === undefined || entry.epoch < marker.producerEpoch) return 'append'
+    if (marker.coordinatorEpoch < entry.coordinatorEpoch) return 'refused'
+    if (entry.epoch > marker.producerEpoch) return 'refused'
+    if (entry.transactionFirstOffset < 0) return 'repeat'
+    // With version 2 the marker's epoch is above that of the transaction it ends.
+    return marker.transactionVersion >= 2 ? 'refused' : 'append'
   }
 
   /** A data batch was appended or replayed. It was checked before, or comes from a log that was. */

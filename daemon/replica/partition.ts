@@ -172,8 +172,8 @@ export class Partition {
     this.#advance()
   }
 
-  checkProducer(header: BatchHeader): ProducerCheck {
-    return this.log.checkProducer(header)
+  checkProducer(header: BatchHeader, transactionVersion = 0): ProducerCheck {
+    return this.log.checkProducer(header, transactionVersion)
   }
 
   /**

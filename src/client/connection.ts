@@ -85,6 +85,7 @@ export class Connection {
   readonly #link: Link
   readonly #inFlight = new Map<number, InFlight>()
   readonly #ranges = new Map<number, VersionRange>()
+  readonly #features = new Map<string, number>()
   #state: State = 'negotiating'
   #connectTimer: Timer | undefined
   #deadlineTimer: Timer | undefined
@@ -131,6 +132,11 @@ export class Connection {
   supports(api: ApiName, versionMin = 0): boolean {
     const version = this.#version(api, undefined)
     return version !== undefined && version >= versionMin
+  }
+
+  /** The finalised level of a broker's feature, 0 where it has none. Meaningful once open. */
+  featureLevel(name: string): number {
+    return this.#features.get(name) ?? 0
   }
 
   /** The version `request` would use. @throws StreamError UNSUPPORTED_BY_BROKER */
@@ -242,6 +248,9 @@ export class Connection {
         }
         for (const row of response.apiKeys) {
           this.#ranges.set(row.apiKey, { min: row.minVersion, max: row.maxVersion })
+        }
+        for (const row of response.finalizedFeatures) {
+          this.#features.set(row.name, row.maxVersionLevel)
         }
         this.#state = 'open'
         this.#connectTimer?.cancel()

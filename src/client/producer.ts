@@ -76,8 +76,20 @@ export interface ProducerOptions {
    * go on; the refused one is reported. Everything else stops the partition, as `stop` (default) does always.
    */
   readonly afterRefusal?: 'stop' | 'continue'
+  /** Set by a TransactionalProducer: everything goes into its open transaction. */
+  readonly transaction?: ProducerTransaction
   /** Called once per batch; may append. */
   readonly onDelivery?: (delivery: Delivery) => void
+}
+
+/** The transaction that a producer writes into. */
+export interface ProducerTransaction {
+  readonly transactionalId: string
+  readonly identity: Identity
+  /** From which version on the broker adds partitions decides which one may be used. */
+  readonly produceVersionMax: number
+  /** Whether a batch for the partition may leave; if not, `retry` is called when that has changed. */
+  admit(topic: string, partition: number, retry: (failure?: StreamError) => void): boolean
 }
 
 /** What became of one batch. */
@@ -175,6 +187,7 @@ export class Producer {
     this.#lingerMs = options.lingerMs ?? defaults.lingerMs
     this.#lineOptions = { delimiter: options.delimiter ?? 10 }
     this.#stopListening = cluster.onChange(() => this.#pump())
+    this.#identity = options.transaction?.identity
   }
 
   /**
@@ -570,6 +583,7 @@ export class Producer {
     const groups = new Map<Connection, Batch[]>()
     for (const lane of [...this.#active]) {
       if (lane.notBeforeMs > nowMs || !lane.queue.canSend) continue
+      if (!this.#isAdmitted(lane)) continue
       const connection = this.#connectionTo(lane)
       if (connection === undefined) continue
       if (this.#acks === 0 && connection.queuedBytes > ONE_WAY_QUEUE_BYTES_MAX) continue
@@ -581,6 +595,16 @@ export class Producer {
     }
     for (const [connection, batches] of groups) this.#sendGroup(connection, batches)
     return groups.size > 0
+  }
+
+  /** Whether the partition is part of the transaction; without one every partition is. */
+  #isAdmitted(lane: Lane): boolean {
+    const { transaction } = this.#options
+    if (transaction === undefined) return true
+    return transaction.admit(lane.topic, lane.partition, (failure) => {
+      if (failure === undefined) this.#pump()
+      else if (!this.#isClosed) this.#failAll(failure)
+    })
   }
 
   #connectionTo(lane: Lane): Connection | undefined {
@@ -603,6 +627,7 @@ export class Producer {
     try {
       batch.bytes = builder.finish({
         codec,
+        isTransactional: this.#options.transaction !== undefined,
         ...(level === undefined ? {} : { level }),
         ...(isIdempotent
           ? { ...this.#identityOf(batch.lane), baseSequence: batch.baseSequence }
@@ -637,7 +662,7 @@ export class Producer {
   #send(connection: Connection, batches: readonly Batch[]): void {
     const timeoutMs = this.#options.requestTimeoutMs ?? this.#cluster.requestTimeoutMs
     const body = {
-      transactionalId: null,
+      transactionalId: this.#options.transaction?.transactionalId ?? null,
       acks: this.#acks === 'all' ? -1 : this.#acks,
       timeoutMs,
       topicData: groupByTopic(batches),
@@ -652,7 +677,12 @@ export class Producer {
       connection.request(
         'Produce',
         body,
-        { timeoutMs: timeoutMs + ANSWER_MARGIN_MS },
+        {
+          timeoutMs: timeoutMs + ANSWER_MARGIN_MS,
+          ...(this.#options.transaction === undefined
+            ? {}
+            : { versionMax: this.#options.transaction.produceVersionMax }),
+        },
         (failure, response) => this.#onAnswer(batches, failure, response),
       )
     } catch (error) {

@@ -3,8 +3,7 @@
  * catalogue (api-table.ts) is what the codec can read; every served range lies inside it, except where `accepted`
  * says that versions below are listed but refused.
  *
- * Phase A: classic groups, transaction protocol 1, no topic ids on the data path, no features. Phase B: topic ids,
- * transaction protocol 2, KIP-848. A row moves to B only when everything in its note works.
+ * Phase A: classic groups, transactions of either protocol, no topic ids on the data path. Phase B: topic ids, KIP-848. A row moves to B only when everything in its note works.
  */
 import { type ApiName, apiKeyOf } from './api-table.ts'
 
@@ -34,7 +33,8 @@ const phaseB = (min: number, max: number) => ({ B: [min, max] }) as const
 
 const served = {
   // Old librdkafka asks whether v0 is listed before it compresses; nobody may really send it (P1).
-  Produce: { A: [0, 9], B: [0, 13], acceptedMin: 3 },
+  // v12 leaves adding partitions to a transaction to the broker; v13 names topics by id.
+  Produce: { A: [0, 12], B: [0, 13], acceptedMin: 3 },
   Fetch: { A: [4, 12], B: [4, 18] },
   ListOffsets: { A: [1, 7], B: [1, 10] },
   Metadata: { A: [0, 12], B: [0, 13] },
@@ -52,13 +52,13 @@ const served = {
   CreateTopics: both(2, 7),
   DeleteTopics: both(1, 6),
   DeleteRecords: both(0, 2),
-  InitProducerId: { A: [0, 4], B: [0, 5] },
+  InitProducerId: both(0, 5),
   OffsetForLeaderEpoch: both(2, 4),
   // v4 and later are for brokers only, and clients exist that would pick them.
   AddPartitionsToTxn: both(0, 3),
-  AddOffsetsToTxn: { A: [0, 3], B: [0, 4] },
-  EndTxn: { A: [0, 3], B: [0, 5] },
-  TxnOffsetCommit: { A: [0, 3], B: [0, 5] },
+  AddOffsetsToTxn: both(0, 4),
+  EndTxn: both(0, 5),
+  TxnOffsetCommit: both(0, 5),
   DescribeAcls: both(1, 3),
   CreateAcls: both(1, 3),
   DeleteAcls: both(1, 3),
@@ -77,9 +77,9 @@ const served = {
   DescribeUserScramCredentials: phaseB(0, 0),
   AlterUserScramCredentials: phaseB(0, 0),
   DescribeCluster: { A: [0, 1], B: [0, 2] },
-  DescribeProducers: phaseB(0, 0),
-  DescribeTransactions: phaseB(0, 0),
-  ListTransactions: phaseB(0, 2),
+  DescribeProducers: both(0, 0),
+  DescribeTransactions: both(0, 0),
+  ListTransactions: both(0, 2),
   ConsumerGroupHeartbeat: phaseB(0, 1),
   ConsumerGroupDescribe: phaseB(0, 1),
   DescribeTopicPartitions: both(0, 0),

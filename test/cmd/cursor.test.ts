@@ -136,7 +136,7 @@ describe('cursor files', () => {
     expect(await refused('--cursor-file', 'p', '--ack-fd', '3')).toBe(2)
     const group = await world().run('consume', 't', '-g', 'x')
     expect(group).toMatchObject({ exit: 2 })
-    expect(group.stderr).toContain('does not have --group yet')
+    expect(group.stderr).toContain('this broker has no g')
   })
 })
 

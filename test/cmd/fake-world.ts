@@ -11,6 +11,7 @@ import type {
   GroupAdminClient,
   GroupMemberClient,
   ProducerClient,
+  TransactionClient,
 } from '../../cmd/clients.ts'
 import { commands } from '../../cmd/commands.ts'
 import { Console } from '../../cmd/console.ts'
@@ -689,6 +690,10 @@ class FakeClients implements Clients {
 
   async producer(_cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient> {
     return new FakeProducer(this.#broker, this.#time, options)
+  }
+
+  async transactionalProducer(): Promise<TransactionClient> {
+    throw new StreamError('UNSUPPORTED_BY_BROKER', 'the fake broker has no transactions')
   }
 
   async conditionalProducer(

@@ -316,6 +316,78 @@ describe('@platformatic/kafka, which speaks the highest versions listed', () => 
   })
 })
 
+describe('transactions of clients nobody here wrote: committed ones are read, aborted ones are not', () => {
+  const outcomes = [
+    ['a', true],
+    ['b', false],
+    ['c', true],
+  ] as const
+
+  it('kafkajs', async () => {
+    program.ok('stream topics create txn-kafkajs')
+    const { Kafka, logLevel } = await import('kafkajs')
+    const kafka = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING })
+    const producer = kafka.producer({
+      transactionalId: 'witness-kafkajs',
+      maxInFlightRequests: 1,
+      idempotent: true,
+    })
+    await producer.connect()
+    for (const [name, isCommit] of outcomes) {
+      const transaction = await producer.transaction()
+      await transaction.send({ topic: 'txn-kafkajs', messages: [{ value: name }] })
+      await (isCommit ? transaction.commit() : transaction.abort())
+    }
+    await producer.disconnect()
+    expect(program.ok('stream cat txn-kafkajs')).toBe('a\nc\n')
+  })
+
+  it('@platformatic/kafka', async () => {
+    program.ok('stream topics create txn-platformatic')
+    const { Producer, stringSerializers } = await import('@platformatic/kafka')
+    const producer = new Producer({
+      clientId: 'transaction-witness',
+      bootstrapBrokers: [address],
+      serializers: stringSerializers,
+      transactionalId: 'witness-platformatic',
+      idempotent: true,
+    })
+    for (const [name, isCommit] of outcomes) {
+      const transaction = await producer.beginTransaction()
+      await transaction.send({ messages: [{ topic: 'txn-platformatic', value: name }] })
+      await (isCommit ? transaction.commit() : transaction.abort())
+    }
+    await producer.close()
+    expect(program.ok('stream cat txn-platformatic')).toBe('a\nc\n')
+  })
+
+  it.runIf(spawnSync('/usr/bin/python3', ['-c', 'import confluent_kafka']).status === 0)(
+    "Debian's Python client",
+    () => {
+      program.ok('stream topics create txn-python')
+      writeFileSync(
+        program.path('transactions.py'),
+        `
+import sys
+from confluent_kafka import Producer
+p = Producer({'bootstrap.servers': sys.argv[1], 'transactional.id': 'witness-python'})
+p.init_transactions(20)
+for name, commit in (('a', True), ('b', False), ('c', True)):
+    p.begin_transaction()
+    p.produce('txn-python', name)
+    if commit:
+        p.commit_transaction(20)
+    else:
+        p.flush(10)
+        p.abort_transaction(20)
+`,
+      )
+      program.ok(`/usr/bin/python3 transactions.py ${address}`)
+      expect(program.ok('stream cat txn-python')).toBe('a\nc\n')
+    },
+  )
+})
+
 describe.runIf(hasProgram('tshark') && hasProgram('kcat') && process.getuid?.() === 0)(
   "tshark's dissector",
   () => {

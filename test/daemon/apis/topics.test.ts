@@ -280,15 +280,6 @@ describe('the rest', () => {
     expect(new Set(ids).size).toBe(3)
   })
 
-  it('InitProducerId refuses transactional ids', async () => {
-    const { client } = await started()
-    const answer = await client.call('InitProducerId', 4, {
-      transactionalId: 'tx',
-      transactionTimeoutMs: 1000,
-    })
-    expect(answer).toMatchObject({ errorCode: KafkaError.INVALID_REQUEST, producerId: -1 })
-  })
-
   it('OffsetForLeaderEpoch says where an epoch ended', async () => {
     const { w, client } = await started()
     await client.create('new')

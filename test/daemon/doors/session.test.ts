@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { listedRanges } from '../../../daemon/apis/listed-ranges.ts'
 import { ParkedFetches } from '../../../daemon/apis/parked-fetches.ts'
 import { GroupCoordinator } from '../../../daemon/coordinator/group-coordinator.ts'
+import { TransactionCoordinator } from '../../../daemon/coordinator/transaction-coordinator.ts'
 import { Admission } from '../../../daemon/doors/admission.ts'
 import { Complaints } from '../../../daemon/doors/complaints.ts'
 import type { Daemon } from '../../../daemon/doors/daemon.ts'
@@ -60,6 +61,7 @@ function open(daemon: Daemon, door: 'zmq' | 'kafka', bounds: Bounds = {}) {
       phase: 'A',
       parkedFetches: new ParkedFetches(100),
       groups: new GroupCoordinator(broker),
+      transactions: new TransactionCoordinator(broker),
       host: {
         pid: 1,
         version: '0',

@@ -97,7 +97,7 @@ describe('served ranges', () => {
   const phaseA = (api: string) => servedRanges('kafka', 'A').find((range) => range.api === api)
 
   test('P1 Produce is listed from 0, v0–v2 are refused', () => {
-    expect(phaseA('Produce')).toMatchObject({ min: 0, max: 9, acceptedMin: 3 })
+    expect(phaseA('Produce')).toMatchObject({ min: 0, max: 12, acceptedMin: 3 })
   })
 
   test('P1 the exact low versions that old librdkafka asks for are listed', () => {

@@ -1,0 +1,63 @@
+/**
+ * AddPartitionsToTxn (24), versions 0 to 3: partitions join the transaction of a classic client, or none of them does.
+ * Errors, for each partition: 3 (this one is unknown), 55 (another one is), 14, 15, 16, 47, 49, 51, 90.
+ */
+
+import type { ResponseInput } from '../../src/protocol/api-table.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import { isCoordinatorTopic } from '../metadata/topic-names.ts'
+import type { Handler, Services } from './handler.ts'
+
+type TopicAnswer = NonNullable<
+  ResponseInput<'AddPartitionsToTxn'>['resultsByTopicV3AndBelow']
+>[number]
+
+/** The first version that knows PRODUCER_FENCED; the codec translates top-level codes alone. */
+const FENCED_VERSION = 2
+
+export const addPartitionsToTxn: Handler<'AddPartitionsToTxn'> = async (
+  services,
+  context,
+  request,
+) => {
+  const topics = request.v3AndBelowTopics
+  const isUnknown = (name: string, index: number): boolean => !exists(services, name, index)
+  const hasUnknown = topics.some(({ name, partitions }) =>
+    partitions.some((index) => isUnknown(name, index)),
+  )
+  const answer = (codeOf: (name: string, index: number) => number) => ({
+    throttleTimeMs: 0,
+    resultsByTopicV3AndBelow: topics.map(
+      ({ name, partitions }): TopicAnswer => ({
+        name,
+        resultsByPartition: partitions.map((partitionIndex) => ({
+          partitionIndex,
+          partitionErrorCode: codeOf(name, partitionIndex),
+        })),
+      }),
+    ),
+  })
+  if (hasUnknown) {
+    return answer((name, index) =>
+      isUnknown(name, index)
+        ? KafkaError.UNKNOWN_TOPIC_OR_PARTITION
+        : KafkaError.OPERATION_NOT_ATTEMPTED,
+    )
+  }
+  const partitions = new Map(topics.map(({ name, partitions }) => [name, new Set(partitions)]))
+  const { code } = await services.transactions.addPartitions(request.v3AndBelowTransactionalId, {
+    producerId: request.v3AndBelowProducerId,
+    epoch: request.v3AndBelowProducerEpoch,
+    partitions,
+    version: 1,
+  })
+  const isOld = context.apiVersion < FENCED_VERSION && code === KafkaError.PRODUCER_FENCED
+  return answer(() => (isOld ? KafkaError.INVALID_PRODUCER_EPOCH : code))
+}
+
+function exists({ broker }: Services, name: string, index: number): boolean {
+  if (isCoordinatorTopic(name)) return false
+  const topic = broker.image.topic(name)
+  if (topic === undefined || topic.value.state !== 'READY') return false
+  return index >= 0 && index < topic.value.partitions
+}

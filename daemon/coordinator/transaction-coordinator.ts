@@ -1,0 +1,524 @@
+/**
+ * The transaction coordinator: drives the machine of each transactional id (transaction-machine.ts) over its log
+ * (transaction-shard.ts), carries decisions out (transaction-markers.ts), ends what has run out of time.
+ *
+ * Invariants:
+ * - The commit point is the durable Prepare record: markers are written only behind it, and nobody is told of a commit
+ *   before it. A transaction that a crash found without it is aborted when its time is over, or by its next owner.
+ * - A transactional batch enters a partition only in the same turn in which its transaction is found open, with the
+ *   partition in it, durably (`enter`). So no batch can come behind the marker, and no transaction can hang.
+ * - Whoever ends a transaction is answered when the markers are in the partitions (within MARKERS_WAIT_MS), so that what
+ *   is committed can be read by whom he tells.
+ */
+
+import { isStreamError } from '../../src/base/errors.ts'
+import { sleep, type Timer } from '../../src/ports/time.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import type { ImageChange } from '../metadata/metadata-image.ts'
+import type { Broker } from '../replica/broker.ts'
+import { ensureTransactionTopic, TRANSACTION_TOPIC } from './internal-topic.ts'
+import {
+  type AddRequest,
+  addPartitions,
+  complete,
+  type Decision,
+  endTransaction,
+  fencingAbort,
+  initProducer,
+  isExpired,
+  isPrepared,
+  isTimedOut,
+  type ProducerIdentity,
+  type TransactionValue,
+  type TransactionVersion,
+  verifyPartition,
+} from './transaction-machine.ts'
+import { type WrittenMarker, writeMarkers } from './transaction-markers.ts'
+import { partitionOfId } from './transaction-records.ts'
+import { type TransactionEntry, TransactionShard } from './transaction-shard.ts'
+
+/** A request that meets a transaction being ended waits so long before it is told to come again. */
+const BUSY_WAIT_MS = 1000
+const MARKERS_WAIT_MS = 5000
+const COMPLETE_RETRY_MS = 100
+const EXPIRY_PAUSE_MS = 3_600_000
+const NOBODY: ProducerIdentity = { producerId: -1, epoch: -1 }
+
+export interface Outcome {
+  readonly code: number
+  readonly identity: ProducerIdentity
+}
+
+/** A batch of a transaction that wants into a partition. */
+export interface TransactionalBatch extends ProducerIdentity {
+  readonly transactionalId: string
+  readonly topic: string
+  readonly partition: number
+  /** Its client leaves adding the partition to the broker (KIP-890). */
+  readonly isImplicit: boolean
+}
+
+export class TransactionCoordinator {
+  readonly #broker: Broker
+  #topicId: string | undefined
+  #shards: (TransactionShard | undefined)[] = []
+  /** Decisions being carried out, by transactional id. */
+  readonly #finishing = new Map<string, Promise<void>>()
+  /** Batches that wait, by partition and producer: what comes behind them waits too. */
+  readonly #parked = new Map<string, Promise<void>>()
+  readonly #timers = new Set<Timer>()
+  readonly #markerListeners: ((marker: WrittenMarker) => void)[] = []
+  #stopListening: () => void = () => undefined
+  #isStopped = false
+
+  constructor(broker: Broker) {
+    this.#broker = broker
+  }
+
+  /** Begins to read the log; ids are served as soon as their partition is read. */
+  start(): void {
+    const { config, image } = this.#broker
+    this.#stopListening = image.onChange((change) => this.#follow(change))
+    this.#lookForShards()
+    const pauseMs = config.number('transaction.abort.timed.out.transaction.cleanup.interval.ms')
+    this.#every(pauseMs, () => this.abortTimedOut())
+    this.#every(EXPIRY_PAUSE_MS, () => this.expire())
+  }
+
+  /** Carries nothing further; what is decided is carried out by the next start. */
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    this.#stopListening()
+    for (const timer of this.#timers) timer.cancel()
+    this.#timers.clear()
+    await Promise.allSettled(this.#finishing.values())
+    for (const shard of this.#shards) shard?.close()
+  }
+
+  /** Told of every marker that is committed in a partition; for what else is kept by transactions (group offsets). */
+  onMarker(listener: (marker: WrittenMarker) => void): void {
+    this.#markerListeners.push(listener)
+  }
+
+  // --- requests
+
+  /** @param expected  what the producer believes to be; undefined: it begins */
+  async initProducer(
+    transactionalId: string,
+    timeoutMs: number,
+    expected: ProducerIdentity | undefined,
+  ): Promise<Outcome> {
+    const maxMs = this.#broker.config.number('transaction.max.timeout.ms')
+    if (timeoutMs < 1 || timeoutMs > maxMs) return refused(KafkaError.INVALID_TRANSACTION_TIMEOUT)
+    if (this.#topicId === undefined || this.#broker.image.topic(TRANSACTION_TOPIC) === undefined) {
+      try {
+        await ensureTransactionTopic(this.#broker)
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        this.#broker.log.error('the transaction topic could not be made', { error: error.message })
+        return refused(KafkaError.COORDINATOR_NOT_AVAILABLE)
+      }
+      this.#lookForShards()
+      await this.#loaded(transactionalId)
+    }
+    return this.#settle(transactionalId, (value, freshProducerId) =>
+      initProducer(value, {
+        transactionalId,
+        timeoutMs,
+        expected,
+        freshProducerId,
+        nowMs: this.#broker.time.wallMs(),
+      }),
+    )
+  }
+
+  addPartitions(transactionalId: string, request: Omit<AddRequest, 'nowMs'>): Promise<Outcome> {
+    return this.#settle(transactionalId, (value) =>
+      addPartitions(value, { ...request, nowMs: this.#broker.time.wallMs() }),
+    )
+  }
+
+  endTransaction(
+    transactionalId: string,
+    request: ProducerIdentity & {
+      readonly isCommit: boolean
+      readonly version: TransactionVersion
+    },
+  ): Promise<Outcome> {
+    return this.#settle(transactionalId, (value, freshProducerId) =>
+      endTransaction(value, {
+        ...request,
+        freshProducerId,
+        nowMs: this.#broker.time.wallMs(),
+      }),
+    )
+  }
+
+  /**
+   * Lets a batch into its partition: calls `append` with 0 where its transaction is open and holds the partition, with
+   * an error code where it is not to be appended. Batches of one producer for one partition keep their order.
+   * @returns undefined when it was called at once, else resolves when it has been called
+   */
+  enter(batch: TransactionalBatch, append: (code: number) => void): Promise<void> | undefined {
+    const key = `${batch.topic}/${batch.partition}/${batch.producerId}`
+    const before = this.#parked.get(key)
+    if (before === undefined) {
+      const code = this.#admitNow(batch)
+      if (code !== undefined) {
+        append(code)
+        return undefined
+      }
+    }
+    const run = (before ?? Promise.resolve()).then(() => this.#admitLater(batch, append))
+    this.#parked.set(key, run)
+    const forget = (): void => {
+      if (this.#parked.get(key) === run) this.#parked.delete(key)
+    }
+    run.then(forget, forget)
+    return run
+  }
+
+  /** As known and committed. The code says why it is not known. */
+  describe(
+    transactionalId: string,
+  ): { readonly value: TransactionValue } | { readonly code: number } {
+    const found = this.#find(transactionalId)
+    if ('code' in found) {
+      const isUnknown = found.code === KafkaError.INVALID_PRODUCER_ID_MAPPING
+      return isUnknown ? { code: KafkaError.TRANSACTIONAL_ID_NOT_FOUND } : found
+    }
+    const entry = found.shard.entry(transactionalId)
+    if (entry === undefined) return { code: KafkaError.TRANSACTIONAL_ID_NOT_FOUND }
+    return { value: entry.value }
+  }
+
+  /** Every id of the partitions that are served; `isLoading`: not all are read yet. */
+  list(): { readonly values: readonly TransactionValue[]; readonly isLoading: boolean } {
+    const values: TransactionValue[] = []
+    let isLoading = false
+    for (const shard of this.#shards) {
+      if (shard === undefined || !shard.isCurrent) continue
+      if (!shard.isReady) isLoading = true
+      else for (const { value } of shard.entries()) values.push(value)
+    }
+    return { values, isLoading }
+  }
+
+  // --- time
+
+  /** Aborts what is open longer than its owner asked for, and fences the owner. */
+  abortTimedOut(): void {
+    const nowMs = this.#broker.time.wallMs()
+    this.#forEach((shard, { value }) => {
+      if (!isTimedOut(value, nowMs)) return
+      this.#broker.log.warn('a transaction has run out of time and is aborted', {
+        transactionalId: value.transactionalId,
+        timeoutMs: value.timeoutMs,
+      })
+      this.#write(shard, fencingAbort(value, nowMs))
+    })
+  }
+
+  /** Forgets ids that nobody has used for transactional.id.expiration.ms. */
+  expire(): void {
+    const nowMs = this.#broker.time.wallMs()
+    const expirationMs = this.#broker.config.number('transactional.id.expiration.ms')
+    this.#forEach((shard, { value }) => {
+      if (!isExpired(value, nowMs, expirationMs)) return
+      shard.remove(value.transactionalId)
+    })
+  }
+
+  /** A step that cannot be written now is taken the next time. */
+  #forEach(step: (shard: TransactionShard, entry: TransactionEntry) => void): void {
+    for (const shard of this.#shards) {
+      if (shard === undefined || !shard.isReady) continue
+      try {
+        for (const entry of [...shard.entries()]) step(shard, entry)
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        this.#broker.log.warn('transactions could not be written', { error: error.message })
+      }
+    }
+  }
+
+  #every(pauseMs: number, job: () => void): void {
+    const timer = this.#broker.time.setTimer(pauseMs, () => {
+      this.#timers.delete(timer)
+      if (this.#isStopped) return
+      job()
+      this.#every(pauseMs, job)
+    })
+    this.#timers.add(timer)
+  }
+
+  // --- decisions
+
+  /** Decides, again and again while somebody else's transaction is in the way, and sees it written. */
+  async #settle(
+    transactionalId: string,
+    decide: (value: TransactionValue | undefined, freshProducerId: number | undefined) => Decision,
+  ): Promise<Outcome> {
+    const { time, producerIds } = this.#broker
+    const busyUntilMs = time.monotonicMs() + BUSY_WAIT_MS
+    let freshProducerId: number | undefined
+    for (;;) {
+      const found = this.#find(transactionalId)
+      if ('code' in found) return refused(found.code)
+      const { shard } = found
+      const entry = shard.entry(transactionalId)
+      const decision = decide(entry?.value, freshProducerId)
+      if (decision.kind === 'answer') {
+        if (decision.code !== 0 || entry === undefined) return decision
+        const isKept =
+          shard.isCommitted(entry.endOffset) || (await shard.committed(entry.endOffset))
+        return isKept ? decision : refused(KafkaError.NOT_COORDINATOR)
+      }
+      if (decision.kind === 'needsProducerId') {
+        try {
+          freshProducerId = await producerIds.take()
+        } catch (error) {
+          if (!isStreamError(error)) throw error
+          return refused(KafkaError.COORDINATOR_NOT_AVAILABLE)
+        }
+        continue
+      }
+      if (decision.kind !== 'busy') {
+        const written = this.#tryWrite(shard, decision.next)
+        if (typeof written !== 'number') return written
+        if (decision.kind === 'write') {
+          return this.#answerWritten(shard, written, decision)
+        }
+      }
+      const waitMs = busyUntilMs - time.monotonicMs()
+      const isFree = waitMs > 0 && (await this.#finished(transactionalId, waitMs))
+      if (!isFree) return refused(KafkaError.CONCURRENT_TRANSACTIONS)
+    }
+  }
+
+  async #answerWritten(
+    shard: TransactionShard,
+    endOffset: number,
+    { next, identity }: { readonly next: TransactionValue; readonly identity: ProducerIdentity },
+  ): Promise<Outcome> {
+    if (!(await shard.committed(endOffset))) return refused(KafkaError.NOT_COORDINATOR)
+    if (isPrepared(next)) await this.#finished(next.transactionalId, MARKERS_WAIT_MS)
+    return { code: 0, identity }
+  }
+
+  #tryWrite(shard: TransactionShard, next: TransactionValue): number | Outcome {
+    try {
+      return this.#write(shard, next)
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      this.#broker.log.warn('a transaction could not be written', {
+        transactionalId: next.transactionalId,
+        error: error.message,
+      })
+      return refused(KafkaError.COORDINATOR_NOT_AVAILABLE)
+    }
+  }
+
+  /** @throws StreamError of the log: nothing has changed then */
+  #write(shard: TransactionShard, next: TransactionValue): number {
+    const endOffset = shard.write(next)
+    if (isPrepared(next)) this.#finish(shard, next, endOffset)
+    return endOffset
+  }
+
+  /** Carries a decision out once it is durable. */
+  #finish(shard: TransactionShard, value: TransactionValue, endOffset: number): void {
+    const id = value.transactionalId
+    const run = this.#carryOut(shard, value, endOffset)
+      .catch((error: unknown) => {
+        this.#broker.log.error('a transaction could not be ended', {
+          transactionalId: id,
+          error: String(error),
+        })
+      })
+      .finally(() => {
+        if (this.#finishing.get(id) === run) this.#finishing.delete(id)
+      })
+    this.#finishing.set(id, run)
+  }
+
+  async #carryOut(
+    shard: TransactionShard,
+    value: TransactionValue,
+    endOffset: number,
+  ): Promise<void> {
+    const { time, log, table, image } = this.#broker
+    if (!(await shard.committed(endOffset))) return
+    const isWanted = (): boolean => !this.#isStopped && shard.isCurrent
+    const isWritten = await writeMarkers(value, shard.coordinatorEpoch, {
+      time,
+      log,
+      table,
+      isWanted,
+      exists: (topic, partition) => {
+        const known = image.topic(topic)
+        return known !== undefined && partition < known.value.partitions
+      },
+      onMarker: (marker) => {
+        for (const listener of this.#markerListeners) listener(marker)
+      },
+    })
+    if (!isWritten) return
+    while (isWanted()) {
+      try {
+        // Its record need not be durable before the next transaction's: both stand in one log.
+        shard.write(complete(value, time.wallMs()))
+        return
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        await sleep(time, COMPLETE_RETRY_MS)
+      }
+    }
+  }
+
+  /** Resolves when no decision of this id is being carried out. @returns false when that took longer than `waitMs` */
+  #finished(transactionalId: string, waitMs: number): Promise<boolean> {
+    const run = this.#finishing.get(transactionalId)
+    if (run === undefined) return Promise.resolve(false)
+    return new Promise((resolve) => {
+      const timer = this.#broker.time.setTimer(waitMs, () => resolve(false))
+      void run.then(() => {
+        timer.cancel()
+        resolve(true)
+      })
+    })
+  }
+
+  // --- batches
+
+  /** What is known without waiting; undefined: something must be written or waited for. */
+  #admitNow(batch: TransactionalBatch): number | undefined {
+    const found = this.#find(batch.transactionalId)
+    if ('code' in found) return codeForProduce(found.code)
+    const entry = found.shard.entry(batch.transactionalId)
+    const decision = verifyPartition(entry?.value, batch)
+    if (decision.kind !== 'answer') return undefined
+    if (decision.code === 0 && entry !== undefined) {
+      return found.shard.isCommitted(entry.endOffset) ? 0 : undefined
+    }
+    const mayAdd = batch.isImplicit && decision.code === KafkaError.TRANSACTION_ABORTABLE
+    return mayAdd ? undefined : codeForProduce(decision.code)
+  }
+
+  async #admitLater(batch: TransactionalBatch, append: (code: number) => void): Promise<void> {
+    for (;;) {
+      const code = this.#admitNow(batch)
+      if (code !== undefined) {
+        append(code)
+        return
+      }
+      const { transactionalId, topic, partition, producerId, epoch } = batch
+      const partitions = new Map([[topic, new Set([partition])]])
+      const outcome = await this.#settle(transactionalId, (value) =>
+        batch.isImplicit
+          ? addPartitions(value, {
+              producerId,
+              epoch,
+              partitions,
+              version: 2,
+              nowMs: this.#broker.time.wallMs(),
+            })
+          : verifyPartition(value, batch),
+      )
+      if (outcome.code !== 0) {
+        append(codeForProduce(outcome.code))
+        return
+      }
+    }
+  }
+
+  // --- shards
+
+  #find(transactionalId: string): { readonly shard: TransactionShard } | { readonly code: number } {
+    if (this.#isStopped || this.#broker.isStopping) return { code: KafkaError.NOT_COORDINATOR }
+    // Where there is no topic there is no id either.
+    if (this.#shards.length === 0) return { code: KafkaError.INVALID_PRODUCER_ID_MAPPING }
+    const shard = this.#shards[partitionOfId(transactionalId, this.#shards.length)]
+    if (shard === undefined || !shard.isCurrent) return { code: KafkaError.NOT_COORDINATOR }
+    return shard.isReady ? { shard } : { code: KafkaError.COORDINATOR_LOAD_IN_PROGRESS }
+  }
+
+  #follow(change: ImageChange): void {
+    const topicId = this.#topicId
+    const concerns =
+      topicId === undefined || change.topicIds.has(topicId) || change.deletedTopicIds.has(topicId)
+    if (concerns) this.#lookForShards()
+  }
+
+  /** Opens what is led here and not open yet; lets go of a topic that is gone. */
+  #lookForShards(): void {
+    if (this.#isStopped) return
+    const { image, table, time, log, directory } = this.#broker
+    const topic = image.topic(TRANSACTION_TOPIC)
+    if (topic?.topicId !== this.#topicId) {
+      for (const shard of this.#shards) shard?.close()
+      this.#shards = []
+      this.#topicId = topic?.topicId
+    }
+    if (topic === undefined || topic.value.state !== 'READY') return
+    const ports = { time, log, refusesWrites: () => directory.refusesWrites() }
+    for (let index = 0; index < topic.value.partitions; index += 1) {
+      const partition = table.find(TRANSACTION_TOPIC, index)
+      if (this.#shards[index]?.isCurrent === true) continue
+      this.#shards[index]?.close()
+      this.#shards[index] = undefined
+      if (partition === undefined || partition.notServing !== undefined) continue
+      const shard = new TransactionShard(index, partition, ports)
+      this.#shards[index] = shard
+      this.#load(shard)
+    }
+  }
+
+  #load(shard: TransactionShard): void {
+    shard.load().then(
+      () => {
+        if (!shard.isReady) return
+        for (const { value, endOffset } of shard.entries()) {
+          if (isPrepared(value)) this.#finish(shard, value, endOffset)
+        }
+      },
+      (error: unknown) => {
+        // Its ids stay "loading": an id must not begin anew while its decisions cannot be read.
+        this.#broker.log.error('the state of transactions could not be read', {
+          partition: shard.index,
+          error: String(error),
+        })
+      },
+    )
+  }
+
+  /** Waits a little for the partition of an id to be read, so that a first request need not come again. */
+  async #loaded(transactionalId: string): Promise<void> {
+    const { time } = this.#broker
+    const deadlineMs = time.monotonicMs() + BUSY_WAIT_MS
+    while (time.monotonicMs() < deadlineMs) {
+      const found = this.#find(transactionalId)
+      if (!('code' in found) || found.code !== KafkaError.COORDINATOR_LOAD_IN_PROGRESS) return
+      await sleep(time, 1)
+    }
+  }
+}
+
+function refused(code: number): Outcome {
+  return { code, identity: NOBODY }
+}
+
+/** What a producer understands, that asks the leader of a partition and not the coordinator. */
+function codeForProduce(code: number): number {
+  switch (code) {
+    case KafkaError.PRODUCER_FENCED:
+      return KafkaError.INVALID_PRODUCER_EPOCH
+    case KafkaError.CONCURRENT_TRANSACTIONS:
+    case KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+    case KafkaError.COORDINATOR_NOT_AVAILABLE:
+    case KafkaError.NOT_COORDINATOR:
+      return KafkaError.NOT_ENOUGH_REPLICAS
+    default:
+      return code
+  }
+}

@@ -1,0 +1,73 @@
+/** `produce --atomic` and `--txn-per-file` on the built program, over real kills: all of the input, or nothing of it. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ended, Program } from '../support/program.ts'
+
+let program: Program
+const lines = 400_000
+
+beforeAll(() => {
+  program = new Program()
+  program.ok('stream daemon start')
+  program.ok(`seq ${lines} > input`)
+})
+afterAll(() => program?.stop())
+
+const count = (topic: string): number => Number(program.ok(`stream cat ${topic} | wc -l`))
+
+describe('produce --atomic', () => {
+  it('commits a file and a pipe as a whole, in order', () => {
+    program.ok('stream produce whole --atomic < input')
+    expect(program.shell('stream cat whole | cmp - input').status).toBe(0)
+    program.ok('cat input | stream produce piped --atomic')
+    expect(program.shell('stream cat piped | cmp - input').status).toBe(0)
+    // The spool has no name, so nothing of it can stay.
+    expect(program.shell('ls "$XDG_STATE_HOME"/stream/spool').stdout).toBe('')
+  })
+
+  it('sends nothing where the input is bad, is interrupted, or has no room', () => {
+    program.ok('stream topics create bad')
+    const bad = program.shell(
+      `{ seq 1000 | sed 's/.*/{"value":"&"}/'; echo broken; } | stream produce bad --atomic --json`,
+    )
+    expect(bad.status).toBe(5)
+    expect(bad.stdout).toBe('')
+    const cut = program.shell(
+      '{ seq 1000; sleep 5; } | timeout -s INT 1 stream produce bad --atomic; echo ${PIPESTATUS[1]}',
+    )
+    expect(cut.stdout.trim()).not.toBe('0')
+    expect(count('bad')).toBe(0)
+  })
+
+  it('refuses what contradicts it', () => {
+    for (const flags of ['--acks 1', '--receipts r', '--expect-offset 0', '--txn-per-file']) {
+      expect(program.shell(`stream produce whole --atomic ${flags} < input`).status).toBe(2)
+    }
+    expect(program.shell('stream produce whole --txn-per-file < input').status).toBe(2)
+  })
+
+  it('kill -9 of the daemon at any moment of it leaves all or nothing', async () => {
+    program.ok('stream topics create killed')
+    let expected = 0
+    for (let round = 0; round < 4; round++) {
+      const producer = program.start('bash', ['-c', 'stream produce killed --atomic < input'])
+      producer.stdin?.end()
+      const status = ended(producer)
+      await new Promise((resolve) => setTimeout(resolve, 200 + Math.random() * 500))
+      const shown = program.shell('stream daemon status --json')
+      if (shown.status === 0) {
+        process.kill((JSON.parse(shown.stdout) as { pid: number }).pid, 'SIGKILL')
+      }
+      program.ok('stream daemon start')
+      if ((await status) === 0) expected += lines
+      expect(count('killed')).toBe(expected)
+    }
+    expect(expected).toBeGreaterThan(0)
+  }, 120_000)
+})
+
+it('produce --txn-per-file commits each file by itself', () => {
+  program.ok(`printf '1\\n2\\n' > one; printf '{\\n' > two; printf '3\\n' > three`)
+  const run = program.shell('stream produce each --txn-per-file one missing three')
+  expect(run.status).not.toBe(0)
+  expect(program.ok('stream cat each')).toBe('1\n2\n')
+})
