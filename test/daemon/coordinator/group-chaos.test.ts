@@ -215,6 +215,7 @@ async function chaos(seed: string, steps: number): Promise<Run> {
     const what = random.pick([
       'join',
       'join',
+      'join',
       'leave',
       'pause',
       'die',
@@ -253,7 +254,7 @@ async function chaos(seed: string, steps: number): Promise<Run> {
 
 describe('groups under chaos', () => {
   it.each(Array.from({ length: 12 }, (_, seed) => `chaos ${seed}`))('%s', async (seed) => {
-    const run = await chaos(seed, 25)
+    const run = await chaos(seed, 40)
     expect(run.anomalies).toEqual([])
     expect(run.events).toBeGreaterThan(10)
   })
