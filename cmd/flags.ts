@@ -118,8 +118,6 @@ function flagHint(name: string, options: readonly OptionSpec[]): string | undefi
 /** Flags of the contract that this version does not have; saying so is better than a far-fetched neighbour. */
 const laterFlags: Readonly<Record<string, string>> = Object.fromEntries(
   [
-    'group',
-    'instance-id',
     'exec',
     'batch',
     'on-fail',
@@ -134,7 +132,6 @@ const laterFlags: Readonly<Record<string, string>> = Object.fromEntries(
 )
 
 const laterShortFlags: Readonly<Record<string, string>> = {
-  g: 'this version does not have --group yet',
   P: 'this version does not have --parallel yet',
   j: 'this version does not have --job yet',
 }

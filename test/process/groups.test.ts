@@ -10,7 +10,7 @@ describe('groups: lines a user types', () => {
     program.ok(
       'stream daemon start --listen kafka://127.0.0.1:0 -X group.initial.rebalance.delay.ms=300',
     )
-    program.ok('stream topics create t --partitions 4; seq 1000 | stream produce t')
+    program.ok('stream topics create t --partitions 4; seq 1000 | stream produce t -p 0')
     kafka = program.ok("stream daemon status --json | grep -o 'kafka://[0-9.:]*'").trim()
   })
   afterAll(() => program?.stop())
@@ -58,21 +58,21 @@ describe('groups: lines a user types', () => {
 
   it('several members of one bounded run read each record once', () => {
     program.ok(
-      'stream topics create many --partitions 8; seq 20000 | stream produce many -K 9 --partitioner crc32 || seq 20000 | stream produce many',
+      'stream topics create many --partitions 8; for p in 0 1 2 3 4 5 6 7; do seq $((p*2500+1)) $((p*2500+2500)) | stream produce many -p $p; done',
     )
     program.ok(
       'for i in 1 2 3; do stream consume many -g team --until-end > part$i & done; wait; sort -n part1 part2 part3 | uniq -d | wc -l',
     )
-    const count = program.ok('sort -u part1 part2 part3 | wc -l').trim()
-    expect(count).toBe(program.ok('stream cat many | sort -u | wc -l').trim())
+    expect(program.ok('sort -u part1 part2 part3 | wc -l').trim()).toBe('20000')
     expect(program.ok('stream groups lag team --total | cut -f3').trim()).toBe('0')
   })
 
   it('--commit: none nothing, eof nothing after a hang-up, ack what was acknowledged', () => {
     program.ok('stream consume t -g none --until-end --commit none > /dev/null')
-    expect(program.shell('stream groups lag none').status).toBe(3)
-    program.shell('stream consume t -g eof --until-end | head -1')
-    expect(program.shell('stream groups lag eof').status).toBe(3)
+    expect(program.ok('stream groups lag none')).toBe('')
+    program.ok('stream topics create big; yes | head -300000 | stream produce big')
+    program.shell('stream consume big -g eof --until-end | head -1')
+    expect(program.ok('stream groups lag eof')).toBe('')
     program.ok('stream topics create acks; seq 100 | stream produce acks')
     const outcome = program.shell(
       'mkfifo ack; (stream consume acks -g ack --until-end --commit ack --ack-fd 3 3< ack; echo $? > code) | { exec 4> ack; n=0; while read -r l; do n=$((n+1)); [ $n -eq 40 ] && echo 40 >&4; done; exec 4>&-; }; cat code; stream groups lag ack | cut -f3',
