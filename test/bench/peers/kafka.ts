@@ -1,0 +1,332 @@
+/**
+ * Apache Kafka, one broker (KRaft), under the Java flags of its own start scripts. One topic with its default (no
+ * flush at all), one with flush.messages=1 (what log.flush.interval.messages=1 sets for all topics): each batch is
+ * synced before it is acknowledged.
+ */
+import { join } from 'node:path'
+import { Kafka, KafkaBroker } from '../../witness/jvm-kafka.ts'
+import { run } from '../harness.ts'
+import {
+  type Contender,
+  type Label,
+  type LatencyContender,
+  type MemoryContender,
+  type Payloads,
+  type Peer,
+  type Stage,
+  type StartUpContender,
+  Unavailable,
+} from './contender.ts'
+import { timeLine } from './race.ts'
+import { findProgram } from './server.ts'
+
+const brokerFlags = [
+  ...['-Xmx1G', '-Xms1G', '-server', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20'],
+  ...['-XX:InitiatingHeapOccupancyPercent=35', '-XX:+ExplicitGCInvokesConcurrent'],
+]
+const toolFlags = ['-Xmx512M', ...brokerFlags.slice(2)]
+const clientMust = { kcat: 2, console: 10 }
+
+interface Mode extends Label {
+  readonly topic: string
+  readonly create: string
+}
+
+const modes: readonly Omit<Mode, 'name'>[] = [
+  { durability: 'relaxed', flush: 'default, no flush', topic: 'plain', create: '' },
+  {
+    durability: 'durable',
+    flush: 'flush of every batch',
+    topic: 'flushed',
+    create: '--set flush.messages=1',
+  },
+]
+
+export class KafkaPeer implements Peer {
+  title = 'Apache Kafka'
+  #stage: Stage | undefined
+  #kafka: Kafka | undefined
+  #broker: KafkaBroker | undefined
+  #kcat: string | undefined
+  #round = 0
+
+  async start(stage: Stage): Promise<void> {
+    this.#stage = stage
+    if (findProgram('java') === undefined) throw new Unavailable('no java on this machine')
+    let kafka: Kafka
+    try {
+      kafka = Kafka.prepare()
+    } catch (error) {
+      throw new Unavailable(`Kafka's artifacts could not be had: ${String(error)}`)
+    }
+    this.title = `Apache Kafka ${kafka.version}`
+    this.#kafka = kafka.withJavaFlags(toolFlags)
+    this.#kcat = findProgram('kcat')
+    this.#broker = await KafkaBroker.start(
+      kafka.withJavaFlags(brokerFlags),
+      join(stage.scratch.directory, 'kafka'),
+    )
+    this.#create('start', '')
+  }
+
+  async load({ whole }: Payloads): Promise<void> {
+    this.#delete('full')
+    this.#create('full', '')
+    run(
+      `cat ${whole.path} | ${this.#line('ConsoleProducer', ['--topic', 'full', ...this.#server])} > /dev/null`,
+      this.stage.scratch,
+    )
+    this.#expectEnd('full', whole.records)
+  }
+
+  produce({ whole, lineBytes }: Payloads): Contender[] {
+    const { scratch } = this.stage
+    const file = whole.path
+    return modes.flatMap((mode) => {
+      const contender = (name: string, line: (topic: string) => string, must?: number) => {
+        let topic = ''
+        const made: Contender = {
+          ...mode,
+          name,
+          ...(must === undefined || mode.durability === 'durable' ? {} : { must }),
+          prepare: () => {
+            topic = `${mode.topic}-${++this.#round}`
+            this.#create(topic, mode.create)
+            run(`cat ${file} > /dev/null`, scratch)
+          },
+          run: () => ({ ms: timeLine(line(topic), scratch).ms, records: whole.records }),
+          check: () => {
+            this.#expectEnd(topic, whole.records)
+            this.#delete(topic)
+          },
+        }
+        return made
+      }
+      const perf = contender('kafka-producer-perf-test, its own figure', () => '')
+      let perfTopic = ''
+      return [
+        ...(this.#kcat === undefined
+          ? []
+          : [
+              contender(
+                '`kcat -P`',
+                (topic) => `cat ${file} | kcat -P -b ${this.address} -t ${topic}`,
+                clientMust.kcat,
+              ),
+            ]),
+        contender(
+          'kafka-console-producer',
+          (topic) =>
+            `cat ${file} | ${this.#line('ConsoleProducer', ['--topic', topic, ...this.#server])} > /dev/null`,
+          clientMust.console,
+        ),
+        {
+          ...perf,
+          prepare: () => {
+            perfTopic = `${mode.topic}-${++this.#round}`
+            this.#create(perfTopic, mode.create)
+          },
+          run: () => {
+            const { stdout } = timeLine(
+              this.#line('ProducerPerformance', [
+                ...['--topic', perfTopic, '--num-records', String(whole.records)],
+                ...['--record-size', String(lineBytes - 1), '--throughput', '-1'],
+                ...['--producer-props', `bootstrap.servers=${this.address}`],
+              ]),
+              scratch,
+            )
+            const rate = [...stdout.matchAll(/([\d.]+) records\/sec/g)].at(-1)?.[1]
+            if (rate === undefined) throw new Error(`no figure in: ${stdout.slice(-300)}`)
+            return { ms: (whole.records / Number(rate)) * 1e3, records: whole.records }
+          },
+          check: () => {
+            this.#expectEnd(perfTopic, whole.records)
+            this.#delete(perfTopic)
+          },
+        },
+      ]
+    })
+  }
+
+  consume({ whole }: Payloads): Contender[] {
+    const { scratch } = this.stage
+    const label = { durability: 'relaxed', flush: '–' } as const
+    const records = whole.records
+    const timed = (name: string, line: string, must: number): Contender => ({
+      ...label,
+      name,
+      must,
+      run: () => ({ ms: timeLine(line, scratch).ms, records }),
+    })
+    return [
+      ...(this.#kcat === undefined
+        ? []
+        : [
+            timed(
+              '`kcat -C`',
+              `kcat -C -q -b ${this.address} -t full -o beginning -e | cat > /dev/null`,
+              2,
+            ),
+          ]),
+      timed(
+        'kafka-console-consumer',
+        `${this.#line('ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(records), ...this.#server])} | cat > /dev/null`,
+        5,
+      ),
+      {
+        ...label,
+        name: 'kafka-consumer-perf-test, its own figure, nothing printed',
+        run: () => {
+          const { stdout } = timeLine(
+            this.#line('ConsumerPerformance', [
+              ...['--bootstrap-server', this.address, '--topic', 'full'],
+              ...['--messages', String(records)],
+            ]),
+            scratch,
+          )
+          // start, end, MB, MB/s, records, records/s, rebalance ms, fetch ms, fetch MB/s, fetch records/s
+          const cells = stdout.trim().split('\n').at(-1)?.split(', ') ?? []
+          const seen = Number(cells[4])
+          const rate = Number(cells[9])
+          if (!(seen >= records && rate > 0)) throw new Error(`no figure in: ${stdout.slice(-300)}`)
+          return { ms: (records / rate) * 1e3, records }
+        },
+      },
+    ]
+  }
+
+  latency(): LatencyContender[] {
+    return modes.flatMap((mode) => {
+      const topic = `latency-${mode.topic}`
+      const prepare = () => {
+        this.#delete(topic)
+        this.#create(topic, mode.create)
+      }
+      const java = (name: string, args: readonly string[]) => ({
+        command: 'java',
+        args: this.kafka.command(name, args),
+      })
+      const broker = ['-b', this.address, '-t', topic]
+      return [
+        ...(this.#kcat === undefined
+          ? []
+          : [
+              {
+                ...mode,
+                name: '`kcat -P`, `kcat -C` (linger.ms=0)',
+                judged: true,
+                prepare,
+                producer: { command: 'kcat', args: ['-P', '-X', 'linger.ms=0', ...broker] },
+                consumer: { command: 'kcat', args: ['-C', '-q', '-u', '-o', 'end', ...broker] },
+              },
+            ]),
+        {
+          ...mode,
+          name: 'kafka-console-producer, -consumer (linger.ms=0)',
+          judged: true,
+          prepare,
+          producer: java('ConsoleProducer', [
+            ...['--topic', topic, ...this.#server, '--timeout', '0'],
+          ]),
+          consumer: java('ConsoleConsumer', ['--topic', topic, ...this.#server]),
+        },
+      ]
+    })
+  }
+
+  startUp(): StartUpContender[] {
+    return [
+      ...(this.#kcat === undefined
+        ? []
+        : [
+            {
+              name: '`echo x \\| kcat -P`',
+              command: 'kcat',
+              args: ['-P', '-b', this.address, '-t', 'start'],
+              input: 'x\n',
+            },
+          ]),
+      {
+        name: '`echo x \\| kafka-console-producer`',
+        command: 'java',
+        args: this.kafka.command('ConsoleProducer', ['--topic', 'start', ...this.#server]),
+        input: 'x\n',
+      },
+    ]
+  }
+
+  memory({ whole }: Payloads): MemoryContender[] {
+    this.#delete('memory')
+    this.#create('memory', '')
+    const file = whole.path
+    return [
+      ...(this.#kcat === undefined
+        ? []
+        : [
+            { name: '`kcat -P`', line: `cat ${file} | kcat -P -b ${this.address} -t memory` },
+            {
+              name: '`kcat -C`',
+              line: `kcat -C -q -b ${this.address} -t full -o beginning -e | cat > /dev/null`,
+            },
+          ]),
+      {
+        name: 'kafka-console-producer',
+        line: `cat ${file} | ${this.#line('ConsoleProducer', ['--topic', 'memory', ...this.#server])}`,
+      },
+      {
+        name: 'kafka-console-consumer',
+        line: `${this.#line('ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(whole.records), ...this.#server])} | cat > /dev/null`,
+      },
+    ]
+  }
+
+  servers: Peer['servers'] = () => [
+    { name: `Kafka broker (heap of 1 GiB)`, pid: this.#broker?.pid ?? 0 },
+  ]
+
+  async stop(): Promise<void> {
+    await this.#broker?.stop()
+  }
+
+  get #server(): string[] {
+    return ['--bootstrap-server', this.address]
+  }
+
+  #line(name: string, args: readonly string[]): string {
+    return ['java', ...this.kafka.command(name, args)].map((word) => `'${word}'`).join(' ')
+  }
+
+  #create(topic: string, settings: string): void {
+    run(`stream topics create ${topic} ${settings} -b kafka://${this.address}`, this.stage.scratch)
+  }
+
+  #delete(topic: string): void {
+    run(
+      `stream topics delete ${topic} --if-exists -y -q -b kafka://${this.address}`,
+      this.stage.scratch,
+    )
+  }
+
+  #expectEnd(topic: string, records: number): void {
+    const ends = run(
+      `stream topics describe ${topic} -o tsv -b kafka://${this.address} | cut -f 9`,
+      this.stage.scratch,
+    )
+    if (Number(ends) !== records)
+      throw new Error(`${topic}: ${ends.trim()} of ${records} records are there`)
+  }
+
+  private get address(): string {
+    return this.#broker?.address ?? ''
+  }
+
+  private get kafka(): Kafka {
+    if (this.#kafka === undefined) throw new Error('start comes first')
+    return this.#kafka
+  }
+
+  private get stage(): Stage {
+    if (this.#stage === undefined) throw new Error('start comes first')
+    return this.#stage
+  }
+}
