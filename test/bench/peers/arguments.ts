@@ -11,7 +11,7 @@ export interface Plan {
   readonly peers: readonly PeerName[]
   readonly lineBytes: readonly number[]
   readonly megabytes: number
-  /** Of throughput; one more, not counted, comes first unless `quick`. */
+  /** Of throughput; one more, not counted, comes first for the first line size unless `quick`. */
   readonly rounds: number
   readonly latencyLines: number
   readonly latencyRounds: number
@@ -20,7 +20,8 @@ export interface Plan {
 
 export const usage = `npm run bench:peers -- [--quick] [--save] [--only kafka,nats,redis]
 
-Runs \`cat\`, ours, Kafka, NATS JetStream and Redis Streams in turn on the same lines and prints one Markdown table.
+Runs \`cat\`, ours, Kafka, NATS JetStream and Redis Streams in turn on the same lines and prints Markdown tables.
+A full run takes up to 20 minutes.
 
   --quick      small payloads, one round: two to three minutes, figures to look at only
   --save       also write test/bench/PEERS.md
@@ -48,9 +49,9 @@ export function parseArguments(args: readonly string[]): Plan {
     help,
     peers,
     lineBytes: [100, 1000],
-    megabytes: quick ? 60 : 200,
+    megabytes: quick ? 40 : 200,
     rounds: quick ? 1 : 3,
-    latencyLines: quick ? 300 : 2000,
+    latencyLines: quick ? 200 : 1000,
     latencyRounds: quick ? 1 : 3,
     startUpRounds: quick ? 5 : 15,
   }

@@ -11,6 +11,7 @@ import {
   type Label,
   type LatencyContender,
   type MemoryContender,
+  type Payload,
   type Payloads,
   type Peer,
   type Stage,
@@ -25,7 +26,6 @@ const brokerFlags = [
   ...['-XX:InitiatingHeapOccupancyPercent=35', '-XX:+ExplicitGCInvokesConcurrent'],
 ]
 const toolFlags = ['-Xmx512M', ...brokerFlags.slice(2)]
-const clientMust = { kcat: 2, console: 10 }
 
 interface Mode extends Label {
   readonly topic: string
@@ -79,57 +79,53 @@ export class KafkaPeer implements Peer {
     this.#expectEnd('full', whole.records)
   }
 
-  produce({ whole, lineBytes }: Payloads): Contender[] {
+  produce({ whole, lineBytes, first }: Payloads): Contender[] {
     const { scratch } = this.stage
-    const file = whole.path
+    const half = first(whole.records / 2)
     return modes.flatMap((mode) => {
-      const contender = (name: string, line: (topic: string) => string, must?: number) => {
-        let topic = ''
-        const made: Contender = {
-          ...mode,
-          name,
-          ...(must === undefined || mode.durability === 'durable' ? {} : { must }),
-          prepare: () => {
-            topic = `${mode.topic}-${++this.#round}`
-            this.#create(topic, mode.create)
-            run(`cat ${file} > /dev/null`, scratch)
-          },
-          run: () => ({ ms: timeLine(line(topic), scratch).ms, records: whole.records }),
-          check: () => {
-            this.#expectEnd(topic, whole.records)
-            this.#delete(topic)
-          },
-        }
-        return made
-      }
-      const perf = contender('kafka-producer-perf-test, its own figure', () => '')
-      let perfTopic = ''
+      let topic = ''
+      const around = (payload: Payload) => ({
+        ...mode,
+        prepare: () => {
+          topic = `${mode.topic}-${++this.#round}`
+          this.#create(topic, mode.create)
+          run(`cat ${payload.path} > /dev/null`, scratch)
+        },
+        check: () => {
+          this.#expectEnd(topic, payload.records)
+          this.#delete(topic)
+        },
+      })
+      const piped = (payload: Payload, line: () => string) => ({
+        ...around(payload),
+        run: () => ({
+          ms: timeLine(`cat ${payload.path} | ${line()} > /dev/null`, scratch).ms,
+          records: payload.records,
+        }),
+      })
+      const must = (factor: number) => (mode.durability === 'durable' ? {} : { must: factor })
       return [
         ...(this.#kcat === undefined
           ? []
           : [
-              contender(
-                '`kcat -P`',
-                (topic) => `cat ${file} | kcat -P -b ${this.address} -t ${topic}`,
-                clientMust.kcat,
-              ),
+              {
+                ...piped(whole, () => `kcat -P -b ${this.address} -t ${topic}`),
+                ...must(2),
+                name: '`kcat -P`',
+              },
             ]),
-        contender(
-          'kafka-console-producer',
-          (topic) =>
-            `cat ${file} | ${this.#line('ConsoleProducer', ['--topic', topic, ...this.#server])} > /dev/null`,
-          clientMust.console,
-        ),
         {
-          ...perf,
-          prepare: () => {
-            perfTopic = `${mode.topic}-${++this.#round}`
-            this.#create(perfTopic, mode.create)
-          },
+          ...piped(half, () => this.#line('ConsoleProducer', ['--topic', topic, ...this.#server])),
+          ...must(10),
+          name: 'kafka-console-producer',
+        },
+        {
+          ...around(half),
+          name: 'kafka-producer-perf-test, its own figure',
           run: () => {
             const { stdout } = timeLine(
               this.#line('ProducerPerformance', [
-                ...['--topic', perfTopic, '--num-records', String(whole.records)],
+                ...['--topic', topic, '--num-records', String(half.records)],
                 ...['--record-size', String(lineBytes - 1), '--throughput', '-1'],
                 ...['--producer-props', `bootstrap.servers=${this.address}`],
               ]),
@@ -137,11 +133,7 @@ export class KafkaPeer implements Peer {
             )
             const rate = [...stdout.matchAll(/([\d.]+) records\/sec/g)].at(-1)?.[1]
             if (rate === undefined) throw new Error(`no figure in: ${stdout.slice(-300)}`)
-            return { ms: (whole.records / Number(rate)) * 1e3, records: whole.records }
-          },
-          check: () => {
-            this.#expectEnd(perfTopic, whole.records)
-            this.#delete(perfTopic)
+            return { ms: (half.records / Number(rate)) * 1e3, records: half.records }
           },
         },
       ]
@@ -170,7 +162,7 @@ export class KafkaPeer implements Peer {
           ]),
       timed(
         'kafka-console-consumer',
-        `${this.#line('ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(records), ...this.#server])} | cat > /dev/null`,
+        `${this.#line('consumer.ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(records), ...this.#server])} | cat > /dev/null`,
         5,
       ),
       {
@@ -213,10 +205,14 @@ export class KafkaPeer implements Peer {
           : [
               {
                 ...mode,
-                name: '`kcat -P`, `kcat -C` (linger.ms=0)',
+                // kcat -P holds the lines of a pipe back until its buffer is full, so ours sends them into Kafka.
+                name: '`stream produce` into Kafka, `kcat -C`',
                 judged: true,
                 prepare,
-                producer: { command: 'kcat', args: ['-P', '-X', 'linger.ms=0', ...broker] },
+                producer: {
+                  command: 'stream',
+                  args: ['produce', topic, '-b', `kafka://${this.address}`],
+                },
                 consumer: { command: 'kcat', args: ['-C', '-q', '-u', '-o', 'end', ...broker] },
               },
             ]),
@@ -228,7 +224,7 @@ export class KafkaPeer implements Peer {
           producer: java('ConsoleProducer', [
             ...['--topic', topic, ...this.#server, '--timeout', '0'],
           ]),
-          consumer: java('ConsoleConsumer', ['--topic', topic, ...this.#server]),
+          consumer: java('consumer.ConsoleConsumer', ['--topic', topic, ...this.#server]),
         },
       ]
     })
@@ -275,7 +271,7 @@ export class KafkaPeer implements Peer {
       },
       {
         name: 'kafka-console-consumer',
-        line: `${this.#line('ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(whole.records), ...this.#server])} | cat > /dev/null`,
+        line: `${this.#line('consumer.ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(whole.records), ...this.#server])} | cat > /dev/null`,
       },
     ]
   }

@@ -8,7 +8,6 @@
  *   relay-out        new messages as lines to stdout, at once
  */
 import { createReadStream, writeSync } from 'node:fs'
-import { createInterface } from 'node:readline'
 import { NatsSocket } from './nats-socket.ts'
 
 const [verb = '', port = '', stream = '', ...rest] = process.argv.slice(2)
@@ -62,15 +61,32 @@ async function publish(): Promise<void> {
   const { connect } = await import('nats')
   const connection = await connect({ servers: `127.0.0.1:${port}` })
   const jetStream = connection.jetstream()
-  const underWay = new Set<Promise<unknown>>()
-  for await (const line of createInterface({ input: process.stdin })) {
-    const acknowledged: Promise<unknown> = jetStream
-      .publish(stream, line)
-      .then(() => underWay.delete(acknowledged))
-    underWay.add(acknowledged)
-    if (underWay.size >= 1000) await Promise.race(underWay)
+  let underWay = 0
+  let failure: unknown
+  let wake: (() => void) | undefined
+  const settled = (error?: unknown) => {
+    failure ??= error
+    underWay--
+    wake?.()
   }
-  await Promise.all(underWay)
+  const below = async (limit: number) => {
+    while (underWay >= limit && failure === undefined)
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
+    if (failure !== undefined) throw failure
+  }
+  let rest = ''
+  for await (const chunk of process.stdin) {
+    const lines = (rest + (chunk as Buffer).toString('latin1')).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) {
+      underWay++
+      jetStream.publish(stream, line).then(() => settled(), settled)
+      if (underWay >= 1000) await below(1000)
+    }
+  }
+  await below(1)
   await connection.close()
 }
 

@@ -36,7 +36,6 @@ export class NatsPeer implements Peer {
   title = 'NATS JetStream'
   #stage: Stage | undefined
   readonly #running: Running[] = []
-  #sent = ''
 
   async start(stage: Stage): Promise<void> {
     this.#stage = stage
@@ -53,66 +52,54 @@ export class NatsPeer implements Peer {
     this.title = [...new Set(this.#running.map(({ name }) => name))].join(', ')
   }
 
-  async load({ whole, first, lineBytes }: Payloads): Promise<void> {
+  async load({ whole, first }: Payloads): Promise<void> {
     const payload = first(this.#rawLines(whole))
-    this.#sent = join(this.stage.scratch.directory, `nats-${lineBytes}`)
-    rewriteLines(payload, this.#sent, (line) => `PUB bench ${line.length}\r\n${line}\r\n`)
-    const full = `${this.#sent}-full`
-    rewriteLines(payload, full, (line) => `PUB full ${line.length}\r\n${line}\r\n`)
     for (const { server, durability } of this.#running) {
       if (durability === 'durable') continue
       await this.#with(server, (nats) => nats.makeStream('full'))
-      timeLine(this.#client('send', server, 'full', full, payload.records), this.stage.scratch)
+      timeLine(this.#send(server, 'full', payload), this.stage.scratch)
     }
   }
 
   produce({ whole, first }: Payloads): Contender[] {
+    const { quick, scratch } = this.stage
+    const raw = first(this.#rawLines(whole))
+    const acknowledged = first(quick ? 20_000 : 100_000)
+    const synced = first(quick ? 2000 : 10_000)
     return this.#running.flatMap(({ server, isNewest, ...label }) => {
       const isDurable = label.durability === 'durable'
-      const sent = first(this.#rawLines(whole))
-      const acknowledged = first(this.#rawLines(whole) / 8)
-      const durable = first(this.#rawLines(whole) / 50)
-      const around = {
+      const contender = (name: string, payload: Payload, line: string): Contender => ({
+        ...label,
+        name: `${label.name}: ${name}`,
         prepare: () => this.#with(server, (nats) => nats.makeStream('bench')),
-      }
-      const expect = (payload: Payload) => async () => {
-        const stored = await this.#with(server, (nats) => nats.messages('bench'))
-        if (stored !== payload.records)
-          throw new Error(`${stored} of ${payload.records} messages are stored`)
-      }
-      const contenders: Contender[] = []
-      if (!isDurable)
-        contenders.push({
-          ...label,
-          ...around,
-          name: `${label.name}: raw socket writes, unacknowledged`,
+        run: () => ({ ms: timeLine(line, scratch).ms, records: payload.records }),
+        check: async () => {
+          const stored = await this.#with(server, (nats) => nats.messages('bench'))
+          if (stored !== payload.records)
+            throw new Error(`${stored} of ${payload.records} messages are stored`)
+        },
+      })
+      const sent = isDurable ? synced : raw
+      const published = isDurable ? synced : acknowledged
+      return [
+        {
+          ...contender(
+            'raw socket writes, unacknowledged',
+            sent,
+            this.#send(server, 'bench', sent),
+          ),
           must: 10,
-          run: () => ({
-            ms: timeLine(
-              this.#client('send', server, 'bench', this.#sent, sent.records),
-              this.stage.scratch,
-            ).ms,
-            records: sent.records,
-          }),
-          check: expect(sent),
-        })
-      if (isNewest) {
-        const payload = isDurable ? durable : acknowledged
-        contenders.push({
-          ...label,
-          ...around,
-          name: `${label.name}: npm client, acknowledged, 1000 under way`,
-          run: () => ({
-            ms: timeLine(
-              `cat ${payload.path} | ${this.#client('publish', server, 'bench')}`,
-              this.stage.scratch,
-            ).ms,
-            records: payload.records,
-          }),
-          check: expect(payload),
-        })
-      }
-      return contenders
+        },
+        ...(isNewest
+          ? [
+              contender(
+                'npm client, acknowledged, 1000 under way',
+                published,
+                `cat ${published.path} | ${this.#client('publish', server, 'bench')}`,
+              ),
+            ]
+          : []),
+      ]
     })
   }
 
@@ -188,7 +175,7 @@ export class NatsPeer implements Peer {
   }
 
   #rawLines(whole: Payload): number {
-    return Math.floor(whole.records / 4)
+    return Math.floor(whole.records / 3)
   }
 
   async #begin(
@@ -234,6 +221,14 @@ export class NatsPeer implements Peer {
     } finally {
       nats.close()
     }
+  }
+
+  /** The line that sends a payload, after making the file of what goes into the socket. */
+  #send(server: Server, stream: string, payload: Payload): string {
+    const file = `${payload.path}.${stream}.nats`
+    if (!existsSync(file))
+      rewriteLines(payload, file, (line) => `PUB ${stream} ${line.length}\r\n${line}\r\n`)
+    return this.#client('send', server, stream, file, payload.records)
   }
 
   #client(verb: string, server: Server, ...args: readonly (string | number)[]): string {

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
 import { quantile, type Scratch } from '../harness.ts'
 import type { LatencyContender } from './contender.ts'
-import { firstLine, report } from './race.ts'
+import { firstLine, goOn, report } from './race.ts'
 
 type Piped = ChildProcessByStdio<Writable, Readable, null>
 
@@ -36,6 +36,7 @@ export async function raceLatency(
   for (let round = 0; round < options.rounds; round++)
     for (const state of states) {
       if (state.failure !== undefined) continue
+      await goOn()
       const { contender } = state
       try {
         await contender.prepare?.()
@@ -156,6 +157,6 @@ function pause(ms: number): Promise<void> {
 
 function tooLong(): Promise<never> {
   return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error('no end after 90 s')), 90_000).unref()
+    setTimeout(() => reject(new Error('no end after 45 s')), 45_000).unref()
   })
 }

@@ -24,6 +24,23 @@ export function timeLine(line: string, scratch: Scratch): { ms: number; stdout: 
   return { ms, stdout: result.stdout.toString() }
 }
 
+let isInterrupted = false
+
+/** From now on a signal ends the run at the next contender, so that all servers are stopped. */
+export function stopOnSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => {
+      isInterrupted = true
+    })
+}
+
+/** @throws Error after a signal */
+export async function goOn(): Promise<void> {
+  // Signals are delivered between turns of the event loop.
+  await new Promise((resolve) => setImmediate(resolve))
+  if (isInterrupted) throw new Error('interrupted')
+}
+
 export interface Raced<T> {
   readonly contender: T
   /** Records a second of each round. */
@@ -47,6 +64,7 @@ export async function race(
   for (let round = options.warmUp ? -1 : 0; round < options.rounds; round++)
     for (const state of states) {
       if (state.failure !== undefined) continue
+      await goOn()
       const { contender } = state
       try {
         await contender.prepare?.(round)

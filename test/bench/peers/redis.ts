@@ -178,7 +178,7 @@ export class RedisPeer implements Peer {
   }
 
   #lines(whole: Payload): number {
-    return Math.floor(whole.records / 4)
+    return Math.floor(whole.records / 3)
   }
 
   get #relaxed(): Server {

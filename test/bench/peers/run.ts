@@ -10,7 +10,7 @@ import { Limit } from './limit.ts'
 import { NatsPeer } from './nats.ts'
 import { Ours } from './ours.ts'
 import { raceLatency } from './pipe-latency.ts'
-import { firstLine, measureMemory, race, raceStartUp, report } from './race.ts'
+import { firstLine, measureMemory, race, raceStartUp, report, stopOnSignals } from './race.ts'
 import { RedisPeer } from './redis.ts'
 import { peakMegabytes } from './server.ts'
 import {
@@ -37,6 +37,7 @@ async function main(): Promise<void> {
   }
   const scratch = makeScratch()
   const ours = new Ours()
+  stopOnSignals()
   const peers: Peer[] = [new Limit(), ours, ...plan.peers.map(makePeer)]
   const running: Peer[] = []
   const absent: { readonly title: string; readonly reason: string }[] = []
@@ -110,7 +111,7 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
       )
       const raced = await race(
         entries.map(({ contender }) => contender),
-        { rounds: plan.rounds, warmUp: !plan.quick },
+        { rounds: plan.rounds, warmUp: !plan.quick && lineBytes === plan.lineBytes[0] },
       )
       const rows = raced.map(({ contender, ...figures }, index) => ({
         ...contender,
