@@ -13,6 +13,8 @@ export interface Plan {
   readonly megabytes: number
   /** Of throughput; one more, not counted, comes first for the first line size unless `quick`. */
   readonly rounds: number
+  /** Touched before each timed run. */
+  readonly warmBytes: number
   readonly latencyLines: number
   readonly latencyRounds: number
   readonly startUpRounds: number
@@ -51,9 +53,10 @@ export function parseArguments(args: readonly string[]): Plan {
     lineBytes: [100, 1000],
     megabytes: quick ? 40 : 200,
     rounds: quick ? 1 : 3,
+    warmBytes: quick ? 4e8 : 1.2e9,
     latencyLines: quick ? 200 : 1000,
     latencyRounds: quick ? 1 : 3,
-    startUpRounds: quick ? 5 : 15,
+    startUpRounds: quick ? 3 : 15,
   }
 }
 

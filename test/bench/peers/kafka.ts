@@ -81,7 +81,8 @@ export class KafkaPeer implements Peer {
 
   produce({ whole, lineBytes, first }: Payloads): Contender[] {
     const { scratch } = this.stage
-    const half = first(whole.records / 2)
+    // Java's tools are slow enough for a quarter.
+    const part = first(whole.records / 4)
     return modes.flatMap((mode) => {
       let topic = ''
       const around = (payload: Payload) => ({
@@ -115,17 +116,17 @@ export class KafkaPeer implements Peer {
               },
             ]),
         {
-          ...piped(half, () => this.#line('ConsoleProducer', ['--topic', topic, ...this.#server])),
+          ...piped(part, () => this.#line('ConsoleProducer', ['--topic', topic, ...this.#server])),
           ...must(10),
           name: 'kafka-console-producer',
         },
         {
-          ...around(half),
+          ...around(part),
           name: 'kafka-producer-perf-test, its own figure',
           run: () => {
             const { stdout } = timeLine(
               this.#line('ProducerPerformance', [
-                ...['--topic', topic, '--num-records', String(half.records)],
+                ...['--topic', topic, '--num-records', String(part.records)],
                 ...['--record-size', String(lineBytes - 1), '--throughput', '-1'],
                 ...['--producer-props', `bootstrap.servers=${this.address}`],
               ]),
@@ -133,7 +134,7 @@ export class KafkaPeer implements Peer {
             )
             const rate = [...stdout.matchAll(/([\d.]+) records\/sec/g)].at(-1)?.[1]
             if (rate === undefined) throw new Error(`no figure in: ${stdout.slice(-300)}`)
-            return { ms: (half.records / Number(rate)) * 1e3, records: half.records }
+            return { ms: (part.records / Number(rate)) * 1e3, records: part.records }
           },
         },
       ]
@@ -143,8 +144,8 @@ export class KafkaPeer implements Peer {
   consume({ whole }: Payloads): Contender[] {
     const { scratch } = this.stage
     const label = { durability: 'relaxed', flush: '–' } as const
-    const records = whole.records
-    const timed = (name: string, line: string, must: number): Contender => ({
+    const half = Math.floor(whole.records / 2)
+    const timed = (name: string, line: string, records: number, must: number): Contender => ({
       ...label,
       name,
       must,
@@ -157,12 +158,14 @@ export class KafkaPeer implements Peer {
             timed(
               '`kcat -C`',
               `kcat -C -q -b ${this.address} -t full -o beginning -e | cat > /dev/null`,
+              whole.records,
               2,
             ),
           ]),
       timed(
         'kafka-console-consumer',
-        `${this.#line('consumer.ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(records), ...this.#server])} | cat > /dev/null`,
+        `${this.#line('consumer.ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(half), ...this.#server])} | cat > /dev/null`,
+        half,
         5,
       ),
       {
@@ -172,7 +175,7 @@ export class KafkaPeer implements Peer {
           const { stdout } = timeLine(
             this.#line('ConsumerPerformance', [
               ...['--bootstrap-server', this.address, '--topic', 'full'],
-              ...['--messages', String(records)],
+              ...['--messages', String(half)],
             ]),
             scratch,
           )
@@ -180,8 +183,8 @@ export class KafkaPeer implements Peer {
           const cells = stdout.trim().split('\n').at(-1)?.split(', ') ?? []
           const seen = Number(cells[4])
           const rate = Number(cells[9])
-          if (!(seen >= records && rate > 0)) throw new Error(`no figure in: ${stdout.slice(-300)}`)
-          return { ms: (records / rate) * 1e3, records }
+          if (!(seen >= half && rate > 0)) throw new Error(`no figure in: ${stdout.slice(-300)}`)
+          return { ms: (half / rate) * 1e3, records: half }
         },
       },
     ]
@@ -251,10 +254,11 @@ export class KafkaPeer implements Peer {
     ]
   }
 
-  memory({ whole }: Payloads): MemoryContender[] {
+  memory({ whole, first }: Payloads): MemoryContender[] {
     this.#delete('memory')
     this.#create('memory', '')
     const file = whole.path
+    const part = first(whole.records / 4)
     return [
       ...(this.#kcat === undefined
         ? []
@@ -267,11 +271,11 @@ export class KafkaPeer implements Peer {
           ]),
       {
         name: 'kafka-console-producer',
-        line: `cat ${file} | ${this.#line('ConsoleProducer', ['--topic', 'memory', ...this.#server])}`,
+        line: `cat ${part.path} | ${this.#line('ConsoleProducer', ['--topic', 'memory', ...this.#server])}`,
       },
       {
         name: 'kafka-console-consumer',
-        line: `${this.#line('consumer.ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(whole.records), ...this.#server])} | cat > /dev/null`,
+        line: `${this.#line('consumer.ConsoleConsumer', ['--topic', 'full', '--from-beginning', '--max-messages', String(part.records), ...this.#server])} | cat > /dev/null`,
       },
     ]
   }

@@ -64,7 +64,7 @@ export class NatsPeer implements Peer {
   produce({ whole, first }: Payloads): Contender[] {
     const { quick, scratch } = this.stage
     const raw = first(this.#rawLines(whole))
-    const acknowledged = first(quick ? 20_000 : 100_000)
+    const acknowledged = first(quick ? 10_000 : 50_000)
     const synced = first(quick ? 2000 : 10_000)
     return this.#running.flatMap(({ server, isNewest, ...label }) => {
       const isDurable = label.durability === 'durable'

@@ -53,7 +53,7 @@ export interface Raced<T> {
 /** `rounds` of each, in turn; with `warmUp` one before them that does not count. */
 export async function race(
   contenders: readonly Contender[],
-  options: { readonly rounds: number; readonly warmUp: boolean },
+  options: { readonly rounds: number; readonly warmUp: boolean; readonly warmBytes: number },
 ): Promise<Raced<Contender>[]> {
   const states = contenders.map((contender) => ({
     contender,
@@ -68,7 +68,7 @@ export async function race(
       const { contender } = state
       try {
         await contender.prepare?.(round)
-        warmMemory()
+        warmMemory(options.warmBytes)
         const { ms, records } = await contender.run(round)
         await contender.check?.(round)
         state.records = records
@@ -154,8 +154,9 @@ export async function measureMemory(contender: MemoryContender, scratch: Scratch
     : { name: contender.name, megabytes: 0, failure: firstLine(errors) }
 }
 
+/** A word of progress on standard error, with the seconds since the run began. */
 export function report(line: string): void {
-  process.stderr.write(`bench: ${line.trim()}\n`)
+  process.stderr.write(`bench: ${(performance.now() / 1e3).toFixed(0)} s: ${line.trim()}\n`)
 }
 
 export function firstLine(error: unknown): string {

@@ -27,7 +27,7 @@ const notes = `Medians of one run, contenders in turn, memory warmed before each
 durable whatever the peer's durability. Wall time of whole command lines, start-up included, but for the perf tools' own figures. Slow contenders
 get the first lines of the same payload (column "lines"). Latency: a line into the producer's pipe until it is out of the consumer's, one at a
 time, compared at the same durability. NATS and Redis have no commands for that: thin Node programs on raw sockets stand in, and do the
-unacknowledged publishes and raw reads. Bold: ours. The machine is shared: absolute figures drift, ratios hold.`
+unacknowledged publishes and raw reads; a NATS below 2.10, Debian's, cannot sync always. Perf tools and raw reads print nothing. Bold: ours. The machine is shared: absolute figures drift, ratios hold.`
 
 async function main(): Promise<void> {
   const plan = parseArguments(process.argv.slice(2))
@@ -111,7 +111,11 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
       )
       const raced = await race(
         entries.map(({ contender }) => contender),
-        { rounds: plan.rounds, warmUp: !plan.quick && lineBytes === plan.lineBytes[0] },
+        {
+          rounds: plan.rounds,
+          warmUp: !plan.quick && lineBytes === plan.lineBytes[0],
+          warmBytes: plan.warmBytes,
+        },
       )
       const rows = raced.map(({ contender, ...figures }, index) => ({
         ...contender,
