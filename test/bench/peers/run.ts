@@ -212,4 +212,7 @@ function machine(): string {
   return `${new Date().toISOString().slice(0, 10)}, \`${command}\`, ${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}.`
 }
 
-await main()
+await main().catch((error: unknown) => {
+  report(error instanceof Error ? error.message : String(error))
+  process.exitCode = 1
+})
