@@ -51,11 +51,11 @@ export function makePayload(
   return path
 }
 
-/** Takes 1.2 GB of memory, touches it and gives it back, so that what is timed next finds pages at hand. */
-export function warmMemory(): void {
+/** Takes memory (1.2 GB), touches it and gives it back, so that what is timed next finds pages at hand. */
+export function warmMemory(bytes = 1.2e9): void {
   spawnSync(nodeBinary, [
     '-e',
-    'for(let i=0;i<12;i++){const b=Buffer.alloc(1e8,1);globalThis["b"+i]=b}',
+    `for(let i=0;i<${Math.ceil(bytes / 1e8)};i++){const b=Buffer.alloc(1e8,1);globalThis["b"+i]=b}`,
   ])
 }
 

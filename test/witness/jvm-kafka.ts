@@ -30,10 +30,12 @@ export interface ToolOutcome {
 export class Kafka {
   readonly version: string
   readonly #classPath: string
+  readonly #javaFlags: readonly string[]
 
-  private constructor(version: string, classPath: string) {
+  private constructor(version: string, classPath: string, flags: readonly string[]) {
     this.version = version
     this.#classPath = classPath
+    this.#javaFlags = flags
   }
 
   /** Fetches what is missing and compiles Witness.java. @throws Error when Java or Maven cannot do it */
@@ -58,12 +60,17 @@ export class Kafka {
     const classes = join(cache, 'classes')
     mkdirSync(classes, { recursive: true })
     run('javac', ['-cp', join(libraries, '*'), '-d', classes, join(project, 'Witness.java')])
-    return new Kafka(version, [classes, join(libraries, '*')].join(delimiter))
+    return new Kafka(version, [classes, join(libraries, '*')].join(delimiter), javaFlags)
+  }
+
+  /** The same classes under other flags of the Java machine. */
+  withJavaFlags(flags: readonly string[]): Kafka {
+    return new Kafka(this.version, this.#classPath, flags)
   }
 
   /** Runs a class to its end, never throws. Names not below `kafka` lie below org.apache.kafka.tools. */
   run(name: string, args: readonly string[], input = ''): ToolOutcome {
-    const result = spawnSync('java', this.#command(name, args), {
+    const result = spawnSync('java', this.command(name, args), {
       input,
       maxBuffer: 1 << 29,
       timeout: 120_000,
@@ -89,16 +96,17 @@ export class Kafka {
   spawn(name: string, args: readonly string[], logPath: string): ChildProcess {
     const log = openSync(logPath, 'a')
     try {
-      return spawn('java', this.#command(name, args), { stdio: ['ignore', log, log] })
+      return spawn('java', this.command(name, args), { stdio: ['ignore', log, log] })
     } finally {
       closeSync(log)
     }
   }
 
-  #command(name: string, args: readonly string[]): string[] {
+  /** What `java` is given to run a class. */
+  command(name: string, args: readonly string[]): string[] {
     const isWhole = name.startsWith('kafka.') || name === 'Witness'
     const className = isWhole ? name : `org.apache.kafka.tools.${name}`
-    return [...javaFlags, '-cp', this.#classPath, className, ...args]
+    return [...this.#javaFlags, '-cp', this.#classPath, className, ...args]
   }
 }
 
@@ -108,6 +116,10 @@ export class KafkaBroker {
   readonly address: string
   readonly logDirectory: string
   readonly #child: ChildProcess
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
 
   private constructor(address: string, logDirectory: string, child: ChildProcess) {
     this.address = address
