@@ -1,6 +1,7 @@
 /** What a command is given — the ports, the client behind interfaces, the way it was called — and what a command is. */
 
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
+import type { Disk } from '../src/ports/disk.ts'
 import type { Host } from '../src/ports/host.ts'
 import type { Net } from '../src/ports/net.ts'
 import type { Offline } from '../src/ports/offline.ts'
@@ -23,6 +24,8 @@ export interface CommandDeps {
   readonly clients: Clients
   readonly console: Console
   readonly interruption: Interruption
+  /** For reading the files of a broker on this machine; loaded when it is first asked for. */
+  loadDisk(): Promise<Pick<Disk, 'open'>>
   /** All commands, for help. */
   readonly commands: readonly CommandEntry[]
   /** Runs the daemon in the place of this process; returns its exit code where the system cannot do that. */

@@ -57,11 +57,16 @@ export class LatestOutput implements VariantOutput {
     while (cursor.next()) {
       if (cursor.offset < fromOffset) continue
       if (cursor.offset >= event.untilOffset) {
-        return { nextOffset: event.untilOffset, isDone: false, hasPassedTime: false }
+        return { nextOffset: event.untilOffset, isWhole: true, isDone: false, hasPassedTime: false }
       }
       this.addRecord(cursor)
     }
-    return { nextOffset: cursor.batchLastOffset + 1, isDone: false, hasPassedTime: false }
+    return {
+      nextOffset: cursor.batchLastOffset + 1,
+      isWhole: true,
+      isDone: false,
+      hasPassedTime: false,
+    }
   }
 
   addRecord(cursor: RecordCursor): boolean {

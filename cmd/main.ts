@@ -15,6 +15,7 @@ import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { RealStdio } from '../src/io/stdio.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
+import type { Disk } from '../src/ports/disk.ts'
 import type { Offline } from '../src/ports/offline.ts'
 import { RealClients } from './clients.ts'
 import { commands } from './commands.ts'
@@ -52,6 +53,7 @@ async function main(): Promise<void> {
     clients: new RealClients(time, random, net),
     console,
     interruption,
+    loadDisk,
     commands,
     runDaemon,
     openOffline,
@@ -108,6 +110,11 @@ function openOffline(): Offline {
     check: (path, onFinding) => adopting(offline.check(path, onFinding)),
     repair: (path, onFinding) => adopting(offline.repair(path, onFinding)),
   }
+}
+
+async function loadDisk(): Promise<Pick<Disk, 'open'>> {
+  const { RealDisk } = await import('../src/io/real-disk.ts')
+  return new RealDisk()
 }
 
 function readVersion(): string {

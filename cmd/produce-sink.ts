@@ -112,6 +112,7 @@ function looksAtRecords(flags: Flags, plan: ProducePlan): boolean {
     timestampPath !== undefined ||
     timestampMs !== undefined ||
     headers.length > 0 ||
-    ['null-value', 'strip-cr', 'require', 'rate'].some((name) => flags.has(name))
+    // A shorter limit than a batch's is of each line, which the plain path never looks at.
+    ['null-value', 'strip-cr', 'require', 'rate', 'max-bytes'].some((name) => flags.has(name))
   )
 }

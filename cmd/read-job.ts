@@ -7,7 +7,9 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
+import type { LocalReadOptions } from '../src/client/local-reads.ts'
 import { sleep } from '../src/ports/time.ts'
+import { BLOCK_BYTES } from '../src/record/kernel-memory.ts'
 import type { Positions } from '../src/text/position.ts'
 import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
@@ -20,7 +22,7 @@ import { Progress } from './progress.ts'
 import type { ReadCursor } from './read-cursor.ts'
 import { askOffsets, checkFormat, openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
-import { ReadOutput, type RecordOutput } from './read-output.ts'
+import { type Printed, ReadOutput, type RecordOutput } from './read-output.ts'
 import { ReadPartitions } from './read-partitions.ts'
 import {
   type AskOffsets,
@@ -29,12 +31,13 @@ import {
   resolveRanges,
 } from './read-range.ts'
 import type { ReadVariant, VariantOutput } from './read-variant.ts'
-import { makeRecordWriter } from './read-writer.ts'
+import { kernelLoader, makeRecordWriter } from './read-writer.ts'
 import { Report } from './report.ts'
 import type { MergedPartition } from './time-merge.ts'
 
 /** How often a following read looks for new topics and partitions. */
 const LOOK_AGAIN_MS = 5000
+const ORDINARY_BLOCKS = 3
 
 type StopReason = 'signal' | 'timeout' | 'idle' | 'done' | 'failed'
 
@@ -202,10 +205,17 @@ class ReadJob {
     const made = this.#variant.makeOutput?.(writer)
     if (made !== undefined) return made
     const acknowledgements = this.#progress?.acknowledgements
+    const allowsPlain = !isTerminal && screen === undefined
+    // Who stores progress must know when all is written, which a kernel's outputs do not tell one by one.
+    const mayUseKernel = allowsPlain && this.#progress === undefined
+    const loadKernel = mayUseKernel
+      ? await kernelLoader(this.#plan, this.#deps.stdio.output)
+      : undefined
     output = new ReadOutput(this.#deps.stdio.output, {
       plan: this.#plan,
       writer,
-      allowsPlain: !isTerminal && screen === undefined,
+      allowsPlain,
+      ...(loadKernel === undefined ? {} : { loadKernel }),
       onAmbiguous: (topic, partition) => this.#onAmbiguous(topic, partition),
       ...(acknowledgements === undefined
         ? {}
@@ -242,7 +252,8 @@ class ReadJob {
       if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
     }
     if (this.#plan.countMax === 0 || this.#stopReason !== undefined) return
-    const consumer = await this.#openConsumer(ranges.length)
+    const localReads = await this.#localReads(output)
+    const consumer = await this.#openConsumer(ranges.length, localReads)
     try {
       consumer.assign(ranges.map(assignmentOf))
       if (this.#plan.isByTime) await this.#mergeLoop(consumer, output, ranges)
@@ -252,10 +263,12 @@ class ReadJob {
       if (!this.#plan.isByTime || this.#variant.goesOn === true) await this.#loop(consumer, output)
       if (this.#failures.length === 0 && !this.#mayNotWait) finishOf(output)?.()
       await this.#write(output)
+      await output.drain?.()
     } catch (error) {
       // What was taken before is whole, and goes out.
       if (!(error instanceof BrokenPipe) && !isStreamError(error, 'OUTPUT_FAILED')) {
         await this.#write(output)
+        await output.drain?.()
       }
       throw error
     } finally {
@@ -315,8 +328,18 @@ class ReadJob {
     return this.#cursor?.startOf(partitions, from, topicId) ?? from
   }
 
-  #openConsumer(partitionCount: number): Promise<ConsumerClient> {
-    return openConsumer(this.#deps, this.#broker, this.#plan, partitionCount)
+  #openConsumer(partitionCount: number, localReads?: LocalReadOptions): Promise<ConsumerClient> {
+    return openConsumer(this.#deps, this.#broker, this.#plan, partitionCount, localReads)
+  }
+
+  /**
+   * Files are read right into the memory in which their batches are printed. That memory is used again, so only outputs take part
+   * that keep nothing of a batch.
+   */
+  async #localReads(output: RecordOutput): Promise<LocalReadOptions | undefined> {
+    if (!(output instanceof ReadOutput) || this.#plan.isByTime) return undefined
+    const disk = await this.#deps.loadDisk()
+    return { disk, blocks: () => output.useKernel()?.memory.blocks ?? ordinaryBlocks() }
   }
 
   #askOffsets(questions: Parameters<AskOffsets>[0]) {
@@ -352,7 +375,7 @@ class ReadJob {
       const event = consumer.poll()
       if (event === undefined) {
         await this.#write(output)
-        if (await this.#isOver(consumer)) return
+        if (await this.#isOver(consumer, output)) return
         continue
       }
       const wait = this.#onEvent(consumer, output, event)
@@ -389,42 +412,53 @@ class ReadJob {
     event: RecordsEvent,
   ): void | Promise<void> {
     this.#lastRecordMs = this.#deps.time.monotonicMs()
-    if (this.#pacer !== undefined || event.batches.length > 1) {
-      return this.#printSlowly(consumer, output, event)
+    if (this.#pacer === undefined && event.batches.length === 1) {
+      const printed = this.#printBatch(consumer, output, event, 0, event.fromOffset)
+      if (!printed.isWhole) return this.#printSlowly(consumer, output, event, printed.nextOffset)
+      event.release?.()
+      return output.isFull ? this.#write(output) : undefined
     }
-    this.#printBatch(consumer, output, event, 0, event.fromOffset)
-    return output.isFull ? this.#write(output) : undefined
+    return this.#printSlowly(consumer, output, event, event.fromOffset)
   }
 
   async #printSlowly(
     consumer: ConsumerClient,
     output: RecordOutput,
     event: RecordsEvent,
+    firstOffset: number,
   ): Promise<void> {
-    let fromOffset = event.fromOffset
-    for (let index = 0; index < event.batches.length; index += 1) {
-      const records = output.records
-      const bytes = output.bytes
-      fromOffset = this.#printBatch(consumer, output, event, index, fromOffset)
-      if (fromOffset < 0) return
-      if (output.isFull) await this.#write(output)
-      if (this.#stopReason !== undefined) return
-      const pacer = this.#pacer
-      if (pacer === undefined) continue
-      pacer.take(output.records - records, output.bytes - bytes)
-      await this.#pause(output, pacer.waitMs)
+    let fromOffset = firstOffset
+    try {
+      for (let index = 0; index < event.batches.length; index += 1) {
+        const records = output.records
+        const bytes = output.bytes
+        let printed = this.#printBatch(consumer, output, event, index, fromOffset)
+        while (!printed.isWhole) {
+          await this.#write(output)
+          if (this.#stopReason !== undefined) return
+          printed = this.#printBatch(consumer, output, event, index, printed.nextOffset)
+        }
+        if (printed.hasPassedTime) return
+        fromOffset = printed.nextOffset
+        if (output.isFull) await this.#write(output)
+        if (this.#stopReason !== undefined) return
+        const pacer = this.#pacer
+        if (pacer === undefined) continue
+        pacer.take(output.records - records, output.bytes - bytes)
+        await this.#pause(output, pacer.waitMs)
+      }
+    } finally {
+      event.release?.()
     }
   }
 
-  /** @returns the position after it; −1 when the partition has come to its end in time */
   #printBatch(
     consumer: ConsumerClient,
     output: RecordOutput,
     event: RecordsEvent,
     index: number,
     fromOffset: number,
-  ): number {
-    if (event.batches.length === 0) return fromOffset
+  ): Printed {
     const { topic, partition } = event
     const printed = output.addBatch(event, index, fromOffset)
     if (printed.nextOffset > fromOffset) {
@@ -437,13 +471,12 @@ class ReadJob {
     if (printed.hasPassedTime) {
       consumer.unassign(topic, partition)
       this.#endedPartitions += 1
-      return -1
     }
-    return printed.nextOffset
+    return printed
   }
 
   /** Nothing is at hand: waits for more. @returns whether the run is over */
-  async #isOver(consumer: ConsumerClient): Promise<boolean> {
+  async #isOver(consumer: ConsumerClient, output: RecordOutput): Promise<boolean> {
     const follows = !this.#plan.isBounded && !this.#hasPassedFuture
     const group = this.#group
     const isDone = consumer.isDone
@@ -476,6 +509,9 @@ class ReadJob {
     if (group !== undefined) waits.push(group.changed())
     if (!isDone) waits.push(consumer.wait(isEndless ? undefined : Math.max(1, waitMs)))
     else if (!isEndless) waits.push(sleep(time, Math.max(1, waitMs)))
+    // A write that fails meanwhile ends the run: the next turn of the loop finds it.
+    const { settling } = output
+    if (settling !== undefined) waits.push(settling)
     await Promise.race(waits)
     return this.#stopReason !== undefined
   }
@@ -604,6 +640,10 @@ class ReadJob {
     }
     return exit
   }
+}
+
+function ordinaryBlocks(): readonly Uint8Array[] {
+  return Array.from({ length: ORDINARY_BLOCKS }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES))
 }
 
 function assignmentOf(range: PartitionRange) {

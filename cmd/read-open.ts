@@ -1,6 +1,7 @@
 /** What a read needs of the broker: first contact in time, a consumer, answers about offsets. */
 
 import { StreamError } from '../src/base/errors.ts'
+import type { LocalReadOptions } from '../src/client/local-reads.ts'
 import type { OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
 import type { Timer } from '../src/ports/time.ts'
 import { type Broker, openBroker } from './broker.ts'
@@ -55,6 +56,7 @@ export function openConsumer(
   { settings, cluster }: Broker,
   plan: ReadPlan,
   partitionCount: number,
+  localReads?: LocalReadOptions,
 ): Promise<ConsumerClient> {
   const { isByTime, isUncommitted } = plan
   const fetchBytesMax = settings.number('fetch.max.bytes')
@@ -69,6 +71,7 @@ export function openConsumer(
       : settings.number('max.partition.fetch.bytes'),
     // Merging holds every partition's next records; none of them may be kept from coming by the others.
     ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
+    ...(localReads === undefined ? {} : { localReads }),
   })
 }
 

@@ -2,26 +2,32 @@
  * Records to standard output: batches as they came from the consumer into one buffer, written whenever it is full or no
  * further record is at hand.
  *
- * The plain case (values, one-byte delimiter, no filter) decodes whole batches at once; everything else goes record by
- * record through a cursor, without objects. What is written always ends with a whole record.
+ * The plain cases (values with a one-byte delimiter, envelopes; no filter) print whole batches at once, through a kernel
+ * once there is much to print; everything else goes record by record through a cursor, without objects. What is written
+ * always ends with a whole record.
  */
 
 import type { RecordsEvent } from '../src/client/consumer.ts'
-import type { ByteOutput } from '../src/ports/stdio.ts'
+import type { ByteOutput, WriteOutcome } from '../src/ports/stdio.ts'
 import { LineDecoder } from '../src/record/line-decoder.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import { RecordFilter } from '../src/text/record-filter.ts'
 import type { PartitionEnds, RecordWriter } from '../src/text/record-writer.ts'
 import { BrokenPipe } from './exit-code.ts'
+import type { KernelPrinter } from './kernel-printer.ts'
 import type { ReadPlan } from './read-options.ts'
 
 /** One write of this size costs a pipe's reader least (performance.md, section 1). */
 const WRITE_BYTES = 256 * 1024
+/** Compiling a kernel costs as much as printing so much without. */
+const KERNEL_AFTER_BYTES = 512 * 1024
 
 export interface Printed {
   /** Position after what was taken of the event. */
   readonly nextOffset: number
+  /** False: more of the batch is to be taken after a write(). */
+  readonly isWhole: boolean
   /** The run is over: --count or --bytes is reached. */
   readonly isDone: boolean
   /** A record stamped at or after the end in time was met. */
@@ -49,17 +55,23 @@ export interface RecordOutput {
   addRecord(cursor: RecordCursor): boolean
   /** Writes all that was taken. @throws BrokenPipe; StreamError OUTPUT_FAILED */
   write(): void | Promise<void>
+  /** All that was taken is written; write() may leave some on its way. @throws as write */
+  drain?(): Promise<void>
+  /** Settles with a write under way that nobody waits for, if there is one. */
+  readonly settling?: Promise<void> | undefined
 }
 
 export interface ReadOutputOptions {
   readonly plan: ReadPlan
   readonly writer: RecordWriter
-  /** Plain values may go batch by batch, past the writer. */
+  /** Plain values and envelopes may go batch by batch, past the writer. */
   readonly allowsPlain: boolean
   /** Called once a run, for a value that contains the delimiter. */
   readonly onAmbiguous: (topic: string, partition: number) => void
   /** Called for each record that is printed. */
   readonly onRecord?: (topic: string, partition: number, offset: number) => void
+  /** Loads the kernel of the plan's form, where there is one; asked once at most. */
+  readonly loadKernel?: () => KernelPrinter | undefined
 }
 
 export class ReadOutput implements RecordOutput {
@@ -70,13 +82,19 @@ export class ReadOutput implements RecordOutput {
   readonly #output: ByteOutput
   readonly #plan: ReadPlan
   readonly #options: ReadOutputOptions
-  readonly #buffer = new OutputBuffer(WRITE_BYTES + 64 * 1024)
+  readonly #ownBuffer = new OutputBuffer(WRITE_BYTES + 64 * 1024)
   readonly #filter: RecordFilter
   readonly #cursor = new RecordCursor()
   /** Of the plain case. */
   readonly #lines: LineDecoder | undefined
   readonly #lineOptions: { delimiter: number; nullValue?: Uint8Array }
   readonly #writer: RecordWriter
+  /** Whether a kernel may print what is asked for. */
+  readonly #mayUseKernel: boolean
+  #kernel: KernelPrinter | undefined
+  #kernelTried = false
+  /** Of what was printed without a kernel. */
+  #isWriting = false
   #topic = ''
   #partition = -1
 
@@ -90,10 +108,7 @@ export class ReadOutput implements RecordOutput {
       delimiter: plan.delimiter[0] ?? 10,
       ...(plan.nullValue === undefined ? {} : { nullValue: plan.nullValue }),
     }
-    const isPlain =
-      plan.form === 'value' &&
-      plan.delimiter.length === 1 &&
-      plan.keySeparator === undefined &&
+    const isWhole =
       plan.bytesMax === Number.POSITIVE_INFINITY &&
       plan.untilFutureMs === undefined &&
       plan.rate === undefined &&
@@ -101,13 +116,44 @@ export class ReadOutput implements RecordOutput {
       options.allowsPlain &&
       options.onRecord === undefined &&
       this.#filter.isEmpty
+    const isPlain =
+      isWhole &&
+      plan.form === 'value' &&
+      plan.delimiter.length === 1 &&
+      plan.keySeparator === undefined
     this.#lines = isPlain ? new LineDecoder() : undefined
+    this.#mayUseKernel = isPlain || (isWhole && plan.form === 'json' && !plan.embed)
     this.#writer = options.writer
   }
 
   /** Whether write() is due. */
   get isFull(): boolean {
-    return this.#buffer.length >= WRITE_BYTES
+    return this.#kernel === undefined && this.#buffer.length >= WRITE_BYTES
+  }
+
+  /** Settles with a write under way that nobody waits for, if there is one. */
+  get settling(): Promise<void> | undefined {
+    return this.#kernel?.settling
+  }
+
+  get #buffer(): OutputBuffer {
+    return this.#kernel?.buffer ?? this.#ownBuffer
+  }
+
+  /** The kernel, loaded now if it was not yet; undefined when what is asked for is not printed by one. */
+  useKernel(): KernelPrinter | undefined {
+    if (!this.#mayUseKernel || this.#kernelTried) return this.#kernel
+    this.#kernelTried = true
+    const kernel = this.#options.loadKernel?.()
+    if (kernel === undefined) return undefined
+    kernel.kernel.setPartition?.(this.#topic, this.#partition)
+    // What was printed without it goes out first, unless it is on its way.
+    if (!this.#isWriting) {
+      kernel.buffer.append(this.#ownBuffer.bytes, 0, this.#ownBuffer.length)
+      this.#ownBuffer.clear()
+    }
+    this.#kernel = kernel
+    return kernel
   }
 
   /** Whether all was reached that --count and --bytes ask for. */
@@ -124,6 +170,7 @@ export class ReadOutput implements RecordOutput {
     this.#topic = topic
     this.#partition = partition
     this.#writer.setPartition(topic, partition)
+    this.#kernel?.kernel.setPartition?.(topic, partition)
     this.#filter.setTopic(topic)
   }
 
@@ -135,9 +182,49 @@ export class ReadOutput implements RecordOutput {
     this.setPartition(event.topic, event.partition)
     this.#writer.setEnds?.(event)
     const at = event.batches[index] as number
+    const kernel = this.#kernel ?? (this.bytes < KERNEL_AFTER_BYTES ? undefined : this.useKernel())
+    if (kernel !== undefined) return this.#addByKernel(kernel, event, at, fromOffset)
+    return this.#addByHand(event, at, fromOffset)
+  }
+
+  #addByHand(event: RecordsEvent, at: number, fromOffset: number): Printed {
     return this.#lines === undefined
       ? this.#addRecords(event, at, fromOffset)
       : this.#addLines(this.#lines, event, at, fromOffset)
+  }
+
+  #addByKernel(
+    printer: KernelPrinter,
+    event: RecordsEvent,
+    at: number,
+    fromOffset: number,
+  ): Printed {
+    const { kernel } = printer
+    const range = {
+      fromOffset,
+      endOffset: event.untilOffset,
+      recordsMax: this.#plan.countMax - this.records,
+    }
+    for (;;) {
+      const { buffer } = printer
+      const before = buffer.length
+      const step = printer.step(event, at, range)
+      this.records += kernel.taken
+      this.bytes += buffer.length - before
+      if (kernel.isAmbiguous) this.noteAmbiguous()
+      if (step === 'judge') {
+        return this.#addByHand(event, at, kernel.nextOffset)
+      }
+      printer.flow(step === 'full')
+      const { nextOffset } = kernel
+      if (step === 'done') {
+        return { nextOffset, isWhole: true, isDone: this.isDone, hasPassedTime: false }
+      }
+      // No other output is free.
+      if (step === 'full' && printer.buffer === buffer) {
+        return { nextOffset, isWhole: false, isDone: false, hasPassedTime: false }
+      }
+    }
   }
 
   /** Takes the record that a cursor stands on, if the filter lets it through. @returns whether it did */
@@ -151,19 +238,35 @@ export class ReadOutput implements RecordOutput {
     return true
   }
 
-  /** Writes all that was taken. @throws BrokenPipe; StreamError OUTPUT_FAILED */
+  /**
+   * Sends all that was taken on its way. @returns what to wait for before more is taken
+   * @throws BrokenPipe; StreamError OUTPUT_FAILED; also of an earlier write
+   */
   write(): void | Promise<void> {
-    if (this.#buffer.length === 0) return
-    const outcome = this.#output.write(this.#buffer.filled())
+    if (this.#kernel !== undefined) return this.#kernel.flush()
+    const buffer = this.#ownBuffer
+    if (buffer.length === 0) return
+    const outcome = this.#output.write(buffer.filled())
     if (outcome === 'broken') throw new BrokenPipe()
     if (outcome === 'written') {
-      this.#buffer.clear()
+      buffer.clear()
       return
     }
-    return outcome.then((later) => {
-      if (later === 'broken') throw new BrokenPipe()
-      this.#buffer.clear()
-    })
+    return this.#written(outcome)
+  }
+
+  /** All that was taken is written. @throws as write */
+  async drain(): Promise<void> {
+    await this.write()
+    await this.#kernel?.finish()
+  }
+
+  async #written(outcome: Promise<WriteOutcome>): Promise<void> {
+    this.#isWriting = true
+    const later = await outcome
+    this.#isWriting = false
+    if (later === 'broken') throw new BrokenPipe()
+    this.#ownBuffer.clear()
   }
 
   #addLines(lines: LineDecoder, event: RecordsEvent, at: number, fromOffset: number): Printed {
@@ -178,7 +281,12 @@ export class ReadOutput implements RecordOutput {
     this.records += taken
     this.bytes += this.#buffer.length - before
     if (!this.isAmbiguous) this.#checkDelimiters(before, taken)
-    return { nextOffset: lines.nextOffset, isDone: this.isDone, hasPassedTime: false }
+    return {
+      nextOffset: lines.nextOffset,
+      isWhole: true,
+      isDone: this.isDone,
+      hasPassedTime: false,
+    }
   }
 
   #addRecords(event: RecordsEvent, at: number, fromOffset: number): Printed {
@@ -189,16 +297,21 @@ export class ReadOutput implements RecordOutput {
     while (cursor.next()) {
       if (cursor.offset < fromOffset) continue
       if (cursor.offset >= event.untilOffset) {
-        return { nextOffset: event.untilOffset, isDone: false, hasPassedTime: false }
+        return { nextOffset: event.untilOffset, isWhole: true, isDone: false, hasPassedTime: false }
       }
       if (untilFutureMs !== undefined && cursor.timestampMs >= untilFutureMs) {
-        return { nextOffset, isDone: false, hasPassedTime: true }
+        return { nextOffset, isWhole: true, isDone: false, hasPassedTime: true }
       }
-      if (this.isDone) return { nextOffset, isDone: true, hasPassedTime: false }
+      if (this.isDone) return { nextOffset, isWhole: true, isDone: true, hasPassedTime: false }
       this.addRecord(cursor)
       nextOffset = cursor.offset + 1
     }
-    return { nextOffset: cursor.batchLastOffset + 1, isDone: this.isDone, hasPassedTime: false }
+    return {
+      nextOffset: cursor.batchLastOffset + 1,
+      isWhole: true,
+      isDone: this.isDone,
+      hasPassedTime: false,
+    }
   }
 
   /** As many delimiters as records, or a value holds one. */

@@ -1,6 +1,9 @@
 /** From a plan to the writer of its form; only the form that is asked for is loaded. */
 
+import type { ByteOutput } from '../src/ports/stdio.ts'
+import { SimdLineDecoder } from '../src/record/line-decoder-simd.ts'
 import { LineWriter, RawWriter, type RecordWriter, SizedWriter } from '../src/text/record-writer.ts'
+import { KernelPrinter } from './kernel-printer.ts'
 import type { ReadPlan } from './read-options.ts'
 
 export interface WriterOptions {
@@ -45,4 +48,22 @@ export async function makeRecordWriter(
         ...(isTerminal ? {} : { onAmbiguous }),
       })
   }
+}
+
+/** Of the forms that a kernel can print (read-output.ts knows when it may): what loads it, once there is much to print. */
+export async function kernelLoader(
+  plan: ReadPlan,
+  output: ByteOutput,
+): Promise<(() => KernelPrinter | undefined) | undefined> {
+  const { form, delimiter, nullValue } = plan
+  if (form === 'value') {
+    const options = {
+      delimiter: delimiter[0] ?? 0x0a,
+      ...(nullValue === undefined ? {} : { nullValue }),
+    }
+    return () => KernelPrinter.load(output, (memory) => SimdLineDecoder.load(memory, options))
+  }
+  if (form !== 'json' || plan.embed) return undefined
+  const { EnvelopeKernel } = await import('../src/text/envelope-kernel.ts')
+  return () => KernelPrinter.load(output, (memory) => EnvelopeKernel.load(memory, { delimiter }))
 }

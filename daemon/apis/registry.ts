@@ -36,6 +36,7 @@ import { describeTopicPartitions } from './75-describe-topic-partitions.ts'
 import { daemonStatus } from './1000-daemon-status.ts'
 import { daemonStop } from './1001-daemon-stop.ts'
 import { appendAt } from './1002-append-at.ts'
+import { localSpans } from './1003-local-spans.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
 
@@ -75,6 +76,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DaemonStatus: daemonStatus,
   DaemonStop: daemonStop,
   AppendAt: appendAt,
+  LocalSpans: localSpans,
 }
 
 /**

@@ -32,6 +32,26 @@ export interface ReadRequest {
   readonly minOneBatch?: boolean
 }
 
+/** Whole batches in a file, readable by whoever may open it. */
+export interface LocalSpan {
+  readonly path: string
+  /** Disk port: names the file itself. */
+  readonly fileId: string
+  readonly position: number
+  readonly sizeBytes: number
+  /** Behind its last batch, or behind the gap that follows. */
+  readonly nextOffset: number
+}
+
+export interface SpansRequest {
+  /** From logStartOffset to logEndOffset, both included. */
+  readonly offset: number
+  /** Nothing at or beyond: the high watermark or the last stable offset. */
+  readonly endOffset: number
+  /** About so much over all spans; whole batches may be more. */
+  readonly maxBytes: number
+}
+
 /** Names of Kafka's errors; the caller maps them to numbers. */
 export type ProducerErrorName =
   | 'INVALID_PRODUCER_EPOCH'

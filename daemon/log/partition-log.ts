@@ -11,6 +11,7 @@ import { isTransactional } from '../../src/record/batch-layout.ts'
 import { type CompactionOptions, compact, compactionNeed } from './compaction.ts'
 import { EpochFile } from './epoch-file.ts'
 import { syncPath } from './file-writes.ts'
+import { findLocalSpans } from './local-spans.ts'
 import type { LogConfig } from './log-config.ts'
 import type { LogCore } from './log-core.ts'
 import { LogFlusher } from './log-flusher.ts'
@@ -22,12 +23,14 @@ import type {
   CompactionResult,
   DamagedRange,
   EpochEnd,
+  LocalSpan,
   LogSlice,
   ProducerCheck,
   ProducerSummary,
   ReadRequest,
   RecoveryReport,
   RetentionResult,
+  SpansRequest,
   TimestampOffset,
 } from './log-types.ts'
 import { LogWriter } from './log-writer.ts'
@@ -94,6 +97,11 @@ export class PartitionLog {
   /** From the checkpoint at open, then what setHighWatermark said; never above logEndOffset. */
   get highWatermarkHint(): number {
     return Math.min(this.#core.highWatermark, this.#core.logEndOffset)
+  }
+
+  /** Below it offsets follow one another without gaps; Infinity while no gap is known. */
+  get denseEndOffset(): number {
+    return this.#core.denseEndOffset
   }
 
   get latestEpoch(): number | undefined {
@@ -173,6 +181,11 @@ export class PartitionLog {
   /** As read, from memory alone; undefined where the offset is not in memory. @throws OFFSET_OUT_OF_RANGE, CLOSED */
   readCached(request: ReadRequest): LogSlice | undefined {
     return this.#reader.readCached(request)
+  }
+
+  /** Where batches lie, for readers of the files; none where it cannot be told. @throws StreamError CLOSED, DISK_* */
+  localSpans(request: SpansRequest): LocalSpan[] {
+    return findLocalSpans(this.#core, request)
   }
 
   /**

@@ -26,6 +26,7 @@ function readOnlyFile(file: DiskFile, refuse: () => never): DiskFile {
   return {
     path: file.path,
     sizeBytes: () => file.sizeBytes(),
+    fileId: () => file.fileId(),
     read: (position, target) => file.read(position, target),
     readAsync: (position, target) => file.readAsync(position, target),
     close: () => file.close(),

@@ -75,7 +75,7 @@ interface InFlight {
   readonly settle: (failure: StreamError | undefined, response: unknown) => void
 }
 
-type State = 'connecting' | 'negotiating' | 'open' | 'closed'
+type State = 'negotiating' | 'open' | 'closed'
 
 export class Connection {
   readonly address: string
@@ -85,7 +85,7 @@ export class Connection {
   readonly #link: Link
   readonly #inFlight = new Map<number, InFlight>()
   readonly #ranges = new Map<number, VersionRange>()
-  #state: State = 'connecting'
+  #state: State = 'negotiating'
   #connectTimer: Timer | undefined
   #deadlineTimer: Timer | undefined
   #deadlineTimerMs = Number.POSITIVE_INFINITY
@@ -97,7 +97,6 @@ export class Connection {
     this.#events = events
     this.address = options.address
     this.#link = net.connect(options.address, {
-      onOpen: () => this.#onLinkOpen(),
       onMessage: (frames) => this.#onMessage(frames),
       onDrain: () => events.onDrain?.(),
       onClose: (reason) => this.#onLinkClose(reason),
@@ -107,6 +106,8 @@ export class Connection {
         new StreamError('UNREACHABLE', `${this.address}: no answer`, { target: this.address }),
       )
     })
+    // The link keeps it until it is open, which saves the way of the news that it is.
+    this.#negotiate(clientVersions('ApiVersions').max)
   }
 
   get isOpen(): boolean {
@@ -214,12 +215,6 @@ export class Connection {
     this.#inFlight.set(correlationId, { api, version, deadlineMs, settle })
     this.#armDeadline(deadlineMs)
     this.#link.send(frames)
-  }
-
-  #onLinkOpen(): void {
-    if (this.#state !== 'connecting') return
-    this.#state = 'negotiating'
-    this.#negotiate(clientVersions('ApiVersions').max)
   }
 
   /** kafka-protocol.md section 1.2: a broker that finds the version too new says so in a body of version 0. */

@@ -6,6 +6,8 @@
  * - Pipelined: when an answer comes, the next Fetch leaves as soon as the last batch header is known, before anything
  *   of the answer is handed out. One Fetch is outstanding per leader, for all its partitions.
  * - Bounded: no Fetch leaves while prefetchBytesMax are waiting to be polled.
+ * - With `localReads`, a partition of a broker on this machine that is far from its end is read from the files
+ *   themselves (local-reads.ts); near its end, and after anything unexpected, it is fetched.
  *
  * Invariants:
  * - Per partition events come in offset order; a position is delivered at most once, and every gap that retention made
@@ -32,6 +34,7 @@ import { type AbortedTransaction, AbortedTransactions } from './aborted-transact
 import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+import { type LocalBlock, type LocalReadOptions, LocalReads } from './local-reads.ts'
 import { type Isolation, listOffsets } from './offsets.ts'
 
 export interface ConsumerOptions {
@@ -51,6 +54,8 @@ export interface ConsumerOptions {
   readonly verifyChecksums?: boolean
   /** How long a topic may be unknown to the brokers before it has failed. Default 5000. */
   readonly unknownTopicMs?: number
+  /** Absent: everything is fetched. With it, events with `release` come, which must be called. */
+  readonly localReads?: LocalReadOptions
 }
 
 export interface Assignment {
@@ -67,7 +72,7 @@ export interface RecordsEvent {
   readonly kind: 'records'
   readonly topic: string
   readonly partition: number
-  /** The answer's bytes, the caller's to keep. */
+  /** The answer's bytes: the caller's to keep, or only until `release` is called where there is such a function. */
   readonly bytes: Uint8Array
   /** Where the batches with records begin in `bytes`, in offset order; aborted and control batches are left out. */
   readonly batches: readonly number[]
@@ -80,6 +85,8 @@ export interface RecordsEvent {
   readonly highWatermark: number
   readonly lastStableOffset: number
   readonly logStartOffset: number
+  /** Gives memory back that is read into again. To be called once, and soon: reading waits for it. */
+  readonly release?: () => void
 }
 
 export type ConsumerEvent =
@@ -130,6 +137,10 @@ interface Part {
   unknownSinceMs: number | undefined
   notBeforeMs: number
   retryTimer: Timer | undefined
+  /** Read from files at present. */
+  isLocal: boolean
+  /** Not read from files before: something was not as expected. */
+  notLocalBeforeMs: number
 }
 
 interface Fetched {
@@ -137,10 +148,12 @@ interface Fetched {
   readonly starts: number[]
   readonly fromOffset: number
   readonly nextOffset: number
-  readonly aborted: readonly AbortedTransaction[]
+  readonly transactions: AbortedTransactions | undefined
   readonly highWatermark: number
   readonly lastStableOffset: number
   readonly logStartOffset: number
+  /** Of what was read from a file. */
+  readonly release?: () => void
 }
 
 interface Ready {
@@ -179,6 +192,8 @@ const defaults = {
 const DAMAGED_READS_MAX = 3
 /** A position beyond the end may be a leader that does not know its own yet. */
 const BEYOND_END_MAX = 5
+/** How long a partition is fetched after a damaged batch was read from its file. */
+const LOCAL_DAMAGE_MS = 1000
 
 export class Consumer {
   readonly #time: Time
@@ -193,6 +208,7 @@ export class Consumer {
   readonly #ready: Ready[] = []
   readonly #fetching = new Set<number>()
   readonly #stopListening: () => void
+  readonly #local: LocalReads<Part> | undefined
   #readyBytes = 0
   #waiters: (() => void)[] = []
   #isClosed = false
@@ -206,6 +222,7 @@ export class Consumer {
     this.#fetchBytesMax = options.fetchBytesMax ?? defaults.fetchBytesMax
     this.#prefetchBytesMax = options.prefetchBytesMax ?? defaults.prefetchBytesMax
     this.#stopListening = cluster.onChange(() => this.#pump())
+    this.#local = this.#makeLocalReads(options.localReads)
   }
 
   /** Adds partitions. One that is assigned already is read anew from its start offset. */
@@ -230,6 +247,8 @@ export class Consumer {
         unknownSinceMs: undefined,
         notBeforeMs: Number.NEGATIVE_INFINITY,
         retryTimer: undefined,
+        isLocal: false,
+        notLocalBeforeMs: Number.NEGATIVE_INFINITY,
       }
       this.#parts.set(keyOf(topic, partition), part)
       this.#cluster.addTopic(topic)
@@ -266,6 +285,7 @@ export class Consumer {
     const part = this.#parts.get(keyOf(topic, partition))
     if (part === undefined) return
     part.isPaused = true
+    this.#dropLocal(part)
     this.#pump()
   }
 
@@ -353,6 +373,7 @@ export class Consumer {
     this.#isClosed = true
     this.#stopListening()
     for (const part of this.#parts.values()) part.retryTimer?.cancel()
+    this.#local?.close()
     this.#ready.length = 0
     this.#readyBytes = 0
     this.#wake()
@@ -366,6 +387,7 @@ export class Consumer {
     const groups = new Map<number, Part[]>()
     for (const part of this.#parts.values()) {
       if (part.state !== 'reading' || part.isPaused || part.notBeforeMs > nowMs) continue
+      if (part.isLocal) continue
       const leader = this.#cluster.leaderOf(part.topic, part.partition)
       if (leader === undefined) {
         this.#onNoLeader(part, nowMs)
@@ -464,8 +486,16 @@ export class Consumer {
       partition: part.partition,
       currentLeaderEpoch: leader?.leaderEpoch ?? -1,
       fetchOffset: part.fetchOffset,
-      partitionMaxBytes: this.#options.partitionBytesMax ?? this.#fetchBytesMax,
+      partitionMaxBytes: this.#partitionBytesMax(part),
     }
+  }
+
+  /** Where files may be read, no more is fetched than shows whether that is worth while. */
+  #partitionBytesMax(part: Part): number {
+    const bytesMax = this.#options.partitionBytesMax ?? this.#fetchBytesMax
+    const local = this.#local
+    if (local === undefined || !this.#mayReadLocally(part)) return bytesMax
+    return Math.min(bytesMax, local.bytesMin)
   }
 
   // --- answers
@@ -544,7 +574,7 @@ export class Consumer {
       starts,
       fromOffset: part.fetchOffset,
       nextOffset: end,
-      aborted: row.abortedTransactions ?? [],
+      transactions: this.#transactionsOf(row.abortedTransactions ?? []),
       highWatermark: row.highWatermark,
       lastStableOffset: row.lastStableOffset,
       logStartOffset: row.logStartOffset,
@@ -556,6 +586,13 @@ export class Consumer {
     this.#parts.delete(key)
     this.#parts.set(key, part)
     if (part.fetchOffset >= part.endOffset) this.#end(part)
+    else this.#considerFiles(part, fetched)
+  }
+
+  #transactionsOf(aborted: readonly AbortedTransaction[]): AbortedTransactions | undefined {
+    return this.#isolation === 'read_committed' && aborted.length > 0
+      ? new AbortedTransactions(aborted)
+      : undefined
   }
 
   /**
@@ -692,6 +729,75 @@ export class Consumer {
     })
   }
 
+  // --- files
+
+  #makeLocalReads(options: LocalReadOptions | undefined): LocalReads<Part> | undefined {
+    if (options === undefined) return undefined
+    const isCommitted = this.#isolation === 'read_committed'
+    return new LocalReads<Part>(
+      this.#time,
+      { ...options, isCommitted },
+      {
+        route: ({ topic, partition }) => {
+          const leader = this.#cluster.leaderOf(topic, partition)
+          const connection = leader && this.#cluster.connectionTo(leader.leaderId)
+          return connection && { connection, leaderEpoch: leader.leaderEpoch }
+        },
+        onBlock: (part, block) => this.#onBlock(part, block),
+        onRefused: (part, pauseMs) => {
+          part.isLocal = false
+          part.notLocalBeforeMs = this.#time.monotonicMs() + pauseMs
+          this.#pump()
+        },
+      },
+    )
+  }
+
+  #mayReadLocally(part: Part): boolean {
+    if (this.#local === undefined || part.notLocalBeforeMs > this.#time.monotonicMs()) return false
+    const leader = this.#cluster.leaderOf(part.topic, part.partition)
+    const connection = leader && this.#cluster.connectionTo(leader.leaderId)
+    return connection !== undefined && this.#local.isPossible(connection)
+  }
+
+  /** From the size of what has come it is guessed how much lies ahead. */
+  #considerFiles(part: Part, fetched: Fetched): void {
+    const local = this.#local
+    if (local === undefined || part.isPaused || !this.#mayReadLocally(part)) return
+    const { bytes, fromOffset, nextOffset } = fetched
+    const isCommitted = this.#isolation === 'read_committed'
+    const readableEnd = isCommitted ? fetched.lastStableOffset : fetched.highWatermark
+    const records = Math.min(readableEnd, part.endOffset) - nextOffset
+    if ((records * bytes.length) / (nextOffset - fromOffset) < local.bytesMin) return
+    part.isLocal = true
+    local.add(part)
+  }
+
+  #onBlock(part: Part, block: LocalBlock): void {
+    part.fetchOffset = block.nextOffset
+    if (block.starts.length > 0) this.#push(part, block, block.bytes.length)
+    if (part.fetchOffset >= part.endOffset) this.#end(part)
+    this.#wake()
+  }
+
+  /** Gives the memory back in which batches of it wait that nobody may take now; they are read again. */
+  #dropLocal(part: Part): void {
+    const first = this.#ready.find(
+      ({ part: other, item }) => other === part && 'starts' in item && item.release !== undefined,
+    )
+    this.#leaveFiles(part)
+    if (first === undefined || 'kind' in first.item) return
+    part.generation++
+    part.state = 'reading'
+    part.fetchOffset = first.item.fromOffset
+    this.#dropReady(part, this.#ready.indexOf(first))
+  }
+
+  #leaveFiles(part: Part): void {
+    part.isLocal = false
+    this.#local?.remove(part)
+  }
+
   // --- handing out
 
   #push(part: Part, item: Ready['item'], bytes: number): void {
@@ -718,15 +824,21 @@ export class Consumer {
   /** Drops what is queued or under way. */
   #forget(part: Part): void {
     part.generation++
-    part.queued = 0
     part.isEndWritten = false
     part.damagedReads = 0
     part.beyondEnd = 0
-    for (let index = this.#ready.length - 1; index >= 0; index--) {
+    this.#leaveFiles(part)
+    this.#dropReady(part, 0)
+  }
+
+  #dropReady(part: Part, from: number): void {
+    for (let index = this.#ready.length - 1; index >= from; index--) {
       const ready = this.#ready[index]
       if (ready?.part !== part) continue
       this.#readyBytes -= ready.bytes
+      part.queued--
       this.#ready.splice(index, 1)
+      if ('starts' in ready.item) ready.item.release?.()
     }
   }
 
@@ -738,11 +850,7 @@ export class Consumer {
 
   /** Judges the batches of an answer at the last moment, when the next Fetch is on its way. */
   #recordsEvent(part: Part, fetched: Fetched): ConsumerEvent | undefined {
-    const { bytes, starts, fromOffset } = fetched
-    const transactions =
-      this.#isolation === 'read_committed' && fetched.aborted.length > 0
-        ? new AbortedTransactions(fetched.aborted)
-        : undefined
+    const { bytes, starts, fromOffset, transactions } = fetched
     const batches: number[] = []
     let nextOffset = fetched.nextOffset
     let damage: StreamError | undefined
@@ -767,8 +875,11 @@ export class Consumer {
     if (nextOffset > fromOffset || damage === undefined) part.damagedReads = 0
     nextOffset = Math.min(nextOffset, part.endOffset)
     part.position = nextOffset
-    if (damage !== undefined) this.#rereadFrom(part, nextOffset, damage)
-    if (batches.length === 0) return undefined
+    if (damage !== undefined) this.#rereadFrom(part, nextOffset, damage, fetched)
+    if (batches.length === 0) {
+      fetched.release?.()
+      return undefined
+    }
     return {
       kind: 'records',
       topic: part.topic,
@@ -781,6 +892,7 @@ export class Consumer {
       highWatermark: fetched.highWatermark,
       lastStableOffset: fetched.lastStableOffset,
       logStartOffset: fetched.logStartOffset,
+      ...(fetched.release === undefined ? {} : { release: fetched.release }),
     }
   }
 
@@ -791,13 +903,19 @@ export class Consumer {
   }
 
   /** What was fetched behind a damaged batch is dropped, and the batch asked for again. */
-  #rereadFrom(part: Part, offset: number, damage: StreamError): void {
+  #rereadFrom(part: Part, offset: number, damage: StreamError, fetched: Fetched): void {
     const { damagedReads } = part
     this.#forget(part)
     part.damagedReads = damagedReads
     part.state = 'reading'
     part.fetchOffset = offset
-    this.#onDamage(part, damage)
+    if (fetched.release === undefined) {
+      this.#onDamage(part, damage)
+      return
+    }
+    // In the file: the broker looks itself when it is asked for, and says what is damaged.
+    part.notLocalBeforeMs = this.#time.monotonicMs() + LOCAL_DAMAGE_MS
+    this.#pump()
   }
 
   #wake(): void {

@@ -175,6 +175,15 @@ class RealFile implements DiskFile {
     }
   }
 
+  fileId(): string {
+    try {
+      const { dev, ino } = fstatSync(this.usable(), { bigint: true })
+      return `${dev}:${ino}`
+    } catch (error) {
+      throw diskError(error, 'look at', this.path)
+    }
+  }
+
   read(position: number, target: Uint8Array): number {
     const descriptor = this.usable()
     let filled = 0

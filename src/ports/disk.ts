@@ -54,6 +54,8 @@ export interface DiskLock {
 export interface DiskFile {
   readonly path: string
   sizeBytes(): number
+  /** Names the file itself on this machine, whatever path leads to it; another file never has it at the same time. */
+  fileId(): string
   /** Fills `target` from `position`; returns the bytes read, fewer than asked only at the end of the file. */
   read(position: number, target: Uint8Array): number
   /** As read, without blocking the loop: for reads that may be cold. */

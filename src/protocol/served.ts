@@ -86,6 +86,7 @@ const served = {
   DaemonStatus: { ...both(0, 0), door: 'zmq' },
   DaemonStop: { ...both(0, 0), door: 'zmq' },
   AppendAt: { ...both(0, 0), door: 'zmq' },
+  LocalSpans: { ...both(0, 0), door: 'zmq' },
 } as const satisfies Partial<Record<ApiName, ServedRow>>
 
 /** The APIs that some phase lists. */

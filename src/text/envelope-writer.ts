@@ -21,7 +21,6 @@ const OPEN_BRACKET = 0x5b
 const CLOSE_BRACKET = 0x5d
 const BACKSLASH = 0x5c
 
-const offsetName = Buffer.from(',"offset":')
 const tsName = Buffer.from(',"ts":')
 const keyName = Buffer.from(',"key":')
 const valueName = Buffer.from(',"value":')
@@ -57,7 +56,7 @@ export class EnvelopeWriter {
   readonly #embed: boolean
   readonly #delimiter: Uint8Array
   readonly #scanner = new JsonScanner()
-  /** `{"v":1,"topic":"t","partition":0` of the batch in hand. */
+  /** Of the batch in hand, up to the offset. */
   #prefix: Uint8Array = new Uint8Array(0)
   #timestampMs = Number.NaN
   #timestampText: Uint8Array = new Uint8Array(0)
@@ -69,14 +68,13 @@ export class EnvelopeWriter {
 
   /** All records until the next call are of this partition. */
   setPartition(topic: string, partition: number): void {
-    this.#prefix = Buffer.from(`{"v":1,"topic":${JSON.stringify(topic)},"partition":${partition}`)
+    this.#prefix = envelopePrefix(topic, partition)
   }
 
   /** Appends the envelope of the record the cursor stands on, and the delimiter. Moves the cursor's headers. */
   write(cursor: RecordCursor, out: OutputBuffer): void {
     const { bytes } = cursor
     put(out, this.#prefix)
-    put(out, offsetName)
     putNumber(out, cursor.offset)
     put(out, tsName)
     this.#putTimestamp(out, cursor.timestampMs)
@@ -152,6 +150,11 @@ export function putJsonText(
 ): void {
   if (start < 0) put(out, nullWord)
   else if (!putAsciiString(out, bytes, start, end)) putString(out, bytes, start, end)
+}
+
+/** What all envelopes of a partition begin with, up to the offset. */
+export function envelopePrefix(topic: string, partition: number): Uint8Array {
+  return Buffer.from(`{"v":1,"topic":${JSON.stringify(topic)},"partition":${partition},"offset":`)
 }
 
 /**

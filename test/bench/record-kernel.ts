@@ -7,9 +7,13 @@ import { BatchBuilder } from '../../src/record/batch-builder.ts'
 import { HEADER_BYTES } from '../../src/record/batch-layout.ts'
 import { codecs, compress, decompress } from '../../src/record/compression.ts'
 import { crc32c, crc32cTable } from '../../src/record/crc32c.ts'
+import { KernelMemory, SLACK_BYTES } from '../../src/record/kernel-memory.ts'
+import type { KernelRun } from '../../src/record/kernel-run.ts'
 import { LineDecoder } from '../../src/record/line-decoder.ts'
+import { SimdLineDecoder } from '../../src/record/line-decoder-simd.ts'
 import { OutputBuffer } from '../../src/record/output-buffer.ts'
 import { RecordCursor } from '../../src/record/record-cursor.ts'
+import { EnvelopeKernel } from '../../src/text/envelope-kernel.ts'
 
 const TEXT_BYTES = 32 * 1024 * 1024
 const CHUNK_BYTES = 64 * 1024
@@ -75,6 +79,33 @@ function encodeAll(text: Uint8Array, builder: BatchBuilder, onBatch: (b: Uint8Ar
   return records
 }
 
+/** The kernels of cmd/kernel-printer.ts, on batches that are copied in; files are read right into their memory. */
+function measureKernels(
+  name: (what: string) => string,
+  textBytes: number,
+  records: number,
+  batches: readonly Uint8Array[],
+): void {
+  const memory = KernelMemory.create()
+  const bytes = memory?.outputs[0]
+  if (memory === undefined || bytes === undefined) return
+  const out = new OutputBuffer(0, { bytes, slackBytes: SLACK_BYTES })
+  const everything = { fromOffset: 0, endOffset: 2 ** 53, recordsMax: 2 ** 53 }
+  const run = (kernel: KernelRun): void => {
+    for (const batch of batches) {
+      kernel.begin(batch, 0, everything)
+      while (kernel.step(out, 256 * 1024) !== 'done') out.clear()
+      out.clear()
+    }
+  }
+  const lines = SimdLineDecoder.load(memory, { delimiter: 10 })
+  if (lines !== undefined) measure(name('kernel: lines'), textBytes, records, () => run(lines))
+  const envelopes = EnvelopeKernel.load(memory, { delimiter: Uint8Array.of(10) })
+  if (envelopes === undefined) return
+  envelopes.setPartition('topic', 0)
+  measure(name('kernel: envelopes'), textBytes, records, () => run(envelopes))
+}
+
 for (const lineBytes of [10, 100, 1000]) {
   const text = makeText(lineBytes)
   const builder = new BatchBuilder(BATCH_BYTES)
@@ -97,6 +128,7 @@ for (const lineBytes of [10, 100, 1000]) {
   })
   if (filter === '' && decoded !== text.length)
     throw new Error(`lines lost: ${decoded} of ${text.length}`)
+  measureKernels(name, text.length, records, batches)
   const cursor = new RecordCursor()
   let sum = 0
   measure(name('walk with the cursor'), text.length, records, () => {

@@ -8,7 +8,8 @@ export function benchRestart(options: {
 }): Row[] {
   const scratch = makeScratch()
   try {
-    const payload = makePayload(scratch.directory, { megabytes: 250, lineBytes: 100 })
+    const megabytesEach = Math.ceil((options.gigabytes * 1000) / options.partitions)
+    const payload = makePayload(scratch.directory, { megabytes: megabytesEach, lineBytes: 100 })
     const status = () => JSON.parse(run('stream daemon status -o json', scratch)) as { pid: number }
     run('stream daemon start', scratch)
     const resident = () =>
@@ -19,8 +20,8 @@ export function benchRestart(options: {
     const createMs = time(`stream topics create many --partitions ${options.partitions}`, scratch)
     run('sleep 2', scratch)
     const idleMegabytes = resident() - before
-    for (let written = 0; written < options.gigabytes; written += 0.25)
-      run(`stream produce many --key-json .n < ${payload}`, scratch)
+    const last = options.partitions - 1
+    run(`seq 0 ${last} | xargs -P 2 -I@ sh -c 'stream produce many -p @ < ${payload}'`, scratch)
     process.kill(status().pid, 'SIGKILL')
     run(
       'while stream topics list -b ipc://$XDG_RUNTIME_DIR/stream/daemon.sock > /dev/null 2>&1; do sleep 0.05; done',

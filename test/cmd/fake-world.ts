@@ -933,6 +933,11 @@ export class World {
       clients: this.clients,
       console,
       interruption: this.interruption,
+      loadDisk: async () => ({
+        open: () => {
+          throw new Error('the fake consumer reads no files')
+        },
+      }),
       commands,
       runDaemon: async (args) => {
         this.daemonRuns.push([...args])

@@ -57,6 +57,14 @@ describe('produce: lines', () => {
       expect(result.stderr).toContain('line 2: record longer than 8 bytes')
     }
   })
+
+  it('--max-bytes holds for a line that comes whole, in the middle of a chunk', async () => {
+    const w = world('ok\nmuch too long a line\nfine\n')
+    const result = await w.run('produce', 't', '--max-bytes', '8', '--on-error', 'skip')
+    expect(w.broker.values('t')).toEqual(['ok', 'fine'])
+    expect(result.exit).toBe(5)
+    expect(result.stderr).toContain('line 2: record longer than 8 bytes')
+  })
 })
 
 describe('produce: keys, headers, times', () => {

@@ -105,6 +105,21 @@ export function describeDisk(name: string, make: () => DiskHarness): void {
       file.close()
     })
 
+    it('a file keeps its id under another name, and another file in its place has another', () => {
+      const { disk, directory } = make()
+      const file = disk.open(`${directory}/first`, 'write')
+      const id = file.fileId()
+      disk.rename(`${directory}/first`, `${directory}/moved`)
+      const moved = disk.open(`${directory}/moved`, 'read')
+      expect(moved.fileId()).toBe(id)
+      const other = disk.open(`${directory}/other`, 'write')
+      expect(other.fileId()).not.toBe(id)
+      disk.rename(`${directory}/other`, `${directory}/moved`)
+      const swapped = disk.open(`${directory}/moved`, 'read')
+      expect(swapped.fileId()).toBe(other.fileId())
+      for (const opened of [file, moved, other, swapped]) opened.close()
+    })
+
     it('an unlinked file can be read and written by who has it open', () => {
       const { disk, directory } = make()
       const file = disk.open(`${directory}/gone`, 'write')

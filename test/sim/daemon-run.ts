@@ -18,6 +18,7 @@ import { type Daemon, type DaemonPorts, startDaemon } from '../../daemon/doors/d
 import { Admin } from '../../src/client/admin.ts'
 import { Cluster } from '../../src/client/cluster.ts'
 import { Consumer } from '../../src/client/consumer.ts'
+import type { LocalReadOptions } from '../../src/client/local-reads.ts'
 import { Producer, type ProducerOptions } from '../../src/client/producer.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { Log } from '../../src/ports/log.ts'
@@ -73,6 +74,18 @@ const quiet: Log = {
   error: () => undefined,
 }
 
+/** Blocks and grants so small that a run of a few kilobytes needs many. */
+function localReads(disk: SimDisk): LocalReadOptions {
+  return {
+    disk,
+    blocks: () => [new Uint8Array(8000), new Uint8Array(8000)],
+    bytesMin: 100,
+    readBytes: 700,
+    grantBytes: 3000,
+    isLocal: () => true,
+  }
+}
+
 export async function runDaemon(
   seed: number | string,
   options: RunOptions = {},
@@ -100,6 +113,7 @@ class DaemonRun {
   #daemon: Daemon | undefined
   #isUp = false
   #boots = 0
+  #readers = 0
   #troubled = true
   #found: FoundRecord[] = []
 
@@ -458,8 +472,11 @@ class DaemonRun {
         at: 'latest' as const,
       }))
       const ends = await admin.listOffsets(questions)
+      const disk = this.#disk
       const consumer = new Consumer(time, random, cluster, {
         partitionBytesMax: this.#random.pick([300, 3000, 1_000_000]),
+        // Every second reader takes what it can from the files, as one on the daemon's machine does.
+        ...(this.#readers++ % 2 === 0 ? { localReads: localReads(disk) } : {}),
       })
       consumer.assign(
         ends.map((end) => ({
@@ -486,6 +503,7 @@ class DaemonRun {
             found.push({ topic: TOPIC, partition: event.partition, offset: cursor.offset, value })
           }
         }
+        event.release?.()
       }
       consumer.close()
       cluster.close()

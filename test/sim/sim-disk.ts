@@ -60,6 +60,8 @@ class DirectoryNode {
 type Node = FileNode | DirectoryNode
 
 export class SimDisk implements Disk {
+  readonly #ids = new WeakMap<object, string>()
+  #idCount = 0
   readonly random: SimRandom
   readonly #time: Time
   readonly #options: SimDiskOptions
@@ -532,6 +534,17 @@ export class SimDisk implements Disk {
     return file
   }
 
+  /** As inode numbers: a node keeps its own, whatever it is called. */
+  idOf(node: object): string {
+    let id = this.#ids.get(node)
+    if (id === undefined) {
+      this.#idCount += 1
+      id = `sim:${this.#idCount}`
+      this.#ids.set(node, id)
+    }
+    return id
+  }
+
   #countBytes(node: Node, seen: Set<Node>): number {
     if (seen.has(node)) return 0
     seen.add(node)
@@ -559,6 +572,11 @@ class SimFile implements DiskFile {
   sizeBytes(): number {
     this.#open()
     return this.#node.size
+  }
+
+  fileId(): string {
+    this.#open()
+    return this.#disk.idOf(this.#node)
   }
 
   read(position: number, target: Uint8Array): number {

@@ -58,3 +58,56 @@ export const appendAt = {
     ['logEndOffset', 'int64', 0],
   ],
 } as const
+
+/**
+ * Where the whole batches of a partition lie, for a consumer on the same machine that reads them itself: those that a
+ * Fetch at the same offset would give, as far as they are in files, and none of a damaged range. Positions and sizes
+ * count bytes of the file; fileId names the file itself (device and inode), whatever stands at the path later.
+ */
+export const localSpans = {
+  key: 1003,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  request: [
+    ['topic', 'string', 0],
+    ['partition', 'int32', 0],
+    ['currentLeaderEpoch', 'int32', 0],
+    ['fetchOffset', 'int64', 0],
+    ['isolationLevel', 'int8', 0],
+    ['maxBytes', 'int32', 0],
+  ],
+  response: [
+    ['errorCode', 'int16', 0],
+    ['highWatermark', 'int64', 0],
+    ['lastStableOffset', 'int64', 0],
+    ['logStartOffset', 'int64', 0],
+    ['leaderEpoch', 'int32', 0],
+    // Below it offsets follow one another without gaps.
+    ['denseEndOffset', 'int64', 0],
+    [
+      'abortedTransactions',
+      {
+        array: [
+          ['producerId', 'int64', 0],
+          ['firstOffset', 'int64', 0],
+        ],
+      },
+      0,
+    ],
+    [
+      'spans',
+      {
+        array: [
+          ['path', 'string', 0],
+          ['fileId', 'string', 0],
+          ['position', 'int64', 0],
+          ['sizeBytes', 'int64', 0],
+          // Behind the last batch of the span.
+          ['nextOffset', 'int64', 0],
+        ],
+      },
+      0,
+    ],
+  ],
+} as const

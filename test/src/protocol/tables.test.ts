@@ -85,6 +85,7 @@ describe('served ranges', () => {
         'DaemonStatus',
         'DaemonStop',
         'AppendAt',
+        'LocalSpans',
       ])
       expect(kafka.filter((api) => !zmq.includes(api))).toEqual([
         'SaslHandshake',
