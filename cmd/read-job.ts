@@ -206,7 +206,7 @@ class ReadJob {
     if (made !== undefined) return made
     const acknowledgements = this.#progress?.acknowledgements
     const allowsPlain = !isTerminal && screen === undefined
-    // Stored positions must know when all is written, which a kernel's outputs do not tell one by one.
+    // Who stores progress must know when all is written, which a kernel's outputs do not tell one by one.
     const mayUseKernel = allowsPlain && this.#progress === undefined
     const loadKernel = mayUseKernel
       ? await kernelLoader(this.#plan, this.#deps.stdio.output)

@@ -75,7 +75,7 @@ describe('groups: lines a user types', () => {
     expect(program.ok('stream groups lag eof')).toBe('')
     program.ok('stream topics create acks; seq 100 | stream produce acks')
     const outcome = program.shell(
-      'mkfifo ack; (stream consume acks -g ack --until-end --commit ack --ack-fd 3 3< ack; echo $? > code) | { exec 4> ack; n=0; while read -r l; do n=$((n+1)); [ $n -eq 40 ] && echo 40 >&4; done; exec 4>&-; }; cat code; stream groups lag ack | cut -f3',
+      'mkfifo ack; stream consume acks -g ack --until-end --commit ack --ack-fd 3 3< ack | { exec 4> ack; n=0; while read -r l; do n=$((n+1)); [ $n -eq 40 ] && echo 40 >&4; done; exec 4>&-; }; echo ${PIPESTATUS[0]}; stream groups lag ack | cut -f3',
     )
     expect(outcome.stdout).toBe('5\n60\n')
     expect(outcome.stderr.match(/60 records were not acknowledged/g)).toHaveLength(1)

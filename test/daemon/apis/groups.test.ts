@@ -332,12 +332,12 @@ describe('groups through the doors', () => {
     expect(await fetched(client)).toEqual({ 't-1': 4 })
   })
 
-  it('FindCoordinator refuses transactions and the empty group (P1: it stays listed from 0)', async () => {
+  it('FindCoordinator refuses share groups and the empty group (P1: it stays listed from 0)', async () => {
     const { client } = await started()
     const listed = (await client.call('ApiVersions', 0, {})).apiKeys
     expect(listed.find((row) => row.apiKey === 10)).toMatchObject({ minVersion: 0, maxVersion: 6 })
     expect((await client.call('FindCoordinator', 0, { key: 'g' })).errorCode).toBe(0)
-    expect((await client.call('FindCoordinator', 3, { key: 'x', keyType: 1 })).errorCode).toBe(
+    expect((await client.call('FindCoordinator', 3, { key: 'x', keyType: 2 })).errorCode).toBe(
       KafkaError.INVALID_REQUEST,
     )
     expect((await client.call('FindCoordinator', 3, { key: '', keyType: 0 })).errorCode).toBe(
