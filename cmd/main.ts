@@ -42,7 +42,7 @@ async function main(): Promise<void> {
   const stdio = new RealStdio()
   const console = new Console(stdio, { isTerminal: host.isTerminal('error') })
   const interruption = new Interruption()
-  interruption.attach(host)
+  interruption.attach(host, time)
   const deps: CommandDeps = {
     time,
     random,

@@ -16,9 +16,8 @@ describe('groups: lines a user types', () => {
   afterAll(() => program?.stop())
 
   it('20: what was written before a signal is committed', () => {
-    // A first member waits 3 s for others (group.initial.rebalance.delay.ms): on a busy machine the 5 s of the page are too near.
     const line =
-      'timeout --preserve-status -s INT 12 stream consume t -g g --from start > out; echo $?; stream groups lag g -o tsv | cut -f3; wc -l < out'
+      'timeout --preserve-status -s INT 5 stream consume t -g g --from start > out; echo $?; stream groups lag g -o tsv | cut -f3; wc -l < out'
     expect(program.ok(line)).toBe('130\n0\n1000\n')
   })
 
