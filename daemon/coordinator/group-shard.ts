@@ -13,12 +13,10 @@ import type { Log } from '../../src/ports/log.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { BatchBuilder } from '../../src/record/batch-builder.ts'
-import { attributesAt, batchBytesAt, isControl } from '../../src/record/batch-layout.ts'
-import { RecordCursor } from '../../src/record/record-cursor.ts'
 import type { NotServing, Partition } from '../replica/partition.ts'
 import { decodeRecord, type EncodedRecord, type GroupRecord } from './group-records.ts'
+import { rangeOf, readShardLog, whenCommitted } from './shard-log.ts'
 
-const READ_BYTES = 1024 * 1024
 const BATCH_BYTES = 256 * 1024
 /** One group's metadata, with the subscriptions and assignments of all members. */
 const RECORD_BYTES_MAX = 64 * 1024 * 1024
@@ -77,79 +75,16 @@ export class GroupShard {
    */
   async load(): Promise<void> {
     const { partition } = this
-    const { log } = partition
-    const endOffset = log.logEndOffset
-    if (!(await this.#committed(endOffset))) return
-    const cursor = new RecordCursor()
-    let offset = log.logStartOffset
-    while (offset < endOffset && this.#state === 'loading') {
-      offset = await this.#loadSome(cursor, offset, endOffset)
-    }
+    const endOffset = partition.log.logEndOffset
+    if (!(await whenCommitted(partition, endOffset))) return
+    await readShardLog(partition, {
+      endOffset,
+      log: this.#ports.log,
+      what: 'committed offsets and groups',
+      isWanted: () => this.#state === 'loading',
+      onRecord: (key, value) => this.#onRecord(decodeRecord(key, value)),
+    })
     if (this.#state === 'loading') this.#state = 'ready'
-  }
-
-  /** @returns where to go on */
-  async #loadSome(cursor: RecordCursor, offset: number, endOffset: number): Promise<number> {
-    const { log } = this.partition
-    let slice: Awaited<ReturnType<typeof log.read>>
-    try {
-      slice = await log.read({ offset, maxBytes: READ_BYTES, endOffset })
-    } catch (error) {
-      const next = this.#afterDamage(error, offset)
-      if (next === undefined) throw error
-      return next
-    }
-    for (const bytes of slice.bytes) {
-      for (let at = 0; at < bytes.length; at += batchBytesAt(bytes, at)) {
-        if (!isControl(attributesAt(bytes, at))) this.#applyBatch(cursor, bytes, at)
-      }
-    }
-    return slice.nextOffset > offset ? slice.nextOffset : endOffset
-  }
-
-  /** Where the log goes on behind damage: the groups beside it are still wanted. */
-  #afterDamage(error: unknown, offset: number): number | undefined {
-    if (!isStreamError(error, 'DATA_DAMAGED')) return undefined
-    const range = this.partition.log.damage.find(
-      ({ startOffset, endOffset }) => startOffset <= offset && offset < endOffset,
-    )
-    if (range === undefined || !Number.isFinite(range.endOffset)) return undefined
-    this.#ports.log.error('committed offsets are damaged and left out', {
-      partition: this.index,
-      from: offset,
-      to: range.endOffset,
-    })
-    return range.endOffset
-  }
-
-  #applyBatch(cursor: RecordCursor, bytes: Uint8Array, at: number): void {
-    cursor.reset(bytes, at)
-    while (cursor.next()) {
-      const { keyStart, keyEnd, valueStart, valueEnd } = cursor
-      if (keyStart < 0) continue
-      const value = valueStart < 0 ? null : cursor.bytes.subarray(valueStart, valueEnd)
-      try {
-        this.#onRecord(decodeRecord(cursor.bytes.subarray(keyStart, keyEnd), value))
-      } catch (error) {
-        if (!isStreamError(error)) throw error
-        this.#ports.log.error('a record of the offsets topic cannot be read and is left out', {
-          partition: this.index,
-          offset: cursor.offset,
-          error: error.message,
-        })
-      }
-    }
-  }
-
-  /** Resolves when the high watermark has reached `endOffset`. @returns false when it never will here */
-  #committed(endOffset: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      this.partition.whenCommitted({
-        endOffset,
-        onCommitted: () => resolve(true),
-        onLost: () => resolve(false),
-      })
-    })
   }
 
   /**
@@ -242,10 +177,6 @@ class PendingWrite {
     this.#timer?.cancel()
     stored?.(errorCode)
   }
-}
-
-function rangeOf(bytes: Uint8Array) {
-  return { bytes, start: 0, end: bytes.length }
 }
 
 function codeOfWriteError(error: StreamError): number {

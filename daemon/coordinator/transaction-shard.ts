@@ -11,17 +11,15 @@
  * - A shard belongs to one leader epoch, which is the coordinator epoch of its markers; with that it ends.
  */
 
-import { isStreamError, StreamError } from '../../src/base/errors.ts'
+import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Time } from '../../src/ports/time.ts'
 import { BatchBuilder } from '../../src/record/batch-builder.ts'
-import { attributesAt, batchBytesAt, isControl } from '../../src/record/batch-layout.ts'
-import { RecordCursor } from '../../src/record/record-cursor.ts'
 import type { Partition } from '../replica/partition.ts'
+import { rangeOf, readShardLog, whenCommitted } from './shard-log.ts'
 import type { TransactionValue } from './transaction-machine.ts'
 import { decodeKey, decodeValue, encodeKey, encodeValue } from './transaction-records.ts'
 
-const READ_BYTES = 1024 * 1024
 const BATCH_BYTES = 16 * 1024
 /** A transaction over very many partitions. */
 const RECORD_BYTES_MAX = 16 * 1024 * 1024
@@ -83,84 +81,28 @@ export class TransactionShard {
    * @throws StreamError what the log throws
    */
   async load(): Promise<void> {
-    const { log } = this.partition
-    const endOffset = log.logEndOffset
+    const endOffset = this.partition.log.logEndOffset
     if (!(await this.committed(endOffset))) return
-    const cursor = new RecordCursor()
-    let offset = log.logStartOffset
-    while (offset < endOffset && this.#state === 'loading') {
-      offset = await this.#loadSome(cursor, offset, endOffset)
-    }
+    await readShardLog(this.partition, {
+      endOffset,
+      log: this.#ports.log,
+      what: 'the state of transactions',
+      isWanted: () => this.#state === 'loading',
+      onRecord: (key, value, offset) => this.#load(key, value, offset),
+    })
     if (this.#state === 'loading') this.#state = 'ready'
   }
 
-  /** @returns where to go on */
-  async #loadSome(cursor: RecordCursor, offset: number, endOffset: number): Promise<number> {
-    const { log } = this.partition
-    let slice: Awaited<ReturnType<typeof log.read>>
-    try {
-      slice = await log.read({ offset, maxBytes: READ_BYTES, endOffset })
-    } catch (error) {
-      const next = this.#afterDamage(error, offset)
-      if (next === undefined) throw error
-      return next
-    }
-    for (const bytes of slice.bytes) {
-      for (let at = 0; at < bytes.length; at += batchBytesAt(bytes, at)) {
-        if (!isControl(attributesAt(bytes, at))) this.#loadBatch(cursor, bytes, at)
-      }
-    }
-    return slice.nextOffset > offset ? slice.nextOffset : endOffset
-  }
-
-  /** Where the log goes on behind damage: the ids beside it are still wanted. */
-  #afterDamage(error: unknown, offset: number): number | undefined {
-    if (!isStreamError(error, 'DATA_DAMAGED')) return undefined
-    const range = this.partition.log.damage.find(
-      ({ startOffset, endOffset }) => startOffset <= offset && offset < endOffset,
-    )
-    if (range === undefined || !Number.isFinite(range.endOffset)) return undefined
-    this.#ports.log.error('the state of transactions is damaged and left out', {
-      partition: this.index,
-      from: offset,
-      to: range.endOffset,
-    })
-    return range.endOffset
-  }
-
-  #loadBatch(cursor: RecordCursor, bytes: Uint8Array, at: number): void {
-    cursor.reset(bytes, at)
-    while (cursor.next()) {
-      const { keyStart, keyEnd, valueStart, valueEnd, offset } = cursor
-      if (keyStart < 0) continue
-      try {
-        const id = decodeKey(cursor.bytes.subarray(keyStart, keyEnd))
-        if (id === undefined) continue
-        if (valueStart < 0) this.#entries.delete(id)
-        else {
-          const value = decodeValue(id, cursor.bytes.subarray(valueStart, valueEnd))
-          this.#entries.set(id, { value, endOffset: offset + 1 })
-        }
-      } catch (error) {
-        if (!isStreamError(error)) throw error
-        this.#ports.log.error('a record of the transaction topic cannot be read and is left out', {
-          partition: this.index,
-          offset,
-          error: error.message,
-        })
-      }
-    }
+  #load(key: Uint8Array, value: Uint8Array | null, offset: number): void {
+    const id = decodeKey(key)
+    if (id === undefined) return
+    if (value === null) this.#entries.delete(id)
+    else this.#entries.set(id, { value: decodeValue(id, value), endOffset: offset + 1 })
   }
 
   /** Resolves when the high watermark has reached `endOffset`. @returns false when it never will here */
-  committed(endOffset: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      this.partition.whenCommitted({
-        endOffset,
-        onCommitted: () => resolve(this.#state !== 'closed'),
-        onLost: () => resolve(false),
-      })
-    })
+  async committed(endOffset: number): Promise<boolean> {
+    return (await whenCommitted(this.partition, endOffset)) && this.#state !== 'closed'
   }
 
   /** Whether the high watermark has reached `endOffset`. */
@@ -200,8 +142,4 @@ export class TransactionShard {
     // The log keeps what it is given.
     return partition.append(Uint8Array.from(builder.finish())).nextOffset
   }
-}
-
-function rangeOf(bytes: Uint8Array) {
-  return { bytes, start: 0, end: bytes.length }
 }
