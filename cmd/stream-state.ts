@@ -9,6 +9,7 @@ import { isStreamError, type StreamError } from '../src/base/errors.ts'
 import { partitionForKey } from '../src/record/partitioner.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
+import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 
 const TOPIC = '__stream_state'
@@ -18,17 +19,41 @@ export type StateKey = readonly (string | number)[]
 /** All values whose key begins with `prefix`, by the JSON text of their keys. @throws StreamError of the broker */
 export async function readState(
   deps: CommandDeps,
-  { cluster }: Broker,
+  broker: Broker,
   prefix: StateKey,
 ): Promise<ReadonlyMap<string, unknown>> {
   const found = new Map<string, unknown>()
+  for (const [key, bytes] of await readStateBytes(deps, broker, prefix)) {
+    try {
+      found.set(key, JSON.parse(Buffer.from(bytes).toString('utf8')))
+    } catch {
+      // Written by something else: no value of ours.
+    }
+  }
+  return found
+}
+
+/**
+ * The same as bytes. What transactions had open when it was asked is waited for.
+ * @throws StreamError of the broker
+ */
+export async function readStateBytes(
+  deps: CommandDeps,
+  { cluster }: Broker,
+  prefix: StateKey,
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  const found = new Map<string, Uint8Array>()
   const [topic] = await cluster.describeTopics([TOPIC])
   if (topic === undefined || topic.errorCode !== 0) return found
   const partition = placeOf(prefix, topic.partitions.length)
-  const [start, end] = await deps.clients.listOffsets(cluster, [
-    { topic: TOPIC, partition, at: 'earliest' },
-    { topic: TOPIC, partition, at: 'latest' },
-  ])
+  const [start, end] = await deps.clients.listOffsets(
+    cluster,
+    [
+      { topic: TOPIC, partition, at: 'earliest' },
+      { topic: TOPIC, partition, at: 'latest' },
+    ],
+    { isolation: 'read_uncommitted' },
+  )
   const startOffset = start?.offset ?? 0
   const endOffset = end?.offset ?? 0
   if (endOffset <= startOffset) return found
@@ -56,21 +81,14 @@ export async function readState(
   return found
 }
 
-function take(cursor: RecordCursor, head: string, found: Map<string, unknown>): void {
+function take(cursor: RecordCursor, head: string, found: Map<string, Uint8Array>): void {
   const { bytes, keyStart, keyEnd, valueStart, valueEnd } = cursor
   if (keyStart < 0) return
   const key = Buffer.from(bytes.subarray(keyStart, keyEnd)).toString('utf8')
   if (!key.startsWith(head)) return
-  if (valueStart < 0) {
-    found.delete(key)
-    return
-  }
-  try {
-    found.set(key, JSON.parse(Buffer.from(bytes.subarray(valueStart, valueEnd)).toString('utf8')))
-  } catch {
-    // Written by something else: no value of ours.
-    found.delete(key)
-  }
+  // Deleted and set again it is the newest.
+  found.delete(key)
+  if (valueStart >= 0) found.set(key, Uint8Array.from(bytes.subarray(valueStart, valueEnd)))
 }
 
 /**
@@ -89,26 +107,44 @@ export async function writeState(
   const { cluster } = broker
   const producer = await deps.clients.producer(cluster, { acks: 'all' })
   try {
-    let count: number
-    try {
-      count = (await producer.prepare(TOPIC)).partitions.length
-    } catch (error) {
-      if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
-      await createTopic(deps, broker)
-      count = (await producer.prepare(TOPIC)).partitions.length
-    }
-    const keyBytes = Buffer.from(JSON.stringify(key))
-    const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
-    producer.append(TOPIC, placeOf(prefix, count), {
-      key: rangeOf(keyBytes),
-      value: valueBytes === null ? null : rangeOf(valueBytes),
-      timestampMs: deps.time.wallMs(),
-    })
+    await prepareState(deps, broker, producer)
+    const bytes = value === undefined ? undefined : Buffer.from(JSON.stringify(value))
+    while (!appendState(deps, producer, prefix, key, bytes)) await producer.writable()
     await producer.flush()
     if (producer.failure !== undefined) throw producer.failure
   } finally {
     producer.close()
   }
+}
+
+/** A producer may append to the topic afterwards. @throws StreamError as writeState */
+export async function prepareState(
+  deps: CommandDeps,
+  broker: Broker,
+  producer: ProducerClient,
+): Promise<void> {
+  try {
+    await producer.prepare(TOPIC)
+  } catch (error) {
+    if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
+    await createTopic(deps, broker)
+    await producer.prepare(TOPIC)
+  }
+}
+
+/** @param value  undefined: deletes it. @returns false: there is no room */
+export function appendState(
+  deps: CommandDeps,
+  producer: ProducerClient,
+  prefix: StateKey,
+  key: StateKey,
+  value: Uint8Array | undefined,
+): boolean {
+  return producer.append(TOPIC, placeOf(prefix, producer.partitionCount(TOPIC)), {
+    key: rangeOf(Buffer.from(JSON.stringify(key))),
+    value: value === undefined ? null : rangeOf(value),
+    timestampMs: deps.time.wallMs(),
+  })
 }
 
 async function createTopic(deps: CommandDeps, { cluster }: Broker): Promise<void> {
