@@ -12,7 +12,7 @@ import type { CommandDeps } from './deps.ts'
 import type { Epoch } from './pipe-epochs.ts'
 import type { PipePlan } from './pipe-plan.ts'
 import {
-  appendState,
+  appendStateBytes,
   prepareState,
   readState,
   readStateBytes,
@@ -94,7 +94,8 @@ export class PipeState {
   }
 
   async #append(producer: ProducerClient, key: StateKey, value: Uint8Array): Promise<void> {
-    while (!appendState(this.#deps, producer, key, key, value)) await producer.writable()
+    const nowMs = this.#deps.time.wallMs()
+    while (!appendStateBytes(producer, key, key, value, nowMs)) await producer.writable()
   }
 
   async #openProducer(): Promise<ProducerClient> {

@@ -104,12 +104,10 @@ export async function writeState(
   key: StateKey,
   value: object | undefined,
 ): Promise<void> {
-  const { cluster } = broker
-  const producer = await deps.clients.producer(cluster, { acks: 'all' })
+  const producer = await deps.clients.producer(broker.cluster, { acks: 'all' })
   try {
     await prepareState(deps, broker, producer)
-    const bytes = value === undefined ? undefined : Buffer.from(JSON.stringify(value))
-    while (!appendState(deps, producer, prefix, key, bytes)) await producer.writable()
+    appendState(producer, prefix, key, value, deps.time.wallMs())
     await producer.flush()
     if (producer.failure !== undefined) throw producer.failure
   } finally {
@@ -117,11 +115,14 @@ export async function writeState(
   }
 }
 
-/** A producer may append to the topic afterwards. @throws StreamError as writeState */
+/**
+ * Makes the topic where it is missing, so that values can be appended.
+ * @throws StreamError as ProducerClient.prepare, and what making the topic may end with
+ */
 export async function prepareState(
   deps: CommandDeps,
   broker: Broker,
-  producer: ProducerClient,
+  producer: Pick<ProducerClient, 'prepare'>,
 ): Promise<void> {
   try {
     await producer.prepare(TOPIC)
@@ -132,18 +133,36 @@ export async function prepareState(
   }
 }
 
-/** @param value  undefined: deletes it. @returns false: there is no room */
+/**
+ * As a part of what a producer sends, perhaps in a transaction; after prepareState.
+ * @param prefix  as of writeState
+ * @param value  undefined: deletes it
+ * @returns false: there is no room now (ProducerClient.writable)
+ * @throws as ProducerClient.append
+ */
 export function appendState(
-  deps: CommandDeps,
-  producer: ProducerClient,
+  producer: Pick<ProducerClient, 'append' | 'partitionCount'>,
+  prefix: StateKey,
+  key: StateKey,
+  value: object | undefined,
+  timestampMs: number,
+): boolean {
+  const bytes = value === undefined ? undefined : Buffer.from(JSON.stringify(value))
+  return appendStateBytes(producer, prefix, key, bytes, timestampMs)
+}
+
+/** As appendState, of a value that is bytes (readStateBytes). */
+export function appendStateBytes(
+  producer: Pick<ProducerClient, 'append' | 'partitionCount'>,
   prefix: StateKey,
   key: StateKey,
   value: Uint8Array | undefined,
+  timestampMs: number,
 ): boolean {
   return producer.append(TOPIC, placeOf(prefix, producer.partitionCount(TOPIC)), {
     key: rangeOf(Buffer.from(JSON.stringify(key))),
     value: value === undefined ? null : rangeOf(value),
-    timestampMs: deps.time.wallMs(),
+    timestampMs,
   })
 }
 

@@ -42,10 +42,11 @@ async function all(child: Child): Promise<string> {
   }
 }
 
+/** One that has ended and waits to be reaped does not run. */
 function isRunning(processId: number): boolean {
   try {
-    process.kill(processId, 0)
-    return true
+    const stat = readFileSync(`/proc/${processId}/stat`, 'latin1')
+    return stat[stat.lastIndexOf(')') + 2] !== 'Z'
   } catch {
     return false
   }
