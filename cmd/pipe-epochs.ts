@@ -193,12 +193,15 @@ export class PipeEpochs {
   }
 
   /** When next() may have something that it has not now; undefined: when something else happens. */
-  wakeAtMs(): number | undefined {
+  wakeAtMs(nowMs: number): number | undefined {
     let wakeMs = Number.POSITIVE_INFINITY
     for (const part of this.#parts.values()) {
       if (part.running !== undefined || part.isLeaving) continue
-      if (part.planned.length > 0) wakeMs = Math.min(wakeMs, part.notBeforeMs)
-      else if (part.records > 0) wakeMs = Math.min(wakeMs, part.openedMs + this.limits.ms)
+      const dueMs = part.planned.length > 0 ? part.notBeforeMs : part.openedMs + this.limits.ms
+      // What is due already waits for a lane or a transaction.
+      if ((part.planned.length > 0 || part.records > 0) && dueMs > nowMs) {
+        wakeMs = Math.min(wakeMs, dueMs)
+      }
     }
     return wakeMs === Number.POSITIVE_INFINITY ? undefined : wakeMs
   }
@@ -277,21 +280,25 @@ export class PipeEpochs {
     return part.running
   }
 
-  /** Nothing runs, and nothing waits for its transaction. */
-  get isQuietAll(): boolean {
+  /** Every partition has ended, and nothing of it runs or can start. */
+  get isIdle(): boolean {
     for (const part of this.#parts.values()) {
-      if (part.running !== undefined || part.uncommitted > 0) return false
+      const isEmpty = part.planned.length === 0 && part.cutOffset >= part.nextOffset
+      if (!part.hasEnded || !isEmpty || part.running !== undefined) return false
     }
     return true
   }
 
   /** Every partition has ended, and all of it is committed. */
   get isDone(): boolean {
+    return this.isIdle && this.#isQuietAll
+  }
+
+  get #isQuietAll(): boolean {
     for (const part of this.#parts.values()) {
-      const isEmpty = part.planned.length === 0 && part.cutOffset >= part.nextOffset
-      if (!part.hasEnded || !isEmpty) return false
+      if (part.running !== undefined || part.uncommitted > 0) return false
     }
-    return this.isQuietAll
+    return true
   }
 
   #running(epoch: Epoch): Part {

@@ -36,6 +36,8 @@ export interface ExitOptions {
   /** Directory and beginning of the names of its files. */
   readonly filePrefix: string
   readonly output: PipeOutput | undefined
+  /** Of a dry run: takes what was printed. */
+  readonly print?: (bytes: Uint8Array) => Promise<void>
   /** Of each lane: where the child finds the carry. */
   readonly carryPath: ((lane: number) => string) | undefined
 }
@@ -85,7 +87,10 @@ export class ExitRunner implements LaneRunner {
     } catch (error) {
       host.removeFile(input)
       if (!isStreamError(error, 'RECORD_INVALID')) throw error
-      return { kind: 'failed', failure: failedBecause(error.message, error.hint, { isCertain: true }) }
+      return {
+        kind: 'failed',
+        failure: failedBecause(error.message, error.hint, { isCertain: true }),
+      }
     }
     const carryPath = this.#options.carryPath?.(lane)
     if (carryPath !== undefined) host.writeFile(carryPath, carry ?? new Uint8Array(0))
@@ -126,8 +131,9 @@ export class ExitRunner implements LaneRunner {
     printed: EpochOutput | undefined,
     { carry }: { readonly carry: Uint8Array | undefined },
   ): Promise<EpochOutcome> {
-    const { output } = this.#options
+    const { output, print } = this.#options
     if (output === undefined || printed === undefined) {
+      if (printed?.memory !== undefined) await print?.(printed.memory)
       printed?.drop()
       return { kind: 'done', carry }
     }
@@ -183,11 +189,19 @@ export class ExitRunner implements LaneRunner {
     const facts = { exit, stderr: end.errorTail }
     if (end.stopped === 'timed-out') {
       const words = `not done within ${formatDuration(childTimeoutMs)}`
-      return failedBecause(words, 'allow more: --child-timeout DUR; or smaller epochs: --epoch N', facts)
+      return failedBecause(
+        words,
+        'allow more: --child-timeout DUR; or smaller epochs: --epoch N',
+        facts,
+      )
     }
     if (end.stopped === 'output-limit') {
       const words = `printed more than ${formatSize(spoolBytesMax)} over one epoch`
-      return failedBecause(words, 'allow more: --spool-max SIZE; or smaller epochs: --epoch N', facts)
+      return failedBecause(
+        words,
+        'allow more: --spool-max SIZE; or smaller epochs: --epoch N',
+        facts,
+      )
     }
     const verdict = judgeEnd(end, success)
     if (verdict !== 'done') {

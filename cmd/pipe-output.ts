@@ -6,8 +6,8 @@
 import { StreamError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { ProducerOptions } from '../src/client/producer.ts'
-import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { ByteInput } from '../src/ports/stdio.ts'
+import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { Codec } from '../src/record/compression.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
@@ -68,7 +68,10 @@ export class PipeOutput {
       throw new StreamError(
         'TOPIC_UNKNOWN',
         `${topic}: has ${count} partitions, fewer than the ${partitions} of the input`,
-        { target: topic, hint: `--same-partition needs more: stream topics alter ${topic} --partitions ${partitions}` },
+        {
+          target: topic,
+          hint: `--same-partition needs more: stream topics alter ${topic} --partitions ${partitions}`,
+        },
       )
     } finally {
       producer.close()

@@ -87,7 +87,8 @@ export function readPipePlan(deps: CommandDeps, { flags, operands }: CommandArgs
   const job = flags.text('job')
   if (job === '') throw new UsageError('--job: the name must not be empty')
   const barrier =
-    flags.choice('barrier', ['exit', 'line', 'ack', 'none'] as const) ?? (isSource ? 'line' : 'exit')
+    flags.choice('barrier', ['exit', 'line', 'ack', 'none'] as const) ??
+    (isSource ? 'line' : 'exit')
   const limits = readLimits(flags.text('epoch'))
   const carry = readCarry(flags)
   checkJob(flags, job)
@@ -129,7 +130,8 @@ export function readPipePlan(deps: CommandDeps, { flags, operands }: CommandArgs
 function readInput(deps: CommandDeps, all: Flags, topics: readonly string[]): ReadPlan {
   // These mean something else here.
   let flags = all
-  for (const name of ['key', 'key-sep', 'json', 'count', 'null', 'delim']) flags = flags.without(name)
+  for (const name of ['key', 'key-sep', 'json', 'count', 'null', 'delim'])
+    flags = flags.without(name)
   const count = all.text('count')
   if (count !== undefined) flags = flags.with('count', count)
   const isDryRun = all.has('dry-run')

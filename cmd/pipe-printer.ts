@@ -3,7 +3,7 @@
 import { StreamError } from '../src/base/errors.ts'
 import { LineDecoder } from '../src/record/line-decoder.ts'
 import type { OutputBuffer } from '../src/record/output-buffer.ts'
-import { RecordCursor } from '../src/record/record-cursor.ts'
+import type { RecordCursor } from '../src/record/record-cursor.ts'
 import { LineWriter, type RecordWriter, SizedWriter } from '../src/text/record-writer.ts'
 import { type Piece, PieceCursor } from './pipe-pieces.ts'
 import type { ChildForm } from './pipe-plan.ts'
@@ -15,11 +15,7 @@ export class PiecePrinter {
   readonly #delimiter: Uint8Array
   readonly #cursor = new PieceCursor()
 
-  private constructor(
-    lines: LineDecoder | undefined,
-    writer: RecordWriter,
-    delimiter: Uint8Array,
-  ) {
+  private constructor(lines: LineDecoder | undefined, writer: RecordWriter, delimiter: Uint8Array) {
     this.#lines = lines
     this.#writer = writer
     this.#delimiter = delimiter

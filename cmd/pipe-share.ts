@@ -43,6 +43,7 @@ export class PipeShare {
   readonly #ownCluster: ClusterClient | undefined
   /** Partitions that were there at the start. */
   readonly #initial = new Set<string>()
+  readonly #topics = new Set<string>()
   #ends: readonly PartitionPosition[] | undefined
   /** Without a job: what is still to be told. */
   #untold: readonly GroupPartition[] | undefined
@@ -97,12 +98,20 @@ export class PipeShare {
     return new PipeShare(deps, broker, read, job, slot, member, ownCluster)
   }
 
-  /** Takes the snapshot of a bounded run, and joins. @throws StreamError as the questions */
-  async start(partitions: readonly PartitionName[]): Promise<void> {
+  /**
+   * Takes the snapshot of a bounded run, and joins.
+   * @param fromStart  partitions that are read from their start, whatever the plan says
+   * @throws StreamError as the questions
+   */
+  async start(
+    partitions: readonly PartitionName[],
+    fromStart: readonly PartitionName[] = [],
+  ): Promise<void> {
     for (const each of partitions) this.#initial.add(nameOf(each))
+    const all = [...partitions, ...fromStart]
     const { from, until } = this.#read
     if (until !== undefined) {
-      const ranges = await resolveRanges(partitions, from, until, (questions) =>
+      const ranges = await resolveRanges(all, from, until, (questions) =>
         askOffsets(this.#deps, this.#broker, this.#read, questions),
       )
       this.#ends = ranges.map(({ topic, partition, endOffset }) => ({
@@ -111,22 +120,18 @@ export class PipeShare {
         position: { kind: 'offset', offset: endOffset ?? 0 },
       }))
     }
-    if (this.#member === undefined) {
-      this.#untold = partitions
-      return
-    }
-    this.setPartitions(partitions)
-    this.#member.start()
+    this.addPartitions(all)
+    this.#member?.start()
   }
 
-  /** Topics and partitions that the job reads. */
-  setPartitions(partitions: readonly PartitionName[]): void {
-    if (this.#member !== undefined) {
-      this.#member.setTopics([...new Set(partitions.map(({ topic }) => topic))])
+  /** More that the job reads. */
+  addPartitions(partitions: readonly PartitionName[]): void {
+    if (this.#member === undefined) {
+      this.#untold = [...(this.#untold ?? []), ...partitions]
       return
     }
-    const added = partitions.filter((each) => !this.#initial.has(nameOf(each)))
-    if (added.length > 0) this.#untold = [...(this.#untold ?? []), ...added]
+    for (const { topic } of partitions) this.#topics.add(topic)
+    this.#member.setTopics([...this.#topics])
   }
 
   /** All that it will get, it has: no change is known of. */

@@ -91,5 +91,7 @@ function ownName({ host, random }: CommandDeps, directory: string): string {
   const known = host.readFile(path)
   if (known !== undefined && known.length > 0) return Buffer.from(known).toString('utf8').trim()
   host.writeFile(path, Buffer.from(`${Buffer.from(random.bytes(8)).toString('hex')}\n`))
-  return Buffer.from(host.readFile(path) ?? new Uint8Array(0)).toString('utf8').trim()
+  return Buffer.from(host.readFile(path) ?? new Uint8Array(0))
+    .toString('utf8')
+    .trim()
 }

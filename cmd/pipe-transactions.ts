@@ -37,7 +37,7 @@ export interface FinishedEpoch {
   readonly append?: (producer: ProducerClient) => Promise<void>
   /** All of its records go to the dead letters. */
   readonly dead?: DeadFailure
-  readonly carry?: Uint8Array
+  readonly carry?: Uint8Array | undefined
   /** It is resolved. */
   readonly drop?: () => void
 }
@@ -189,7 +189,8 @@ export class PipeTransactions {
     let strange = 0
     for (let pauseMs = RETRY_FIRST_MS; !this.#isClosed; ) {
       this.#dropLost()
-      const batch = last === undefined ? [] : this.#waiting.slice(0, this.#waiting.indexOf(last) + 1)
+      const batch =
+        last === undefined ? [] : this.#waiting.slice(0, this.#waiting.indexOf(last) + 1)
       if (batch.length === 0) return
       this.#isEnding = false
       try {
@@ -217,7 +218,8 @@ export class PipeTransactions {
   async #commit(batch: readonly FinishedEpoch[]): Promise<void> {
     const offsets = offsetsOf(batch)
     const needsTransaction = batch.some(
-      ({ append, dead, carry }) => append !== undefined || dead !== undefined || carry !== undefined,
+      ({ append, dead, carry }) =>
+        append !== undefined || dead !== undefined || carry !== undefined,
     )
     if (!needsTransaction) {
       if (this.#share.hasGroup) await this.#share.commit(offsets)

@@ -227,7 +227,8 @@ export class GroupMember {
     const version = await this.link.versionOf('LeaveGroup')
     const { groupId } = this.#options
     const member = { memberId, groupInstanceId, reason: 'the consumer ends' }
-    const body = version >= BATCHED_LEAVE_VERSION ? { groupId, members: [member] } : { groupId, memberId }
+    const body =
+      version >= BATCHED_LEAVE_VERSION ? { groupId, members: [member] } : { groupId, memberId }
     const deadlineMs = this.#time.monotonicMs() + LEAVE_TIMEOUT_MS
     await this.link.call(
       'LeaveGroup',
