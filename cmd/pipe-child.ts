@@ -60,7 +60,6 @@ export function childFailed(plan: PipePlan, failure: EpochFailure, where: string
   const program = plan.words[0] ?? ''
   const place = where === '' ? '' : `${where}: `
   return new StreamError('CHILD_FAILED', `${place}${program}: ${failure.words}`, {
-    target: program,
     ...(failure.cure === undefined ? {} : { hint: failure.cure }),
   })
 }

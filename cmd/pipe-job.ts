@@ -495,7 +495,9 @@ class PipeJob {
   }
 
   #fail(error: unknown): void {
-    this.#failures.push(error)
+    // The children of several lanes fail alike: the first one is told.
+    const isRepeated = this.#stopReason === 'failed' && isStreamError(error, 'CHILD_FAILED')
+    if (!isRepeated) this.#failures.push(error)
     this.#stop('failed')
   }
 

@@ -9,7 +9,7 @@ import type { Epoch } from './pipe-epochs.ts'
 import { DeadShare } from './pipe-limits.ts'
 import type { PipePlan } from './pipe-plan.ts'
 import type { PartitionName } from './read-range.ts'
-import { Attempts } from './retry-policy.ts'
+import { Attempts, type RetryPolicy } from './retry-policy.ts'
 
 export type NextStep =
   | { readonly kind: 'retry'; readonly pauseMs: number }
@@ -70,10 +70,17 @@ export class EpochJudge {
   #pauseMs(epoch: Epoch, verdict: 'failed' | 'later'): number | undefined {
     let attempts = this.#attempts.get(epoch)
     if (attempts === undefined) {
-      attempts = new Attempts(this.#plan.retry, this.#deps.random)
+      attempts = new Attempts(this.#policyOf(epoch), this.#deps.random)
       this.#attempts.set(epoch, attempts)
     }
     return attempts.next(verdict)
+  }
+
+  /** Halves are of an epoch that was tried often enough; a record alone gets a second chance. */
+  #policyOf({ parent, records }: Epoch): RetryPolicy {
+    const { retry } = this.#plan
+    if (parent === undefined) return retry
+    return { ...retry, times: records === 1 ? Math.min(1, retry.times) : 0 }
   }
 
   #tell(epoch: Epoch, { words }: EpochFailure, pauseMs: number): void {

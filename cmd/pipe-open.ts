@@ -26,6 +26,10 @@ export async function openRunner(
   { output, lanes, filePrefix }: RunnerParts,
 ): Promise<LaneRunner> {
   const environment = commonEnvironment(deps, flags, broker, plan)
+  if (plan.barrier === 'line') {
+    const { LineRunner } = await import('./pipe-line.ts')
+    return LineRunner.open(deps, plan, { environment, answers: output?.answerReader() })
+  }
   const directory = flags.text('spool-dir') ?? spoolDirectory(deps.host)
   deps.host.makeDirectory(directory)
   const { ExitRunner } = await import('./pipe-exit.ts')

@@ -15,6 +15,7 @@ import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { InputPump } from './input-pump.ts'
 import { tooLarge } from './line-sink.ts'
+import { AnswerReader } from './pipe-answers.ts'
 import type { PipeOutPlan, PipePlan } from './pipe-plan.ts'
 import type { ProducePlan } from './produce-plan.ts'
 import { makeSink, type Sink } from './produce-sink.ts'
@@ -76,6 +77,14 @@ export class PipeOutput {
     } finally {
       producer.close()
     }
+  }
+
+  /** For children that answer line by line. */
+  answerReader(): AnswerReader {
+    return new AnswerReader(this.#plan, this.#out, {
+      recordBytesMax: this.#recordBytesMax,
+      prepareTopic: (producer, topic) => this.#topics(producer).prepare(topic),
+    })
   }
 
   /** All records of an output, to the producer of the open transaction. @throws StreamError as append; RECORD_INVALID … */
