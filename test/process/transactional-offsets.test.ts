@@ -195,3 +195,9 @@ c.close()
     expect(program.shell('stream cat out-python | cmp - input').status).toBe(0)
   }, 240_000)
 })
+
+it('leaves a data directory in which nothing is wrong', () => {
+  program.ok('stream daemon stop')
+  const checked = program.shell('stream fsck "$XDG_DATA_HOME/stream"')
+  expect(checked.status, checked.stdout + checked.stderr).toBe(0)
+})
