@@ -49,6 +49,12 @@ await Promise.all([
   build({ ...shared, entryPoints: ['daemon/main.ts'], outfile: join(dist, 'daemon.cjs') }),
   // What dump and fsck load: the log's code, which no other command needs.
   build({ ...shared, entryPoints: ['daemon/offline/main.ts'], outfile: join(dist, 'offline.cjs') }),
+  // What exec, pipe and txn load: the package that starts programs.
+  build({
+    ...shared,
+    entryPoints: ['src/io/real-children.ts'],
+    outfile: join(dist, 'children.cjs'),
+  }),
   // The library: a module of its own, loaded by scripts.
   build({
     ...shared,

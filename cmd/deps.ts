@@ -1,5 +1,6 @@
 /** What a command is given — the ports, the client behind interfaces, the way it was called — and what a command is. */
 
+import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Disk } from '../src/ports/disk.ts'
 import type { Host } from '../src/ports/host.ts'
@@ -32,6 +33,8 @@ export interface CommandDeps {
   runDaemon(args: readonly string[]): Promise<number>
   /** Data directories without a daemon; loaded when it is first asked for. */
   openOffline(): Offline
+  /** Programs with records on their streams; loaded when it is first asked for. */
+  openChildren(): Children
   /** Runs a small program to its end: no shell, empty input, its standard error is ours (src/io/child-program.ts). */
   runProgram(
     words: readonly string[],

@@ -14,6 +14,7 @@ import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { RealStdio } from '../src/io/stdio.ts'
+import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Disk } from '../src/ports/disk.ts'
 import type { Offline } from '../src/ports/offline.ts'
@@ -29,6 +30,9 @@ import { Interruption } from './interruption.ts'
 const here = import.meta.dirname
 const isBundle = here.endsWith('dist')
 const daemonScript = isBundle ? join(here, 'daemon.cjs') : join(here, '../daemon/main.ts')
+const childrenScript = isBundle
+  ? join(here, 'children.cjs')
+  : join(here, '../src/io/real-children.ts')
 const offlineScript = isBundle ? join(here, 'offline.cjs') : join(here, '../daemon/offline/main.ts')
 
 async function main(): Promise<void> {
@@ -57,6 +61,7 @@ async function main(): Promise<void> {
     commands,
     runDaemon,
     openOffline,
+    openChildren,
     runProgram: async (words, options) =>
       (await import('../src/io/child-program.ts')).runProgram(words, options),
     readVersion,
@@ -110,6 +115,12 @@ function openOffline(): Offline {
     check: (path, onFinding) => adopting(offline.check(path, onFinding)),
     repair: (path, onFinding) => adopting(offline.repair(path, onFinding)),
   }
+}
+
+/** By its path: only what runs programs pays for the package that starts them. */
+function openChildren(): Children {
+  const module = createRequire(import.meta.url)(childrenScript) as { openChildren(): Children }
+  return module.openChildren()
 }
 
 async function loadDisk(): Promise<Pick<Disk, 'open'>> {

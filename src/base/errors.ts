@@ -48,6 +48,8 @@ export const errorTable = {
   // --- the command's own surroundings
   NAME_UNKNOWN: { retriable: false, exit: 3 },
   SECRET_UNAVAILABLE: { retriable: false, exit: 6 },
+  // --- programs that a command runs
+  CHILD_FAILED: { retriable: false, exit: 9 },
   // --- metadata store
   STORE_UNAVAILABLE: { retriable: true, exit: 4 },
   STORE_DAMAGED: { retriable: false, exit: 1 },

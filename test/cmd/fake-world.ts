@@ -26,6 +26,7 @@ import type { MetadataCache, TopicInfo } from '../../src/client/metadata-cache.t
 import type { OffsetAnswer, OffsetQuestion } from '../../src/client/offsets.ts'
 import { partitionForKey } from '../../src/client/partitioner.ts'
 import type { Delivery, ProducerOptions } from '../../src/client/producer.ts'
+import type { Children } from '../../src/ports/children.ts'
 import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launcher.ts'
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
 import type { Net } from '../../src/ports/net.ts'
@@ -914,6 +915,7 @@ export class World {
   }
 
   offline = {} as Offline
+  children = {} as Children
 
   fileText(path: string): string {
     return this.written.get(path)?.text ?? ''
@@ -949,6 +951,7 @@ export class World {
         return 0
       },
       openOffline: () => this.offline,
+      openChildren: () => this.children,
       runProgram: async (words, options) => this.runProgram(words, options),
       readVersion: () => '1.2.3',
     }
