@@ -55,7 +55,8 @@ export class GroupLink {
   }
 
   /**
-   * Asks until an answer says something else than that the coordinator has moved, is loading or is not there.
+   * Asks until an answer says something else than that the coordinator has moved, is loading or is not there, or that an
+   * open transaction still holds an offset.
    * @param errorOf  the error code of an answer that decides about that
    * @throws StreamError as Cluster.call; TIMED_OUT with the last error code
    */
@@ -78,13 +79,13 @@ export class GroupLink {
           resend: false,
         })
         code = errorOf(response)
-        if (!isAboutCoordinator(code)) return response
+        if (!isAboutCoordinator(code) && !isAboutWaiting(code)) return response
       } catch (error) {
         const isLost = isStreamError(error, 'CONNECTION_LOST') && !this.#cluster.isClosed
         if (!isLost || options.resend === false) throw error
         code = KafkaError.COORDINATOR_NOT_AVAILABLE
       }
-      if (code !== KafkaError.COORDINATOR_LOAD_IN_PROGRESS) this.forget()
+      if (!isAboutWaiting(code)) this.forget()
       await this.#pause(attempt, deadlineMs, code)
     }
   }
@@ -139,9 +140,11 @@ export class GroupLink {
 }
 
 function isAboutCoordinator(code: number): boolean {
+  return code === KafkaError.NOT_COORDINATOR || code === KafkaError.COORDINATOR_NOT_AVAILABLE
+}
+
+function isAboutWaiting(code: number): boolean {
   return (
-    code === KafkaError.NOT_COORDINATOR ||
-    code === KafkaError.COORDINATOR_NOT_AVAILABLE ||
-    code === KafkaError.COORDINATOR_LOAD_IN_PROGRESS
+    code === KafkaError.COORDINATOR_LOAD_IN_PROGRESS || code === KafkaError.UNSTABLE_OFFSET_COMMIT
   )
 }

@@ -25,8 +25,14 @@ export interface CommitIdentity {
   readonly generationId: number
 }
 
+const STABLE_VERSION = 7
 const GROUPS_VERSION = 8
 const NOBODY: CommitIdentity = { memberId: '', groupInstanceId: null, generationId: -1 }
+
+export interface OffsetFetchOptions extends GroupCallOptions {
+  /** Waits for transactions that are about to change them (KIP-447); for whoever goes on from there. Default true. */
+  readonly requireStable?: boolean
+}
 
 /**
  * @param partitions  undefined: all that the group has committed
@@ -36,7 +42,7 @@ const NOBODY: CommitIdentity = { memberId: '', groupInstanceId: null, generation
 export async function fetchGroupOffsets(
   link: GroupLink,
   partitions: readonly GroupPartition[] | undefined,
-  options: GroupCallOptions = {},
+  options: OffsetFetchOptions = {},
 ): Promise<readonly GroupOffset[]> {
   const topics =
     partitions === undefined
@@ -47,14 +53,21 @@ export async function fetchGroupOffsets(
         }))
   const version = await link.versionOf('OffsetFetch')
   const { groupId } = link
+  const { requireStable = true } = options
   const body =
     version >= GROUPS_VERSION
-      ? { groups: [{ groupId, topics }], requireStable: true }
-      : { groupId, topics, requireStable: version >= 7 }
+      ? { groups: [{ groupId, topics }], requireStable }
+      : { groupId, topics, requireStable: requireStable && version >= STABLE_VERSION }
   const response = await link.call(
     'OffsetFetch',
     body as RequestInput<'OffsetFetch'>,
-    (answer) => rowsOf(answer, version).errorCode,
+    (answer) => {
+      const { errorCode, topics: found } = rowsOf(answer, version)
+      const rows = found.flatMap(({ partitions: each }) => each)
+      // An open transaction is about to change it: what stands there now may be read a second time.
+      const isUnstable = rows.some((row) => row.errorCode === KafkaError.UNSTABLE_OFFSET_COMMIT)
+      return isUnstable ? KafkaError.UNSTABLE_OFFSET_COMMIT : errorCode
+    },
     options,
   )
   const { errorCode, topics: found } = rowsOf(response, version)
