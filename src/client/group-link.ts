@@ -55,7 +55,8 @@ export class GroupLink {
   }
 
   /**
-   * Asks until an answer says something else than that the coordinator has moved, is loading or is not there.
+   * Asks until an answer says something else than that the coordinator has moved, is loading or is not there, or that a transaction
+   * with offsets is open.
    * @param errorOf  the error code of an answer that decides about that
    * @throws StreamError as Cluster.call; TIMED_OUT with the last error code
    */
@@ -78,13 +79,13 @@ export class GroupLink {
           resend: false,
         })
         code = errorOf(response)
-        if (!isAboutCoordinator(code)) return response
+        if (!isPassing(code)) return response
       } catch (error) {
         const isLost = isStreamError(error, 'CONNECTION_LOST') && !this.#cluster.isClosed
         if (!isLost || options.resend === false) throw error
         code = KafkaError.COORDINATOR_NOT_AVAILABLE
       }
-      if (code !== KafkaError.COORDINATOR_LOAD_IN_PROGRESS) this.forget()
+      if (hasMoved(code)) this.forget()
       await this.#pause(attempt, deadlineMs, code)
     }
   }
@@ -138,10 +139,15 @@ export class GroupLink {
   }
 }
 
-function isAboutCoordinator(code: number): boolean {
+/** Another answer comes by waiting. */
+function isPassing(code: number): boolean {
   return (
-    code === KafkaError.NOT_COORDINATOR ||
-    code === KafkaError.COORDINATOR_NOT_AVAILABLE ||
-    code === KafkaError.COORDINATOR_LOAD_IN_PROGRESS
+    hasMoved(code) ||
+    code === KafkaError.COORDINATOR_LOAD_IN_PROGRESS ||
+    code === KafkaError.UNSTABLE_OFFSET_COMMIT
   )
+}
+
+function hasMoved(code: number): boolean {
+  return code === KafkaError.NOT_COORDINATOR || code === KafkaError.COORDINATOR_NOT_AVAILABLE
 }

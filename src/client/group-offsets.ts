@@ -54,7 +54,7 @@ export async function fetchGroupOffsets(
   const response = await link.call(
     'OffsetFetch',
     body as RequestInput<'OffsetFetch'>,
-    (answer) => rowsOf(answer, version).errorCode,
+    (answer) => waitedFor(answer, version),
     options,
   )
   const { errorCode, topics: found } = rowsOf(response, version)
@@ -70,6 +70,15 @@ export async function fetchGroupOffsets(
     }
   }
   return offsets
+}
+
+/** An offset in an open transaction is no answer yet. */
+function waitedFor(response: Response<'OffsetFetch'>, version: number): number {
+  const { errorCode, topics } = rowsOf(response, version)
+  const isUnstable = topics.some(({ partitions }) =>
+    partitions.some((row) => row.errorCode === KafkaError.UNSTABLE_OFFSET_COMMIT),
+  )
+  return errorCode === 0 && isUnstable ? KafkaError.UNSTABLE_OFFSET_COMMIT : errorCode
 }
 
 function rowsOf(response: Response<'OffsetFetch'>, version: number) {
