@@ -9,6 +9,7 @@ import { isStreamError, type StreamError } from '../src/base/errors.ts'
 import { partitionForKey } from '../src/record/partitioner.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
+import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 
 const TOPIC = '__stream_state'
@@ -25,10 +26,15 @@ export async function readState(
   const [topic] = await cluster.describeTopics([TOPIC])
   if (topic === undefined || topic.errorCode !== 0) return found
   const partition = placeOf(prefix, topic.partitions.length)
-  const [start, end] = await deps.clients.listOffsets(cluster, [
-    { topic: TOPIC, partition, at: 'earliest' },
-    { topic: TOPIC, partition, at: 'latest' },
-  ])
+  // What another transaction still holds back is waited for: behind it there may be values that are committed.
+  const [start, end] = await deps.clients.listOffsets(
+    cluster,
+    [
+      { topic: TOPIC, partition, at: 'earliest' },
+      { topic: TOPIC, partition, at: 'latest' },
+    ],
+    { isolation: 'read_uncommitted' },
+  )
   const startOffset = start?.offset ?? 0
   const endOffset = end?.offset ?? 0
   if (endOffset <= startOffset) return found
@@ -86,29 +92,56 @@ export async function writeState(
   key: StateKey,
   value: object | undefined,
 ): Promise<void> {
-  const { cluster } = broker
-  const producer = await deps.clients.producer(cluster, { acks: 'all' })
+  const producer = await deps.clients.producer(broker.cluster, { acks: 'all' })
   try {
-    let count: number
-    try {
-      count = (await producer.prepare(TOPIC)).partitions.length
-    } catch (error) {
-      if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
-      await createTopic(deps, broker)
-      count = (await producer.prepare(TOPIC)).partitions.length
-    }
-    const keyBytes = Buffer.from(JSON.stringify(key))
-    const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
-    producer.append(TOPIC, placeOf(prefix, count), {
-      key: rangeOf(keyBytes),
-      value: valueBytes === null ? null : rangeOf(valueBytes),
-      timestampMs: deps.time.wallMs(),
-    })
+    await prepareState(deps, broker, producer)
+    appendState(producer, prefix, key, value, deps.time.wallMs())
     await producer.flush()
     if (producer.failure !== undefined) throw producer.failure
   } finally {
     producer.close()
   }
+}
+
+/**
+ * Makes the topic where it is missing, so that values can be appended.
+ * @throws StreamError as ProducerClient.prepare, and what making the topic may end with
+ */
+export async function prepareState(
+  deps: CommandDeps,
+  broker: Broker,
+  producer: Pick<ProducerClient, 'prepare'>,
+): Promise<void> {
+  try {
+    await producer.prepare(TOPIC)
+  } catch (error) {
+    if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
+    await createTopic(deps, broker)
+    await producer.prepare(TOPIC)
+  }
+}
+
+/**
+ * As a part of what a producer sends, perhaps in a transaction; after prepareState.
+ * @param prefix  as of writeState
+ * @param value  undefined: deletes it
+ * @returns false: there is no room now (ProducerClient.writable)
+ * @throws as ProducerClient.append
+ */
+export function appendState(
+  producer: Pick<ProducerClient, 'append' | 'partitionCount'>,
+  prefix: StateKey,
+  key: StateKey,
+  value: object | undefined,
+  timestampMs: number,
+): boolean {
+  const keyBytes = Buffer.from(JSON.stringify(key))
+  const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
+  return producer.append(TOPIC, placeOf(prefix, producer.partitionCount(TOPIC)), {
+    key: rangeOf(keyBytes),
+    value: valueBytes === null ? null : rangeOf(valueBytes),
+    timestampMs,
+  })
 }
 
 async function createTopic(deps: CommandDeps, { cluster }: Broker): Promise<void> {
