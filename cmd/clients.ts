@@ -67,6 +67,8 @@ export type GroupMemberClient = Pick<
   | 'hasEvents'
   | 'isSettled'
   | 'owned'
+  | 'memberId'
+  | 'generation'
   | 'changed'
   | 'released'
   | 'setTopics'

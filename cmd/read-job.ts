@@ -164,9 +164,11 @@ class ReadJob {
     if (plan === undefined) return undefined
     const { GroupRead } = await import('./group-read.ts')
     const ask: AskOffsets = (questions) => this.#askOffsets(questions)
-    return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, ask, (error) => {
-      this.#failures.push(error)
-      this.#stop('failed')
+    return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, ask, {
+      onFailure: (error) => {
+        this.#failures.push(error)
+        this.#stop('failed')
+      },
     })
   }
 

@@ -29,6 +29,7 @@ const OUTPUT_CHECK_MS = 50
 /** How often a process group is asked whether it is gone: at first, and later. */
 const GROUP_CHECK_MS = 5
 const GROUP_CHECK_MS_MAX = 100
+const LAST_BYTES_MS = 100
 const STANDARD_ERROR = 2
 
 export function openChildren(): Children {
@@ -276,6 +277,7 @@ class PipeOutput implements ChildOutput {
   readonly closed: Promise<void>
   readonly #stream: Readable
   #wake: () => void = () => undefined
+  #isLetGo = false
 
   constructor(stream: Readable) {
     this.#stream = stream
@@ -295,14 +297,20 @@ class PipeOutput implements ChildOutput {
       const chunk: Uint8Array | null = this.#stream.read()
       if (chunk !== null) return chunk
       if (this.#stream.readableEnded || this.#stream.destroyed) return undefined
+      let timer: NodeJS.Timeout | undefined
       await new Promise<void>((resolve) => {
         this.#wake = resolve
+        // What the child has left is on its way; who else holds the pipe may hold it for ever.
+        if (this.#isLetGo) timer = setTimeout(() => this.#stream.destroy(), LAST_BYTES_MS)
       })
+      clearTimeout(timer)
     }
   }
 
+  /** Nothing is waited for any more. What is here is for a reader who is only slow. */
   letGo(): void {
-    this.#stream.destroy()
+    this.#isLetGo = true
+    if (this.#stream.readableLength === 0 || !this.#stream.readableDidRead) this.#stream.destroy()
   }
 }
 

@@ -113,6 +113,14 @@ describe('pipes', () => {
     expect((await child.ended).exit).toBe(0)
   })
 
+  test('who reads slowly gets all of it, after the end and the grace too', async () => {
+    const child = start(['sh', '-c', 'seq 30000; sleep 10 >&2 &'], { graceMs: 100 })
+    let count = (await child.output?.read())?.length ?? 0
+    await child.ended
+    count += (await all(child)).length
+    expect(count).toBe(168_894)
+  })
+
   test('what is not read holds the child back, and not us', async () => {
     const child = start(['yes'])
     await new Promise((resolve) => setTimeout(resolve, 100))
