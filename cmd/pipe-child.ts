@@ -119,3 +119,9 @@ export function epochEnvironment(job: string | undefined, epoch: Epoch): Environ
     STREAM_ATTEMPT: String(epoch.attempt),
   }
 }
+
+/** Against what makes no record. */
+export function cureOf(error: StreamError, { out }: PipePlan): string | undefined {
+  if (error.code !== 'RECORD_TOO_LARGE') return error.hint
+  return `raise the limit: stream topics alter ${out?.topic ?? ''} --set max.message.bytes=N`
+}

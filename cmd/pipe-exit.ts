@@ -13,6 +13,7 @@ import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { formatDuration, formatSize } from '../src/text/units.ts'
 import type { CommandDeps } from './deps.ts'
 import {
+  cureOf,
   type Environment,
   type EpochFailure,
   epochEnvironment,
@@ -143,7 +144,7 @@ export class ExitRunner implements LaneRunner {
       printed.drop()
       if (!isStreamError(error)) throw error
       const words = `printed what makes no record: ${error.message}`
-      return { kind: 'failed', failure: failedBecause(words, error.hint) }
+      return { kind: 'failed', failure: failedBecause(words, cureOf(error, this.#plan)) }
     }
     return {
       kind: 'done',

@@ -397,7 +397,7 @@ class PipeJob {
   // --- the share
 
   async #follow(consumer: ConsumerClient): Promise<void> {
-    this.#finishLeaving(consumer, false)
+    this.#finishLeaving(false)
     while (this.#leaving === undefined && this.#share.hasEvents) {
       const event = await this.#share.next()
       if (event?.kind === 'taken') await this.#take(event, consumer)
@@ -437,10 +437,10 @@ class PipeJob {
           this.#rouse()
         })
     this.#leaving = { partitions, timer }
-    this.#finishLeaving(consumer, isLost)
+    this.#finishLeaving(isLost)
   }
 
-  #finishLeaving(_consumer: ConsumerClient, isLost: boolean): void {
+  #finishLeaving(isLost: boolean): void {
     const leaving = this.#leaving
     if (leaving === undefined) return
     const isQuiet = leaving.partitions.every(({ topic, partition }) =>
@@ -455,6 +455,7 @@ class PipeJob {
       if (running !== undefined) this.#runner.stop(running)
       this.#transactions.lose(topic, partition)
     }
+    if (!isQuiet) this.#state?.forget()
     this.#transactions.relax()
     this.#share.released()
   }

@@ -16,7 +16,7 @@ import { formatDuration } from '../src/text/units.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import type { AnswerReader } from './pipe-answers.ts'
-import { type Environment, type EpochFailure, failedBecause } from './pipe-child.ts'
+import { cureOf, type Environment, type EpochFailure, failedBecause } from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
 import type { EpochOutcome, LaneRunner } from './pipe-lane.ts'
 import type { PipePlan } from './pipe-plan.ts'
@@ -124,7 +124,7 @@ export class LineRunner implements LaneRunner {
     } catch (error) {
       if (!(error instanceof StreamError)) throw error
       const words = `answered what makes no record: ${error.message}`
-      return { kind: 'failed', failure: failedBecause(words, error.hint) }
+      return { kind: 'failed', failure: failedBecause(words, cureOf(error, this.#plan)) }
     }
     return {
       kind: 'done',
@@ -261,7 +261,7 @@ class LineChild {
     this.#timer = this.#time.setTimer(this.#plan.stallMs, () => {
       const words = `no answer for ${formatDuration(this.#plan.stallMs)}, after ${this.#seen} of ${this.#wanted} lines: it buffers its output, or leaves lines out (an empty line drops one)`
       const cure =
-        '--barrier exit; or unbuffered: jq --unbuffered, grep --line-buffered, python -u, stdbuf -oL; or more time: --stall DUR'
+        '--barrier exit; or unbuffered: jq --unbuffered, grep --line-buffered, mawk -W interactive, python -u, stdbuf -oL; or more time: --stall DUR'
       this.#failure = failedBecause(words, cure, { verdict: 'stop' })
       this.#resolve()
     })

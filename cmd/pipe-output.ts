@@ -12,6 +12,7 @@ import type { Codec } from '../src/record/compression.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
+import { recordBytesMax } from './dlq-records.ts'
 import type { Flags } from './flags.ts'
 import { InputPump } from './input-pump.ts'
 import { tooLarge } from './line-sink.ts'
@@ -42,7 +43,7 @@ export class PipeOutput {
   readonly #broker: Broker
   readonly #plan: PipePlan
   readonly #out: PipeOutPlan
-  readonly #recordBytesMax: number
+  #recordBytesMax: number
 
   constructor(deps: CommandDeps, flags: Flags, broker: Broker, plan: PipePlan, out: PipeOutPlan) {
     this.#deps = deps
@@ -64,6 +65,9 @@ export class PipeOutput {
     try {
       const topics = this.#topics(producer)
       await topics.prepare(topic, samePartition ? partitions : undefined)
+      const admin = await this.#deps.clients.admin(this.#broker.cluster)
+      const bytesMax = (await recordBytesMax(admin, [topic])) ?? this.#recordBytesMax
+      this.#recordBytesMax = Math.min(this.#recordBytesMax, bytesMax - BATCH_MARGIN_BYTES)
       const count = producer.partitionCount(topic)
       if (!samePartition || count >= partitions) return
       throw new StreamError(

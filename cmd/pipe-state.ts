@@ -26,6 +26,8 @@ export class PipeState {
   readonly #job: string
   /** The last carry of each slot: committed, or of an epoch that is committed before the next one of the slot. */
   readonly #carries = new Map<string, Uint8Array>()
+  /** The job's one slot is read once, and again only after something of it was lost. */
+  #isJobLoaded = false
   /** For what must be durable before a child starts. */
   #producer: ProducerClient | undefined
 
@@ -52,11 +54,19 @@ export class PipeState {
   /** Reads the slot of a partition that was just taken. @throws StreamError of the broker */
   async load(topic: string, partition: number): Promise<void> {
     if (!this.hasCarry) return
+    const isOfJob = this.#plan.carry?.by === 'job'
+    if (isOfJob && this.#isJobLoaded) return
+    this.#isJobLoaded = isOfJob
     const name = JSON.stringify(this.#carryKey(topic, partition))
     const found = await readStateBytes(this.#deps, this.#broker, this.#carryKey(topic, partition))
     const carry = found.get(name)
     if (carry === undefined) this.#carries.delete(name)
     else this.#carries.set(name, carry)
+  }
+
+  /** Work of which the carry is known here was dropped: what is committed counts again. */
+  forget(): void {
+    this.#isJobLoaded = false
   }
 
   carryOf({ topic, partition }: Epoch): Uint8Array | undefined {
