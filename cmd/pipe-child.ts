@@ -1,6 +1,6 @@
 /** What all children of `pipe` have in common: their environment, and what their end is called. */
 
-import { StreamError } from '../src/base/errors.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { Broker } from './broker.ts'
 import type { CommandDeps } from './deps.ts'
 import type { DeadFailure } from './dlq-records.ts'
@@ -61,6 +61,17 @@ export function childFailed(plan: PipePlan, failure: EpochFailure, where: string
   const place = where === '' ? '' : `${where}: `
   return new StreamError('CHILD_FAILED', `${place}${program}: ${failure.words}`, {
     ...(failure.cure === undefined ? {} : { hint: failure.cure }),
+  })
+}
+
+/** A producer that was fenced says so in the words of a run. */
+export function takenOver(error: unknown, { job }: PipePlan): unknown {
+  if (!isStreamError(error, 'FENCED')) return error
+  const subject = job === undefined ? 'the transaction' : `${job}: this run`
+  return new StreamError('FENCED', `${subject} was fenced: ${error.message}`, {
+    cause: error,
+    hint: 'a newer run has taken over, or it was silent for too long; what it had not committed is dropped',
+    ...(error.kafkaError === undefined ? {} : { kafkaError: error.kafkaError }),
   })
 }
 

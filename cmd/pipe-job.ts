@@ -17,6 +17,7 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { retryTopicOf } from './dlq-records.ts'
 import { exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
+import { takenOver } from './pipe-child.ts'
 import { type Epoch, PipeEpochs } from './pipe-epochs.ts'
 import { EpochJudge } from './pipe-judge.ts'
 import type { LaneRunner } from './pipe-lane.ts'
@@ -212,6 +213,8 @@ class PipeJob {
       output,
       lanes,
       filePrefix: slot.filePrefix,
+      emit: (finished) => this.#transactions.add(finished),
+      onFailed: (error) => this.#fail(error),
     })
   }
 
@@ -385,6 +388,7 @@ class PipeJob {
 
   #onCommitted(epochs: readonly FinishedEpoch[]): void {
     for (const { epoch } of epochs) {
+      if (epoch === undefined) continue
       this.#epochs.committed(epoch)
       this.#report.records += epoch.records
       this.#report.bytes += epoch.sizeBytes
@@ -498,7 +502,7 @@ class PipeJob {
   #fail(error: unknown): void {
     // The children of several lanes fail alike: the first one is told.
     const isRepeated = this.#stopReason === 'failed' && isStreamError(error, 'CHILD_FAILED')
-    if (!isRepeated) this.#failures.push(error)
+    if (!isRepeated) this.#failures.push(takenOver(error, this.#plan))
     this.#stop('failed')
   }
 

@@ -7,6 +7,7 @@ import { commonEnvironment } from './pipe-child.ts'
 import type { LaneRunner } from './pipe-lane.ts'
 import type { PipeOutput } from './pipe-output.ts'
 import type { PipePlan } from './pipe-plan.ts'
+import type { FinishedEpoch } from './pipe-transactions.ts'
 import { absolutePath } from './settings.ts'
 import { spoolDirectory } from './spool.ts'
 
@@ -15,6 +16,9 @@ export interface RunnerParts {
   readonly lanes: number
   /** Begins the names of its files in the spool. */
   readonly filePrefix: string
+  /** Takes what children print beside epochs. */
+  readonly emit: (finished: FinishedEpoch) => void
+  readonly onFailed: (error: unknown) => void
 }
 
 /** @throws StreamError of the spool's directory */
@@ -23,12 +27,17 @@ export async function openRunner(
   flags: Flags,
   broker: Broker,
   plan: PipePlan,
-  { output, lanes, filePrefix }: RunnerParts,
+  parts: RunnerParts,
 ): Promise<LaneRunner> {
+  const { output, lanes, filePrefix } = parts
   const environment = commonEnvironment(deps, flags, broker, plan)
   if (plan.barrier === 'line') {
     const { LineRunner } = await import('./pipe-line.ts')
     return LineRunner.open(deps, plan, { environment, answers: output?.answerReader() })
+  }
+  if (plan.barrier === 'none') {
+    const { FreeRunner } = await import('./pipe-none.ts')
+    return FreeRunner.open(deps, plan, { ...parts, environment })
   }
   const directory = flags.text('spool-dir') ?? spoolDirectory(deps.host)
   deps.host.makeDirectory(directory)

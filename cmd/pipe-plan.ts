@@ -188,6 +188,9 @@ function checkBarrier(flags: Flags, barrier: Barrier, isSource: boolean): void {
     throw new UsageError('--partial needs --barrier exit')
   }
   if (!isSource) return
+  if (barrier === 'ack' && !flags.has('job')) {
+    throw new UsageError('--barrier ack of a source needs --job, which keeps its state')
+  }
   if (barrier === 'none') throw new UsageError('--barrier none needs --in')
   for (const name of ['from', 'since', 'until', 'until-end', 'count', 'same-partition', 'carry']) {
     if (flags.has(name)) throw new UsageError(`--${name} needs --in`)
@@ -209,8 +212,8 @@ function checkForms(flags: Flags, { childOut, childIn, barrier, out }: PipePlan)
   if (barrier === 'line' && (childIn === 'sized' || childOut === 'sized')) {
     throw new UsageError('--barrier line counts lines: sized needs --barrier exit')
   }
-  if (barrier === 'ack' && childOut === 'sized') {
-    throw new UsageError('--barrier ack reads lines: --child-out sized needs --barrier exit')
+  if ((barrier === 'ack' || barrier === 'none') && childOut === 'sized') {
+    throw new UsageError(`--barrier ${barrier} reads lines: --child-out sized needs --barrier exit`)
   }
 }
 

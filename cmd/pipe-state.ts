@@ -129,3 +129,31 @@ export class PipeState {
       : ['pipe', this.#job, 'carry', topic, partition]
   }
 }
+
+/** What a source has told by `state`: `["pipe",JOB,"state"]`, its JSON as it was. */
+export class SourceState {
+  readonly #deps: CommandDeps
+  readonly #broker: Broker
+  readonly #key: StateKey
+
+  constructor(deps: CommandDeps, broker: Broker, job: string) {
+    this.#deps = deps
+    this.#broker = broker
+    this.#key = ['pipe', job, 'state']
+  }
+
+  /** @throws StreamError of the broker */
+  async read(): Promise<Uint8Array | undefined> {
+    const found = await readStateBytes(this.#deps, this.#broker, this.#key)
+    return found.get(JSON.stringify(this.#key))
+  }
+
+  /** Into the transaction of what lies before it. @throws as append; of making the topic */
+  async append(producer: ProducerClient, state: Uint8Array): Promise<void> {
+    await prepareState(this.#deps, this.#broker, producer)
+    const nowMs = this.#deps.time.wallMs()
+    while (!appendStateBytes(producer, this.#key, this.#key, state, nowMs)) {
+      await producer.writable()
+    }
+  }
+}

@@ -32,7 +32,8 @@ const RETRY_MAX_MS = 2000
 const STRANGE_FAILURES_MAX = 5
 
 export interface FinishedEpoch {
-  readonly epoch: Epoch
+  /** Undefined: output that belongs to no epoch. */
+  readonly epoch: Epoch | undefined
   /** Appends what the child made of it; may be called again for another transaction. */
   readonly append?: (producer: ProducerClient) => Promise<void>
   /** All of its records go to the dead letters. */
@@ -122,7 +123,7 @@ export class PipeTransactions {
   lose(topic: string, partition: number): void {
     for (const finished of this.#waiting) {
       const { epoch } = finished
-      if (epoch.topic === topic && epoch.partition === partition) this.#lost.add(finished)
+      if (epoch?.topic === topic && epoch.partition === partition) this.#lost.add(finished)
     }
     this.#dropLost()
   }
@@ -159,8 +160,8 @@ export class PipeTransactions {
     let records = 0
     let bytes = 0
     for (const { epoch } of this.#waiting) {
-      records += epoch.records
-      bytes += epoch.sizeBytes
+      records += epoch?.records ?? 0
+      bytes += epoch?.sizeBytes ?? 0
     }
     if (records >= hold.records || bytes >= hold.bytes) return true
     this.#timer ??= this.#deps.time.setTimer(hold.ms, () => {
@@ -230,7 +231,7 @@ export class PipeTransactions {
     const producer = await client.begin()
     await this.#append(producer, batch)
     producer.flushSoon()
-    if (this.#share.hasGroup) {
+    if (this.#share.hasGroup && offsets.length > 0) {
       const identity = this.#share.offsetsOf(offsets)
       if (identity === undefined) throw notAMember()
       await client.sendOffsets(identity)
@@ -251,6 +252,7 @@ export class PipeTransactions {
     if (batch.some(({ carry }) => carry !== undefined)) await this.#state?.prepare(producer)
     for (const { epoch, append, dead, carry } of batch) {
       await append?.(producer)
+      if (epoch === undefined) continue
       if (dead !== undefined && dlqTopic !== undefined) {
         await this.#appendDead(producer, dlqTopic, epoch, dead)
       }
@@ -310,10 +312,11 @@ export class PipeTransactions {
         hint: 'with -j JOB it would be known, and the run would go on',
       })
     }
-    const committed = await this.#share.committed(batch.map(({ epoch }) => epoch))
-    const isDone = ({ epoch }: FinishedEpoch): boolean =>
-      (committed.get(`${epoch.topic}/${epoch.partition}`) ?? -1) >= epoch.endOffset
-    this.#resolve(batch.filter(isDone))
+    const committed = await this.#share.committed(offsetsOf(batch))
+    const isDone = offsetsOf(batch).every(
+      ({ topic, partition, offset }) => (committed.get(`${topic}/${partition}`) ?? -1) >= offset,
+    )
+    if (isDone) this.#resolve(batch)
   }
 }
 
@@ -347,6 +350,7 @@ function notAMember(): StreamError {
 function offsetsOf(batch: readonly FinishedEpoch[]): readonly GroupOffset[] {
   const offsets = new Map<string, GroupOffset>()
   for (const { epoch } of batch) {
+    if (epoch === undefined) continue
     const { topic, partition, endOffset: offset } = epoch
     offsets.set(`${topic}/${partition}`, { topic, partition, offset })
   }
