@@ -9,7 +9,7 @@
 
 import { isStreamError } from '../src/base/errors.ts'
 import type { Child, ChildEnd, ChildOutput } from '../src/ports/children.ts'
-import type { Time, Timer } from '../src/ports/time.ts'
+import { sleep, type Time, type Timer } from '../src/ports/time.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { formatDuration } from '../src/text/units.ts'
 import type { ProducerClient } from './clients.ts'
@@ -26,6 +26,7 @@ import { describeFailure, judgeEnd } from './retry-policy.ts'
 
 const CONTROL = 0x1e
 const WRITE_BYTES = 64 * 1024
+const ENDING_MS = 200
 /** What may be printed before an acknowledgement. */
 const PRINTED_BYTES_MAX = 256 * 1024 * 1024
 
@@ -124,6 +125,8 @@ export class AckChild {
       return { kind: 'fed' }
     }
     this.#fed = this.#fed.filter((each) => each !== fed)
+    // One that reads no more has ended, or soon will.
+    await Promise.race([this.#ended, sleep(this.#time, ENDING_MS)])
     this.#child.stop()
     await this.#ended
     if (this.#isStopped) return { kind: 'stopped' }
