@@ -292,7 +292,7 @@ describe('pipe: the ack barrier', () => {
 import sys, os
 every = int(sys.argv[1]); mode = sys.argv[2] if len(sys.argv) > 2 else ""
 n = 0; held = []
-if mode == "ready": sys.stdout.write("\x1eready {"resume":{"0":1000}}\n")
+if mode == "ready": sys.stdout.write("\x1eready {%sresume%s:{%s0%s:1000}}\n" % ((chr(34),) * 4))
 for line in sys.stdin:
     if line[0] == "\x1e": continue
     n += 1
