@@ -72,6 +72,7 @@ export class AckChild {
   #isStopped = false
   #isOver = false
   #hasUndone = false
+  #isTelling = false
   #isReady = false
   #onReady: () => void = () => undefined
   /** One acknowledgement after the other, and one write. */
@@ -125,6 +126,8 @@ export class AckChild {
       return { kind: 'fed' }
     }
     this.#fed = this.#fed.filter((each) => each !== fed)
+    // feed() itself tells of this failure.
+    this.#isTelling = true
     // One that reads no more has ended, or soon will.
     await Promise.race([this.#ended, sleep(this.#time, ENDING_MS)])
     this.#child.stop()
@@ -515,7 +518,8 @@ export class AckChild {
     this.#failure ??= this.#judge(end)
     const open = this.#fed.filter(({ isWritten }) => isWritten).map(({ epoch }) => epoch)
     if (open.length === 0) {
-      const isBad = this.#failure.exit !== '0' && !this.#isStopped && this.#fed.length === 0
+      const isTold = this.#isTelling || this.#isStopped || this.#fed.length > 0
+      const isBad = this.#failure.exit !== '0' && !isTold
       if (isBad) this.#options.events.onFailed(childFailed(this.#plan, this.#failure, ''))
       return
     }
