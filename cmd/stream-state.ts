@@ -5,39 +5,48 @@
  * Each use reads what is there of its keys and writes single records; the last of a key counts.
  */
 
-import { isStreamError, type StreamError } from '../src/base/errors.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
+import { sleep } from '../src/ports/time.ts'
+import type { RecordInput } from '../src/record/batch-builder.ts'
 import { partitionForKey } from '../src/record/partitioner.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
+import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 
-const TOPIC = '__stream_state'
+/** Jobs do not wait for each other's open transactions where their keys stand in different partitions. */
+const PARTITIONS = 16
+/** How long a reader waits for transactions of others, each of which ends by itself: the longest that brokers allow. */
+const UNSETTLED_MS_MAX = 960_000
+const SETTLED_POLL_MS = 50
+const SAID_AFTER_MS = 2000
 
 export type StateKey = readonly (string | number)[]
 
 /** All values whose key begins with `prefix`, by the JSON text of their keys. @throws StreamError of the broker */
 export async function readState(
   deps: CommandDeps,
-  { cluster }: Broker,
+  broker: Broker,
   prefix: StateKey,
 ): Promise<ReadonlyMap<string, unknown>> {
+  const { cluster } = broker
   const found = new Map<string, unknown>()
-  const [topic] = await cluster.describeTopics([TOPIC])
+  const name = stateTopic(broker)
+  const [topic] = await cluster.describeTopics([name])
   if (topic === undefined || topic.errorCode !== 0) return found
   const partition = placeOf(prefix, topic.partitions.length)
-  const [start, end] = await deps.clients.listOffsets(cluster, [
-    { topic: TOPIC, partition, at: 'earliest' },
-    { topic: TOPIC, partition, at: 'latest' },
+  const [start] = await deps.clients.listOffsets(cluster, [
+    { topic: name, partition, at: 'earliest' },
   ])
   const startOffset = start?.offset ?? 0
-  const endOffset = end?.offset ?? 0
+  const endOffset = await settledEnd(deps, broker, name, partition)
   if (endOffset <= startOffset) return found
   const consumer = await deps.clients.consumer(cluster, {})
   const cursor = new RecordCursor()
   const head = JSON.stringify(prefix).slice(0, -1)
   let failure: StreamError | undefined
   try {
-    consumer.assign([{ topic: TOPIC, partition, startOffset, endOffset }])
+    consumer.assign([{ topic: name, partition, startOffset, endOffset }])
     while (!consumer.isDone) {
       const event = consumer.poll()
       if (event === undefined) await consumer.wait()
@@ -54,6 +63,42 @@ export async function readState(
   }
   if (failure !== undefined) throw failure
   return found
+}
+
+/**
+ * The end of the partition, once no transaction holds back anything before it: whoever goes on from a value must not miss
+ * one that is committed behind a transaction of somebody else.
+ */
+async function settledEnd(
+  deps: CommandDeps,
+  { cluster }: Broker,
+  topic: string,
+  partition: number,
+): Promise<number> {
+  const { clients, console, time } = deps
+  const ask = async (isolation: 'read_committed' | 'read_uncommitted'): Promise<number> => {
+    const question = { topic, partition, at: 'latest' } as const
+    const [answer] = await clients.listOffsets(cluster, [question], { isolation })
+    return answer?.offset ?? 0
+  }
+  const end = await ask('read_uncommitted')
+  const startMs = time.monotonicMs()
+  let hasSaid = false
+  while ((await ask('read_committed')) < end) {
+    const waitedMs = time.monotonicMs() - startMs
+    if (waitedMs > UNSETTLED_MS_MAX) {
+      throw new StreamError('TIMED_OUT', `${topic}: a transaction stays open`, {
+        target: topic,
+        hint: 'which one: stream txn list',
+      })
+    }
+    if (waitedMs > SAID_AFTER_MS && !hasSaid) {
+      hasSaid = true
+      console.warn(`${topic}: waiting for another job's transaction to end`)
+    }
+    await sleep(time, SETTLED_POLL_MS)
+  }
+  return end
 }
 
 function take(cursor: RecordCursor, head: string, found: Map<string, unknown>): void {
@@ -89,21 +134,8 @@ export async function writeState(
   const { cluster } = broker
   const producer = await deps.clients.producer(cluster, { acks: 'all' })
   try {
-    let count: number
-    try {
-      count = (await producer.prepare(TOPIC)).partitions.length
-    } catch (error) {
-      if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
-      await createTopic(deps, broker)
-      count = (await producer.prepare(TOPIC)).partitions.length
-    }
-    const keyBytes = Buffer.from(JSON.stringify(key))
-    const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
-    producer.append(TOPIC, placeOf(prefix, count), {
-      key: rangeOf(keyBytes),
-      value: valueBytes === null ? null : rangeOf(valueBytes),
-      timestampMs: deps.time.wallMs(),
-    })
+    const place = await prepareState(deps, broker, producer, prefix)
+    producer.append(place.topic, place.partition, stateRecord(key, value, deps.time.wallMs()))
     await producer.flush()
     if (producer.failure !== undefined) throw producer.failure
   } finally {
@@ -111,15 +143,53 @@ export async function writeState(
   }
 }
 
-async function createTopic(deps: CommandDeps, { cluster }: Broker): Promise<void> {
+/** Where the values under `prefix` stand, for a producer of the caller's own; the topic is made where it is missing. */
+export async function prepareState(
+  deps: CommandDeps,
+  broker: Broker,
+  producer: Pick<ProducerClient, 'prepare'>,
+  prefix: StateKey,
+): Promise<{ readonly topic: string; readonly partition: number }> {
+  const topic = stateTopic(broker)
+  try {
+    const { partitions } = await producer.prepare(topic)
+    return { topic, partition: placeOf(prefix, partitions.length) }
+  } catch (error) {
+    if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
+  }
+  await createTopic(deps, broker, topic)
+  const { partitions } = await producer.prepare(topic)
+  return { topic, partition: placeOf(prefix, partitions.length) }
+}
+
+/** @param value  undefined: deletes it */
+export function stateRecord(
+  key: StateKey,
+  value: object | undefined,
+  timestampMs: number,
+): RecordInput {
+  const keyBytes = Buffer.from(JSON.stringify(key))
+  const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
+  return {
+    key: rangeOf(keyBytes),
+    value: valueBytes === null ? null : rangeOf(valueBytes),
+    timestampMs,
+  }
+}
+
+export function stateTopic({ settings }: Broker): string {
+  return settings.text('state.topic') ?? '__stream_state'
+}
+
+async function createTopic(deps: CommandDeps, { cluster }: Broker, name: string): Promise<void> {
   const admin = await deps.clients.admin(cluster)
   const [outcome] = await admin.createTopics([
-    { name: TOPIC, partitions: 1, configs: { 'cleanup.policy': 'compact' } },
+    { name, partitions: PARTITIONS, configs: { 'cleanup.policy': 'compact' } },
   ])
   if (outcome?.error !== undefined && !isStreamError(outcome.error, 'TOPIC_EXISTS')) {
     throw outcome.error
   }
-  await admin.awaitTopic(TOPIC)
+  await admin.awaitTopic(name)
 }
 
 function placeOf(prefix: StateKey, count: number): number {
