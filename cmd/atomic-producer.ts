@@ -10,12 +10,6 @@ import type { Delivery } from '../src/client/producer.ts'
 import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { ProducerClient, TransactionClient } from './clients.ts'
 
-export interface ClosingRecord {
-  readonly topic: string
-  readonly partition: number
-  readonly record: RecordInput
-}
-
 export class AtomicProducer implements ProducerClient {
   #transactions: TransactionClient
   readonly #topics = new Set<string>()
@@ -52,11 +46,10 @@ export class AtomicProducer implements ProducerClient {
     await this.begin()
   }
 
-  /** @param closing  the last record of the transaction @throws StreamError: then abort() */
-  async commit(closing?: ClosingRecord): Promise<void> {
-    if (closing !== undefined) {
-      const { topic, partition, record } = closing
-      while (!this.#open.append(topic, partition, record)) await this.#open.writable()
+  /** @param appendClosing  appends the last record of the transaction; false: no room @throws StreamError: then abort() */
+  async commit(appendClosing?: () => boolean): Promise<void> {
+    if (appendClosing !== undefined) {
+      while (!appendClosing()) await this.#open.writable()
       this.#extra += 1
     }
     await this.#transactions.commit()

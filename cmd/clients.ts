@@ -42,7 +42,7 @@ export type ProducerClient = Pick<
 >
 /** One transaction after the other. */
 export interface TransactionClient
-  extends Pick<TransactionalProducer, 'init' | 'commit' | 'abort'> {
+  extends Pick<TransactionalProducer, 'init' | 'sendOffsets' | 'commit' | 'abort'> {
   begin(): Promise<ProducerClient>
 }
 export type ConsumerClient = Pick<
@@ -67,6 +67,8 @@ export type GroupMemberClient = Pick<
   | 'hasEvents'
   | 'isSettled'
   | 'owned'
+  | 'memberId'
+  | 'generation'
   | 'changed'
   | 'released'
   | 'setTopics'

@@ -117,22 +117,13 @@ function flagHint(name: string, options: readonly OptionSpec[]): string | undefi
 
 /** Flags of the contract that this version does not have; saying so is better than a far-fetched neighbour. */
 const laterFlags: Readonly<Record<string, string>> = Object.fromEntries(
-  [
-    'exec',
-    'batch',
-    'on-fail',
-    'retry',
-    'atomic',
-    'txn-per-file',
-    'resume',
-    'chunk',
-    'restart',
-    'etcd',
-  ].map((name) => [name, 'this version does not have it yet']),
+  ['atomic', 'txn-per-file', 'resume', 'chunk', 'restart', 'etcd'].map((name) => [
+    name,
+    'this version does not have it yet',
+  ]),
 )
 
 const laterShortFlags: Readonly<Record<string, string>> = {
-  P: 'this version does not have --parallel yet',
   j: 'this version does not have --job yet',
 }
 

@@ -34,15 +34,36 @@ const RETRY_PAUSE_MS = 500
 
 /** What the reading loop lends to a change of partitions. */
 export interface GroupTools {
-  readonly consumer: ConsumerClient
-  /** Writes what was taken. */
-  readonly write: () => void | Promise<void>
+  readonly consumer: Pick<ConsumerClient, 'assign' | 'unassign'>
+  /** Before partitions go: writes what was taken, or ends what is being done with it. */
+  readonly write: (event: RevokedEvent) => void | Promise<void>
   readonly onGap: (range: PartitionRange) => void
   readonly isStopped: () => boolean
 }
 
-interface Taken extends GroupPartition {
+export type RevokedEvent = Extract<GroupEvent, { kind: 'revoked' }>
+
+export interface Taken extends GroupPartition {
   readonly offset: number
+}
+
+/** What decides about commits where having been written is not enough: acknowledgements, children. */
+export interface DoneSource {
+  /** All before these offsets is done with. */
+  positions(): Iterable<Taken>
+  readonly openCount: number
+  readonly hasEnded: boolean
+  readonly error: StreamError | undefined
+  close(): void
+}
+
+export interface GroupReadHooks {
+  /** Called when committing fails for good, or an acknowledgement is none, while the run goes on. */
+  readonly onFailure: (error: unknown) => void
+  /** In place of acknowledgements on a descriptor. */
+  readonly done?: DoneSource
+  /** In place of a plain commit by the member. */
+  readonly commit?: (offsets: readonly GroupOffset[], member: GroupMemberClient) => Promise<void>
 }
 
 export class GroupRead {
@@ -51,7 +72,8 @@ export class GroupRead {
   readonly #plan: GroupPlan
   readonly #read: ReadPlan
   readonly #ask: AskOffsets
-  readonly #onFailure: (error: unknown) => void
+  readonly #hooks: GroupReadHooks
+  readonly #done: DoneSource | undefined
   readonly #member: GroupMemberClient
   /** Connections of the membership alone; undefined: it shares those of the records. */
   readonly #ownCluster: ClusterClient | undefined
@@ -72,7 +94,7 @@ export class GroupRead {
     ask: AskOffsets,
     member: GroupMemberClient,
     ownCluster: ClusterClient | undefined,
-    onFailure: (error: unknown) => void,
+    hooks: GroupReadHooks,
   ) {
     this.#deps = deps
     this.#read = read
@@ -80,25 +102,24 @@ export class GroupRead {
     this.#ask = ask
     this.#member = member
     this.#ownCluster = ownCluster
-    this.#onFailure = onFailure
+    this.#hooks = hooks
+    this.#done = hooks.done
     if (plan.ackDescriptor === undefined) return
     const path = plan.ackDescriptor === 0 ? '-' : `/dev/fd/${plan.ackDescriptor}`
     this.acknowledgements = new Acknowledgements(deps.stdio.openInput(path), () =>
       this.#onAcknowledged(),
     )
+    this.#done = this.acknowledgements
   }
 
-  /**
-   * @param onFailure  called when committing fails for good, or an acknowledgement is none, while the run goes on
-   * @throws StreamError as first contact
-   */
+  /** @throws StreamError as first contact */
   static async open(
     deps: CommandDeps,
     broker: Broker,
     read: ReadPlan,
     plan: GroupPlan,
     ask: AskOffsets,
-    onFailure: (error: unknown) => void,
+    hooks: GroupReadHooks,
   ): Promise<GroupRead> {
     // A Kafka door answers in order: a join that waits for others would hold up the records behind it.
     const ownCluster = broker.scheme === 'kafka' ? await broker.openAnother() : undefined
@@ -111,22 +132,33 @@ export class GroupRead {
       heartbeatIntervalMs: settings.number('heartbeat.interval.ms'),
       rebalanceTimeoutMs: settings.number('max.poll.interval.ms'),
     })
-    return new GroupRead(deps, read, plan, ask, member, ownCluster, onFailure)
+    return new GroupRead(deps, read, plan, ask, member, ownCluster, hooks)
   }
 
-  /** Takes the snapshot of a bounded run, and joins. @throws StreamError as the questions */
-  async start(partitions: readonly PartitionName[]): Promise<void> {
+  /**
+   * Takes the snapshot of a bounded run, and joins.
+   * @param whole  read from their start, whatever the flags say of the others
+   * @throws StreamError as the questions
+   */
+  async start(
+    partitions: readonly PartitionName[],
+    whole: readonly PartitionName[] = [],
+  ): Promise<void> {
     for (const each of partitions) this.#initial.add(nameOf(each))
     const { from, until } = this.#read
     if (until !== undefined) {
-      const ranges = await resolveRanges(partitions, from, until, this.#ask)
+      const end = { all: { kind: 'end' }, places: [] } as const
+      const ranges = [
+        ...(await resolveRanges(partitions, from, until, this.#ask)),
+        ...(await resolveRanges(whole, end, end, this.#ask)),
+      ]
       this.#ends = ranges.map(({ topic, partition, endOffset }) => ({
         topic,
         partition,
         position: { kind: 'offset', offset: endOffset ?? 0 },
       }))
     }
-    this.setTopics(partitions)
+    this.setTopics([...partitions, ...whole])
     this.#member.start()
   }
 
@@ -157,11 +189,8 @@ export class GroupRead {
     }
   }
 
-  async #giveBack(
-    event: Extract<GroupEvent, { kind: 'revoked' }>,
-    { consumer, write }: GroupTools,
-  ): Promise<void> {
-    await write()
+  async #giveBack(event: RevokedEvent, { consumer, write }: GroupTools): Promise<void> {
+    await write(event)
     if (!event.isLost && this.#plan.commit !== 'eof') await this.#commitQuietly()
     for (const each of event.partitions) {
       consumer.unassign(each.topic, each.partition)
@@ -212,7 +241,7 @@ export class GroupRead {
       const stored = offsets.get(name)
       this.#committed.set(name, stored ?? -1)
       // Where this read begins is worth keeping, too: whoever comes next must not begin later.
-      if (stored === undefined && this.acknowledgements === undefined) {
+      if (stored === undefined && this.#done === undefined) {
         const { topic, partition, startOffset } = range
         this.#taken.set(name, { topic, partition, offset: startOffset })
       }
@@ -238,6 +267,11 @@ export class GroupRead {
     for (const [name, each] of this.#taken) this.#written.set(name, each)
     this.#taken.clear()
     if (this.#plan.commit === 'written') this.#commitSoon()
+  }
+
+  /** The source of what is done has more. */
+  onDone(): void {
+    this.#commitSoon()
   }
 
   /** Waits for acknowledgements, where they are wanted, until all are there or none can come, or `stopped`. */
@@ -274,15 +308,15 @@ export class GroupRead {
     this.#hasEnded = true
     this.#timer?.cancel()
     this.#timer = undefined
-    this.acknowledgements?.close()
+    this.#done?.close()
     const { commit } = this.#plan
     if (commit === 'none' || (commit === 'eof' && !isProper)) return
     await this.#committing
     this.#isProperEnd = isProper
     await this.#commitAtLast()
-    const failure = this.acknowledgements?.error
+    const failure = this.#done?.error
     if (failure !== undefined) throw failure
-    const open = this.acknowledgements?.openCount ?? 0
+    const open = this.#done?.openCount ?? 0
     if (open > 0) throw new StreamError('NOT_DELIVERED', `${open} records were not acknowledged`)
   }
 
@@ -306,7 +340,7 @@ export class GroupRead {
   #onAcknowledged(): void {
     this.#commitSoon()
     const error = this.acknowledgements?.error
-    if (error !== undefined) this.#onFailure(error)
+    if (error !== undefined) this.#hooks.onFailure(error)
     this.#wake()
   }
 
@@ -319,7 +353,7 @@ export class GroupRead {
 
   /** What may be committed now and is not. */
   #due(): readonly GroupOffset[] {
-    const acks = this.acknowledgements
+    const acks = this.#done
     const owned = new Set(this.#member.owned.map(nameOf))
     const rows: Taken[] = [...(acks?.positions() ?? [])]
     // With everything acknowledged, filtered records behind the last one are done too.
@@ -339,7 +373,8 @@ export class GroupRead {
     const offsets = this.#due()
     if (offsets.length === 0) return
     this.#deps.stdio.output.sync()
-    await this.#member.commit(offsets)
+    if (this.#hooks.commit === undefined) await this.#member.commit(offsets)
+    else await this.#hooks.commit(offsets, this.#member)
     for (const each of offsets) this.#committed.set(nameOf(each), each.offset)
   }
 
@@ -350,10 +385,10 @@ export class GroupRead {
       await this.#commit()
     } catch (error) {
       if (isOfRebalance(error) || (isStreamError(error) && error.retriable)) {
-        if (this.#plan.commit === 'written' || this.acknowledgements !== undefined) {
+        if (this.#plan.commit === 'written' || this.#done !== undefined) {
           this.#commitSoon()
         }
-      } else this.#onFailure(error)
+      } else this.#hooks.onFailure(error)
     }
   }
 

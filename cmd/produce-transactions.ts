@@ -17,7 +17,7 @@ import type { ProducePlan } from './produce-plan.ts'
 import { type InputPosition, ResumeSink } from './produce-resume.ts'
 import type { Sink } from './produce-sink.ts'
 import type { RecordErrors } from './record-errors.ts'
-import { prepareState, readState, stateRecord, stateTopic } from './stream-state.ts'
+import { appendState, prepareState, readState, stateTopic } from './stream-state.ts'
 
 const TIMEOUT_MS_MIN = 60_000
 /** What brokers allow unless they are told otherwise. */
@@ -92,7 +92,7 @@ export class ProduceTransactions {
     const { time } = this.#deps
     const prefix = ['resume', resume.id]
     const from = resume.isRestart ? undefined : await this.#storedPosition(prefix)
-    const { topic, partition } = await prepareState(this.#deps, this.#broker, atomic, prefix)
+    await prepareState(this.#deps, this.#broker, atomic)
     const { form, delimiter, topic: target } = this.#plan
     const ending = form === 'value' || form === 'json' ? delimiter : undefined
     return new ResumeSink(sink, {
@@ -106,8 +106,7 @@ export class ProduceTransactions {
       isDelimited: ending !== undefined,
       commit: async ({ bytes, lines, hash, isOpen }) => {
         const stored: StoredPosition = { v: 1, topic: target, bytes, lines, hash, open: isOpen }
-        const record = stateRecord(prefix, stored, time.wallMs())
-        await atomic.commit({ topic, partition, record })
+        await atomic.commit(() => appendState(atomic, prefix, prefix, stored, time.wallMs()))
         await atomic.begin()
       },
       onFailure,

@@ -20,6 +20,7 @@ import type { GroupRead } from './group-read.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
 import type { ReadCursor } from './read-cursor.ts'
+import { readFraction } from './read-extent.ts'
 import { askOffsets, checkFormat, openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
 import { type Printed, ReadOutput, type RecordOutput } from './read-output.ts'
@@ -75,6 +76,8 @@ class ReadJob {
   readonly #stopped: Promise<void>
   #resolveStopped: () => void = () => undefined
   #stopReason: StopReason | undefined
+  /** What a bounded read goes through; none of a group, whose share changes. */
+  #ranges: readonly PartitionRange[] = []
   #lastRecordMs: number
   #lookedMs: number
   #hasPassedFuture = false
@@ -115,6 +118,7 @@ class ReadJob {
         : time.setTimer(Math.max(0, timeoutMs - spentMs), () => this.#stop('timeout'))
     const progress = new Progress(this.#deps, this.#flags, {
       report: this.#report,
+      fraction: () => readFraction(this.#report, this.#ranges, this.#plan),
       sharesTerminal: this.#deps.host.isTerminal('output'),
     })
     let output: RecordOutput | undefined
@@ -160,9 +164,11 @@ class ReadJob {
     if (plan === undefined) return undefined
     const { GroupRead } = await import('./group-read.ts')
     const ask: AskOffsets = (questions) => this.#askOffsets(questions)
-    return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, ask, (error) => {
-      this.#failures.push(error)
-      this.#stop('failed')
+    return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, ask, {
+      onFailure: (error) => {
+        this.#failures.push(error)
+        this.#stop('failed')
+      },
     })
   }
 
@@ -248,6 +254,7 @@ class ReadJob {
     }
     const partitions = this.#variant.select?.(found) ?? found
     const ranges = await this.#findRanges(partitions)
+    this.#ranges = ranges
     for (const { topic, partition, gap } of ranges) {
       if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
     }

@@ -47,6 +47,11 @@ export class Report {
     if (last > span.last) span.last = last
   }
 
+  /** One after the last offset of a partition that was read or written; 0 where none was. */
+  nextOffset(topic: string, partition: number): number {
+    return (this.#partitions.get(`${topic}/${partition}`)?.last ?? -1) + 1
+  }
+
   /** `100000 records, 195 KiB in 0.4s (250000/s)`. */
   summary(verb: string): string {
     const seconds = Math.max(this.elapsedMs, 1) / 1000

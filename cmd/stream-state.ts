@@ -7,13 +7,13 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import { sleep } from '../src/ports/time.ts'
-import type { RecordInput } from '../src/record/batch-builder.ts'
 import { partitionForKey } from '../src/record/partitioner.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 
+const STATE_TOPIC = '__stream_state'
 /** Jobs do not wait for each other's open transactions where their keys stand in different partitions. */
 const PARTITIONS = 16
 /** How long a reader waits for transactions of others, each of which ends by itself: the longest that brokers allow. */
@@ -131,11 +131,10 @@ export async function writeState(
   key: StateKey,
   value: object | undefined,
 ): Promise<void> {
-  const { cluster } = broker
-  const producer = await deps.clients.producer(cluster, { acks: 'all' })
+  const producer = await deps.clients.producer(broker.cluster, { acks: 'all' })
   try {
-    const place = await prepareState(deps, broker, producer, prefix)
-    producer.append(place.topic, place.partition, stateRecord(key, value, deps.time.wallMs()))
+    await prepareState(deps, broker, producer)
+    appendState(producer, prefix, key, value, deps.time.wallMs())
     await producer.flush()
     if (producer.failure !== undefined) throw producer.failure
   } finally {
@@ -143,42 +142,55 @@ export async function writeState(
   }
 }
 
-/** Where the values under `prefix` stand, for a producer of the caller's own; the topic is made where it is missing. */
+/** Which topic a producer was prepared for, where the settings name another than the usual one. */
+const topics = new WeakMap<object, string>()
+
+/**
+ * Makes the topic where it is missing, so that values can be appended.
+ * @throws StreamError as ProducerClient.prepare, and what making the topic may end with
+ */
 export async function prepareState(
   deps: CommandDeps,
   broker: Broker,
   producer: Pick<ProducerClient, 'prepare'>,
-  prefix: StateKey,
-): Promise<{ readonly topic: string; readonly partition: number }> {
+): Promise<void> {
   const topic = stateTopic(broker)
+  topics.set(producer, topic)
   try {
-    const { partitions } = await producer.prepare(topic)
-    return { topic, partition: placeOf(prefix, partitions.length) }
+    await producer.prepare(topic)
   } catch (error) {
     if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
+    await createTopic(deps, broker, topic)
+    await producer.prepare(topic)
   }
-  await createTopic(deps, broker, topic)
-  const { partitions } = await producer.prepare(topic)
-  return { topic, partition: placeOf(prefix, partitions.length) }
 }
 
-/** @param value  undefined: deletes it */
-export function stateRecord(
+/**
+ * As a part of what a producer sends, perhaps in a transaction; after prepareState.
+ * @param prefix  as of writeState
+ * @param value  undefined: deletes it
+ * @returns false: there is no room now (ProducerClient.writable)
+ * @throws as ProducerClient.append
+ */
+export function appendState(
+  producer: Pick<ProducerClient, 'append' | 'partitionCount'>,
+  prefix: StateKey,
   key: StateKey,
   value: object | undefined,
   timestampMs: number,
-): RecordInput {
+): boolean {
+  const topic = topics.get(producer) ?? STATE_TOPIC
   const keyBytes = Buffer.from(JSON.stringify(key))
   const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
-  return {
+  return producer.append(topic, placeOf(prefix, producer.partitionCount(topic)), {
     key: rangeOf(keyBytes),
     value: valueBytes === null ? null : rangeOf(valueBytes),
     timestampMs,
-  }
+  })
 }
 
 export function stateTopic({ settings }: Broker): string {
-  return settings.text('state.topic') ?? '__stream_state'
+  return settings.text('state.topic') ?? STATE_TOPIC
 }
 
 async function createTopic(deps: CommandDeps, { cluster }: Broker, name: string): Promise<void> {

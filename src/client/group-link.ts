@@ -55,8 +55,8 @@ export class GroupLink {
   }
 
   /**
-   * Asks until an answer says something else than that the coordinator has moved, is loading or is not there, or that an
-   * open transaction still holds an offset.
+   * Asks until an answer says something else than that the coordinator has moved, is loading or is not there, or that a transaction
+   * with offsets is open.
    * @param errorOf  the error code of an answer that decides about that
    * @throws StreamError as Cluster.call; TIMED_OUT with the last error code
    */
@@ -79,13 +79,13 @@ export class GroupLink {
           resend: false,
         })
         code = errorOf(response)
-        if (!isAboutCoordinator(code) && !isAboutWaiting(code)) return response
+        if (!isPassing(code)) return response
       } catch (error) {
         const isLost = isStreamError(error, 'CONNECTION_LOST') && !this.#cluster.isClosed
         if (!isLost || options.resend === false) throw error
         code = KafkaError.COORDINATOR_NOT_AVAILABLE
       }
-      if (!isAboutWaiting(code)) this.forget()
+      if (hasMoved(code)) this.forget()
       await this.#pause(attempt, deadlineMs, code)
     }
   }
@@ -139,12 +139,15 @@ export class GroupLink {
   }
 }
 
-function isAboutCoordinator(code: number): boolean {
-  return code === KafkaError.NOT_COORDINATOR || code === KafkaError.COORDINATOR_NOT_AVAILABLE
+/** Another answer comes by waiting. */
+function isPassing(code: number): boolean {
+  return (
+    hasMoved(code) ||
+    code === KafkaError.COORDINATOR_LOAD_IN_PROGRESS ||
+    code === KafkaError.UNSTABLE_OFFSET_COMMIT
+  )
 }
 
-function isAboutWaiting(code: number): boolean {
-  return (
-    code === KafkaError.COORDINATOR_LOAD_IN_PROGRESS || code === KafkaError.UNSTABLE_OFFSET_COMMIT
-  )
+function hasMoved(code: number): boolean {
+  return code === KafkaError.NOT_COORDINATOR || code === KafkaError.COORDINATOR_NOT_AVAILABLE
 }

@@ -61,13 +61,7 @@ export async function fetchGroupOffsets(
   const response = await link.call(
     'OffsetFetch',
     body as RequestInput<'OffsetFetch'>,
-    (answer) => {
-      const { errorCode, topics: found } = rowsOf(answer, version)
-      const rows = found.flatMap(({ partitions: each }) => each)
-      // An open transaction is about to change it: what stands there now may be read a second time.
-      const isUnstable = rows.some((row) => row.errorCode === KafkaError.UNSTABLE_OFFSET_COMMIT)
-      return isUnstable ? KafkaError.UNSTABLE_OFFSET_COMMIT : errorCode
-    },
+    (answer) => waitedFor(answer, version),
     options,
   )
   const { errorCode, topics: found } = rowsOf(response, version)
@@ -83,6 +77,15 @@ export async function fetchGroupOffsets(
     }
   }
   return offsets
+}
+
+/** An offset in an open transaction is no answer yet: what stands there now may be read a second time. */
+function waitedFor(response: Response<'OffsetFetch'>, version: number): number {
+  const { errorCode, topics } = rowsOf(response, version)
+  const isUnstable = topics.some(({ partitions }) =>
+    partitions.some((row) => row.errorCode === KafkaError.UNSTABLE_OFFSET_COMMIT),
+  )
+  return errorCode === 0 && isUnstable ? KafkaError.UNSTABLE_OFFSET_COMMIT : errorCode
 }
 
 function rowsOf(response: Response<'OffsetFetch'>, version: number) {

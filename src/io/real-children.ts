@@ -3,7 +3,15 @@
  *
  * A file as standard input shares its read position with the child, so what is left behind that position was not read.
  */
-import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { execa, type Options } from 'execa'
 import type {
@@ -18,8 +26,10 @@ import type {
 const ERROR_TAIL_BYTES_MAX = 2048
 /** How often the size of an output file is looked at. */
 const OUTPUT_CHECK_MS = 50
-/** How often a process group is asked whether it is gone. */
-const GROUP_CHECK_MS = 10
+/** How often a process group is asked whether it is gone: at first, and later. */
+const GROUP_CHECK_MS = 5
+const GROUP_CHECK_MS_MAX = 100
+const LAST_BYTES_MS = 100
 const STANDARD_ERROR = 2
 
 export function openChildren(): Children {
@@ -121,11 +131,18 @@ class RealChild implements Child {
   }
 
   async #groupGone(waitMs: number): Promise<boolean> {
-    for (let waitedMs = 0; this.#signal(0); waitedMs += GROUP_CHECK_MS) {
+    let checkMs = GROUP_CHECK_MS
+    for (let waitedMs = 0; this.#signal(0) && this.#hasLiving(); waitedMs += checkMs) {
       if (waitedMs >= waitMs) return false
-      await new Promise((resolve) => setTimeout(resolve, GROUP_CHECK_MS))
+      checkMs = Math.min(checkMs * 2, GROUP_CHECK_MS_MAX, Math.max(1, waitMs - waitedMs))
+      await new Promise((resolve) => setTimeout(resolve, checkMs))
     }
     return true
+  }
+
+  /** Orphans that have ended are still there for signals until the first process of the system reaps them. */
+  #hasLiving(): boolean {
+    return this.processId !== undefined && hasLivingProcess(this.processId)
   }
 
   /** @returns whether there was any process of the group to signal */
@@ -152,6 +169,29 @@ class RealChild implements Child {
     clearTimeout(timer)
     for (const each of open) each.letGo()
   }
+}
+
+/** @returns true where the system does not tell */
+function hasLivingProcess(groupId: number): boolean {
+  let names: readonly string[]
+  try {
+    names = readdirSync('/proc')
+  } catch {
+    return true
+  }
+  if (!names.includes('self')) return true
+  for (const name of names) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1')
+      // PID (NAME) STATE PARENT GROUP …
+      const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      if (Number(group) === groupId && state !== 'Z' && state !== 'X') return true
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return false
 }
 
 interface Exit {
@@ -237,6 +277,7 @@ class PipeOutput implements ChildOutput {
   readonly closed: Promise<void>
   readonly #stream: Readable
   #wake: () => void = () => undefined
+  #isLetGo = false
 
   constructor(stream: Readable) {
     this.#stream = stream
@@ -256,14 +297,20 @@ class PipeOutput implements ChildOutput {
       const chunk: Uint8Array | null = this.#stream.read()
       if (chunk !== null) return chunk
       if (this.#stream.readableEnded || this.#stream.destroyed) return undefined
+      let timer: NodeJS.Timeout | undefined
       await new Promise<void>((resolve) => {
         this.#wake = resolve
+        // What the child has left is on its way; who else holds the pipe may hold it for ever.
+        if (this.#isLetGo) timer = setTimeout(() => this.#stream.destroy(), LAST_BYTES_MS)
       })
+      clearTimeout(timer)
     }
   }
 
+  /** Nothing is waited for any more. What is here is for a reader who is only slow. */
   letGo(): void {
-    this.#stream.destroy()
+    this.#isLetGo = true
+    if (this.#stream.readableLength === 0 || !this.#stream.readableDidRead) this.#stream.destroy()
   }
 }
 

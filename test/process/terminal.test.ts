@@ -180,6 +180,13 @@ describe.skipIf(!hasTmux)('on a terminal', () => {
     expect(end).toMatch(/^produce +30000/m)
   })
 
+  it('a bounded read draws percent and time left too, by what it has passed', async () => {
+    program.ok('seq 4000 | stream produce numbers')
+    const line = 'stream cat numbers --grep "v:/^7/" --rate 100/s > /dev/null; echo done'
+    expect(await wide.run(line, /\d+% +\d+s left/)).toMatch(/[1-9]\d* records.* [1-9]\d*%/)
+    expect(await wide.sees(/^done$/m)).not.toMatch(/left/)
+  })
+
   it('SIGUSR1 prints the progress at once, also without a terminal', async () => {
     const child = program.start(program.stream, [
       'bench',

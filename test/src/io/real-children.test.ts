@@ -42,10 +42,11 @@ async function all(child: Child): Promise<string> {
   }
 }
 
+/** One that has ended and waits to be reaped does not run. */
 function isRunning(processId: number): boolean {
   try {
-    process.kill(processId, 0)
-    return true
+    const stat = readFileSync(`/proc/${processId}/stat`, 'latin1')
+    return stat[stat.lastIndexOf(')') + 2] !== 'Z'
   } catch {
     return false
   }
@@ -110,6 +111,14 @@ describe('pipes', () => {
     expect(Buffer.from((await child.control?.read()) ?? []).toString()).toBe('ack 1\n')
     expect(await all(child)).toBe('out\n')
     expect((await child.ended).exit).toBe(0)
+  })
+
+  test('who reads slowly gets all of it, after the end and the grace too', async () => {
+    const child = start(['sh', '-c', 'seq 30000; sleep 10 >&2 &'], { graceMs: 100 })
+    let count = (await child.output?.read())?.length ?? 0
+    await child.ended
+    count += (await all(child)).length
+    expect(count).toBe(168_894)
   })
 
   test('what is not read holds the child back, and not us', async () => {
