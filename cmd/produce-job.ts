@@ -27,6 +27,7 @@ import { QueuedOutput } from './queued-output.ts'
 import { Receipts } from './receipts.ts'
 import { type ErrorPolicy, RecordErrors, withLine } from './record-errors.ts'
 import { Report } from './report.ts'
+import type { SpoolProducer } from './txn-produce.ts'
 
 /** What a batch needs around its only record. */
 const BATCH_MARGIN_BYTES = 4096
@@ -47,6 +48,7 @@ export class ProduceJob {
   #atomic: AtomicProducer | undefined
   #transactions: ProduceTransactions | undefined
   #resume: ResumeSink | undefined
+  #spool: SpoolProducer | undefined
   #tee: QueuedOutput | undefined
   #deliveryError: StreamError | undefined
   #spooling: { fail(error: unknown): void } | undefined
@@ -81,8 +83,11 @@ export class ProduceJob {
       failures.push(error)
     }
     await this.#finish(producer, failures)
+    const exit = await this.#conclude(producer, failures)
+    // Only now: what is around the records is in order too.
+    if (exit === 0 && this.#deps.interruption.signal === undefined) await this.#spool?.done()
     producer.close()
-    return this.#conclude(producer, failures)
+    return exit
   }
 
   async #openProducer(): Promise<ProducerClient> {
@@ -90,6 +95,12 @@ export class ProduceJob {
     const { expectedOffset, resume, whole } = this.#plan
     const { cluster } = this.#broker
     const options = this.#producerOptions()
+    const outer = this.#deps.host.environment['STREAM_TXN'] ?? ''
+    if (outer !== '') {
+      const { openSpool } = await import('./txn-produce.ts')
+      this.#spool = await openSpool(this.#deps, this.#flags, this.#broker, outer, options)
+      return this.#spool
+    }
     if (whole !== undefined || resume !== undefined) {
       const { ProduceTransactions } = await import('./produce-transactions.ts')
       this.#transactions = new ProduceTransactions(this.#deps, this.#broker, this.#plan, options)
