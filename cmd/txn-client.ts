@@ -1,6 +1,6 @@
 /** A command's end of the socket of `stream txn`. */
 
-import { StreamError, UsageError } from '../src/base/errors.ts'
+import { StreamError } from '../src/base/errors.ts'
 import type { Link } from '../src/ports/net.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
@@ -19,14 +19,34 @@ export function transactionAddress({ host }: Pick<CommandDeps, 'host'>): string 
   return address === undefined || address === '' ? undefined : address
 }
 
-/** @throws UsageError for flags that mean a progress or a transaction of the command's own */
-export function refuseInTransaction(flags: Flags, names: readonly string[]): void {
-  for (const name of names) {
-    if (!flags.has(name)) continue
-    throw new UsageError(
-      `--${name} cannot be used inside of stream txn`,
-      'the transaction commits what was read and produced in it',
-    )
+/** Flags that mean a progress or a transaction of the command's own. @throws UsageError, which the transaction hears of */
+export async function refuseFlags(
+  client: TxnClient,
+  flags: Flags,
+  names: readonly string[],
+): Promise<void> {
+  const found = names.find((name) => flags.has(name))
+  if (found === undefined) return
+  await client.call({
+    kind: 'refused',
+    message: `--${found} cannot be used inside of stream txn`,
+    hint: 'the transaction commits what was read and produced in it',
+  })
+}
+
+/** Of a command that has no place inside of a transaction. @throws UsageError, which the transaction hears of */
+export async function refuseCommand(deps: CommandDeps, command: string): Promise<void> {
+  const address = transactionAddress(deps)
+  if (address === undefined) return
+  const client = new TxnClient(deps, address)
+  try {
+    await client.call({
+      kind: 'refused',
+      message: `stream ${command} cannot be used inside of stream txn`,
+      hint: 'it commits by itself: run it alone',
+    })
+  } finally {
+    client.close()
   }
 }
 

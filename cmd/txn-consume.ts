@@ -11,7 +11,7 @@ import { runRead } from './read-job.ts'
 import { type ReadPlan, readPlan } from './read-options.ts'
 import { type PartitionName, type PartitionRange, resolveRanges } from './read-range.ts'
 import type { RangeTools, ReadProgress } from './read-variant.ts'
-import { refuseInTransaction, TxnClient } from './txn-client.ts'
+import { refuseFlags, TxnClient } from './txn-client.ts'
 import type { TxnOffset } from './txn-protocol.ts'
 
 const ownProgress = ['exec', 'cursor-file', 'commit', 'ack-fd', 'follow']
@@ -21,17 +21,30 @@ export async function consumeInTransaction(
   args: CommandArgs,
   address: string,
 ): Promise<number> {
-  refuseInTransaction(args.flags, ownProgress)
+  const client = new TxnClient(deps, address)
+  try {
+    return await consumeAsPart(client, deps, args)
+  } finally {
+    client.close()
+  }
+}
+
+async function consumeAsPart(
+  client: TxnClient,
+  deps: CommandDeps,
+  args: CommandArgs,
+): Promise<number> {
+  await refuseFlags(client, args.flags, ownProgress)
   const plan = readPlan(deps, args, { command: 'consume', follows: false })
   const { group } = plan
   if (group === undefined) throw new UsageError('GROUP is missing')
   if (plan.until === undefined) {
-    throw new UsageError(
-      'inside of stream txn a read of a group has an end',
-      'try: --until-end, or a moment that has passed',
-    )
+    await client.call({
+      kind: 'refused',
+      message: 'inside of stream txn a read of a group has an end',
+      hint: 'try: --until-end, or a moment that has passed',
+    })
   }
-  const client = new TxnClient(deps, address)
   const read = new TxnRead(client, group.group, plan)
   const plain: ReadPlan = { ...plan, group: undefined }
   try {
@@ -44,8 +57,6 @@ export async function consumeInTransaction(
     await client.call({ kind: 'hungUp' })
     if (!read.isPartial) throw error
     return 0
-  } finally {
-    client.close()
   }
 }
 

@@ -15,6 +15,7 @@ import type {
 } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import { refuseLive } from './groups-shared.ts'
+import { TXN_SESSION_MS, type TxnLock, waitOut } from './txn-lock.ts'
 import type { TxnOffset } from './txn-protocol.ts'
 
 const POLL_MS = 10
@@ -35,10 +36,19 @@ export class TxnGroups {
   /** Of the same group one after the other. */
   #joining: Promise<unknown> = Promise.resolve()
 
-  constructor(deps: CommandDeps, broker: Broker, groups: GroupAdminClient) {
+  readonly #lock: TxnLock | undefined
+
+  /** @param lock  of a run with a name: it knows what a killed run has left behind */
+  constructor(
+    deps: CommandDeps,
+    broker: Broker,
+    groups: GroupAdminClient,
+    lock: TxnLock | undefined,
+  ) {
     this.#deps = deps
     this.#broker = broker
     this.#groups = groups
+    this.#lock = lock
   }
 
   /**
@@ -67,27 +77,42 @@ export class TxnGroups {
     }
     for (const topic of topics) own.topics.add(topic)
     own.member.setTopics([...own.topics])
-    if (own.topics.size === topics.size) own.member.start()
+    if (own.topics.size === topics.size) await this.#start(own)
     if (partitions.length === 0) return []
     return own.member.fetchOffsets(partitions)
   }
 
   async #open(name: string): Promise<OwnGroup> {
-    const found = await this.#groups.describe(name)
-    if (found !== undefined) refuseLive(found, 'run the transaction again')
+    const leftBehind = this.#lock?.leftBehind ?? new Set<string>()
+    if (!(await waitOut(this.#deps, this.#groups, name, leftBehind))) {
+      const found = await this.#groups.describe(name)
+      if (found !== undefined) refuseLive(found, 'run the transaction again')
+    }
     const { settings, scheme } = this.#broker
     const cluster = scheme === 'kafka' ? await this.#broker.openAnother() : undefined
     const member = await this.#deps.clients.groupMember(cluster ?? this.#broker.cluster, {
       groupId: name,
       topics: [],
-      sessionTimeoutMs: settings.number('session.timeout.ms'),
+      // Nothing is handed over, and whoever comes after a killed run should not wait for long.
+      sessionTimeoutMs: TXN_SESSION_MS,
       heartbeatIntervalMs: settings.number('heartbeat.interval.ms'),
-      // Nothing is handed over: the transaction is lost when somebody else comes.
-      rebalanceTimeoutMs: settings.number('session.timeout.ms'),
+      rebalanceTimeoutMs: TXN_SESSION_MS,
     })
     const own: OwnGroup = { member, cluster, topics: new Set(), isLost: false, failure: undefined }
     this.#own.set(name, own)
     return own
+  }
+
+  async #start(own: OwnGroup): Promise<void> {
+    const { time } = this.#deps
+    own.member.start()
+    const deadlineMs = time.monotonicMs() + TXN_SESSION_MS
+    while (own.member.memberId === '' && time.monotonicMs() < deadlineMs) {
+      this.#follow(own)
+      if (own.failure !== undefined) throw own.failure
+      await sleep(time, 1)
+    }
+    this.#lock?.remember(own.member.memberId)
   }
 
   /** Looks at what has happened in the groups. */

@@ -1,6 +1,7 @@
 /**
  * One run of a name at a time, on all hosts: a membership in a group of that name, which ends with its process, or some
- * seconds after it; on this host a file lock, which ends at once. A member that this host has left behind is waited out.
+ * seconds after it; on this host a file lock, which ends at once. Members that a killed run has left behind on this host, in
+ * that group or in those that it read for, are known by their ids and waited out.
  */
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
@@ -11,7 +12,7 @@ import type { CommandDeps } from './deps.ts'
 import { runtimeDirectory } from './settings.ts'
 import { transactionalIdOf } from './txn-state.ts'
 
-const SESSION_MS = 10_000
+export const TXN_SESSION_MS = 10_000
 const HEARTBEAT_MS = 3000
 const POLL_MS = 100
 const MEMBER_MS_MAX = 10_000
@@ -20,15 +21,29 @@ export class TxnLock {
   readonly #member: GroupMemberClient
   readonly #cluster: ClusterClient | undefined
   readonly #unlock: () => void
+  readonly #remember: (ids: readonly string[]) => void
+  readonly #ids: string[] = []
+  /** Of the last run of the name on this host: it has ended, for the lock is ours. */
+  readonly leftBehind: ReadonlySet<string>
 
   private constructor(
     member: GroupMemberClient,
     cluster: ClusterClient | undefined,
+    leftBehind: ReadonlySet<string>,
     unlock: () => void,
+    remember: (ids: readonly string[]) => void,
   ) {
     this.#member = member
     this.#cluster = cluster
+    this.leftBehind = leftBehind
     this.#unlock = unlock
+    this.#remember = remember
+  }
+
+  /** A membership of this run. @throws StreamError of the file */
+  remember(memberId: string): void {
+    this.#ids.push(memberId)
+    this.#remember(this.#ids)
   }
 
   /** @throws StreamError CONFLICT: it runs already; of the broker */
@@ -46,18 +61,21 @@ export class TxnLock {
     let cluster: ClusterClient | undefined
     try {
       const group = transactionalIdOf(name)
-      const before = Buffer.from(host.readFile(`${path}.member`) ?? []).toString('utf8')
-      await waitOut(deps, groups, group, before, name)
+      const text = Buffer.from(host.readFile(`${path}.members`) ?? []).toString('utf8')
+      const leftBehind = new Set(text.split('\n'))
+      if (!(await waitOut(deps, groups, group, leftBehind))) throw taken(name)
       // A Kafka door answers in order: a join that waits would hold up what comes behind it.
       cluster = broker.scheme === 'kafka' ? await broker.openAnother() : undefined
       const member = await deps.clients.groupMember(cluster ?? broker.cluster, {
         groupId: group,
         topics: [],
-        sessionTimeoutMs: SESSION_MS,
+        sessionTimeoutMs: TXN_SESSION_MS,
         heartbeatIntervalMs: HEARTBEAT_MS,
       })
       member.start()
-      const lock = new TxnLock(member, cluster, unlock)
+      const lock = new TxnLock(member, cluster, leftBehind, unlock, (ids) =>
+        host.writeFile(`${path}.members`, Buffer.from(ids.join('\n'))),
+      )
       const deadlineMs = time.monotonicMs() + MEMBER_MS_MAX
       for (;;) {
         const members = (await groups.describe(group))?.members ?? []
@@ -75,7 +93,7 @@ export class TxnLock {
         }
         await sleep(time, POLL_MS / 10)
       }
-      host.writeFile(`${path}.member`, Buffer.from(member.memberId))
+      lock.remember(member.memberId)
       return lock
     } catch (error) {
       unlock()
@@ -99,25 +117,27 @@ function lockHere({ host }: CommandDeps, path: string, name: string): () => void
   }
 }
 
-/** @param before  the member id of the last run on this host, which has ended: its lock is ours */
-async function waitOut(
+/**
+ * Waits while a group has no members but those that a killed run has left behind.
+ * @returns whether it is empty; false: somebody else is in it
+ */
+export async function waitOut(
   deps: CommandDeps,
   groups: GroupAdminClient,
   group: string,
-  before: string,
-  name: string,
-): Promise<void> {
+  leftBehind: ReadonlySet<string>,
+): Promise<boolean> {
   const { time } = deps
   const startMs = time.monotonicMs()
   for (let hasSaid = false; ; ) {
     const members = (await groups.describe(group))?.members ?? []
-    if (members.length === 0) return
-    const isLeftBehind = members.every(({ memberId }) => memberId === before)
-    if (!isLeftBehind || time.monotonicMs() - startMs > 2 * SESSION_MS) throw taken(name)
+    if (members.length === 0) return true
+    const isOurs = members.every(({ memberId }) => leftBehind.has(memberId))
+    if (!isOurs || time.monotonicMs() - startMs > 2 * TXN_SESSION_MS) return false
     if (!hasSaid) {
       hasSaid = true
       deps.console.warn(
-        `${name}: its last run was killed; waiting up to ${SESSION_MS / 1000} s for the broker to notice`,
+        `group ${group}: the last run was killed; waiting up to ${TXN_SESSION_MS / 1000} s until the broker has noticed`,
       )
     }
     await sleep(time, POLL_MS)

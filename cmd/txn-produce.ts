@@ -5,7 +5,7 @@
  * The spool is a sequence of: uint32 number of the topic · int32 partition · one record batch v2, which tells its length.
  */
 
-import { StreamError, UsageError } from '../src/base/errors.ts'
+import { StreamError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { ProducerOptions } from '../src/client/producer.ts'
 import { BatchBuilder, type RecordInput } from '../src/record/batch-builder.ts'
@@ -14,7 +14,7 @@ import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { QueuedOutput } from './queued-output.ts'
-import { refuseInTransaction, TxnClient } from './txn-client.ts'
+import { refuseFlags, TxnClient } from './txn-client.ts'
 
 export const SPOOL_HEAD_BYTES = 8
 const BATCH_BYTES = 1000 * 1024
@@ -32,12 +32,25 @@ export async function openSpool(
   address: string,
   options: ProducerOptions,
 ): Promise<SpoolProducer> {
-  refuseInTransaction(flags, ownEnds)
-  const acks = flags.text('acks')
-  if (acks !== undefined && acks !== 'all') {
-    throw new UsageError(`--acks ${acks} cannot be used inside of stream txn`)
-  }
   const client = new TxnClient(deps, address)
+  try {
+    return await openWith(client, deps, flags, broker, options)
+  } catch (error) {
+    client.close()
+    throw error
+  }
+}
+
+async function openWith(
+  client: TxnClient,
+  deps: CommandDeps,
+  flags: Flags,
+  broker: Broker,
+  options: ProducerOptions,
+): Promise<SpoolProducer> {
+  const acks = flags.text('acks')
+  const isWeak = acks !== undefined && acks !== 'all'
+  await refuseFlags(client, flags, isWeak ? [...ownEnds, 'acks'] : ownEnds)
   // Who is asked for topics tells the id of the cluster too.
   await broker.cluster.describeTopics([])
   const cluster = broker.cluster.metadata.clusterId ?? ''

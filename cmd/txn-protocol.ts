@@ -43,6 +43,8 @@ export type TxnQuestion =
     }
   /** Its reader went away before all was written. */
   | { readonly kind: 'hungUp' }
+  /** It cannot be a part of a transaction, as it was called. The answer is that refusal. */
+  | { readonly kind: 'refused'; readonly message: string; readonly hint?: string }
 
 export interface TxnAnswers {
   readonly consume: {
@@ -56,6 +58,7 @@ export interface TxnAnswers {
   readonly grew: Record<string, never>
   readonly done: Record<string, never>
   readonly hungUp: Record<string, never>
+  readonly refused: never
 }
 
 interface Refusal {

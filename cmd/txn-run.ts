@@ -50,6 +50,8 @@ export class TxnRun {
   #storing: Promise<void> = Promise.resolve()
   #spooledBytes = 0
   #stop: () => void = () => undefined
+  /** What a command was told, or has told, when it could not be a part of it. */
+  #refusal: StreamError | UsageError | undefined
   /** Why the pipeline was ended. */
   #failure: StreamError | undefined
 
@@ -57,7 +59,15 @@ export class TxnRun {
     this.#deps = deps
     this.#broker = broker
     this.#plan = plan
-    this.#server = new TxnServer((party, question) => this.#answer(party, question))
+    this.#server = new TxnServer(async (party, question) => {
+      try {
+        return await this.#answer(party, question)
+      } catch (error) {
+        // Why the pipeline will fail: more to the point than that it did.
+        if (error instanceof StreamError || error instanceof UsageError) this.#refusal ??= error
+        throw error
+      }
+    })
   }
 
   /** @returns the exit code @throws StreamError */
@@ -70,7 +80,7 @@ export class TxnRun {
     const lock = this.#plan.isNamed
       ? await TxnLock.take(this.#deps, this.#broker, admin, this.#plan.name)
       : undefined
-    this.#groups = new TxnGroups(this.#deps, this.#broker, admin)
+    this.#groups = new TxnGroups(this.#deps, this.#broker, admin, lock)
     try {
       this.#disk = await this.#deps.loadDisk()
       this.#transaction = await this.#openTransaction()
@@ -171,9 +181,13 @@ export class TxnRun {
     if (interruption.signal !== undefined) {
       throw new StreamError('CHILD_FAILED', 'interrupted; nothing was committed')
     }
+    if (this.#refusal !== undefined) throw this.#refusal
     if (end.exit !== 0) {
-      const words =
-        end.cannotStart === undefined ? `the pipeline ended with ${describeEnd(end)}` : describeEnd(end)
+      const [program = ''] = this.#plan.words
+      const isNone = end.cannotStart !== undefined
+      const words = isNone
+        ? `${program}: ${describeEnd(end)}`
+        : `the pipeline ended with ${describeEnd(end)}`
       throw new StreamError('CHILD_FAILED', `${words}; nothing was committed`)
     }
     for (const party of this.#server.parties) {
@@ -214,6 +228,8 @@ export class TxnRun {
       case 'hungUp':
         party.hasHungUp = true
         return Promise.resolve({})
+      case 'refused':
+        return Promise.reject(new UsageError(question.message, question.hint))
     }
   }
 
