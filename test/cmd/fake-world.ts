@@ -11,6 +11,7 @@ import type {
   GroupAdminClient,
   GroupMemberClient,
   ProducerClient,
+  TransactionAdminClient,
   TransactionClient,
 } from '../../cmd/clients.ts'
 import { commands } from '../../cmd/commands.ts'
@@ -716,6 +717,10 @@ class FakeClients implements Clients {
 
   async groupAdmin(): Promise<GroupAdminClient> {
     throw new StreamError('UNSUPPORTED_BY_BROKER', 'this broker has no groups')
+  }
+
+  async transactionAdmin(): Promise<TransactionAdminClient> {
+    throw new StreamError('UNSUPPORTED_BY_BROKER', 'the fake broker has no transactions')
   }
 
   async admin(): Promise<AdminClient> {
