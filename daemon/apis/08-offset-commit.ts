@@ -52,9 +52,11 @@ function store(
   const records = commits.map(({ topic, partition, value }) =>
     encodeOffset(groupId, topic, partition, value),
   )
-  const apply = (): void => {
+  const apply = (position: number): void => {
     const { offsets } = groups.entryIn(shard, groupId)
-    for (const { topic, partition, value } of commits) offsets.set(topic, partition, value)
+    for (const { topic, partition, value } of commits) {
+      offsets.set(topic, partition, value, position)
+    }
   }
   return new Promise((resolve) => {
     groups.append(shard, records, apply, (errorCode) => {

@@ -1,11 +1,13 @@
 /**
  * OffsetFetch (9), versions 1 to 10: what groups have committed; from v8 on of several groups, in v10 by topic id. A
- * partition without offset is answered with -1 and no error (P9). Errors: 14, 15, 16, 24, 100.
+ * partition without offset is answered with -1 and no error (P9). Who asks for what is stable (v7) is told to come again
+ * for partitions that an open transaction has an offset for. Errors: 14, 15, 16, 24, 88, 100.
  */
 
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { ZERO_UUID } from '../../src/protocol/schema.ts'
+import type { GroupEntry } from '../coordinator/group-coordinator.ts'
 import type { CommittedOffset } from '../coordinator/group-records.ts'
 import type { Handler, Services } from './handler.ts'
 
@@ -19,60 +21,86 @@ const TOPIC_ID_VERSION = 10
 
 export const offsetFetch: Handler<'OffsetFetch'> = (services, context, request) => {
   const { apiVersion } = context
+  const rules = { byId: apiVersion >= TOPIC_ID_VERSION, requireStable: request.requireStable }
   if (apiVersion >= GROUPS_VERSION) {
-    const groups = request.groups.map((group) => fetchGroup(services, group, apiVersion))
+    const groups = request.groups.map((group) => fetchGroup(services, group, rules))
     return { throttleTimeMs: 0, topics: [], groups }
   }
   const topics = request.topics?.map((topic) => ({ ...topic, topicId: ZERO_UUID })) ?? null
   const { groupId } = request
   const group = { groupId, memberId: null, memberEpoch: -1, topics }
-  const answer = fetchGroup(services, group, apiVersion)
-  const errorCode = answer.errorCode ?? 0
+  const answer = fetchGroup(services, group, rules)
+  const { errorCode = 0 } = answer
   if (errorCode === 0 || apiVersion >= TOP_ERROR_VERSION) {
     return { throttleTimeMs: 0, errorCode, topics: answer.topics, groups: [] }
   }
   // v1 has no place for it but the partitions.
   const rows = (topics ?? []).map(({ name, partitionIndexes }) => ({
     name,
-    partitions: partitionIndexes.map((index) => ({ ...rowOf(index, undefined), errorCode })),
+    partitions: partitionIndexes.map((index) => refusedRow(index, errorCode)),
   }))
   return { throttleTimeMs: 0, errorCode, topics: rows, groups: [] }
 }
 
-function fetchGroup(services: Services, request: GroupRequest, apiVersion: number): GroupAnswer {
+interface FetchRules {
+  readonly byId: boolean
+  /** Not what an open transaction may change. */
+  readonly requireStable: boolean
+}
+
+function fetchGroup(services: Services, request: GroupRequest, rules: FetchRules): GroupAnswer {
   const { groupId, topics: asked } = request
   const { broker, groups } = services
   const { shard, entry, errorCode } = groups.find(groupId)
   if (shard === undefined && !groups.isWithoutTopic) {
     return { groupId, topics: [], errorCode }
   }
-  const byId = apiVersion >= TOPIC_ID_VERSION
-  if (asked === null) {
-    const rows = new Map<string, PartitionAnswer[]>()
-    for (const { topic, partition, value } of entry?.offsets.all() ?? []) {
-      const partitions = rows.get(topic) ?? []
-      rows.set(topic, partitions)
-      partitions.push(rowOf(partition, value))
-    }
-    const topics = [...rows].flatMap(([name, partitions]) => {
-      const topicId = broker.image.topic(name)?.topicId
-      // By id only topics that exist can be told.
-      return byId && topicId === undefined
-        ? []
-        : { name, topicId: topicId ?? ZERO_UUID, partitions }
-    })
-    return { groupId, topics, errorCode: 0 }
-  }
+  if (asked === null) return fetchAll(services, groupId, entry, rules)
   const topics = asked.map(({ name, topicId, partitionIndexes }) => {
-    const topic = byId ? broker.image.topicById(topicId)?.name : name
-    const partitions = partitionIndexes.map((index) =>
-      topic === undefined
-        ? { ...rowOf(index, undefined), errorCode: KafkaError.UNKNOWN_TOPIC_ID }
-        : rowOf(index, entry?.offsets.get(topic, index)),
-    )
+    const topic = rules.byId ? broker.image.topicById(topicId)?.name : name
+    const partitions = partitionIndexes.map((index) => {
+      if (topic === undefined) return refusedRow(index, KafkaError.UNKNOWN_TOPIC_ID)
+      const isUnstable = rules.requireStable && shard?.pending.holds(groupId, topic, index)
+      return isUnstable === true
+        ? refusedRow(index, KafkaError.UNSTABLE_OFFSET_COMMIT)
+        : rowOf(index, entry?.offsets.get(topic, index))
+    })
     return { name, topicId, partitions }
   })
   return { groupId, topics, errorCode: 0 }
+}
+
+function fetchAll(
+  { broker }: Services,
+  groupId: string,
+  entry: GroupEntry | undefined,
+  { byId, requireStable }: FetchRules,
+): GroupAnswer {
+  const rows = new Map<string, Map<number, PartitionAnswer>>()
+  const put = (topic: string, partition: number, row: PartitionAnswer): void => {
+    const partitions = rows.get(topic) ?? new Map<number, PartitionAnswer>()
+    rows.set(topic, partitions)
+    partitions.set(partition, row)
+  }
+  for (const { topic, partition, value } of entry?.offsets.all() ?? []) {
+    put(topic, partition, rowOf(partition, value))
+  }
+  if (requireStable) {
+    for (const { topic, partition } of entry?.shard.pending.ofGroup(groupId) ?? []) {
+      put(topic, partition, refusedRow(partition, KafkaError.UNSTABLE_OFFSET_COMMIT))
+    }
+  }
+  const topics = [...rows].flatMap(([name, partitions]) => {
+    const topicId = broker.image.topic(name)?.topicId
+    // By id only topics that exist can be told.
+    if (byId && topicId === undefined) return []
+    return { name, topicId: topicId ?? ZERO_UUID, partitions: [...partitions.values()] }
+  })
+  return { groupId, topics, errorCode: 0 }
+}
+
+function refusedRow(partitionIndex: number, errorCode: number): PartitionAnswer {
+  return { ...rowOf(partitionIndex, undefined), errorCode }
 }
 
 function rowOf(partitionIndex: number, value: CommittedOffset | undefined): PartitionAnswer {

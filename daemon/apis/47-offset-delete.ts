@@ -30,7 +30,9 @@ export const offsetDelete: Handler<'OffsetDelete'> = async (services, _context, 
       if (isRead(entry, name)) {
         return { partitionIndex, errorCode: KafkaError.GROUP_SUBSCRIBED_TO_TOPIC }
       }
-      const value = entry.offsets.get(name, partitionIndex)
+      const value =
+        entry.offsets.get(name, partitionIndex) ??
+        entry.shard.pending.get(entry.groupId, name, partitionIndex)
       if (value !== undefined) doomed.push({ topic: name, partition: partitionIndex, value })
       else if ((services.broker.image.topic(name)?.value.partitions ?? 0) <= partitionIndex) {
         return { partitionIndex, errorCode: KafkaError.UNKNOWN_TOPIC_OR_PARTITION }

@@ -1,5 +1,5 @@
 /**
- * What is listed on each door: the served ranges of which this daemon has a handler. The offsets of transactions and SASL are
+ * What is listed on each door: the served ranges of which this daemon has a handler. SASL and the newer consumer groups are
  * served in the table but have no handler here yet, so they are not listed and are refused like unknown keys.
  */
 
@@ -15,7 +15,6 @@ import {
 export const unhandledApis = [
   'SaslHandshake',
   'SaslAuthenticate',
-  'TxnOffsetCommit',
   'AlterPartitionReassignments',
   'DescribeClientQuotas',
   'AlterClientQuotas',

@@ -25,6 +25,7 @@ import { offsetForLeaderEpoch } from './23-offset-for-leader-epoch.ts'
 import { addPartitionsToTxn } from './24-add-partitions-to-txn.ts'
 import { addOffsetsToTxn } from './25-add-offsets-to-txn.ts'
 import { endTxn } from './26-end-txn.ts'
+import { txnOffsetCommit } from './28-txn-offset-commit.ts'
 import { createAcls, deleteAcls, describeAcls } from './29-31-acls.ts'
 import { describeConfigs } from './32-describe-configs.ts'
 import { alterConfigs } from './33-alter-configs.ts'
@@ -71,6 +72,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   AddPartitionsToTxn: addPartitionsToTxn,
   AddOffsetsToTxn: addOffsetsToTxn,
   EndTxn: endTxn,
+  TxnOffsetCommit: txnOffsetCommit,
   DescribeAcls: describeAcls,
   CreateAcls: createAcls,
   DeleteAcls: deleteAcls,

@@ -23,6 +23,8 @@ import {
 } from './group-records.ts'
 import { GroupShard, type Stored } from './group-shard.ts'
 import { expiredOffsets, type OffsetEntry, OffsetTable } from './offset-table.ts'
+import type { TransactionOwner } from './shard-log.ts'
+import type { WrittenMarker } from './transaction-markers.ts'
 
 export const OFFSETS_TOPIC = '__consumer_offsets'
 /** How often shards are compared with the leaderships of this broker. */
@@ -224,10 +226,41 @@ export class GroupCoordinator {
   append(
     shard: GroupShard,
     records: readonly EncodedRecord[],
-    apply: () => void,
+    apply: (position: number) => void,
     stored: Stored,
   ): void {
     shard.append(records, apply, stored)
+  }
+
+  /** Writes offsets of an open transaction: they count when its marker comes. @param stored  0, or an error code */
+  appendPending(
+    { groupId, shard }: GroupEntry,
+    owner: TransactionOwner,
+    offsets: readonly OffsetEntry[],
+    stored: Stored,
+  ): void {
+    const records = offsets.map(({ topic, partition, value }) =>
+      encodeOffset(groupId, topic, partition, value),
+    )
+    const position = shard.append(records, () => undefined, stored, owner)
+    if (position === undefined) return
+    for (const { topic, partition, value } of offsets) {
+      shard.pending.add(owner, groupId, topic, partition, value, position)
+    }
+  }
+
+  /** A transaction has ended in a partition: its offsets count from now on, or are gone. */
+  takeMarker({ topic, partition, producerId, isCommit }: WrittenMarker): void {
+    // A partition that is not open here is read with the marker in it.
+    if (topic === OFFSETS_TOPIC) this.#shards.get(partition)?.takeMarker(producerId, isCommit)
+  }
+
+  #endTransaction(shard: GroupShard, producerId: number, isCommit: boolean): void {
+    for (const pending of shard.pending.end(producerId)) {
+      if (!isCommit) continue
+      const { group, topic, partition, value, position } = pending
+      this.entryIn(shard, group).offsets.set(topic, partition, value, position)
+    }
   }
 
   /** To be called after each input of a group: sees that its next tick comes in time. */
@@ -256,8 +289,11 @@ export class GroupCoordinator {
     const records = offsets.map(({ topic, partition }) =>
       encodeOffset(entry.groupId, topic, partition, undefined),
     )
-    const apply = (): void => {
-      for (const { topic, partition } of offsets) entry.offsets.delete(topic, partition)
+    const apply = (position: number): void => {
+      for (const { topic, partition } of offsets) {
+        entry.offsets.delete(topic, partition)
+        entry.shard.pending.delete(entry.groupId, topic, partition, position)
+      }
     }
     if (records.length === 0) stored(0)
     else this.append(entry.shard, records, apply, stored)
@@ -266,15 +302,19 @@ export class GroupCoordinator {
   /** Deletes a group that has no members, with all its offsets. @param stored  0, or an error code */
   delete(entry: GroupEntry, stored: Stored): void {
     const { groupId, shard } = entry
-    const records = [...entry.offsets.all()].map(({ topic, partition }) =>
+    const offsets = [...entry.offsets.all(), ...shard.pending.ofGroup(groupId)]
+    const records = offsets.map(({ topic, partition }) =>
       encodeOffset(groupId, topic, partition, undefined),
     )
     if (entry.isStored) records.push(encodeGroup(groupId, undefined))
-    const remove = (): void => {
+    const remove = (position: number): void => {
+      for (const { topic, partition } of offsets) {
+        shard.pending.delete(groupId, topic, partition, position)
+      }
       if (this.#groups.get(groupId) === entry) this.#remove(entry)
     }
     if (records.length === 0) {
-      remove()
+      remove(0)
       stored(0)
       return
     }
@@ -292,9 +332,7 @@ export class GroupCoordinator {
     if (this.#groups.get(groupId) !== entry || !shard.isReady) return
     this.#remove(entry)
     const again = this.entryIn(shard, groupId)
-    for (const { topic, partition, value } of entry.offsets.all()) {
-      again.offsets.set(topic, partition, value)
-    }
+    again.offsets.setAll(entry.offsets)
     again.isStored = entry.isStored
   }
 
@@ -312,8 +350,8 @@ export class GroupCoordinator {
     const wallMs = time.wallMs()
     const retentionMs = config.number('offsets.retention.minutes') * MINUTE_MS
     for (const entry of [...this.#served()]) {
-      const { classic, offsets, shard } = entry
-      const expired = expiredOffsets(offsets, {
+      const { classic, groupId, offsets, shard } = entry
+      const over = expiredOffsets(offsets, {
         wallMs,
         retentionMs,
         state: classic.isUnused ? 'Empty' : 'active',
@@ -321,16 +359,24 @@ export class GroupCoordinator {
         emptySinceMs: classic.stateTimestampMs,
         subscribedTopics: classic.subscribedTopics,
       })
+      const expired = over.filter(
+        ({ topic, partition }) => !shard.pending.holds(groupId, topic, partition),
+      )
       this.forget(entry, expired, (errorCode) => {
-        if (errorCode !== 0 || !shard.isReady || this.#groups.get(entry.groupId) !== entry) return
-        if (classic.isUnused && offsets.isEmpty) this.delete(entry, () => undefined)
+        if (errorCode !== 0 || !shard.isReady || this.#groups.get(groupId) !== entry) return
+        const isEmpty = offsets.isEmpty && !shard.pending.hasGroup(groupId)
+        if (classic.isUnused && isEmpty) this.delete(entry, () => undefined)
       })
     }
   }
 
   #forgetTopic(topic: string): void {
     for (const entry of [...this.#served()]) {
-      const offsets = [...entry.offsets.ofTopic(topic)]
+      const pending = [...entry.shard.pending.ofGroup(entry.groupId)]
+      const offsets = [
+        ...entry.offsets.ofTopic(topic),
+        ...pending.filter((each) => each.topic === topic),
+      ]
       if (offsets.length > 0) this.forget(entry, offsets, () => undefined)
     }
   }
@@ -373,7 +419,10 @@ export class GroupCoordinator {
         commitTimeoutMs: () => config.number('offsets.commit.timeout.ms'),
         refusesWrites: () => directory.refusesWrites(),
       },
-      (record) => this.#onRecord(shard, record),
+      {
+        onRecord: (record, position, owner) => this.#onRecord(shard, record, position, owner),
+        onMarker: (producerId, isCommit) => this.#endTransaction(shard, producerId, isCommit),
+      },
     )
     this.#shards.set(index, shard)
     this.#load(shard)
@@ -396,20 +445,35 @@ export class GroupCoordinator {
   }
 
   /** A record of the log, while a shard is loaded. */
-  #onRecord(shard: GroupShard, record: GroupRecord): void {
+  #onRecord(
+    shard: GroupShard,
+    record: GroupRecord,
+    position: number,
+    owner: TransactionOwner | undefined,
+  ): void {
     if (record.kind === 'other') return
     const { value } = record
+    if (record.kind === 'offset') {
+      const { group, topic, partition } = record
+      if (record.value === undefined) shard.pending.delete(group, topic, partition, position)
+      else if (owner !== undefined) {
+        this.entryIn(shard, group)
+        shard.pending.add(owner, group, topic, partition, record.value, position)
+        return
+      }
+    }
     if (value === undefined && !this.#groups.has(record.group)) return
     const entry = this.entryIn(shard, record.group)
     if (record.kind === 'offset') {
       const { topic, partition } = record
       if (record.value === undefined) entry.offsets.delete(topic, partition)
-      else entry.offsets.set(topic, partition, record.value)
+      else entry.offsets.set(topic, partition, record.value, position)
     } else {
       entry.isStored = record.value !== undefined
       entry.classic.restore(record.value, this.#broker.time.monotonicMs())
     }
-    if (!entry.isStored && entry.offsets.isEmpty) this.#remove(entry)
+    const isEmpty = entry.offsets.isEmpty && !shard.pending.hasGroup(record.group)
+    if (!entry.isStored && isEmpty) this.#remove(entry)
   }
 
   #leave(shard: GroupShard): void {

@@ -81,6 +81,15 @@ export interface GroupMember {
   syncReply: ((answer: SyncAnswer) => void) | undefined
 }
 
+/** Its parked requests, if it has any, end here. */
+export function answerParked(member: GroupMember, errorCode: number): void {
+  const { joinReply, syncReply } = member
+  member.joinReply = undefined
+  member.syncReply = undefined
+  joinReply?.(joinRefusal(errorCode, member.memberId))
+  syncReply?.(syncRefusal(errorCode))
+}
+
 export function matchesProtocols(left: readonly Protocol[], right: readonly Protocol[]): boolean {
   return (
     left.length === right.length &&

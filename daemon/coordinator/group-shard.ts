@@ -15,7 +15,8 @@ import { KafkaError } from '../../src/protocol/errors.ts'
 import { BatchBuilder } from '../../src/record/batch-builder.ts'
 import type { NotServing, Partition } from '../replica/partition.ts'
 import { decodeRecord, type EncodedRecord, type GroupRecord } from './group-records.ts'
-import { rangeOf, readShardLog, whenCommitted } from './shard-log.ts'
+import { PendingOffsets } from './pending-offsets.ts'
+import { rangeOf, readShardLog, type TransactionOwner, whenCommitted } from './shard-log.ts'
 
 const BATCH_BYTES = 256 * 1024
 /** One group's metadata, with the subscriptions and assignments of all members. */
@@ -29,6 +30,20 @@ export interface ShardPorts {
   readonly refusesWrites: () => StreamError | undefined
 }
 
+/** Told of the log as it is loaded, in its order. */
+export interface ShardReader {
+  /**
+   * @param position  where the log stands behind the record
+   * @param owner  whose transaction it belongs to: it counts from its marker on
+   */
+  readonly onRecord: (
+    record: GroupRecord,
+    position: number,
+    owner: TransactionOwner | undefined,
+  ) => void
+  readonly onMarker: (producerId: number, isCommit: boolean) => void
+}
+
 /** Called once: 0 when it is durable, else an error code; the outcome may then be either. */
 export type Stored = (errorCode: number) => void
 
@@ -36,23 +51,20 @@ export class GroupShard {
   readonly index: number
   readonly partition: Partition
   readonly leaderEpoch: number
+  readonly pending = new PendingOffsets()
   readonly #ports: ShardPorts
-  readonly #onRecord: (record: GroupRecord) => void
+  readonly #reader: ShardReader
   readonly #builder = new BatchBuilder(BATCH_BYTES, { bytesMax: RECORD_BYTES_MAX })
+  /** Markers that were written while the log was being read. */
+  readonly #early: { readonly producerId: number; readonly isCommit: boolean }[] = []
   #state: 'loading' | 'ready' | 'closed' = 'loading'
 
-  /** @param onRecord  called for each committed record, in order */
-  constructor(
-    index: number,
-    partition: Partition,
-    ports: ShardPorts,
-    onRecord: (record: GroupRecord) => void,
-  ) {
+  constructor(index: number, partition: Partition, ports: ShardPorts, reader: ShardReader) {
     this.index = index
     this.partition = partition
     this.leaderEpoch = partition.leaderEpoch
     this.#ports = ports
-    this.#onRecord = onRecord
+    this.#reader = reader
   }
 
   get isReady(): boolean {
@@ -76,51 +88,94 @@ export class GroupShard {
   async load(): Promise<void> {
     const { partition } = this
     const endOffset = partition.log.logEndOffset
+    const open = this.#openTransactions()
     if (!(await whenCommitted(partition, endOffset))) return
     await readShardLog(partition, {
       endOffset,
       log: this.#ports.log,
       what: 'committed offsets and groups',
       isWanted: () => this.#state === 'loading',
-      onRecord: (key, value) => this.#onRecord(decodeRecord(key, value)),
+      onRecord: (key, value, offset, owner) =>
+        this.#reader.onRecord(decodeRecord(key, value), offset + 1, owner),
+      onMarker: this.#reader.onMarker,
     })
-    if (this.#state === 'loading') this.#state = 'ready'
+    if (this.#state !== 'loading') return
+    this.#dropOthers(open)
+    this.#state = 'ready'
+    for (const { producerId, isCommit } of this.#early) this.#reader.onMarker(producerId, isCommit)
+  }
+
+  /** A marker that is committed in this partition, after everything that was appended before it was applied. */
+  takeMarker(producerId: number, isCommit: boolean): void {
+    if (this.#state === 'ready') this.#reader.onMarker(producerId, isCommit)
+    // The reading of the log may or may not come upon it; the second time it finds nothing.
+    else if (this.#state === 'loading') this.#early.push({ producerId, isCommit })
+  }
+
+  #openTransactions(): ReadonlySet<number> {
+    const open = new Set<number>()
+    for (const producer of this.partition.log.activeProducers()) {
+      if (producer.currentTransactionFirstOffset >= 0) open.add(producer.producerId)
+    }
+    return open
+  }
+
+  /** Transactions that the log holds for ended: their markers were lost to damage, and nobody knows what they said. */
+  #dropOthers(open: ReadonlySet<number>): void {
+    for (const producerId of this.pending.producerIds) {
+      if (open.has(producerId)) continue
+      const offsets = this.pending.end(producerId)
+      this.#ports.log.error('offsets of a transaction without an end are left out', {
+        partition: this.index,
+        producerId,
+        offsets: offsets.length,
+      })
+    }
   }
 
   /**
    * Writes records; when they are committed `apply` is called, then `stored`.
-   * @param apply  called even where the wait was over before
+   * @param apply  called even where the wait was over before, with where the log stands behind the records
+   * @param owner  whose transaction they belong to
+   * @returns where the log stands behind the records; undefined: nothing was appended
    */
-  append(records: readonly EncodedRecord[], apply: () => void, stored: Stored): void {
+  append(
+    records: readonly EncodedRecord[],
+    apply: (position: number) => void,
+    stored: Stored,
+    owner?: TransactionOwner,
+  ): number | undefined {
     const { partition } = this
     if (this.#state !== 'ready' || !this.isCurrent) {
       stored(KafkaError.NOT_COORDINATOR)
-      return
+      return undefined
     }
     if (this.#ports.refusesWrites() !== undefined || partition.isUnderMinInSync) {
       stored(KafkaError.COORDINATOR_NOT_AVAILABLE)
-      return
+      return undefined
     }
     let endOffset: number
     try {
-      endOffset = this.#write(records)
+      endOffset = this.#write(records, owner)
     } catch (error) {
       if (!isStreamError(error)) throw error
       this.#ports.log.warn('a group could not be written', { error: error.message })
       stored(codeOfWriteError(error))
-      return
+      return undefined
     }
     new PendingWrite(this, endOffset, apply, stored).wait(this.#ports)
+    return endOffset
   }
 
-  #write(records: readonly EncodedRecord[]): number {
+  #write(records: readonly EncodedRecord[], owner: TransactionOwner | undefined): number {
     const builder = this.#builder
+    const finish = owner === undefined ? {} : { ...owner, isTransactional: true }
     const timestampMs = this.#ports.time.wallMs()
     let endOffset = this.partition.log.logEndOffset
     const flush = (): void => {
       if (builder.isEmpty) return
       // The log keeps what it is given.
-      endOffset = this.partition.append(Uint8Array.from(builder.finish())).nextOffset
+      endOffset = this.partition.append(Uint8Array.from(builder.finish(finish))).nextOffset
       builder.reset({ timestampMs })
     }
     builder.reset({ timestampMs })
@@ -143,11 +198,16 @@ export class GroupShard {
 class PendingWrite {
   readonly endOffset: number
   readonly #shard: GroupShard
-  readonly #apply: () => void
+  readonly #apply: (position: number) => void
   #stored: Stored | undefined
   #timer: Timer | undefined
 
-  constructor(shard: GroupShard, endOffset: number, apply: () => void, stored: Stored) {
+  constructor(
+    shard: GroupShard,
+    endOffset: number,
+    apply: (position: number) => void,
+    stored: Stored,
+  ) {
     this.#shard = shard
     this.endOffset = endOffset
     this.#apply = apply
@@ -163,7 +223,7 @@ class PendingWrite {
   }
 
   onCommitted(): void {
-    if (!this.#shard.isClosed) this.#apply()
+    if (!this.#shard.isClosed) this.#apply(this.endOffset)
     this.#settle(this.#shard.isClosed ? KafkaError.NOT_COORDINATOR : 0)
   }
 

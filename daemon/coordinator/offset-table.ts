@@ -1,4 +1,7 @@
-/** The committed offsets of one group: what is durable, by topic and partition. */
+/**
+ * The committed offsets of one group: what is durable, by topic and partition. Each has its place in the log, for of two
+ * commits the later record counts, whenever its transaction ends; so compaction leaves what counts.
+ */
 
 import type { CommittedOffset } from './group-records.ts'
 
@@ -8,24 +11,42 @@ export interface OffsetEntry {
   readonly value: CommittedOffset
 }
 
+interface Placed {
+  readonly value: CommittedOffset
+  readonly position: number
+}
+
 export class OffsetTable {
-  readonly #topics = new Map<string, Map<number, CommittedOffset>>()
+  readonly #topics = new Map<string, Map<number, Placed>>()
 
   get isEmpty(): boolean {
     return this.#topics.size === 0
   }
 
   get(topic: string, partition: number): CommittedOffset | undefined {
-    return this.#topics.get(topic)?.get(partition)
+    return this.#topics.get(topic)?.get(partition)?.value
   }
 
-  set(topic: string, partition: number, value: CommittedOffset): void {
+  /** @param position  where the log stood behind the record; an earlier one than the known changes nothing */
+  set(topic: string, partition: number, value: CommittedOffset, position: number): void {
     let partitions = this.#topics.get(topic)
     if (partitions === undefined) {
       partitions = new Map()
       this.#topics.set(topic, partitions)
     }
-    partitions.set(partition, value)
+    const known = partitions.get(partition)
+    if (known === undefined || known.position <= position) {
+      partitions.set(partition, { value, position })
+    }
+  }
+
+  /** Takes over all of another table. */
+  setAll(other: OffsetTable): void {
+    for (const [topic, partitions] of other.#topics) {
+      for (const [partition, { value, position }] of partitions) {
+        this.set(topic, partition, value, position)
+      }
+    }
   }
 
   delete(topic: string, partition: number): void {
@@ -35,12 +56,12 @@ export class OffsetTable {
 
   *all(): Iterable<OffsetEntry> {
     for (const [topic, partitions] of this.#topics) {
-      for (const [partition, value] of partitions) yield { topic, partition, value }
+      for (const [partition, { value }] of partitions) yield { topic, partition, value }
     }
   }
 
   *ofTopic(topic: string): Iterable<OffsetEntry> {
-    for (const [partition, value] of this.#topics.get(topic) ?? []) {
+    for (const [partition, { value }] of this.#topics.get(topic) ?? []) {
       yield { topic, partition, value }
     }
   }

@@ -7,11 +7,25 @@
 
 import { isStreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
-import { attributesAt, batchBytesAt, isControl } from '../../src/record/batch-layout.ts'
+import {
+  attributesAt,
+  batchBytesAt,
+  isControl,
+  isTransactional,
+  producerEpochAt,
+  producerIdAt,
+} from '../../src/record/batch-layout.ts'
+import { readControlBatch } from '../../src/record/control-batch.ts'
 import { RecordCursor } from '../../src/record/record-cursor.ts'
 import type { Partition } from '../replica/partition.ts'
 
 const READ_BYTES = 1024 * 1024
+
+/** Whose transaction a record belongs to. */
+export interface TransactionOwner {
+  readonly producerId: number
+  readonly producerEpoch: number
+}
 
 export interface ShardLogOptions {
   /** Exclusive. */
@@ -22,7 +36,14 @@ export interface ShardLogOptions {
   /** Asked between reads; false ends the reading. */
   readonly isWanted: () => boolean
   /** Every record with a key, in order. What it throws as a StreamError is said, and the record left out. */
-  readonly onRecord: (key: Uint8Array, value: Uint8Array | null, offset: number) => void
+  readonly onRecord: (
+    key: Uint8Array,
+    value: Uint8Array | null,
+    offset: number,
+    owner: TransactionOwner | undefined,
+  ) => void
+  /** The end of a transaction, at its place among the records. */
+  readonly onMarker?: (producerId: number, isCommit: boolean) => void
 }
 
 /** @throws StreamError what the log throws, but for damage */
@@ -68,7 +89,8 @@ async function readSome(
   }
   for (const bytes of slice.bytes) {
     for (let at = 0; at < bytes.length; at += batchBytesAt(bytes, at)) {
-      if (!isControl(attributesAt(bytes, at))) takeBatch(partition, cursor, bytes, at, options)
+      if (isControl(attributesAt(bytes, at))) takeMarker(bytes, at, options)
+      else takeBatch(partition, cursor, bytes, at, options)
     }
   }
   return slice.nextOffset > offset ? slice.nextOffset : endOffset
@@ -94,6 +116,12 @@ function afterDamage(
   return range.endOffset
 }
 
+function takeMarker(batches: Uint8Array, at: number, { onMarker }: ShardLogOptions): void {
+  if (onMarker === undefined) return
+  const record = readControlBatch(batches, at)
+  if (record?.kind === 'marker') onMarker(record.producerId, record.type === 'commit')
+}
+
 function takeBatch(
   partition: Partition,
   cursor: RecordCursor,
@@ -101,13 +129,16 @@ function takeBatch(
   at: number,
   { log, what, onRecord }: ShardLogOptions,
 ): void {
+  const owner = isTransactional(attributesAt(batches, at))
+    ? { producerId: producerIdAt(batches, at), producerEpoch: producerEpochAt(batches, at) }
+    : undefined
   cursor.reset(batches, at)
   while (cursor.next()) {
     const { bytes, keyStart, keyEnd, valueStart, valueEnd, offset } = cursor
     if (keyStart < 0) continue
     const value = valueStart < 0 ? null : bytes.subarray(valueStart, valueEnd)
     try {
-      onRecord(bytes.subarray(keyStart, keyEnd), value, offset)
+      onRecord(bytes.subarray(keyStart, keyEnd), value, offset, owner)
     } catch (error) {
       if (!isStreamError(error)) throw error
       log.error(`a record that cannot be read is left out: ${what}`, {

@@ -101,6 +101,9 @@ class RunningDaemon implements Daemon {
     this.#ports = ports
     this.#options = options
     const { config } = broker
+    const groups = new GroupCoordinator(broker)
+    const transactions = new TransactionCoordinator(broker)
+    transactions.onMarker((marker) => groups.takeMarker(marker))
     const host: DaemonHost = {
       pid: options.pid,
       version: options.version,
@@ -113,8 +116,8 @@ class RunningDaemon implements Daemon {
       broker,
       phase: (config.text('stream.kafka.phase') ?? 'A') as Phase,
       parkedFetches: new ParkedFetches(config.number('stream.fetch.parked.max')),
-      groups: new GroupCoordinator(broker),
-      transactions: new TransactionCoordinator(broker),
+      groups,
+      transactions,
       host,
     }
     this.#admission = new Admission(

@@ -123,9 +123,9 @@ export class GroupAdmin {
     }
   }
 
-  /** All that the group has committed. @throws as fetchGroupOffsets */
+  /** All that the group has committed, as it is now. @throws as fetchGroupOffsets */
   offsets(groupId: string): Promise<readonly GroupOffset[]> {
-    return fetchGroupOffsets(this.#link(groupId), undefined)
+    return fetchGroupOffsets(this.#link(groupId), undefined, { requireStable: false })
   }
 
   /** By hand: the group must have no members. @throws as commitGroupOffsets */

@@ -25,8 +25,14 @@ export interface CommitIdentity {
   readonly generationId: number
 }
 
+const STABLE_VERSION = 7
 const GROUPS_VERSION = 8
 const NOBODY: CommitIdentity = { memberId: '', groupInstanceId: null, generationId: -1 }
+
+export interface OffsetFetchOptions extends GroupCallOptions {
+  /** Waits for transactions that are about to change them (KIP-447); for whoever goes on from there. Default true. */
+  readonly requireStable?: boolean
+}
 
 /**
  * @param partitions  undefined: all that the group has committed
@@ -36,7 +42,7 @@ const NOBODY: CommitIdentity = { memberId: '', groupInstanceId: null, generation
 export async function fetchGroupOffsets(
   link: GroupLink,
   partitions: readonly GroupPartition[] | undefined,
-  options: GroupCallOptions = {},
+  options: OffsetFetchOptions = {},
 ): Promise<readonly GroupOffset[]> {
   const topics =
     partitions === undefined
@@ -47,10 +53,11 @@ export async function fetchGroupOffsets(
         }))
   const version = await link.versionOf('OffsetFetch')
   const { groupId } = link
+  const { requireStable = true } = options
   const body =
     version >= GROUPS_VERSION
-      ? { groups: [{ groupId, topics }], requireStable: true }
-      : { groupId, topics, requireStable: version >= 7 }
+      ? { groups: [{ groupId, topics }], requireStable }
+      : { groupId, topics, requireStable: requireStable && version >= STABLE_VERSION }
   const response = await link.call(
     'OffsetFetch',
     body as RequestInput<'OffsetFetch'>,
@@ -72,7 +79,7 @@ export async function fetchGroupOffsets(
   return offsets
 }
 
-/** An offset in an open transaction is no answer yet. */
+/** An offset in an open transaction is no answer yet: what stands there now may be read a second time. */
 function waitedFor(response: Response<'OffsetFetch'>, version: number): number {
   const { errorCode, topics } = rowsOf(response, version)
   const isUnstable = topics.some(({ partitions }) =>

@@ -388,6 +388,120 @@ for name, commit in (('a', True), ('b', False), ('c', True)):
   )
 })
 
+describe('offsets in transactions of clients nobody here wrote: they count with the commit', () => {
+  const committed = (group: string): string =>
+    program.ok(`stream groups describe ${group} -o tsv | cut -f4`).trim()
+
+  beforeAll(() => {
+    program.ok('stream topics create offsets-in; seq 10 | stream produce offsets-in')
+  })
+
+  it('kafkajs', async () => {
+    program.ok('stream topics create offsets-kafkajs')
+    const { Kafka, logLevel } = await import('kafkajs')
+    const kafka = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING })
+    const producer = kafka.producer({
+      transactionalId: 'offsets-kafkajs',
+      maxInFlightRequests: 1,
+      idempotent: true,
+    })
+    await producer.connect()
+    for (const [offset, isCommit] of [
+      ['4', true],
+      ['7', false],
+    ] as const) {
+      const transaction = await producer.transaction()
+      await transaction.send({ topic: 'offsets-kafkajs', messages: [{ value: offset }] })
+      await transaction.sendOffsets({
+        consumerGroupId: 'group-kafkajs',
+        topics: [{ topic: 'offsets-in', partitions: [{ partition: 0, offset }] }],
+      })
+      await (isCommit ? transaction.commit() : transaction.abort())
+    }
+    await producer.disconnect()
+    expect(committed('group-kafkajs')).toBe('4')
+    expect(program.ok('stream cat offsets-kafkajs')).toBe('4\n')
+  })
+
+  it('@platformatic/kafka', async () => {
+    program.ok('stream topics create offsets-platformatic')
+    const { Consumer, Producer, stringDeserializers, stringSerializers } = await import(
+      '@platformatic/kafka'
+    )
+    const consumer = new Consumer({
+      clientId: 'offsets-witness',
+      groupId: 'group-platformatic',
+      bootstrapBrokers: [address],
+      deserializers: stringDeserializers,
+      autocommit: false,
+    })
+    const stream = await consumer.consume({ topics: ['offsets-in'], mode: 'earliest' })
+    const producer = new Producer({
+      clientId: 'offsets-witness',
+      bootstrapBrokers: [address],
+      serializers: stringSerializers,
+      transactionalId: 'offsets-platformatic',
+      idempotent: true,
+    })
+    let transaction = await producer.beginTransaction()
+    await transaction.addConsumer(consumer)
+    let taken = 0
+    for await (const message of stream) {
+      await transaction.send({
+        messages: [{ topic: 'offsets-platformatic', value: message.value }],
+      })
+      await transaction.addOffset(message)
+      taken += 1
+      if (taken === 3) {
+        await transaction.commit()
+        transaction = await producer.beginTransaction()
+        await transaction.addConsumer(consumer)
+      }
+      if (taken === 5) {
+        await transaction.abort()
+        break
+      }
+    }
+    await producer.close()
+    await consumer.close(true)
+    expect(committed('group-platformatic')).toBe('3')
+    expect(program.ok('stream cat offsets-platformatic')).toBe('1\n2\n3\n')
+  })
+
+  it.runIf(spawnSync('/usr/bin/python3', ['-c', 'import confluent_kafka']).status === 0)(
+    "Debian's Python client",
+    () => {
+      program.ok('stream topics create offsets-python')
+      writeFileSync(
+        program.path('offsets.py'),
+        `
+import sys
+from confluent_kafka import Consumer, Producer
+c = Consumer({'bootstrap.servers': sys.argv[1], 'group.id': 'group-python', 'auto.offset.reset': 'earliest',
+              'enable.auto.commit': False})
+p = Producer({'bootstrap.servers': sys.argv[1], 'transactional.id': 'offsets-python'})
+p.init_transactions(20)
+c.subscribe(['offsets-in'])
+for count, commit in ((4, True), (3, False)):
+    p.begin_transaction()
+    for m in c.consume(count, 20):
+        p.produce('offsets-python', m.value())
+    p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), 20)
+    if commit:
+        p.commit_transaction(20)
+    else:
+        p.flush(10)
+        p.abort_transaction(20)
+c.close()
+`,
+      )
+      program.ok(`/usr/bin/python3 offsets.py ${address}`)
+      expect(committed('group-python')).toBe('4')
+      expect(program.ok('stream cat offsets-python')).toBe('1\n2\n3\n4\n')
+    },
+  )
+})
+
 describe.runIf(hasProgram('tshark') && hasProgram('kcat') && process.getuid?.() === 0)(
   "tshark's dissector",
   () => {
