@@ -11,6 +11,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'consume', summary: 'Print records of topics, and follow', load: () => import('./consume.ts') },
   { name: 'cat', summary: 'Print the records of topics from the start to the end', load: () => import('./cat.ts') },
   { name: 'tail', summary: 'Print the last records of topics, and follow', load: () => import('./tail.ts') },
+  { name: 'pipe', summary: 'Run records of topics through a program into a topic, each exactly once', load: () => import('./pipe.ts') },
   { name: 'get', summary: 'Print the latest value of a key', load: () => import('./get.ts') },
   { name: 'verify', summary: 'Compare the records of two topics, or of a topic and a file', load: () => import('./verify.ts') },
   { name: 'topics list', summary: 'List topics', load: () => import('./topics-list.ts') },

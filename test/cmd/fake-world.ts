@@ -1006,6 +1006,7 @@ export class World {
       environment: this.environment,
       processId: 1,
       userId: 1000,
+      processorCount: 2,
       homeDirectory: '/home/me',
       currentDirectory: '/here',
       temporaryDirectory: '/tmp',
