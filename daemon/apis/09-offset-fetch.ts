@@ -1,6 +1,7 @@
 /**
  * OffsetFetch (9), versions 1 to 10: what groups have committed; from v8 on of several groups, in v10 by topic id. A
- * partition without offset is answered with -1 and no error (P9). Errors: 14, 15, 16, 24, 100.
+ * partition without offset is answered with -1 and no error (P9). A member of a consumer group that gives its epoch (v9)
+ * has it checked. Errors: 14, 15, 16, 24, 25, 100, 113.
  */
 
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
@@ -45,6 +46,11 @@ function fetchGroup(services: Services, request: GroupRequest, apiVersion: numbe
   const { shard, entry, errorCode } = groups.find(groupId)
   if (shard === undefined && !groups.isWithoutTopic) {
     return { groupId, topics: [], errorCode }
+  }
+  const { memberId, memberEpoch } = request
+  if (entry?.consumer !== undefined && memberId !== null && memberEpoch >= 0) {
+    const code = entry.consumer.checkEpoch(memberId, memberEpoch)
+    if (code !== 0) return { groupId, topics: [], errorCode: code }
   }
   const byId = apiVersion >= TOPIC_ID_VERSION
   if (asked === null) {

@@ -87,19 +87,23 @@ export class GroupShard {
     if (this.#state === 'loading') this.#state = 'ready'
   }
 
+  /** Why nothing can be appended now, as an error code; 0: it can. */
+  get refusal(): number {
+    if (this.#state !== 'ready' || !this.isCurrent) return KafkaError.NOT_COORDINATOR
+    const isShut = this.#ports.refusesWrites() !== undefined || this.partition.isUnderMinInSync
+    return isShut ? KafkaError.COORDINATOR_NOT_AVAILABLE : 0
+  }
+
   /**
    * Writes records; when they are committed `apply` is called, then `stored`.
    * @param apply  called even where the wait was over before
+   * @returns the end of what was written; undefined: it was refused, or not all of it is in the log
    */
-  append(records: readonly EncodedRecord[], apply: () => void, stored: Stored): void {
-    const { partition } = this
-    if (this.#state !== 'ready' || !this.isCurrent) {
-      stored(KafkaError.NOT_COORDINATOR)
-      return
-    }
-    if (this.#ports.refusesWrites() !== undefined || partition.isUnderMinInSync) {
-      stored(KafkaError.COORDINATOR_NOT_AVAILABLE)
-      return
+  append(records: readonly EncodedRecord[], apply: () => void, stored: Stored): number | undefined {
+    const { refusal } = this
+    if (refusal !== 0) {
+      stored(refusal)
+      return undefined
     }
     let endOffset: number
     try {
@@ -108,9 +112,15 @@ export class GroupShard {
       if (!isStreamError(error)) throw error
       this.#ports.log.warn('a group could not be written', { error: error.message })
       stored(codeOfWriteError(error))
-      return
+      return undefined
     }
     new PendingWrite(this, endOffset, apply, stored).wait(this.#ports)
+    return endOffset
+  }
+
+  /** As append, of nothing more: when all below an offset is committed. */
+  whenCommitted(endOffset: number, stored: Stored): void {
+    new PendingWrite(this, endOffset, () => undefined, stored).wait(this.#ports)
   }
 
   #write(records: readonly EncodedRecord[]): number {
