@@ -16,7 +16,7 @@ const PER_PARTITION = 250
 
 export async function checkGroups(stage: Stage, checks: Checks): Promise<void> {
   stage.program.ok(
-    'stream daemon start --listen kafka://127.0.0.1:0 -X group.consumer.heartbeat.interval.ms=500 -X group.initial.rebalance.delay.ms=500',
+    'stream daemon start --listen kafka://127.0.0.1:0 -X group.consumer.heartbeat.interval.ms=500',
   )
   const { kafka: address } = daemonAddresses(stage.program)
   for (const protocol of protocols) await checkProtocol(stage, checks, { protocol, address })

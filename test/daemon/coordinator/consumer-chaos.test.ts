@@ -7,10 +7,18 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { ConsumerGroup } from '../../../daemon/coordinator/consumer-group.ts'
 import { ConsumerGroupState } from '../../../daemon/coordinator/consumer-group-state.ts'
+import { Cluster } from '../../../src/client/cluster.ts'
+import { SimTime } from '../../sim/sim-time.ts'
 import { batchOf } from '../batches.ts'
-import { DaemonWorld } from '../daemon-world.ts'
+import { DaemonWorld, ZMQ } from '../daemon-world.ts'
 import { ConsumerProtocolMember, type MemberOptions } from './consumer-member.ts'
 
+const quiet = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+}
 const PARTITIONS = 6
 const SESSION_MS = 6000
 const texts = {
@@ -42,9 +50,22 @@ class Run {
   }
 
   join(options: Partial<MemberOptions> = {}): ConsumerProtocolMember {
+    const { world, network } = this.w
+    const name = `m${this.members.length}`
+    const time = new SimTime(world, { name })
+    const random = world.random.fork(name)
+    const cluster = new Cluster(time, random, network.host(name), quiet, {
+      addresses: [ZMQ],
+      connectTimeoutMs: 600_000,
+      requestTimeoutMs: 3000,
+    })
+    const crash = (): void => {
+      time.halt()
+      network.crash(name)
+    }
     const member = new ConsumerProtocolMember(
-      this.w,
-      `m${this.members.length}`,
+      { time, random, cluster, crash },
+      name,
       { groupId: 'g', topic: 't', topicId: this.topicId, ...options },
       {
         claim: (who, partition) => this.#claim(who, partition),

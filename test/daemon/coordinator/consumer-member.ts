@@ -1,22 +1,23 @@
 /**
  * A member of a group of the consumer protocol, as clients are: it sends heartbeats, gives partitions back before it says
- * so, commits in its epoch, and drops everything when it is fenced. For simulations.
+ * so, commits in its epoch, and drops everything when it is fenced. For simulations and benchmarks.
  */
 import { isStreamError } from '../../../src/base/errors.ts'
-import { Cluster } from '../../../src/client/cluster.ts'
+import type { Cluster } from '../../../src/client/cluster.ts'
 import { Consumer } from '../../../src/client/consumer.ts'
 import { GroupLink } from '../../../src/client/group-link.ts'
+import type { Random } from '../../../src/ports/random.ts'
+import type { Time } from '../../../src/ports/time.ts'
 import type { Response } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import { RecordCursor } from '../../../src/record/record-cursor.ts'
-import { SimTime } from '../../sim/sim-time.ts'
-import { type DaemonWorld, ZMQ } from '../daemon-world.ts'
 
-const quiet = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
+export interface MemberPorts {
+  readonly time: Time
+  readonly random: Random
+  readonly cluster: Cluster
+  /** Ends its process, as a crash does. */
+  readonly crash: () => void
 }
 
 export interface MemberOptions {
@@ -25,6 +26,8 @@ export interface MemberOptions {
   readonly topicId: string
   readonly instanceId?: string
   readonly heartbeatIntervalMs?: number
+  /** false: it only takes part. */
+  readonly reads?: boolean
   /** Added to what it commits: a bug to plant. */
   readonly commitsAhead?: number
 }
@@ -51,9 +54,9 @@ export class ConsumerProtocolMember {
   taken = 0
   gaveBack = 0
   readonly isDone: Promise<void>
-  readonly #world: DaemonWorld
-  readonly #time: SimTime
+  readonly #time: Time
   readonly #cluster: Cluster
+  readonly #crash: () => void
   readonly #link: GroupLink
   readonly #consumer: Consumer
   readonly #options: MemberOptions
@@ -61,22 +64,18 @@ export class ConsumerProtocolMember {
   readonly #positions = new Map<number, number>()
   #mustTell = true
 
-  constructor(world: DaemonWorld, name: string, options: MemberOptions, listener: MemberListener) {
+  constructor(ports: MemberPorts, name: string, options: MemberOptions, listener: MemberListener) {
+    const { time, random, cluster } = ports
     this.name = name
-    this.#world = world
     this.#options = options
     this.#listener = listener
-    this.#time = new SimTime(world.world, { name })
-    const random = world.world.random.fork(name)
-    this.#cluster = new Cluster(this.#time, random, world.network.host(name), quiet, {
-      addresses: [ZMQ],
-      connectTimeoutMs: 600_000,
-      requestTimeoutMs: 3000,
-    })
-    this.#link = new GroupLink(this.#time, random, this.#cluster, options.groupId)
-    this.#consumer = new Consumer(this.#time, random, this.#cluster, { maxWaitMs: 100 })
-    this.isDone = this.#cluster.connect().then(async () => {
-      await Promise.all([this.#beatAlways(), this.#readAlways()])
+    this.#time = time
+    this.#cluster = cluster
+    this.#crash = ports.crash
+    this.#link = new GroupLink(time, random, cluster, options.groupId)
+    this.#consumer = new Consumer(time, random, cluster, { maxWaitMs: 100 })
+    this.isDone = cluster.connect().then(async () => {
+      await Promise.all([this.#beatAlways(), options.reads === false ? null : this.#readAlways()])
     })
   }
 
@@ -92,8 +91,7 @@ export class ConsumerProtocolMember {
 
   die(): void {
     this.isGone = true
-    this.#time.halt()
-    this.#world.network.crash(this.name)
+    this.#crash()
   }
 
   // --- heartbeats
@@ -173,7 +171,7 @@ export class ConsumerProtocolMember {
       this.taken += 1
       this.#listener.claim(this, partition)
     }
-    if (added.length > 0) await this.#begin(added)
+    if (added.length > 0 && this.#options.reads !== false) await this.#begin(added)
     this.#mustTell ||= revoked.length + added.length > 0
     return this.#mustTell
   }
