@@ -32,9 +32,9 @@ describe('check', () => {
     )
     const late = program.shell('stream check group g --warn 100 --crit 500')
     expect(late.status).toBe(1)
-    expect(late.stdout).toContain('crit\tlag\tg\t1000\t500\n')
+    expect(late.stdout).toContain('crit\tlag\tg\t990\t500\n')
     expect(program.shell('stream check group g --warn 100 --crit 5000').stdout).toContain(
-      'warn\tlag\tg\t1000\t100\n',
+      'warn\tlag\tg\t990\t100\n',
     )
     expect(program.shell('stream check group g --inactive 1ms; sleep 1').stdout).toContain(
       'inactive\tg\t',
@@ -47,8 +47,8 @@ describe('check', () => {
   it('exits as a plugin does, with one line', () => {
     for (const [flags, status, words] of [
       ['--crit 5000', 0, 'STREAM OK - '],
-      ['--warn 100', 1, "STREAM WARNING - lag of g is 1000 (limit 100) | 'g members'=0;"],
-      ['--crit 100', 2, 'STREAM CRITICAL - lag of g is 1000 (limit 100)'],
+      ['--warn 100', 1, "STREAM WARNING - lag of g is 990 (limit 100) | 'g members'=0;"],
+      ['--crit 100', 2, 'STREAM CRITICAL - lag of g is 990 (limit 100)'],
     ] as const) {
       const outcome = program.shell(`stream check group g ${flags} --nagios`)
       expect(outcome.status).toBe(status)
@@ -97,7 +97,7 @@ describe('check', () => {
     const topics = lines.filter(([kind, name]) => kind === 'topic' && name === 't')
     expect(topics.map((cells) => cells[2])).toEqual(['-', expect.stringMatching(/^[1-9]\d*$/)])
     expect(topics.map((cells) => cells[3])).toEqual(['1000', '6000'])
-    expect(lines).toContainEqual(['group', 'g', '0', '-', '-', '6000', 'Empty,0'])
+    expect(lines).toContainEqual(['group', 'g', '0', '-', '-', '5990', 'Empty,0'])
     expect(lines.filter(([kind]) => kind === 'broker')).toHaveLength(2)
     expect(program.shell('stream top --timeout 1s').status).toBe(7)
   })
