@@ -23,6 +23,7 @@ const timedCommands: ReadonlySet<string> = new Set([
   'consume',
   'cat',
   'tap',
+  'pipe',
   'topics wait',
   'tail',
   'get',

@@ -29,8 +29,25 @@ export async function readState(
   broker: Broker,
   prefix: StateKey,
 ): Promise<ReadonlyMap<string, unknown>> {
-  const { cluster } = broker
   const found = new Map<string, unknown>()
+  for (const [key, bytes] of await readStateBytes(deps, broker, prefix)) {
+    try {
+      found.set(key, JSON.parse(Buffer.from(bytes).toString('utf8')))
+    } catch {
+      // Written by something else: no value of ours.
+    }
+  }
+  return found
+}
+
+/** The same as bytes. @throws StreamError of the broker; TIMED_OUT where a transaction stays open */
+export async function readStateBytes(
+  deps: CommandDeps,
+  broker: Broker,
+  prefix: StateKey,
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  const { cluster } = broker
+  const found = new Map<string, Uint8Array>()
   const name = stateTopic(broker)
   const [topic] = await cluster.describeTopics([name])
   if (topic === undefined || topic.errorCode !== 0) return found
@@ -101,21 +118,14 @@ async function settledEnd(
   return end
 }
 
-function take(cursor: RecordCursor, head: string, found: Map<string, unknown>): void {
+function take(cursor: RecordCursor, head: string, found: Map<string, Uint8Array>): void {
   const { bytes, keyStart, keyEnd, valueStart, valueEnd } = cursor
   if (keyStart < 0) return
   const key = Buffer.from(bytes.subarray(keyStart, keyEnd)).toString('utf8')
   if (!key.startsWith(head)) return
-  if (valueStart < 0) {
-    found.delete(key)
-    return
-  }
-  try {
-    found.set(key, JSON.parse(Buffer.from(bytes.subarray(valueStart, valueEnd)).toString('utf8')))
-  } catch {
-    // Written by something else: no value of ours.
-    found.delete(key)
-  }
+  // Deleted and set again it is the newest.
+  found.delete(key)
+  if (valueStart >= 0) found.set(key, Uint8Array.from(bytes.subarray(valueStart, valueEnd)))
 }
 
 /**
@@ -179,12 +189,22 @@ export function appendState(
   value: object | undefined,
   timestampMs: number,
 ): boolean {
+  const bytes = value === undefined ? undefined : Buffer.from(JSON.stringify(value))
+  return appendStateBytes(producer, prefix, key, bytes, timestampMs)
+}
+
+/** As appendState, of a value that is bytes (readStateBytes). */
+export function appendStateBytes(
+  producer: Pick<ProducerClient, 'append' | 'partitionCount'>,
+  prefix: StateKey,
+  key: StateKey,
+  value: Uint8Array | undefined,
+  timestampMs: number,
+): boolean {
   const topic = topics.get(producer) ?? STATE_TOPIC
-  const keyBytes = Buffer.from(JSON.stringify(key))
-  const valueBytes = value === undefined ? null : Buffer.from(JSON.stringify(value))
   return producer.append(topic, placeOf(prefix, producer.partitionCount(topic)), {
-    key: rangeOf(keyBytes),
-    value: valueBytes === null ? null : rangeOf(valueBytes),
+    key: rangeOf(Buffer.from(JSON.stringify(key))),
+    value: value === undefined ? null : rangeOf(value),
     timestampMs,
   })
 }

@@ -60,7 +60,7 @@ const plainBrokerKeys = [
   { name: 'group.consumer.assignors', type: 'list', default: 'uniform,range', values: ['uniform', 'range'], help: 'assignment of partitions in groups, first is the default' },
   { name: 'group.consumer.heartbeat.interval.ms', type: 'int', unit: 'ms', default: '5000', min: 1, help: 'heartbeats of group members' },
   { name: 'group.consumer.session.timeout.ms', type: 'int', unit: 'ms', default: '45000', min: 1, help: 'silence after which a group member is dead' },
-  { name: 'group.initial.rebalance.delay.ms', type: 'int', unit: 'ms', default: '3000', min: 0, help: 'wait for more members before the first assignment' },
+  { name: 'group.initial.rebalance.delay.ms', type: 'int', unit: 'ms', default: '250', min: 0, help: 'wait for more members before the first assignment' },
   { name: 'group.max.session.timeout.ms', type: 'int', unit: 'ms', default: '1800000', min: 1, help: 'longest session a classic group member may ask for' },
   { name: 'group.max.size', type: 'int', default: '10000', min: 1, help: 'members of one group' },
   { name: 'group.min.session.timeout.ms', type: 'int', unit: 'ms', default: '6000', min: 1, help: 'shortest session a classic group member may ask for' },

@@ -32,6 +32,7 @@ import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launc
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
 import type { Net } from '../../src/ports/net.ts'
 import type { Offline } from '../../src/ports/offline.ts'
+import type { Screens } from '../../src/ports/screen.ts'
 import type {
   ByteInput,
   ByteOutput,
@@ -921,6 +922,11 @@ export class World {
 
   offline = {} as Offline
   children = {} as Children
+  screen: Screens = {
+    openScreen: () => {
+      throw new Error('no screen in this test')
+    },
+  }
 
   fileText(path: string): string {
     return this.written.get(path)?.text ?? ''
@@ -957,6 +963,7 @@ export class World {
       },
       openOffline: () => this.offline,
       openChildren: () => this.children,
+      loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),
       readVersion: () => '1.2.3',
     }
@@ -999,6 +1006,7 @@ export class World {
       environment: this.environment,
       processId: 1,
       userId: 1000,
+      processorCount: 2,
       homeDirectory: '/home/me',
       currentDirectory: '/here',
       temporaryDirectory: '/tmp',

@@ -14,7 +14,7 @@ let address: string
 beforeAll(() => {
   program = new Program()
   program.ok(
-    'stream daemon start --listen kafka://127.0.0.1:0 -X auto.create.topics.enable=true -X num.partitions=4 -X group.initial.rebalance.delay.ms=300',
+    'stream daemon start --listen kafka://127.0.0.1:0 -X auto.create.topics.enable=true -X num.partitions=4',
   )
   const addresses = (
     JSON.parse(program.ok('stream daemon status --json')) as { addresses: string[] }
