@@ -5,6 +5,7 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { DiskFile } from '../src/ports/disk.ts'
+import { sleep } from '../src/ports/time.ts'
 import { batchBytesAt, findBatchDefect, HEADER_BYTES } from '../src/record/batch-layout.ts'
 import type { Broker } from './broker.ts'
 import type { BatchProducerClient, TransactionClient } from './clients.ts'
@@ -19,6 +20,7 @@ const READ_BYTES = 4 * 1024 * 1024
 /** A transaction is given the time that its bytes take at this speed, beyond the least. */
 const BYTES_PER_MS = 2000
 const TIMEOUT_MS_MIN = 60_000
+const ABORT_MS_MAX = 5000
 
 /** What a producer of the pipeline has left. */
 export interface SpoolFile {
@@ -39,9 +41,14 @@ export function timeoutFor(bytes: number, timeoutMsMax: number): number {
   return Math.min(timeoutMsMax, TIMEOUT_MS_MIN + Math.ceil(bytes / BYTES_PER_MS))
 }
 
+/** The answer to the decision did not come: it may be either. */
+export class OutcomeUnknown extends Error {
+  override readonly name = 'OutcomeUnknown'
+}
+
 /**
  * @returns the records that were committed
- * @throws StreamError: nothing was committed, but for TIMED_OUT with `isUnknown`
+ * @throws OutcomeUnknown; StreamError: nothing was committed
  */
 export async function commitContent(
   deps: CommandDeps,
@@ -72,26 +79,14 @@ export async function commitContent(
     await end(transaction)
     return records
   } catch (error) {
-    if (error instanceof OutcomeUnknown) throw error.reason
-    try {
-      await transaction.abort()
-    } catch {
-      // Its own time ends it, or the next run of the name.
-    }
+    if (error instanceof OutcomeUnknown) throw error
+    // Where the broker is away the transaction's own time ends it, or the next run of the name.
+    const abort = transaction.abort().catch(() => undefined)
+    await Promise.race([abort, sleep(time, ABORT_MS_MAX)])
     throw error
   }
 }
 
-class OutcomeUnknown extends Error {
-  readonly reason: unknown
-
-  constructor(reason: unknown) {
-    super('the outcome of a commit is not known')
-    this.reason = reason
-  }
-}
-
-/** The decision: an answer that does not come leaves it open. */
 async function end(transaction: TransactionClient): Promise<void> {
   try {
     await transaction.commit()
@@ -100,7 +95,8 @@ async function end(transaction: TransactionClient): Promise<void> {
       isStreamError(error, 'TIMED_OUT') ||
       isStreamError(error, 'CONNECTION_LOST') ||
       isStreamError(error, 'UNREACHABLE')
-    if (isUnknown) throw new OutcomeUnknown(error)
+    if (isUnknown)
+      throw new OutcomeUnknown('the outcome of a commit is not known', { cause: error })
     throw error
   }
 }

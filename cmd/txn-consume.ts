@@ -14,7 +14,7 @@ import type { RangeTools, ReadProgress } from './read-variant.ts'
 import { refuseFlags, TxnClient } from './txn-client.ts'
 import type { TxnOffset } from './txn-protocol.ts'
 
-const ownProgress = ['exec', 'cursor-file', 'commit', 'ack-fd', 'follow']
+const ownProgress = ['exec', 'cursor-file', 'commit', 'ack-fd']
 
 export async function consumeInTransaction(
   deps: CommandDeps,

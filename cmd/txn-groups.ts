@@ -15,7 +15,7 @@ import type {
 } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import { refuseLive } from './groups-shared.ts'
-import { TXN_SESSION_MS, type TxnLock, waitOut } from './txn-lock.ts'
+import { sessionMsOf, type TxnLock, waitOut } from './txn-lock.ts'
 import type { TxnOffset } from './txn-protocol.ts'
 
 const POLL_MS = 10
@@ -84,19 +84,20 @@ export class TxnGroups {
 
   async #open(name: string): Promise<OwnGroup> {
     const leftBehind = this.#lock?.leftBehind ?? new Set<string>()
-    if (!(await waitOut(this.#deps, this.#groups, name, leftBehind))) {
+    const sessionMs = sessionMsOf(this.#broker)
+    if (!(await waitOut(this.#deps, this.#groups, name, leftBehind, sessionMs))) {
       const found = await this.#groups.describe(name)
       if (found !== undefined) refuseLive(found, 'run the transaction again')
     }
-    const { settings, scheme } = this.#broker
+    const { scheme } = this.#broker
     const cluster = scheme === 'kafka' ? await this.#broker.openAnother() : undefined
     const member = await this.#deps.clients.groupMember(cluster ?? this.#broker.cluster, {
       groupId: name,
       topics: [],
-      // Nothing is handed over, and whoever comes after a killed run should not wait for long.
-      sessionTimeoutMs: TXN_SESSION_MS,
-      heartbeatIntervalMs: settings.number('heartbeat.interval.ms'),
-      rebalanceTimeoutMs: TXN_SESSION_MS,
+      // Nothing is handed over, so a rebalance need not wait.
+      sessionTimeoutMs: sessionMs,
+      heartbeatIntervalMs: Math.floor(sessionMs / 3),
+      rebalanceTimeoutMs: sessionMs,
     })
     const own: OwnGroup = { member, cluster, topics: new Set(), isLost: false, failure: undefined }
     this.#own.set(name, own)
@@ -106,7 +107,7 @@ export class TxnGroups {
   async #start(own: OwnGroup): Promise<void> {
     const { time } = this.#deps
     own.member.start()
-    const deadlineMs = time.monotonicMs() + TXN_SESSION_MS
+    const deadlineMs = time.monotonicMs() + sessionMsOf(this.#broker)
     while (own.member.memberId === '' && time.monotonicMs() < deadlineMs) {
       this.#follow(own)
       if (own.failure !== undefined) throw own.failure

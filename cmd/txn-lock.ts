@@ -12,8 +12,8 @@ import type { CommandDeps } from './deps.ts'
 import { runtimeDirectory } from './settings.ts'
 import { transactionalIdOf } from './txn-state.ts'
 
-export const TXN_SESSION_MS = 10_000
-const HEARTBEAT_MS = 3000
+/** Short, so that whoever comes after a killed run need not wait for long. */
+const SESSION_MS_MAX = 10_000
 const POLL_MS = 100
 const MEMBER_MS_MAX = 10_000
 
@@ -63,14 +63,15 @@ export class TxnLock {
       const group = transactionalIdOf(name)
       const text = Buffer.from(host.readFile(`${path}.members`) ?? []).toString('utf8')
       const leftBehind = new Set(text.split('\n'))
-      if (!(await waitOut(deps, groups, group, leftBehind))) throw taken(name)
+      const sessionMs = sessionMsOf(broker)
+      if (!(await waitOut(deps, groups, group, leftBehind, sessionMs))) throw taken(name)
       // A Kafka door answers in order: a join that waits would hold up what comes behind it.
       cluster = broker.scheme === 'kafka' ? await broker.openAnother() : undefined
       const member = await deps.clients.groupMember(cluster ?? broker.cluster, {
         groupId: group,
         topics: [],
-        sessionTimeoutMs: TXN_SESSION_MS,
-        heartbeatIntervalMs: HEARTBEAT_MS,
+        sessionTimeoutMs: sessionMs,
+        heartbeatIntervalMs: Math.floor(sessionMs / 3),
       })
       member.start()
       const lock = new TxnLock(member, cluster, leftBehind, unlock, (ids) =>
@@ -126,6 +127,7 @@ export async function waitOut(
   groups: GroupAdminClient,
   group: string,
   leftBehind: ReadonlySet<string>,
+  sessionMs: number,
 ): Promise<boolean> {
   const { time } = deps
   const startMs = time.monotonicMs()
@@ -133,15 +135,20 @@ export async function waitOut(
     const members = (await groups.describe(group))?.members ?? []
     if (members.length === 0) return true
     const isOurs = members.every(({ memberId }) => leftBehind.has(memberId))
-    if (!isOurs || time.monotonicMs() - startMs > 2 * TXN_SESSION_MS) return false
+    if (!isOurs || time.monotonicMs() - startMs > 2 * sessionMs) return false
     if (!hasSaid) {
       hasSaid = true
       deps.console.warn(
-        `group ${group}: the last run was killed; waiting up to ${TXN_SESSION_MS / 1000} s until the broker has noticed`,
+        `group ${group}: the last run was killed; waiting up to ${sessionMs / 1000} s until the broker has noticed`,
       )
     }
     await sleep(time, POLL_MS)
   }
+}
+
+/** How long a member of a transaction may be silent. */
+export function sessionMsOf({ settings }: Broker): number {
+  return Math.min(SESSION_MS_MAX, settings.number('session.timeout.ms'))
 }
 
 function taken(name: string): StreamError {

@@ -30,9 +30,6 @@ export function readTxnPlan(deps: CommandDeps, { flags, operands }: CommandArgs)
   if (first === undefined) {
     throw new UsageError('PIPELINE is missing', "try: stream txn -- 'PIPELINE'")
   }
-  if ((deps.host.environment['STREAM_TXN'] ?? '') !== '') {
-    throw new UsageError('stream txn cannot be used inside of stream txn')
-  }
   const name = flags.text('job')
   if (name === '') throw new UsageError('--job: the name must not be empty')
   if (name === undefined && flags.has('fixed')) throw new UsageError('--fixed needs --job NAME')

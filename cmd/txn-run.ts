@@ -7,7 +7,7 @@
  * - A spool has no name while it is written: nothing of it stays behind, however this process ends.
  */
 
-import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
+import { StreamError, UsageError } from '../src/base/errors.ts'
 import type { ChildEnd } from '../src/ports/children.ts'
 import type { Disk, DiskFile } from '../src/ports/disk.ts'
 import type { Timer } from '../src/ports/time.ts'
@@ -17,20 +17,14 @@ import type { CommandDeps } from './deps.ts'
 import { describeEnd } from './retry-policy.ts'
 import { runtimeDirectory } from './settings.ts'
 import { spoolDirectory } from './spool.ts'
-import { appendState, prepareState } from './stream-state.ts'
-import { commitContent, type TxnContent, timeoutFor } from './txn-commit.ts'
+import { commitContent, OutcomeUnknown, type TxnContent, timeoutFor } from './txn-commit.ts'
 import { TxnGroups } from './txn-groups.ts'
 import { TxnLock } from './txn-lock.ts'
 import type { TxnPlan } from './txn-plan.ts'
 import type { TxnOffset, TxnQuestion, TxnRange } from './txn-protocol.ts'
+import { TxnRanges } from './txn-ranges.ts'
 import { type TxnParty, TxnServer } from './txn-server.ts'
-import {
-  type FixedRange,
-  readTxnState,
-  type TxnState,
-  transactionalIdOf,
-  txnPrefix,
-} from './txn-state.ts'
+import { readTxnState, type TxnState, transactionalIdOf } from './txn-state.ts'
 
 /** Commands whose process has ended need no longer for their last words. */
 const QUIET_MS = 2000
@@ -45,9 +39,8 @@ export class TxnRun {
   #transaction: TransactionClient | undefined
   #disk: Pick<Disk, 'open'> | undefined
   #state: TxnState = { v: 1, commits: 0, ranges: [] }
-  /** Frozen in this run, with --fixed. */
-  readonly #fixed: FixedRange[] = []
-  #storing: Promise<void> = Promise.resolve()
+  /** With --fixed. */
+  #fixed: TxnRanges | undefined
   #spooledBytes = 0
   #stop: () => void = () => undefined
   /** What a command was told, or has told, when it could not be a part of it. */
@@ -87,6 +80,11 @@ export class TxnRun {
       if (this.#plan.isNamed) {
         this.#state = await readTxnState(this.#deps, this.#broker, this.#plan.name)
       }
+      if (this.#plan.isFixed) {
+        const { name } = this.#plan
+        const parts = { transaction: this.#transaction, admin, name, state: this.#state }
+        this.#fixed = new TxnRanges(this.#deps, this.#broker, parts)
+      }
       return await this.#runPipeline()
     } finally {
       for (const file of this.#files.values()) file.close()
@@ -106,7 +104,10 @@ export class TxnRun {
         coordinationTimeoutMs: this.#plan.transactionTimeoutMs,
       },
       {
-        deliveryTimeoutMs: settings.number('delivery.timeout.ms'),
+        deliveryTimeoutMs: Math.min(
+          settings.number('delivery.timeout.ms'),
+          this.#plan.transactionTimeoutMs,
+        ),
         requestTimeoutMs: settings.number('request.timeout.ms'),
         bufferBytesMax: settings.number('buffer.memory'),
       },
@@ -152,7 +153,7 @@ export class TxnRun {
       }
       const end = await child.ended
       await this.#server.quiet(new Promise((resolve) => time.setTimer(QUIET_MS, resolve)))
-      await this.#storing
+      await this.#fixed?.stored()
       this.#judge(end)
       return await this.#commit()
     } finally {
@@ -243,74 +244,15 @@ export class TxnRun {
     const committed = (await this.#groups?.join(group, partitions)) ?? []
     return {
       committed,
-      fixed: this.#plan.isFixed ? this.#knownRanges(group, partitions, committed) : null,
+      fixed: this.#fixed?.known(group, partitions, committed) ?? null,
       isPartial: this.#plan.isPartial,
     }
   }
 
-  /** The ranges of a run that did not commit; null: there are none of these topics. @throws StreamError CONFLICT */
-  #knownRanges(
-    group: string,
-    partitions: readonly { readonly topic: string; readonly partition: number }[],
-    committed: readonly TxnOffset[],
-  ): readonly TxnRange[] | null {
-    const wanted = new Set(partitions.map((each) => `${each.partition}/${each.topic}`))
-    const known = this.#state.ranges.filter(
-      (range) => range.group === group && wanted.has(`${range.partition}/${range.topic}`),
-    )
-    if (known.length === 0) return null
-    for (const { topic, partition, committed: before } of known) {
-      const now = committed.find((each) => each.topic === topic && each.partition === partition)
-      if ((now?.offset ?? -1) === before) continue
-      throw new StreamError(
-        'CONFLICT',
-        `group ${group} has moved in ${topic} partition ${partition} since the range of ${this.#batchId()} was fixed`,
-        {
-          target: group,
-          hint: 'move it back (stream groups undo), or take new ranges: run once without --fixed',
-        },
-      )
-    }
-    return known.map(({ topic, partition, start, end }) => ({ topic, partition, start, end }))
-  }
-
   async #onRanges(party: TxnParty, ranges: readonly TxnRange[]): Promise<object> {
     party.ranges = ranges
-    if (!this.#plan.isFixed) return {}
-    const { group } = party
-    for (const range of ranges) {
-      const known = this.#state.ranges.find(
-        (each) =>
-          each.group === group && each.topic === range.topic && each.partition === range.partition,
-      )
-      const committed = known?.committed ?? (await this.#committedOf(group, range))
-      this.#fixed.push({ ...range, group, committed })
-    }
-    const run = this.#storing.then(() => this.#storeRanges())
-    this.#storing = run
-    await run
+    await this.#fixed?.freeze(party.group, ranges)
     return {}
-  }
-
-  async #committedOf(group: string, { topic, partition }: TxnRange): Promise<number> {
-    const admin = await this.#deps.clients.groupAdmin(this.#broker.cluster)
-    const offsets = await admin.offsets(group)
-    const found = offsets.find((each) => each.topic === topic && each.partition === partition)
-    return found?.offset ?? -1
-  }
-
-  /** Before anything of them is read: not even a crash cuts them anew. */
-  async #storeRanges(): Promise<void> {
-    const transaction = this.#transaction
-    if (transaction === undefined) return
-    const prefix = txnPrefix(this.#plan.name)
-    const producer = await transaction.begin()
-    await prepareState(this.#deps, this.#broker, producer)
-    const value: TxnState = { ...this.#state, ranges: this.#fixed }
-    while (!appendState(producer, prefix, prefix, value, this.#deps.time.wallMs())) {
-      await producer.writable()
-    }
-    await transaction.commit()
   }
 
   async #onProduce(party: TxnParty, cluster: string): Promise<object> {
@@ -391,11 +333,8 @@ export class TxnRun {
     try {
       return await commitContent(this.#deps, this.#broker, transaction, groups, content, deadlineMs)
     } catch (error) {
-      const isUnknown =
-        isStreamError(error, 'TIMED_OUT') ||
-        isStreamError(error, 'CONNECTION_LOST') ||
-        isStreamError(error, 'UNREACHABLE')
-      if (!isUnknown) throw error
+      if (error instanceof StreamError) throw nothingCommitted(error)
+      if (!(error instanceof OutcomeUnknown)) throw error
       throw new StreamError(
         'TIMED_OUT',
         `contact lost in the commit, outcome unknown: stream txn describe ${this.#plan.name}`,
@@ -423,6 +362,17 @@ export class TxnRun {
     const value: TxnState = { v: 1, commits: this.#state.commits + 1, ranges: [] }
     return { spools, offsets, state: isNamed ? { name, value } : undefined }
   }
+}
+
+function nothingCommitted(error: StreamError): StreamError {
+  if (error.message.includes('nothing was committed')) return error
+  const { code, hint, kafkaError, message, target } = error
+  return new StreamError(code, `${message}; nothing was committed`, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+    ...(kafkaError === undefined ? {} : { kafkaError }),
+    ...(target === undefined ? {} : { target }),
+  })
 }
 
 function hasMoved(party: TxnParty): boolean {

@@ -3,6 +3,7 @@
 import { openBroker } from './broker.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { CommandSpec } from './option-table.ts'
+import { refuseCommand } from './txn-client.ts'
 import { readTxnPlan } from './txn-plan.ts'
 import { TxnRun } from './txn-run.ts'
 
@@ -39,6 +40,7 @@ export const spec: CommandSpec = {
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  await refuseCommand(deps, spec.name)
   const plan = readTxnPlan(deps, args)
   const broker = await openBroker(deps, args)
   try {
