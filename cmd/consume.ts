@@ -40,6 +40,12 @@ export const spec: CommandSpec = {
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  const transaction = deps.host.environment['STREAM_TXN'] ?? ''
+  const keepsProgress = ['group', 'cursor-file', 'exec'].some((name) => args.flags.has(name))
+  if (transaction !== '' && keepsProgress) {
+    const { consumeInTransaction } = await import('./txn-consume.ts')
+    return consumeInTransaction(deps, args, transaction)
+  }
   const plan = readPlan(deps, args, { command: 'consume', follows: true })
   if (args.flags.has('exec')) {
     const { runExec } = await import('./exec-job.ts')

@@ -184,7 +184,7 @@ export async function prepareDeadTopic(
 }
 
 /** The largest of the topics' max.message.bytes; undefined where the broker does not tell. */
-async function recordBytesMax(
+export async function recordBytesMax(
   admin: AdminClient,
   topics: readonly string[],
 ): Promise<number | undefined> {

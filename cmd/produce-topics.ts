@@ -28,8 +28,11 @@ export class ProduceTopics {
     this.#producer = producer
   }
 
-  /** @throws StreamError TOPIC_UNKNOWN, and what creating it may end with */
-  async prepare(topic: string): Promise<void> {
+  /**
+   * @param partitions  of a topic that is created; default: the broker's
+   * @throws StreamError TOPIC_UNKNOWN, and what creating it may end with
+   */
+  async prepare(topic: string, partitions?: number): Promise<void> {
     const producer = this.#producer
     try {
       const info = await producer.prepare(topic)
@@ -45,7 +48,9 @@ export class ProduceTopics {
         })
       }
       const admin = await this.#deps.clients.admin(this.#broker.cluster)
-      const [outcome] = await admin.createTopics([{ name: topic }])
+      const [outcome] = await admin.createTopics([
+        { name: topic, ...(partitions === undefined ? {} : { partitions }) },
+      ])
       // Another producer may have been faster.
       if (outcome?.error !== undefined && !isStreamError(outcome.error, 'TOPIC_EXISTS')) {
         throw outcome.error

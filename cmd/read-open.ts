@@ -57,6 +57,7 @@ export function openConsumer(
   plan: ReadPlan,
   partitionCount: number,
   localReads?: LocalReadOptions,
+  partitionBytesMax = Number.POSITIVE_INFINITY,
 ): Promise<ConsumerClient> {
   const { isByTime, isUncommitted } = plan
   const fetchBytesMax = settings.number('fetch.max.bytes')
@@ -68,7 +69,7 @@ export function openConsumer(
     fetchBytesMax,
     partitionBytesMax: isByTime
       ? Math.min(1_048_576, settings.number('max.partition.fetch.bytes'))
-      : settings.number('max.partition.fetch.bytes'),
+      : Math.min(partitionBytesMax, settings.number('max.partition.fetch.bytes')),
     // Merging holds every partition's next records; none of them may be kept from coming by the others.
     ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
     ...(localReads === undefined ? {} : { localReads }),

@@ -41,6 +41,10 @@ export interface GroupMemberOptions {
   readonly groupId: string
   /** Static membership: a restart within the session keeps the partitions. */
   readonly instanceId?: string
+  /** A static member that leaves as others do, so that nobody waits for the end of its session. */
+  readonly leavesForGood?: boolean
+  /** Whoever has the instance id is put out before the first join, so that the generation rises. */
+  readonly startsAnew?: boolean
   readonly topics: readonly string[]
   /** Silence after which the coordinator takes the member for dead; default 45 000. */
   readonly sessionTimeoutMs?: number
@@ -98,6 +102,7 @@ export class GroupMember {
   /** Partition counts that the last assignment was made from, by the leader. */
   #counts = new Map<string, number>()
   #mustRejoin = false
+  #mustEvict = false
   #isSettled = false
   #isClosed = false
   #isBeating = false
@@ -141,6 +146,7 @@ export class GroupMember {
 
   /** Joins, and stays until leave(). */
   start(): void {
+    this.#mustEvict = this.#options.startsAnew === true && this.#instanceId !== null
     void this.#run()
   }
 
@@ -207,26 +213,29 @@ export class GroupMember {
     this.#beatTimer?.cancel()
     this.#releaseAll()
     this.#notify()
-    if (this.#memberId === '' || this.#instanceId !== null) return
-    const memberId = this.#memberId
+    if (this.#memberId === '') return
+    if (this.#instanceId !== null && this.#options.leavesForGood !== true) return
     try {
-      const version = await this.link.versionOf('LeaveGroup')
-      const { groupId } = this.#options
-      const body =
-        version >= BATCHED_LEAVE_VERSION
-          ? { groupId, members: [{ memberId, reason: 'the consumer ends' }] }
-          : { groupId, memberId }
-      const deadlineMs = this.#time.monotonicMs() + LEAVE_TIMEOUT_MS
-      await this.link.call(
-        'LeaveGroup',
-        body as RequestInput<'LeaveGroup'>,
-        ({ errorCode }) => errorCode,
-        { deadlineMs },
-      )
+      await this.#askToLeave(this.#memberId, this.#instanceId)
     } catch (error) {
       // Its session ends by itself.
       if (!(error instanceof StreamError)) throw error
     }
+  }
+
+  async #askToLeave(memberId: string, groupInstanceId: string | null): Promise<void> {
+    const version = await this.link.versionOf('LeaveGroup')
+    const { groupId } = this.#options
+    const member = { memberId, groupInstanceId, reason: 'the consumer ends' }
+    const body =
+      version >= BATCHED_LEAVE_VERSION ? { groupId, members: [member] } : { groupId, memberId }
+    const deadlineMs = this.#time.monotonicMs() + LEAVE_TIMEOUT_MS
+    await this.link.call(
+      'LeaveGroup',
+      body as RequestInput<'LeaveGroup'>,
+      ({ errorCode }) => errorCode,
+      { deadlineMs },
+    )
   }
 
   // --- the life of a member
@@ -278,6 +287,8 @@ export class GroupMember {
     this.#isSettled = false
     this.#stopBeating()
     await this.#checkStatic()
+    if (this.#mustEvict) await this.#askToLeave('', this.#instanceId)
+    this.#mustEvict = false
     const joined = await this.#askToJoin()
     if (joined === undefined || this.#isClosed) return false
     this.#memberId = joined.memberId

@@ -152,6 +152,7 @@ export const clientKeys = [
   { name: 'ssl.ca.location', type: 'string', default: null, help: 'file of the authorities that are trusted' },
   { name: 'ssl.certificate.location', type: 'string', default: null, help: 'file of the client certificate' },
   { name: 'ssl.key.location', type: 'string', default: null, help: 'file of the key of that certificate' },
+  { name: 'state.topic', type: 'string', default: '__stream_state', help: 'internal topic in which commands keep positions, carry and undo records' },
   { name: 'curve.server.key', type: 'string', default: null, help: 'CURVE public key of the broker behind tcp://' },
   { name: 'curve.public.key', type: 'string', default: null, help: 'CURVE public key of this client' },
   { name: 'sasl.password', type: 'secret', default: null, help: 'password; a file, a command or a variable of a context' },

@@ -10,7 +10,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { availableParallelism, homedir, tmpdir } from 'node:os'
 import { StreamError } from '../base/errors.ts'
 import type { DeathSignal, Host, HostSignal, HostStat, StandardStream } from '../ports/host.ts'
 import { isTerminal } from './file-kind.ts'
@@ -36,6 +36,10 @@ export class RealHost implements Host {
 
   get homeDirectory(): string {
     return homedir()
+  }
+
+  get processorCount(): number {
+    return availableParallelism()
   }
 
   get currentDirectory(): string {

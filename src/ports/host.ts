@@ -9,6 +9,8 @@ export interface Host {
   readonly processId: number
   /** -1 where the system has no such thing. */
   readonly userId: number
+  /** How many can run at once; at least 1. */
+  readonly processorCount: number
   readonly homeDirectory: string
   readonly currentDirectory: string
   readonly temporaryDirectory: string

@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- CASE…] [--quick] [--save]`: prints the table; --save also writes it to test/bench/RESULTS.md.
- * Cases: throughput, latency, start-up, memory, restart; all without a name.
+ * Cases: throughput, latency, start-up, memory, restart, pipe; all without a name.
  */
 import { writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { type Row, repository } from './harness.ts'
 import { benchLatency } from './latency.ts'
 import { benchMemory } from './memory.ts'
+import { benchPipe } from './pipe.ts'
 import { benchRestart } from './restart.ts'
 import { benchStartUp } from './start-up.ts'
 import { benchThroughput } from './throughput.ts'
@@ -20,6 +21,7 @@ const cases: Record<string, () => Row[] | Promise<Row[]>> = {
   latency: () => benchLatency({ lines: quick ? 500 : 2000, rounds: quick ? 1 : 5 }),
   'start-up': () => benchStartUp({ rounds: quick ? 9 : 25 }),
   memory: () => benchMemory({ gigabytes: quick ? 1 : 10 }),
+  pipe: () => benchPipe({ records: quick ? 300_000 : 1_000_000, rounds: quick ? 2 : 3 }),
   restart: () => benchRestart({ partitions: quick ? 100 : 1000, gigabytes: quick ? 0.5 : 10 }),
 }
 for (const name of names)

@@ -187,6 +187,15 @@ describe.skipIf(!hasTmux)('on a terminal', () => {
     expect(await wide.sees(/^done$/m)).not.toMatch(/left/)
   })
 
+  it('top draws a screen that fits the window, and q ends it', async () => {
+    program.ok('seq 4000 | stream produce numbers')
+    const screen = await wide.run('clear; stream top --every 200ms; echo "ended $?"', /q ends/)
+    expect(screen).toMatch(/\d+ topics, \d+ groups, 1 brokers/)
+    expect(screen).toMatch(/^numbers +1 +(-|0) +\d+ /m)
+    wide.type('q')
+    await wide.sees(/^ended 0$/m)
+  })
+
   it('SIGUSR1 prints the progress at once, also without a terminal', async () => {
     const child = program.start(program.stream, [
       'bench',

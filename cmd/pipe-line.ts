@@ -1,0 +1,291 @@
+/**
+ * The line barrier: a child that lives on, one for each lane, and answers line k of its input by line k of its output. An
+ * epoch is done when all of its lines are answered; an empty answer drops the record.
+ *
+ * Invariants:
+ * - Output is drained while input is fed, so neither pipe can fill up for good.
+ * - What a child answered is used only if it answered all of the epoch; a child that failed is never fed again.
+ * - An answer that nobody asked for is a failure: from then on nobody would know which line it answers.
+ */
+
+import { isStreamError, StreamError } from '../src/base/errors.ts'
+import type { Child, ChildEnd, Children } from '../src/ports/children.ts'
+import type { Time, Timer } from '../src/ports/time.ts'
+import { OutputBuffer } from '../src/record/output-buffer.ts'
+import { formatDuration } from '../src/text/units.ts'
+import type { ProducerClient } from './clients.ts'
+import type { CommandDeps } from './deps.ts'
+import type { AnswerReader } from './pipe-answers.ts'
+import { cureOf, type Environment, type EpochFailure, failedBecause } from './pipe-child.ts'
+import type { Epoch } from './pipe-epochs.ts'
+import type { EpochOutcome, LaneRunner } from './pipe-lane.ts'
+import type { PipePlan } from './pipe-plan.ts'
+import { PiecePrinter } from './pipe-printer.ts'
+import { describeFailure, judgeEnd } from './retry-policy.ts'
+
+const WRITE_BYTES = 64 * 1024
+
+export interface LineOptions {
+  readonly environment: Environment
+  /** Undefined: a sink. */
+  readonly answers: AnswerReader | undefined
+}
+
+export class LineRunner implements LaneRunner {
+  readonly #deps: CommandDeps
+  readonly #plan: PipePlan
+  readonly #options: LineOptions
+  readonly #children: Children
+  readonly #printer: PiecePrinter
+  readonly #lanes = new Map<number, LineChild>()
+  readonly #running = new Map<Epoch, LineChild>()
+
+  private constructor(
+    deps: CommandDeps,
+    plan: PipePlan,
+    options: LineOptions,
+    printer: PiecePrinter,
+  ) {
+    this.#deps = deps
+    this.#plan = plan
+    this.#options = options
+    this.#children = deps.openChildren()
+    this.#printer = printer
+  }
+
+  static async open(deps: CommandDeps, plan: PipePlan, options: LineOptions): Promise<LineRunner> {
+    const printer = await PiecePrinter.open(plan.childIn, plan.delimiter)
+    return new LineRunner(deps, plan, options, printer)
+  }
+
+  async run(epoch: Epoch, lane: number, fence: number): Promise<EpochOutcome> {
+    const input = new OutputBuffer(WRITE_BYTES)
+    try {
+      for (const piece of epoch.pieces) {
+        this.#printer.print(piece, epoch.topic, epoch.partition, input)
+      }
+    } catch (error) {
+      if (!isStreamError(error, 'RECORD_INVALID')) throw error
+      return {
+        kind: 'failed',
+        failure: failedBecause(error.message, error.hint, { isCertain: true }),
+      }
+    }
+    const child = this.#childOf(lane, fence, epoch)
+    this.#running.set(epoch, child)
+    try {
+      const answers = await child.ask(input.filled(), epoch.records)
+      if (!(answers instanceof Uint8Array)) {
+        this.#lanes.delete(lane)
+        return answers === undefined ? { kind: 'stopped' } : { kind: 'failed', failure: answers }
+      }
+      return this.#made(epoch, answers)
+    } finally {
+      this.#running.delete(epoch)
+    }
+  }
+
+  stop(epoch: Epoch): void {
+    this.#running.get(epoch)?.stop()
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#lanes.values()].map((child) => child.finish()))
+    this.#lanes.clear()
+  }
+
+  #childOf(lane: number, fence: number, { attempt }: Epoch): LineChild {
+    const known = this.#lanes.get(lane)
+    // What it said unasked is told by the next epoch.
+    if (known !== undefined && (known.isUsable || known.hasFailed)) return known
+    const { words, graceMs } = this.#plan
+    const child = this.#children.start({
+      words,
+      environment: {
+        ...this.#options.environment,
+        STREAM_LANE: String(lane),
+        STREAM_ATTEMPT: String(attempt),
+        STREAM_FENCE: String(fence),
+      },
+      input: 'pipe',
+      output: 'pipe',
+      graceMs,
+    })
+    const made = new LineChild(this.#deps.time, this.#plan, child)
+    this.#lanes.set(lane, made)
+    return made
+  }
+
+  async #made(epoch: Epoch, lines: Uint8Array): Promise<EpochOutcome> {
+    const { answers } = this.#options
+    if (answers === undefined) return { kind: 'done' }
+    try {
+      answers.check(epoch, lines)
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error
+      const words = `answered what makes no record: ${error.message}`
+      return { kind: 'failed', failure: failedBecause(words, cureOf(error, this.#plan)) }
+    }
+    return {
+      kind: 'done',
+      append: (producer: ProducerClient) => answers.append(producer, epoch, lines),
+    }
+  }
+}
+
+/** One child, asked one epoch at a time. */
+class LineChild {
+  readonly #time: Time
+  readonly #plan: PipePlan
+  readonly #child: Child
+  readonly #answers = new OutputBuffer(WRITE_BYTES)
+  /** Lines that are owed, and those that came. */
+  #wanted = 0
+  #seen = 0
+  /** Up to here the answers were looked through. */
+  #scannedAt = 0
+  #failure: EpochFailure | undefined
+  #end: ChildEnd | undefined
+  #isStopped = false
+  #resolve: () => void = () => undefined
+  #timer: Timer | undefined
+
+  constructor(time: Time, plan: PipePlan, child: Child) {
+    this.#time = time
+    this.#plan = plan
+    this.#child = child
+    const reading = this.#readAll()
+    void child.ended.then(async (end) => {
+      await reading
+      this.#end = end
+      this.#resolve()
+    })
+  }
+
+  get isUsable(): boolean {
+    return this.#failure === undefined && this.#end === undefined && !this.#isStopped
+  }
+
+  get hasFailed(): boolean {
+    return this.#failure !== undefined
+  }
+
+  /** @returns the lines that answer the input; why there are none; undefined: it was stopped */
+  async ask(input: Uint8Array, records: number): Promise<Uint8Array | EpochFailure | undefined> {
+    this.#wanted = records
+    this.#seen = 0
+    const done = new Promise<void>((resolve) => {
+      this.#resolve = resolve
+    })
+    this.#restartTimer()
+    const writing = this.#write(input)
+    if (this.#failure === undefined && this.#end === undefined) await done
+    this.#timer?.cancel()
+    if (this.#seen === records && this.#failure === undefined) {
+      const answers = Uint8Array.from(this.#answers.filled())
+      this.#answers.clear()
+      this.#scannedAt = 0
+      this.#wanted = 0
+      // All was answered, so all was taken; or the child is odd, which the next epoch will show.
+      await writing
+      return answers
+    }
+    this.#child.stop()
+    await this.#child.ended
+    await writing
+    if (this.#isStopped) return undefined
+    return this.#failure ?? this.#judgeEnd(records)
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#child.stop()
+    this.#resolve()
+  }
+
+  /** It sees the end of its input, and has the grace. */
+  async finish(): Promise<void> {
+    this.#child.input?.end()
+    const timer = this.#time.setTimer(this.#plan.graceMs, () => this.#child.stop())
+    await this.#child.ended
+    timer.cancel()
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length && this.isUsable; at += WRITE_BYTES) {
+      const isTaken = await this.#child.input?.write(bytes.subarray(at, at + WRITE_BYTES))
+      if (isTaken !== true) return
+    }
+  }
+
+  async #readAll(): Promise<void> {
+    const { output } = this.#child
+    for (let chunk = await output?.read(); chunk !== undefined; chunk = await output?.read()) {
+      if (this.#failure !== undefined || this.#isStopped) continue
+      if (this.#wanted === this.#seen) {
+        this.#refuse()
+        continue
+      }
+      this.#answers.append(chunk)
+      this.#count()
+    }
+    // A child that closed its output and lives on will never answer.
+    if (this.#wanted > this.#seen) this.#child.stop()
+  }
+
+  #count(): void {
+    const { delimiter } = this.#plan
+    const bytes = Buffer.from(this.#answers.bytes.buffer, this.#answers.bytes.byteOffset)
+    const before = this.#seen
+    while (this.#seen < this.#wanted) {
+      const found = bytes.indexOf(delimiter, this.#scannedAt)
+      if (found < 0 || found + delimiter.length > this.#answers.length) break
+      this.#seen += 1
+      this.#scannedAt = found + delimiter.length
+    }
+    if (this.#seen > before) this.#restartTimer()
+    if (this.#seen < this.#wanted) return
+    if (this.#scannedAt < this.#answers.length) this.#refuse()
+    this.#resolve()
+  }
+
+  #refuse(): void {
+    const words = 'answered more lines than it was given'
+    const cure = 'line wants one line for each line; for any number: --barrier exit'
+    this.#failure = failedBecause(words, cure, { verdict: 'stop' })
+    this.#resolve()
+  }
+
+  #restartTimer(): void {
+    this.#timer?.cancel()
+    this.#timer = this.#time.setTimer(this.#plan.stallMs, () => {
+      const words = `no answer for ${formatDuration(this.#plan.stallMs)}, after ${this.#seen} of ${this.#wanted} lines: it buffers its output, or leaves lines out (an empty line drops one)`
+      const cure =
+        '--barrier exit; or unbuffered: jq --unbuffered, grep --line-buffered, mawk -W interactive, python -u, stdbuf -oL; or more time: --stall DUR'
+      this.#failure = failedBecause(words, cure, { verdict: 'stop' })
+      this.#resolve()
+    })
+  }
+
+  #judgeEnd(records: number): EpochFailure {
+    const end = this.#end as ChildEnd
+    const exit = end.exit === undefined ? (end.signal ?? '') : String(end.exit)
+    const facts = { exit, stderr: end.errorTail }
+    const verdict = judgeEnd(end, this.#plan.success)
+    const answered = `after ${this.#seen} of ${records} lines`
+    if (verdict === 'stop')
+      return failedBecause(describeFailure(end), undefined, { ...facts, verdict })
+    if (end.stopped === 'asked') {
+      return failedBecause(
+        `closed its output ${answered}`,
+        'line wants a line for each line',
+        facts,
+      )
+    }
+    if (verdict === 'done') {
+      const cure = 'line wants a child that lives on; for one run over each epoch: --barrier exit'
+      return failedBecause(`exited ${answered}`, cure, facts)
+    }
+    return failedBecause(`${describeFailure(end)}, ${answered}`, undefined, { ...facts, verdict })
+  }
+}
