@@ -114,9 +114,7 @@ describe('when a record is done', () => {
       `stream consume nine -g missing ${bounded} --on-fail dlq --exec ./nowhere`,
     )
     expect(outcome.status).toBe(9)
-    expect(outcome.stderr).toContain(
-      'the command failed: exit 127 (command not found)',
-    )
+    expect(outcome.stderr).toContain('the command failed: exit 127 (command not found)')
     expect(lag('missing')).toBe('9')
   })
 
