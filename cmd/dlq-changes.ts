@@ -5,6 +5,7 @@
  * earlier before it looks at the marks, so nothing is replayed twice.
  */
 
+import { assert } from '../src/base/assert.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { Broker } from './broker.ts'
@@ -101,8 +102,8 @@ export class DlqChanges {
 
   async #begin(sends: boolean): Promise<ProducerClient> {
     if (this.#producer !== undefined) return this.#producer
-    const producer = await this.#transactions?.begin()
-    if (producer === undefined) throw new Error('changes are opened before they are made')
+    assert(this.#transactions !== undefined, 'changes are opened before they are made')
+    const producer = await this.#transactions.begin()
     if (sends) await producer.prepare(this.#retryTopic)
     await prepareState(this.#deps, this.#broker, producer)
     this.#producer = producer

@@ -121,7 +121,8 @@ export class DlqEdit {
     const consume = (bytes: Uint8Array, start: number, end: number): boolean => {
       line += 1
       if (start === TOO_LONG) throw invalid(line, 'a line too long')
-      work = visit(this.#read(reader, fields, bytes, start, end, line), recordOf(fields), line)
+      const letter = this.#read(reader, fields, bytes, start, end, line)
+      work = visit(letter, recordOf(fields, letter), line)
       return false
     }
     const ready = async (): Promise<void> => {
@@ -159,25 +160,18 @@ export class DlqEdit {
     if (letter === undefined) {
       throw invalid(line, `partition ${partition}, offset ${offset} was not among its input`)
     }
-    dropOwnHeaders(fields)
-    for (const header of replayHeaders(letter.facts)) {
-      const slot = fields.addHeader()
-      slot.key.set(header.key.bytes, header.key.start, header.key.end)
-      const value = header.value
-      if (value !== null) slot.valueSlot.set(value.bytes, value.start, value.end)
-    }
     return letter
   }
 }
 
-function dropOwnHeaders({ headers }: RecordFields): void {
-  const kept = headers.filter(({ key }) => !isDlqHeader(Buffer.from(key.view()).toString('utf8')))
-  headers.splice(0, headers.length, ...kept)
+/** Stamped when it is sent: retention counts from then. Its slots are used again: headers of ours are not among them. */
+function recordOf({ key, value, headers }: RecordFields, { facts }: Letter): RecordInput {
+  const own = headers.filter((header) => !isDlqHeader(textOf(header.key.view())))
+  return { key, value, headers: [...own, ...replayHeaders(facts)] }
 }
 
-/** Stamped when it is sent: retention counts from then. */
-function recordOf({ key, value, headers }: RecordFields): RecordInput {
-  return { key, value, headers }
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('utf8')
 }
 
 function invalid(line: number, what: string): StreamError {

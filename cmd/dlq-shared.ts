@@ -11,7 +11,7 @@ import type { Broker } from './broker.ts'
 import type { AdminClient, ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { DlqMarks } from './dlq-marks.ts'
-import { type DeadFacts, dlqTopicOf, originOf } from './dlq-records.ts'
+import { type DeadFacts, dlqTopicOf, jobsOf, originOf } from './dlq-records.ts'
 import type { Flags } from './flags.ts'
 import type { OptionSpec } from './option-table.ts'
 import { resolveRanges } from './read-range.ts'
@@ -36,14 +36,9 @@ export function oneJob({ operands }: CommandArgs, command: string): string {
   return job
 }
 
-const SUFFIX = dlqTopicOf('')
-
 /** The jobs that have a topic for dead letters. */
 export async function listJobs(admin: AdminClient): Promise<string[]> {
-  const topics = await admin.listTopics()
-  return topics.flatMap(({ name }) =>
-    name.endsWith(SUFFIX) && name.length > SUFFIX.length ? [name.slice(0, -SUFFIX.length)] : [],
-  )
+  return jobsOf(await admin.listTopics())
 }
 
 /** @throws StreamError NAME_UNKNOWN */
