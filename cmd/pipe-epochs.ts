@@ -52,6 +52,8 @@ export interface EpochOptions {
   readonly isEager: boolean
   /** Undefined: any lane runs any partition. Else so many, and a partition stays in its lane. */
   readonly stickyLanes: number | undefined
+  /** Epochs of a partition that may be done and not committed; default UNCOMMITTED_MAX. */
+  readonly uncommittedMax?: number
 }
 
 /** Over all partitions. */
@@ -180,7 +182,7 @@ export class PipeEpochs {
     if (this.#isDraining) return undefined
     for (const [name, part] of this.#parts) {
       if (part.running !== undefined || part.isLeaving || part.notBeforeMs > nowMs) continue
-      if (part.uncommitted >= UNCOMMITTED_MAX) continue
+      if (part.uncommitted >= (this.#options.uncommittedMax ?? UNCOMMITTED_MAX)) continue
       if (this.#options.stickyLanes !== undefined && part.lane !== lane) continue
       const epoch = part.planned.shift() ?? (this.#isDue(part, nowMs) ? this.#cut(part) : undefined)
       if (epoch === undefined) continue
@@ -226,13 +228,53 @@ export class PipeEpochs {
     return true
   }
 
+  /** An epoch that is done as its first `count` records and the others, each to be committed by itself. */
+  divide(epoch: Epoch, count: number): readonly [Epoch, Epoch] {
+    const part = this.#parts.get(nameOf(epoch.topic, epoch.partition))
+    if (part !== undefined) part.uncommitted += 1
+    const [left, right] = halve(epoch.pieces, count)
+    const middle = (right[0] as Piece).first
+    const place = { topic: epoch.topic, partition: epoch.partition }
+    return [
+      makeEpoch(place, left, { start: epoch.startOffset, end: middle }, epoch.parent),
+      makeEpoch(place, right, { start: middle, end: epoch.endOffset }, epoch.parent),
+    ]
+  }
+
+  /** Epochs that were done are not after all: all but the first wait for another attempt, the first counts as running. */
+  reopen(epochs: readonly Epoch[]): void {
+    const first = epochs[0]
+    for (const epoch of epochs) {
+      const part = this.#parts.get(nameOf(epoch.topic, epoch.partition))
+      if (part === undefined) continue
+      part.uncommitted = Math.max(0, part.uncommitted - 1)
+      if (epoch !== first) this.#plan(part, epoch)
+      else {
+        if (part.running !== undefined) this.#plan(part, part.running)
+        part.running = epoch
+      }
+    }
+  }
+
+  /** An epoch that runs waits for another attempt, without fault. */
+  giveBack(epoch: Epoch): void {
+    const part = this.#running(epoch)
+    part.running = undefined
+    this.#plan(part, epoch)
+  }
+
+  #plan(part: Part, epoch: Epoch): void {
+    part.planned.push(epoch)
+    part.planned.sort((left, right) => left.startOffset - right.startOffset)
+  }
+
   /** The same epoch again, not before that time. */
   retry(epoch: Epoch, notBeforeMs: number): void {
     const part = this.#running(epoch)
     part.running = undefined
     part.notBeforeMs = notBeforeMs
     epoch.attempt += 1
-    part.planned.unshift(epoch)
+    this.#plan(part, epoch)
   }
 
   /** Its two halves in its place. */
@@ -354,7 +396,7 @@ export class PipeEpochs {
 }
 
 function makeEpoch(
-  { topic, partition }: Part,
+  { topic, partition }: Pick<Part, 'topic' | 'partition'>,
   pieces: readonly Piece[],
   range: { readonly start: number; readonly end: number },
   parent: Epoch | undefined,

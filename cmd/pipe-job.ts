@@ -17,10 +17,10 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { retryTopicOf } from './dlq-records.ts'
 import { exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
-import { takenOver } from './pipe-child.ts'
+import { type EpochFailure, takenOver } from './pipe-child.ts'
 import { type Epoch, PipeEpochs } from './pipe-epochs.ts'
 import { EpochJudge } from './pipe-judge.ts'
-import type { LaneRunner } from './pipe-lane.ts'
+import type { LaneEvents, LaneRunner } from './pipe-lane.ts'
 import { EpochGrowth } from './pipe-limits.ts'
 import { openRunner } from './pipe-open.ts'
 import { PipeOutput, producerOptionsOf } from './pipe-output.ts'
@@ -40,6 +40,8 @@ import { Report } from './report.ts'
 const LOOK_AGAIN_MS = 5000
 /** One partition may not fill the memory of all. */
 const PARTITION_FETCH_BYTES = 1_048_576
+/** Epochs of a partition that are with the child, which has not acknowledged them. */
+const UNACKNOWLEDGED_MAX = 16
 
 export async function runPipe(
   deps: CommandDeps,
@@ -190,6 +192,7 @@ class PipeJob {
       countMax: this.#read.countMax,
       isEager: this.#isSticky,
       stickyLanes: this.#isSticky ? lanes : undefined,
+      ...(barrier === 'ack' ? { uncommittedMax: UNACKNOWLEDGED_MAX } : {}),
     })
     if (this.#plan.grows) this.#growth = new EpochGrowth(this.#epochs.limits)
     this.#share = await PipeShare.open(this.#deps, this.#broker, this.#read, {
@@ -204,6 +207,7 @@ class PipeJob {
       dlqTopic: this.#plan.dlq,
       hold: this.#isSticky ? limits : undefined,
       onCommitted: (epochs) => this.#onCommitted(epochs),
+      onSplit: (epochs) => this.#fail(this.#lostCompany(epochs)),
       onFailed: (error) => this.#fail(error),
     })
     // Before any position is asked for: what an earlier run left open is settled then.
@@ -213,8 +217,7 @@ class PipeJob {
       output,
       lanes,
       filePrefix: slot.filePrefix,
-      emit: (finished) => this.#transactions.add(finished),
-      onFailed: (error) => this.#fail(error),
+      events: this.#laneEvents(),
     })
   }
 
@@ -240,7 +243,10 @@ class PipeJob {
     const isBounded = this.#read.isBounded || this.#epochs.isCounted
     const isDone = isBounded && this.#epochs.isDone && this.#running.size === 0
     // Nothing more comes: what waits for company goes.
-    if (isBounded && this.#epochs.isIdle) this.#transactions.hurry()
+    if (isBounded && this.#epochs.isIdle && this.#share.isSettled) {
+      this.#transactions.hurry()
+      this.#runner.drain?.()
+    }
     return isDone && this.#share.isSettled && !this.#share.hasEvents
   }
 
@@ -365,7 +371,13 @@ class PipeJob {
       this.#transactions.add({ epoch, ...outcome })
       return
     }
-    const next = await this.#judge.judge(epoch, outcome.failure)
+    if (outcome.kind === 'fed') return this.#epochs.done(epoch)
+    if (outcome.kind === 'undone') return this.#epochs.giveBack(epoch)
+    await this.#onFailedEpoch(epoch, outcome.failure)
+  }
+
+  async #onFailedEpoch(epoch: Epoch, failure: EpochFailure): Promise<void> {
+    const next = await this.#judge.judge(epoch, failure)
     if (!this.#epochs.holds(epoch)) return
     switch (next.kind) {
       case 'retry':
@@ -384,6 +396,42 @@ class PipeJob {
         this.#fail(next.error)
         return
     }
+  }
+
+  #laneEvents(): LaneEvents {
+    return {
+      emit: (finished) => this.#transactions.add(...finished),
+      divide: (epoch, count) => this.#epochs.divide(epoch, count),
+      bury: async (epoch, failure) => {
+        const { dlq } = this.#plan
+        if (dlq === undefined) return undefined
+        const { dead, error } = await this.#judge.bury(epoch, failure, dlq)
+        this.#report.errors += epoch.records
+        if (error !== undefined) this.#fail(error)
+        return { epoch, dead }
+      },
+      undo: (epochs, failure) => {
+        const first = epochs[0]
+        if (first === undefined) return
+        this.#epochs.reopen(epochs)
+        this.#onFailedEpoch(first, failure)
+          .catch((error: unknown) => this.#fail(error))
+          .finally(() => this.#rouse())
+      },
+      onFailed: (error) => this.#fail(error),
+    }
+  }
+
+  #lostCompany(epochs: readonly FinishedEpoch[]): StreamError {
+    const { job } = this.#plan
+    const records = epochs.reduce((sum, { epoch }) => sum + (epoch?.records ?? 0), 0)
+    return new StreamError(
+      'CONFLICT',
+      `${job ?? ''}: a partition was lost while ${records} acknowledged records of another one waited for the same transaction`,
+      {
+        hint: 'start it again: they are done again; with one partition in each lane this cannot be',
+      },
+    )
   }
 
   #onCommitted(epochs: readonly FinishedEpoch[]): void {
@@ -432,6 +480,7 @@ class PipeJob {
       consumer.unassign(topic, partition)
       this.#paused.delete(`${topic}/${partition}`)
       this.#epochs.leave(topic, partition)
+      this.#runner.revoke?.(topic, partition)
     }
     this.#transactions.hurry()
     const timer = isLost

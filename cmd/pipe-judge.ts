@@ -59,6 +59,15 @@ export class EpochJudge {
       return { kind: 'stop', error: this.#failed(epoch, failure) }
     }
     if (onFail === 'bisect' && epoch.records > 1) return { kind: 'bisect' }
+    return this.bury(epoch, failure, dlq)
+  }
+
+  /** @throws StreamError of making the topic of dead letters */
+  async bury(
+    epoch: Epoch,
+    failure: EpochFailure,
+    dlq: string,
+  ): Promise<Extract<NextStep, { kind: 'dead' }>> {
     await this.#prepareDeadTopic(dlq)
     const words = `${this.#name(epoch)}: ${failure.words}; dead-lettered in ${dlq}`
     this.#deps.console.warn(words)

@@ -3,6 +3,7 @@
 import type { ProducerClient } from './clients.ts'
 import type { EpochFailure } from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
+import type { FinishedEpoch } from './pipe-transactions.ts'
 
 export type EpochOutcome =
   | {
@@ -16,6 +17,10 @@ export type EpochOutcome =
   | { readonly kind: 'failed'; readonly failure: EpochFailure }
   /** By `stop`. */
   | { readonly kind: 'stopped' }
+  /** It is with the child, whose word on it comes later (LaneEvents). */
+  | { readonly kind: 'fed' }
+  /** Its child has failed over an earlier one. */
+  | { readonly kind: 'undone' }
 
 export interface LaneRunner {
   /**
@@ -31,6 +36,23 @@ export interface LaneRunner {
   ): Promise<EpochOutcome>
   /** The run over the epoch is ended; run() tells so. */
   stop(epoch: Epoch): void
+  /** Nothing more comes: children may end what they have. */
+  drain?(): void
+  /** The partition goes to another. */
+  revoke?(topic: string, partition: number): void
   /** No child of it runs any more. */
   close(): Promise<void>
+}
+
+/** What lanes tell by themselves. */
+export interface LaneEvents {
+  /** To be committed, together. */
+  readonly emit: (finished: readonly FinishedEpoch[]) => void
+  /** An epoch that was fed, in two; both are to be told of. */
+  readonly divide: (epoch: Epoch, count: number) => readonly [Epoch, Epoch]
+  /** A record that the child gives up: to be emitted as dead. @returns what to emit, or undefined: the run fails */
+  readonly bury: (epoch: Epoch, failure: EpochFailure) => Promise<FinishedEpoch | undefined>
+  /** Epochs that were fed and will never be done by this child, in order. */
+  readonly undo: (epochs: readonly Epoch[], failure: EpochFailure) => void
+  readonly onFailed: (error: unknown) => void
 }

@@ -17,11 +17,10 @@ import {
   failedBecause,
 } from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
-import type { EpochOutcome, LaneRunner } from './pipe-lane.ts'
+import type { EpochOutcome, LaneEvents, LaneRunner } from './pipe-lane.ts'
 import type { PipeOutput } from './pipe-output.ts'
 import type { PipePlan } from './pipe-plan.ts'
 import { PiecePrinter } from './pipe-printer.ts'
-import type { FinishedEpoch } from './pipe-transactions.ts'
 import { describeFailure, judgeEnd } from './retry-policy.ts'
 
 const WRITE_BYTES = 64 * 1024
@@ -33,8 +32,7 @@ export interface FreeOptions {
   readonly environment: Environment
   /** Undefined: a sink. */
   readonly output: PipeOutput | undefined
-  readonly emit: (finished: FinishedEpoch) => void
-  readonly onFailed: (error: unknown) => void
+  readonly events: Pick<LaneEvents, 'emit' | 'onFailed'>
 }
 
 export class FreeRunner implements LaneRunner {
@@ -143,7 +141,7 @@ class FreeChild {
     this.#child = child
     this.#partition = partition
     this.#reading = this.#readAll().catch((error: unknown) => {
-      options.onFailed(error)
+      options.events.onFailed(error)
       child.stop()
     })
     void child.ended.then((end) => {
@@ -196,7 +194,7 @@ class FreeChild {
     if (this.#isStopped || end.stopped !== undefined) return
     const failure = this.#judge(end)
     const isFine = judgeEnd(end, this.#plan.success) === 'done'
-    if (!isFine) this.#options.onFailed(childFailed(this.#plan, failure, ''))
+    if (!isFine) this.#options.events.onFailed(childFailed(this.#plan, failure, ''))
   }
 
   async #readAll(): Promise<void> {
@@ -218,7 +216,7 @@ class FreeChild {
   }
 
   async #send(bytes: Uint8Array): Promise<void> {
-    const { output, emit } = this.#options
+    const { output, events } = this.#options
     if (output === undefined) return
     const printed = {
       bytes: bytes.length,
@@ -234,14 +232,16 @@ class FreeChild {
       throw childFailed(this.#plan, failedBecause(words, cureOf(error, this.#plan)), '')
     }
     this.#unsentBytes += bytes.length
-    emit({
-      epoch: undefined,
-      append: (producer) => output.append(producer, printed, this.#partition),
-      drop: () => {
-        this.#unsentBytes -= bytes.length
-        this.#wake()
+    events.emit([
+      {
+        epoch: undefined,
+        append: (producer) => output.append(producer, printed, this.#partition),
+        drop: () => {
+          this.#unsentBytes -= bytes.length
+          this.#wake()
+        },
       },
-    })
+    ])
     while (this.#unsentBytes > UNSENT_BYTES_MAX && this.isUsable) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve

@@ -4,10 +4,10 @@ import type { Broker } from './broker.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { commonEnvironment } from './pipe-child.ts'
-import type { LaneRunner } from './pipe-lane.ts'
+import type { LaneEvents, LaneRunner } from './pipe-lane.ts'
 import type { PipeOutput } from './pipe-output.ts'
 import type { PipePlan } from './pipe-plan.ts'
-import type { FinishedEpoch } from './pipe-transactions.ts'
+import { SourceState } from './pipe-state.ts'
 import { absolutePath } from './settings.ts'
 import { spoolDirectory } from './spool.ts'
 
@@ -16,9 +16,7 @@ export interface RunnerParts {
   readonly lanes: number
   /** Begins the names of its files in the spool. */
   readonly filePrefix: string
-  /** Takes what children print beside epochs. */
-  readonly emit: (finished: FinishedEpoch) => void
-  readonly onFailed: (error: unknown) => void
+  readonly events: LaneEvents
 }
 
 /** @throws StreamError of the spool's directory */
@@ -38,6 +36,12 @@ export async function openRunner(
   if (plan.barrier === 'none') {
     const { FreeRunner } = await import('./pipe-none.ts')
     return FreeRunner.open(deps, plan, { ...parts, environment })
+  }
+  if (plan.barrier === 'ack') {
+    const { AckRunner } = await import('./pipe-ack.ts')
+    const mayKeepState = plan.job !== undefined && plan.isSingleton && lanes === 1
+    const state = mayKeepState ? new SourceState(deps, broker, plan.job) : undefined
+    return AckRunner.open(deps, plan, { ...parts, environment, state })
   }
   const directory = flags.text('spool-dir') ?? spoolDirectory(deps.host)
   deps.host.makeDirectory(directory)

@@ -41,6 +41,8 @@ export interface FinishedEpoch {
   readonly carry?: Uint8Array | undefined
   /** It is resolved. */
   readonly drop?: () => void
+  /** Committed only together with all others of the same group. */
+  readonly group?: object
 }
 
 export interface TransactionPlan {
@@ -52,6 +54,8 @@ export interface TransactionPlan {
   /** Finished epochs wait for others until they are so many, or so old; undefined: never. */
   readonly hold: EpochLimits | undefined
   readonly onCommitted: (epochs: readonly FinishedEpoch[]) => void
+  /** They lost the others of their group, and are not committed. */
+  readonly onSplit: (epochs: readonly FinishedEpoch[]) => void
   readonly onFailed: (error: unknown) => void
 }
 
@@ -103,8 +107,8 @@ export class PipeTransactions {
     return this.#running === undefined && this.#waiting.length === 0
   }
 
-  add(finished: FinishedEpoch): void {
-    this.#waiting.push(finished)
+  add(...finished: readonly FinishedEpoch[]): void {
+    this.#waiting.push(...finished)
     this.#pump()
   }
 
@@ -142,8 +146,15 @@ export class PipeTransactions {
 
   #dropLost(): void {
     const lost = this.#waiting.filter((each) => this.#lost.has(each))
-    for (const { drop } of lost) drop?.()
-    if (lost.length > 0) this.#waiting = this.#waiting.filter((each) => !this.#lost.has(each))
+    if (lost.length === 0) return
+    const groups = new Set(lost.map(({ group }) => group).filter((group) => group !== undefined))
+    const companions = this.#waiting.filter(
+      (each) => !this.#lost.has(each) && each.group !== undefined && groups.has(each.group),
+    )
+    const gone = new Set([...lost, ...companions])
+    for (const { drop } of gone) drop?.()
+    this.#waiting = this.#waiting.filter((each) => !gone.has(each))
+    if (companions.length > 0) this.#plan.onSplit(companions)
   }
 
   #pump(): void {

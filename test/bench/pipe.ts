@@ -8,7 +8,7 @@ import { TransactionalProducer } from '../../src/client/transactional-producer.t
 import { RealNet } from '../../src/io/real-net.ts'
 import { RealRandom } from '../../src/io/real-random.ts'
 import { RealTime } from '../../src/io/real-time.ts'
-import { makePayload, makeScratch, type Row, run, time, warmMemory } from './harness.ts'
+import { makePayload, makeScratch, median, type Row, run, time, warmMemory } from './harness.ts'
 
 const LINE_BYTES = 100
 const COMMITS = 300
@@ -88,17 +88,12 @@ function pipe(out: string, flags: string, child = 'jq -c .'): string {
 async function measureCommits(socket: string): Promise<number> {
   const time = new RealTime()
   const random = new RealRandom()
-  const log = { write: () => undefined, isEnabled: () => false }
-  const cluster = new Cluster(
-    time,
-    random,
-    new RealNet(),
-    log as never,
-    {
-      addresses: [`ipc://${socket}`],
-      clientId: 'bench',
-    } as never,
-  )
+  const ignore = () => undefined
+  const log = { debug: ignore, info: ignore, warn: ignore, error: ignore }
+  const cluster = new Cluster(time, random, new RealNet(), log, {
+    addresses: [`ipc://${socket}`],
+    clientId: 'bench',
+  })
   await cluster.connect()
   const transactions = new TransactionalProducer(time, random, cluster, {
     transactionalId: 'bench',
@@ -125,9 +120,4 @@ async function measureCommits(socket: string): Promise<number> {
   }
   cluster.close()
   return median(spent)
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((left, right) => left - right)
-  return sorted[sorted.length >> 1] ?? Number.NaN
 }

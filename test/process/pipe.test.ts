@@ -43,7 +43,7 @@ describe('pipe: the exit barrier', () => {
     const pipe = `stream pipe --in t --out same -j same --same-partition ${bounded} -- jq -c .`
     program.ok(pipe)
     expect(program.shell('stream verify t same --ignore ts').status).toBe(0)
-    program.ok('echo \'{"n":0}\' | stream produce t; ' + pipe)
+    program.ok(`echo '{"n":0}' | stream produce t; ${pipe}`)
     expect(program.shell('stream verify t same --ignore ts').status).toBe(0)
     expect(program.ok('stream groups lag same -o tsv --total | cut -f3').trim()).toBe('0')
     program.ok('stream topics delete same -y')
@@ -284,6 +284,142 @@ describe('pipe: the line barrier', () => {
     fails(line, `sh -c 'exec 1>&-; sleep 100'`, 9, ['closed its output after 0 of'])
     fails(line, 'yes', 9, ['answered more lines than it was given'])
     fails(line, 'no-such-program', 9, ['not found'])
+  })
+})
+
+describe('pipe: the ack barrier', () => {
+  const child = `python3 -u -c '
+import sys, os
+every = int(sys.argv[1]); mode = sys.argv[2] if len(sys.argv) > 2 else ""
+n = 0; held = []
+if mode == "ready": sys.stdout.write("\x1eready {"resume":{"0":1000}}\n")
+for line in sys.stdin:
+    if line[0] == "\x1e": continue
+    n += 1
+    if mode == "dead" and n % 2000 == 0: held.append("\x1enack %d dead round\n" % n); continue
+    if mode == "crash" and n == 3000 and not os.path.exists("crashed"): open("crashed", "w"); os._exit(3)
+    if mode == "lies": held.append("\x1eack 99999999\n")
+    held.append(line)
+    if n % every == 0: sys.stdout.write("".join(held) + "\x1eack %d\n" % n); held = []
+sys.stdout.write("".join(held) + "\x1eack %d\n" % n)
+'`
+  const ack = '--barrier ack --stall 2s'
+
+  it('what is acknowledged is committed with what was printed before; a crash repeats nothing', () => {
+    for (const [name, args] of [
+      ['each', '1'],
+      ['many', '777'],
+      ['crash', '500 crash'],
+    ]) {
+      const topic = `ack.${name}`
+      program.ok(
+        `stream pipe --in t --out ${topic} -j ${topic} ${bounded} ${ack} --retry 3,10ms --same-partition -P 2 -- ${child} ${args}`,
+      )
+      expect(program.shell(`stream verify t ${topic} --ignore ts`).status).toBe(0)
+      expect(program.ok(`stream groups lag ${topic} -o tsv --total | cut -f3`).trim()).toBe('0')
+    }
+  }, 60_000)
+
+  it('gives records up, and tells where its target stands', () => {
+    const run = program.shell(
+      `stream pipe --in t --out ack.dead -j ack.dead ${bounded} ${ack} -P 1 -- ${child} 300 dead`,
+    )
+    expect(run.status).toBe(5)
+    expect(lines('ack.dead.dlq') + lines('ack.dead')).toBe(lines('t'))
+    expect(lines('ack.dead.dlq')).toBeGreaterThanOrEqual(5)
+    program.ok(
+      `stream pipe --in t --out ack.ready -j ack.ready ${bounded} ${ack} --ctl -P 1 -- ${child} 300 ready`,
+    )
+    expect(lines('ack.ready')).toBe(lines('t') - 1000)
+  })
+
+  it('a sink acknowledges on descriptor 3', () => {
+    program.ok(
+      `stream pipe --in t -j ack.sink ${bounded} ${ack} -- bash -c 'n=0; while read -r x; do n=$((n + 1)); [ $((n % 500)) != 0 ] || echo "ack $n" >&3; done; echo "ack $n" >&3'`,
+    )
+    expect(program.ok('stream groups lag ack.sink -o tsv --total | cut -f3').trim()).toBe('0')
+  })
+
+  it('silence, lies and errors end the job', () => {
+    fails('--barrier ack --stall 500ms', `sh -c 'sleep 100'`, 9, [
+      'acknowledged nothing for 500ms',
+      'ack N',
+      '--stall',
+    ])
+    fails(`${ack}`, `${child} 5 lies`, 9, ['acknowledged line 99999999'])
+    fails(`${ack}`, String.raw`sh -c 'printf "\036error fatal no disk\n"; sleep 100'`, 9, [
+      'no disk',
+    ])
+    fails(`${ack}`, `sh -c 'exit 4'`, 9, ['exit 4'])
+  })
+})
+
+describe('pipe: no barrier, and sources', () => {
+  it('none: everything goes through, nothing is promised', () => {
+    program.ok(
+      `stream pipe --in t --out free -j free ${bounded} --barrier none --same-partition -P 2 -- cat`,
+    )
+    expect(lines('free')).toBe(lines('t'))
+    fails('--barrier none', 'head -1', 9, ['exited before the end of its input'])
+  })
+
+  it('line: each line; exit: all or nothing', () => {
+    program.ok('stream pipe --out src -j src -- seq 1000')
+    expect(program.ok('stream cat src')).toBe(program.ok('seq 1000'))
+    const half = program.shell(`stream pipe --out src.half -- sh -c 'echo whole; printf half'`)
+    expect([half.status, program.ok('stream cat src.half')]).toEqual([0, 'whole\nhalf\n'])
+    const bad = program.shell(
+      `stream pipe --out src.exit -j src.exit --barrier exit --retry 0 -- sh -c 'seq 10; exit 3'`,
+    )
+    expect([bad.status, lines('src.exit')]).toEqual([9, 0])
+    expect(bad.stderr).toContain('exit 3')
+    program.ok('stream pipe --out src.exit -j src.exit --barrier exit -- seq 10')
+    expect(lines('src.exit')).toBe(10)
+  })
+
+  it('ack: goes on from its state; what lies behind it is not stored', () => {
+    const child =
+      String.raw`sh -c 's=$(cat $STREAM_CARRY_FILE); s=$((\${s:-0} + 1)); echo "a $s"; echo "b $s"; printf "\036state %d\n" $s; echo lost; exit 0'`.replaceAll(
+        '\\$',
+        '$',
+      )
+    for (const round of [1, 2]) {
+      const run = program.shell(`stream pipe --out src.ack -j src.ack --barrier ack -- ${child}`)
+      expect(run.status, run.stderr).toBe(0)
+      expect(run.stderr).toContain('behind the last state')
+      expect(lines('src.ack')).toBe(round * 2)
+    }
+    expect(program.ok('stream cat src.ack')).toBe('a 1\nb 1\na 2\nb 2\n')
+  })
+
+  it('a newer run fences the older', async () => {
+    const words = [
+      'pipe',
+      '--out',
+      'fenced',
+      '-j',
+      'fenced',
+      '--retry',
+      '0',
+      '--',
+      'sh',
+      '-c',
+      'while sleep 0.1; do echo x; done',
+    ]
+    const older = program.start(program.stream, words)
+    let errors = ''
+    older.stderr?.on('data', (chunk: Buffer) => {
+      errors += chunk.toString()
+    })
+    await eventually('a first line', () =>
+      program.shell('stream cat fenced | head -1').stdout === '' ? undefined : true,
+    )
+    const newer = program.start(program.stream, words)
+    expect(await ended(older)).toBe(8)
+    expect(errors.trim().split('\n')).toHaveLength(1)
+    expect(errors).toContain('a newer run has taken over')
+    newer.kill('SIGTERM')
+    expect(await ended(newer)).toBe(143)
   })
 })
 

@@ -101,8 +101,14 @@ export async function runUnderKills(program: Program, plan: KillPlan): Promise<K
         kills.command += 1
       }
     } else if (command?.pid !== undefined) {
-      const child = childrenOf(command.pid)[0]
-      if (child !== undefined && kill(child)) kills.child += 1
+      for (let look = 0; look < 50; look += 1) {
+        const child = childrenOf(command.pid)[0]
+        if (child !== undefined && kill(child)) {
+          kills.child += 1
+          break
+        }
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
     }
   }
   await running
