@@ -65,13 +65,13 @@ function answerOf(
   result: HeartbeatAnswer | HeartbeatRefusal,
 ): ResponseInput<'ConsumerGroupHeartbeat'> {
   if (isRefusal(result)) return refused(result.errorCode, result.errorMessage)
-  const { memberId, memberEpoch, assigned } = result
+  const { memberId, memberEpoch, assigned, isWaiting } = result
   return {
     throttleTimeMs: 0,
     errorCode: 0,
     memberId,
     memberEpoch,
-    heartbeatIntervalMs: groups.consumers.heartbeatIntervalMs,
+    heartbeatIntervalMs: groups.consumers.heartbeatIntervalMs(isWaiting),
     assignment: assigned === null ? null : { topicPartitions: rowsOf(assigned) },
   }
 }

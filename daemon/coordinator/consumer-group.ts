@@ -146,7 +146,7 @@ export class ConsumerGroup {
     if (this.state.epoch > this.state.targetEpoch) this.#makeTarget()
     this.#reconcile(nowMs, request, isSubscriptionNew)
     this.#extendSession(nowMs, memberId)
-    const { epoch, assigned } = this.state.progressOf(memberId)
+    const { epoch, assigned, state } = this.state.progressOf(memberId)
     // A full request asks for a full answer: the one before may have got lost.
     const isFull =
       request.memberEpoch === JOIN_EPOCH ||
@@ -154,7 +154,12 @@ export class ConsumerGroup {
         (request.topicNames !== null || topicRegex !== null) &&
         request.owned !== undefined)
     const isTold = !isFull && isSame(assignedBefore, assigned)
-    return { memberId, memberEpoch: epoch, assigned: isTold ? null : assigned }
+    return {
+      memberId,
+      memberEpoch: epoch,
+      assigned: isTold ? null : assigned,
+      isWaiting: state === 'unreleased',
+    }
   }
 
   /**
@@ -253,7 +258,7 @@ export class ConsumerGroup {
         },
       })
     }
-    return { memberId, memberEpoch, assigned: null }
+    return { memberId, memberEpoch, assigned: null, isWaiting: false }
   }
 
   /** It has left, or is fenced: nobody waits for what it has. */

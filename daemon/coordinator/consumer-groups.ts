@@ -32,6 +32,7 @@ import {
 import type { GroupShard, Stored } from './group-shard.ts'
 import type { TopicsView } from './group-topics.ts'
 
+const WAITING_INTERVAL_MS = 500
 /** How long what is due waits while nothing can be stored. */
 const POSTPONE_MS = 1000
 
@@ -57,8 +58,13 @@ export class ConsumerGroups {
     return names.split(',').map((name) => name.trim())
   }
 
-  get heartbeatIntervalMs(): number {
-    return this.#ports.broker.config.number('group.consumer.heartbeat.interval.ms')
+  /**
+   * The pause before a member's next heartbeat. Whoever waits for partitions of others would else hear of them only a
+   * whole pause after they were given back.
+   */
+  heartbeatIntervalMs(isWaiting: boolean): number {
+    const intervalMs = this.#ports.broker.config.number('group.consumer.heartbeat.interval.ms')
+    return isWaiting ? Math.min(intervalMs, WAITING_INTERVAL_MS) : intervalMs
   }
 
   /** @param makesOwnId  the member makes its id itself */

@@ -31,6 +31,8 @@ export interface HeartbeatAnswer {
   readonly memberEpoch: number
   /** null: as it was told before. */
   readonly assigned: Partitions | null
+  /** For partitions that others still have: it should ask again soon. */
+  readonly isWaiting: boolean
 }
 
 export interface HeartbeatRefusal {

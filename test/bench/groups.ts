@@ -158,7 +158,7 @@ function joinConsumer(address: string, groupId: string, name: string, topicId: s
   const member = new ConsumerProtocolMember(
     { ...connect(address), crash: () => undefined },
     name,
-    { groupId, topic: 'wide', topicId, heartbeatIntervalMs: 5000, reads: false },
+    { groupId, topic: 'wide', topicId, reads: false },
     { claim: () => undefined, release: () => undefined, read: () => undefined },
   )
   return {

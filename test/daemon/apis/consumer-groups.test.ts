@@ -29,6 +29,8 @@ interface Beat {
   owned?: readonly number[]
   version?: number
   topicId?: string
+  /** For partitions of others: it is to ask again soon. */
+  isWaiting?: boolean
 }
 
 function body(memberId: string, beat: Beat) {
@@ -60,7 +62,7 @@ async function beat(client: Client, memberId: string, options: Beat = {}) {
   )
   if (answer.errorCode === 0) expect(answer.errorMessage).toBe(null)
   if (answer.errorCode !== 0) return answer.errorCode
-  expect(answer.heartbeatIntervalMs).toBe(5000)
+  expect(answer.heartbeatIntervalMs).toBe(options.isWaiting ? 500 : 5000)
   const partitions = answer.assignment?.topicPartitions.map((row) => row.partitions) ?? null
   return [answer.memberEpoch, partitions]
 }
@@ -136,7 +138,7 @@ describe('groups of the consumer protocol through the doors', () => {
     const { w, client, topicId } = await started()
     const kafka = w.client(KAFKA)
     expect(await beat(client, 'a')).toEqual([1, [[0, 1, 2, 3]]])
-    expect(await beat(kafka, 'b')).toEqual([2, []])
+    expect(await beat(kafka, 'b', { isWaiting: true })).toEqual([2, []])
     expect(await beat(client, 'a', { epoch: 1 })).toEqual([1, [[0, 1]]])
     expect(await beat(client, 'a', { epoch: 1, owned: [0, 1], topicId })).toEqual([2, null])
     expect(await beat(kafka, 'b', { epoch: 2 })).toEqual([2, [[2, 3]]])
@@ -247,14 +249,14 @@ describe('groups of the consumer protocol through the doors', () => {
     async (kind) => {
       const { w, client, topicId } = await started()
       await beat(client, 'a')
-      await beat(client, 'b')
+      await beat(client, 'b', { isWaiting: true })
       await beat(client, 'a', { epoch: 1 })
       expect(await commit(client, 7, { memberId: 'a', epoch: 1 })).toBe(0)
       const again = await w.crashAndRestart({ texts }, kind)
       await w.run(500)
       const next = again.client
       expect(await described(next)).toMatchObject({ groupState: 'Reconciling', groupEpoch: 2 })
-      expect(await beat(next, 'b', { epoch: 2 })).toEqual([2, null])
+      expect(await beat(next, 'b', { epoch: 2, isWaiting: true })).toEqual([2, null])
       expect(await beat(next, 'a', { epoch: 1, owned: [0, 1], topicId })).toEqual([2, null])
       expect(await beat(next, 'b', { epoch: 2 })).toEqual([2, [[2, 3]]])
       expect(await fetched(next, { memberId: 'a', memberEpoch: 2 })).toBe(7)

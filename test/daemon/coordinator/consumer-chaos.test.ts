@@ -8,6 +8,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { ConsumerGroup } from '../../../daemon/coordinator/consumer-group.ts'
 import { ConsumerGroupState } from '../../../daemon/coordinator/consumer-group-state.ts'
 import { Cluster } from '../../../src/client/cluster.ts'
+import { GroupAdmin } from '../../../src/client/group-admin.ts'
 import { SimTime } from '../../sim/sim-time.ts'
 import { batchOf } from '../batches.ts'
 import { DaemonWorld, ZMQ } from '../daemon-world.ts'
@@ -203,6 +204,40 @@ describe('groups of the consumer protocol under chaos', () => {
       [4, 1],
     ])
     expect(run.anomalies).toEqual([])
+  })
+
+  it('our own tools list it and describe who has what', async () => {
+    const run = new Run('described')
+    const { w } = run
+    await run.start()
+    run.join()
+    run.join({ instanceId: 'two' })
+    await w.run(5000)
+    const time = new SimTime(w.world, { name: 'admin' })
+    const random = w.world.random.fork('admin')
+    const cluster = new Cluster(time, random, w.network.host('admin'), quiet, { addresses: [ZMQ] })
+    await w.settle(cluster.connect())
+    const admin = new GroupAdmin(time, random, cluster)
+    expect(await w.settle(admin.list())).toEqual([
+      { groupId: 'g', protocolType: 'consumer', state: 'Stable' },
+    ])
+    expect(await w.settle(admin.describe('g'))).toEqual({
+      groupId: 'g',
+      state: 'Stable',
+      protocolType: 'consumer',
+      members: run.members.map(({ name, owned }, index) => ({
+        memberId: name,
+        instanceId: index === 1 ? 'two' : null,
+        clientId: 'stream',
+        host: name,
+        partitions: [{ topic: 't', partitions: [...owned].sort() }],
+      })),
+    })
+    expect(await w.settle(admin.describe('none'))).toBe(undefined)
+    expect((await w.settle(admin.delete('g'))).error?.code).toBe('CONFLICT')
+    for (const member of run.members) await w.settle(member.leave())
+    expect((await w.settle(admin.delete('g'))).error).toBe(undefined)
+    expect(await w.settle(admin.list())).toEqual([])
   })
 
   it('a static member that comes back moves nothing', async () => {

@@ -213,7 +213,12 @@ describe('a group of the consumer protocol', () => {
     bench.beat('a', 1, { owned: owned('t 0 1 2 3') })
     bench.beat('a', 1, { owned: owned('t 0 1') })
     bench.beat('b', 2)
-    expect(bench.beat('b', -1)).toEqual({ memberId: 'b', memberEpoch: -1, assigned: null })
+    expect(bench.beat('b', -1)).toEqual({
+      memberId: 'b',
+      memberEpoch: -1,
+      assigned: null,
+      isWaiting: false,
+    })
     expect(bench.group.state.name).toBe('Assigning')
     expect(told(bench.beat('a', 2))).toEqual([3, 't 0 1 2 3'])
     expect(code(bench.beat('b', 2))).toBe(KafkaError.UNKNOWN_MEMBER_ID)
@@ -368,7 +373,12 @@ describe('static members', () => {
     bench.beat('a', 1, { ...one, owned: owned('t 0 1') })
     bench.beat('a', 1, { ...one, owned: owned('t 0') })
     bench.beat('b', 2)
-    expect(bench.beat('a', -2, one)).toEqual({ memberId: 'a', memberEpoch: -2, assigned: null })
+    expect(bench.beat('a', -2, one)).toEqual({
+      memberId: 'a',
+      memberEpoch: -2,
+      assigned: null,
+      isWaiting: false,
+    })
     expect(told(bench.beat('b', 2))).toEqual([2, null])
     const epoch = bench.group.state.epoch
     expect(told(bench.join('a2', ['t'], one))).toEqual([2, 't 0'])

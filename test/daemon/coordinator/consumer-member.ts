@@ -25,7 +25,6 @@ export interface MemberOptions {
   readonly topic: string
   readonly topicId: string
   readonly instanceId?: string
-  readonly heartbeatIntervalMs?: number
   /** false: it only takes part. */
   readonly reads?: boolean
   /** Added to what it commits: a bug to plant. */
@@ -63,6 +62,8 @@ export class ConsumerProtocolMember {
   readonly #listener: MemberListener
   readonly #positions = new Map<number, number>()
   #mustTell = true
+  /** As the group says. */
+  #intervalMs = 500
 
   constructor(ports: MemberPorts, name: string, options: MemberOptions, listener: MemberListener) {
     const { time, random, cluster } = ports
@@ -100,7 +101,7 @@ export class ConsumerProtocolMember {
     while (!this.isGone) {
       await this.#awake()
       const told = await this.#beat()
-      if (!told) await this.#sleep(this.#options.heartbeatIntervalMs ?? 500)
+      if (!told) await this.#sleep(this.#intervalMs)
     }
   }
 
@@ -130,6 +131,7 @@ export class ConsumerProtocolMember {
       return isFenced
     }
     this.beatMs = sentMs
+    this.#intervalMs = answer.heartbeatIntervalMs
     this.#mustTell = false
     this.epoch = answer.memberEpoch
     return answer.assignment === null ? false : this.#follow(answer.assignment.topicPartitions)
