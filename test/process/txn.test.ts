@@ -251,6 +251,7 @@ describe('what is refused inside', () => {
     ['stream produce t --receipts r < /dev/null', '--receipts'],
     ['stream consume t -g r2 > /dev/null; stream consume t -g r2', 'already'],
     [`stream txn -- true`, 'stream txn'],
+    ['stream pipe --in t --out o -j p --until-end -- cat', 'stream pipe'],
   ])('%s', (line, words) => {
     const run = program.shell(`stream txn -- ${JSON.stringify(line)}`)
     expect(run.status, run.stderr).toBe(2)
