@@ -357,6 +357,33 @@ describe('members of a group', () => {
   }, 120_000)
 })
 
+it('kill -9 of the daemon at any time: the run goes on, and what is bad is put aside once', async () => {
+  const own = new Program({ environment: { STREAM_CONF_PRODUCE_CREATE: 'yes' } })
+  try {
+    const start = 'stream daemon start -X group.initial.rebalance.delay.ms=0'
+    own.ok(`${start}; stream topics create in --partitions 3`)
+    own.ok('seq 1500 | sed "s/.*/k&=&/" | stream produce in -K =')
+    const child = own.start('stream', [
+      ...'consume in -g g --from start -P 2 --retry 0 --on-fail dlq --exec'.split(' '),
+      'v=$(cat); [ $((v % 10)) != 0 ] && echo $v >> good',
+    ])
+    for (let round = 0; round < 3; round += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 500 + Math.random() * 700))
+      process.kill(own.daemonPid(), 'SIGKILL')
+      own.ok(start)
+    }
+    const left = (): string => own.shell('stream groups lag g --total | cut -f3').stdout.trim()
+    await eventually('all is done', () => (left() === '0' ? true : undefined), 60_000)
+    child.kill('SIGTERM')
+    expect(await ended(child)).toBe(143)
+    const bad = Array.from({ length: 150 }, (_, index) => 10 * (index + 1))
+    expect(sorted(own.ok('stream cat g.dlq'))).toEqual(bad)
+    expect(new Set(sorted(readFileSync(own.path('good'), 'utf8'))).size).toBe(1350)
+  } finally {
+    own.stop()
+  }
+}, 120_000)
+
 describe('refused', () => {
   it.each([
     ['--exec cat', '--exec needs --group'],
