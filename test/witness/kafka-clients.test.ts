@@ -211,7 +211,7 @@ describe('kafkajs', () => {
           }))
         },
       })
-      const kafka = new Kafka({ clientId: 'trio', brokers: [address], logLevel: logLevel.ERROR })
+      const kafka = new Kafka({ clientId: 'trio', brokers: [address], logLevel: logLevel.NOTHING })
       const consumer = kafka.consumer({
         groupId: 'trio',
         sessionTimeout: 10_000,

@@ -339,6 +339,29 @@ describe('groups of the consumer protocol through the doors', () => {
     expect(await fetched(last.client)).toBe(7)
   })
 
+  it('a disk that is full refuses, and what was refused has not happened', async () => {
+    const { w, client } = await started()
+    await beat(client, 'a')
+    const { totalBytes } = w.disk
+    w.disk.totalBytes = 0
+    const refused = await beat(client, 'b', { isWaiting: true })
+    expect([KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR]).toContain(refused)
+    w.disk.totalBytes = totalBytes
+    expect(w.said.join('\n')).toContain('a group could not be written')
+    await w.run(20_000)
+    // Read from the log again, whatever of it memory had seen.
+    expect(await described(client)).toMatchObject({ errorCode: 0 })
+    const again = await w.crashAndRestart({ texts })
+    await w.run(500)
+    const next = again.client
+    const members = (await described(next)).members.map(({ memberId }) => memberId)
+    expect(members).not.toContain('b')
+    expect(await beat(next, 'c', { isWaiting: members.length > 0 })).toEqual([
+      expect.any(Number),
+      members.length > 0 ? [] : [[0, 1, 2, 3]],
+    ])
+  })
+
   it('a stop answers nothing that is not stored, and another start knows all that was answered', async () => {
     const { w, daemon, client } = await started()
     const answers = Array.from({ length: 20 }, (_, index) =>
