@@ -55,6 +55,18 @@ await Promise.all([
     entryPoints: ['src/io/real-children.ts'],
     outfile: join(dist, 'children.cjs'),
   }),
+  // What commands with a live screen load. A module: parts of ink wait while they are loaded.
+  build({
+    ...shared,
+    entryPoints: ['src/io/ink-screen.ts'],
+    outfile: join(dist, 'screen.js'),
+    format: 'esm',
+    define: { 'process.env.NODE_ENV': '"production"', 'process.env.DEV': '"false"' },
+    banner: {
+      js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+    },
+    plugins: [withoutDevelopmentTools()],
+  }),
   // The library: a module of its own, loaded by scripts.
   build({
     ...shared,
@@ -77,6 +89,7 @@ for (const name of ['main', ...Object.keys(hotBundles)]) {
   )
 }
 copyFileSync(join(import.meta.dirname, 'loader.cjs'), join(dist, 'stream.cjs'))
+copyFileSync(join(import.meta.dirname, 'import.cjs'), join(dist, 'import.cjs'))
 
 // For install.sh: the one file of the package zeromq that a bundle loads, below node_modules.
 writeFileSync(
@@ -106,6 +119,19 @@ function onlyCommands(commands) {
       builder.onLoad({ filter: /\/cmd\/help(-[a-z]+)?\.ts$/ }, () => ({
         contents: "throw new Error('the pages of help are in another bundle')",
         loader: 'ts',
+      }))
+    },
+  }
+}
+
+/** An esbuild plugin: what ink loads to be looked at by React's own tools, which nobody installs here. */
+function withoutDevelopmentTools() {
+  return {
+    name: 'ink-without-development-tools',
+    setup(builder) {
+      builder.onLoad({ filter: /\/ink\/build\/devtools\.js$/ }, () => ({
+        contents: '',
+        loader: 'js',
       }))
     },
   }

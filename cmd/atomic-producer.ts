@@ -1,6 +1,7 @@
 /**
  * A producer whose records go into transactions: what a command appends is delivered when `commit` resolves, and not
- * before. To the sinks it is a producer like any other; behind it each transaction has one of its own.
+ * before. To the sinks it is a producer like any other; behind it each transaction has one of its own. A record that a
+ * commit adds (where the input stands) is not counted: ordinals are those of the input's records.
  */
 
 import { assert } from '../src/base/assert.ts'
@@ -10,13 +11,15 @@ import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { ProducerClient, TransactionClient } from './clients.ts'
 
 export class AtomicProducer implements ProducerClient {
-  readonly #transactions: TransactionClient
+  #transactions: TransactionClient
   readonly #topics = new Set<string>()
   #inner: ProducerClient | undefined
   /** Of earlier transactions, however they ended. */
   #before = 0
   #committed = 0
   #hasGap = false
+  /** Records that are not of the input, in the transaction at hand. */
+  #extra = 0
 
   constructor(transactions: TransactionClient) {
     this.#transactions = transactions
@@ -30,12 +33,25 @@ export class AtomicProducer implements ProducerClient {
   /** @throws StreamError as TransactionalProducer.begin */
   async begin(): Promise<void> {
     this.#before = this.appendedCount
+    this.#extra = 0
     this.#inner = await this.#transactions.begin()
     for (const topic of this.#topics) await this.#inner.prepare(topic)
   }
 
-  /** @throws StreamError: then abort() */
-  async commit(): Promise<void> {
+  /** Nothing has been appended yet: the transactions are those of another client from now on. */
+  async useInstead(transactions: TransactionClient): Promise<void> {
+    assert(this.isEmpty, 'a transaction with records is ended first')
+    this.#inner?.close()
+    this.#transactions = transactions
+    await this.begin()
+  }
+
+  /** @param appendClosing  appends the last record of the transaction; false: no room @throws StreamError: then abort() */
+  async commit(appendClosing?: () => boolean): Promise<void> {
+    if (appendClosing !== undefined) {
+      while (!appendClosing()) await this.#open.writable()
+      this.#extra += 1
+    }
     await this.#transactions.commit()
     if (!this.#hasGap) this.#committed = this.appendedCount
   }
@@ -67,7 +83,7 @@ export class AtomicProducer implements ProducerClient {
   }
 
   get appendedCount(): number {
-    return this.#before + (this.#inner?.appendedCount ?? 0)
+    return this.#before + (this.#inner?.appendedCount ?? 0) - this.#extra
   }
 
   get failure(): ProducerClient['failure'] {

@@ -33,9 +33,14 @@ export interface Broker {
 const START_MS_MAX = 10_000
 
 /**
+ * @param options.mayStart  false: of a command that never starts a daemon
  * @throws StreamError UNREACHABLE (exit 4) and what first contact may end with; UsageError for settings
  */
-export async function openBroker(deps: CommandDeps, args: CommandArgs): Promise<Broker> {
+export async function openBroker(
+  deps: CommandDeps,
+  args: CommandArgs,
+  options: { readonly mayStart?: boolean } = {},
+): Promise<Broker> {
   const { choice, settings, mayStart } = settingsOf(deps, args)
   const connectTimeoutMs =
     args.flags.durationMs('connect-timeout') ?? settings.number('connect.timeout.ms')
@@ -54,7 +59,7 @@ export async function openBroker(deps: CommandDeps, args: CommandArgs): Promise<
       if (!isStreamError(error, 'UNREACHABLE')) throw error
     }
   }
-  if (!mayStart) {
+  if (!mayStart || options.mayStart === false) {
     throw new StreamError('UNREACHABLE', 'no daemon is running', {
       hint: 'start one: stream daemon start; or name a broker: --broker ADDRESS',
     })

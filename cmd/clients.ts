@@ -10,6 +10,7 @@ import type { GroupAdmin } from '../src/client/group-admin.ts'
 import type { GroupMember, GroupMemberOptions } from '../src/client/group-member.ts'
 import type { ListOffsetsOptions, OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
 import type { Producer, ProducerOptions } from '../src/client/producer.ts'
+import type { TransactionAdmin } from '../src/client/transaction-admin.ts'
 import type {
   TransactionalProducer,
   TransactionOptions,
@@ -40,9 +41,11 @@ export type ProducerClient = Pick<
   | 'flush'
   | 'close'
 >
+/** Takes batches that were made before, too. */
+export type BatchProducerClient = ProducerClient & Pick<Producer, 'appendBatch'>
 /** One transaction after the other. */
 export interface TransactionClient
-  extends Pick<TransactionalProducer, 'init' | 'sendOffsets' | 'commit' | 'abort'> {
+  extends Pick<TransactionalProducer, 'init' | 'allow' | 'sendOffsets' | 'commit' | 'abort'> {
   begin(): Promise<ProducerClient>
 }
 export type ConsumerClient = Pick<
@@ -58,6 +61,7 @@ export type ConsumerClient = Pick<
   | 'resume'
   | 'prefetchedBytes'
 >
+export type TransactionAdminClient = Pick<TransactionAdmin, keyof TransactionAdmin>
 export type AdminClient = Pick<Admin, keyof Admin>
 export type GroupAdminClient = Pick<GroupAdmin, keyof GroupAdmin>
 export type GroupMemberClient = Pick<
@@ -97,6 +101,7 @@ export interface Clients {
   admin(cluster: ClusterClient): Promise<AdminClient>
   groupMember(cluster: ClusterClient, options: GroupMemberOptions): Promise<GroupMemberClient>
   groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient>
+  transactionAdmin(cluster: ClusterClient): Promise<TransactionAdminClient>
   listOffsets(
     cluster: ClusterClient,
     questions: readonly OffsetQuestion[],
@@ -176,6 +181,11 @@ export class RealClients implements Clients {
   async groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient> {
     const client = await import('../src/client/group-admin.ts')
     return new client.GroupAdmin(this.#time, this.#random, cluster as Cluster)
+  }
+
+  async transactionAdmin(cluster: ClusterClient): Promise<TransactionAdminClient> {
+    const client = await import('../src/client/transaction-admin.ts')
+    return new client.TransactionAdmin(this.#time, this.#random, cluster as Cluster)
   }
 
   async listOffsets(

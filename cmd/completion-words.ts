@@ -224,6 +224,7 @@ async function operandWords(
   if (noun === 'explain') return explainWords()
   if (/FILE|DIR|PATH/.test(name)) return 'files'
   if (noun === 'groups') return groupWords(deps, place)
+  if (noun === 'dlq') return deadJobWords(deps, place)
   const isTopic = name.includes('TOPIC') || noun === 'topics' || /^[AB]$/.test(name)
   const isMissing = spec.name === 'topics create'
   return isTopic && !isMissing ? topicWords(deps, place) : []
@@ -280,6 +281,13 @@ function groupWords(deps: CommandDeps, place: Place): Promise<readonly Candidate
   return liveWords(deps, place, async (cluster) => {
     const groups = await deps.clients.groupAdmin(cluster)
     return (await groups.list()).map(({ groupId }) => groupId)
+  })
+}
+
+function deadJobWords(deps: CommandDeps, place: Place): Promise<readonly Candidate[]> {
+  return liveWords(deps, place, async (cluster) => {
+    const { jobsOf } = await import('./dlq-records.ts')
+    return jobsOf(await cluster.describeTopics(undefined))
   })
 }
 

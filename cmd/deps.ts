@@ -7,6 +7,7 @@ import type { Host } from '../src/ports/host.ts'
 import type { Net } from '../src/ports/net.ts'
 import type { Offline } from '../src/ports/offline.ts'
 import type { Random } from '../src/ports/random.ts'
+import type { Screens } from '../src/ports/screen.ts'
 import type { Stdio } from '../src/ports/stdio.ts'
 import type { Time } from '../src/ports/time.ts'
 import type { Clients } from './clients.ts'
@@ -35,6 +36,8 @@ export interface CommandDeps {
   openOffline(): Offline
   /** Programs with records on their streams; loaded when it is first asked for. */
   openChildren(): Children
+  /** Screens that are drawn again and again; loaded when one is asked for. */
+  loadScreens(): Promise<Screens>
   /** Runs a small program to its end: no shell, empty input, its standard error is ours (src/io/child-program.ts). */
   runProgram(
     words: readonly string[],

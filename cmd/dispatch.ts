@@ -27,6 +27,7 @@ const timedCommands: ReadonlySet<string> = new Set([
   'topics wait',
   'tail',
   'get',
+  'txn',
   'daemon stop',
 ])
 
@@ -39,6 +40,11 @@ export async function dispatch(deps: CommandDeps, words: readonly string[]): Pro
   if (noun === undefined) return withoutCommand(deps, head.flags)
   const { commands } = deps
   const entry = findCommand(commands, noun)
+  // A command that has verbs too: its operands come after `--`, so a verb's name is that verb.
+  const ownVerb = findCommand(commands, `${noun} ${afterNoun[0] ?? ''}`)
+  if (entry !== undefined && ownVerb !== undefined) {
+    return runEntry(deps, ownVerb, head.flags, afterNoun.slice(1))
+  }
   if (entry !== undefined) return runEntry(deps, entry, head.flags, afterNoun)
   if (verbsOf(commands, noun).length === 0)
     throw unknownCommand(noun, commandWords(commands), 'command')

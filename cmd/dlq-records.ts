@@ -35,6 +35,14 @@ export function retryTopicOf(job: string): string {
   return `${job}.retry`
 }
 
+/** The jobs that have a topic for dead letters. */
+export function jobsOf(topics: readonly { readonly name: string }[]): string[] {
+  const suffix = dlqTopicOf('')
+  return topics.flatMap(({ name }) =>
+    name.endsWith(suffix) && name.length > suffix.length ? [name.slice(0, -suffix.length)] : [],
+  )
+}
+
 /** Where a record was read. */
 export interface RecordPlace {
   readonly topic: string

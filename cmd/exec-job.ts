@@ -142,6 +142,7 @@ class ExecJob {
       const loop = new ExecLoop(this.#loopParts({ queue, runner, group, consumer }))
       this.#loop = loop
       try {
+        if (this.#exec.onFail !== 'stop') await letters.takeOver()
         await group.start(foreign, this.#again)
         await loop.run()
       } catch (error) {

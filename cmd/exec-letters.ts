@@ -2,12 +2,14 @@
  * Dead letters of `consume --exec`: the records and the position behind them are committed in one transaction, so that a
  * record is either put aside and skipped, or neither.
  *
- * The transactional id is of this run alone: members of a group are told apart by the group's generation, which fences the
- * offsets. Where the outcome of a commit is not known, the next init settles it, and the group's position tells it.
+ * The group's generation fences the offsets, so the transactional id is of this run alone; of a static member it is the same
+ * at each start, so that a transaction that a killed run left open holds up nobody. Where the outcome of a commit is not
+ * known, the next init settles it, and the group's position tells it.
  */
 
-import { isStreamError } from '../src/base/errors.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { GroupOffset } from '../src/client/group-offsets.ts'
+import type { ProducerOptions } from '../src/client/producer.ts'
 import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { Broker } from './broker.ts'
 import type { ClusterClient, GroupMemberClient, TransactionClient } from './clients.ts'
@@ -16,7 +18,8 @@ import { appendWhenRoom, deadRecord, dlqTopicOf, prepareDeadTopic } from './dlq-
 import type { ExecQueue } from './exec-queue.ts'
 import type { Work } from './exec-work.ts'
 
-const TRANSACTION_TIMEOUT_MS = 30_000
+/** What a run that was killed leaves open holds up its successor for so long. */
+const TRANSACTION_TIMEOUT_MS = 10_000
 const ID_BYTES = 6
 
 export interface LettersOptions {
@@ -47,8 +50,14 @@ export class ExecLetters {
     this.#queue = queue
     this.#options = options
     this.#topic = dlqTopicOf(options.job)
+    const { job, instanceId } = options
     const random = Buffer.from(deps.random.bytes(ID_BYTES)).toString('hex')
-    this.#id = `stream.exec.${options.job}.${random}`
+    this.#id = `stream.exec.${job}.${instanceId ?? random}`
+  }
+
+  /** Ends what an earlier run of a static member has left open. @throws StreamError as TransactionalProducer.init */
+  async takeOver(): Promise<void> {
+    if (this.#options.instanceId !== undefined) await (await this.#makeClient({})).init()
   }
 
   /**
@@ -92,22 +101,25 @@ export class ExecLetters {
       })
       await client.commit()
     } catch (error) {
-      await this.#abort(client, error)
-      throw error
+      throw await this.#abort(client, error)
     }
     this.#committed(works)
   }
 
-  async #abort(client: TransactionClient, error: unknown): Promise<void> {
-    if (isStreamError(error, 'TIMED_OUT')) {
+  /** @returns what has happened, in the caller's terms */
+  async #abort(client: TransactionClient, error: unknown): Promise<unknown> {
+    // Of an id that nobody else can have: the broker has given the transaction up, for it took too long.
+    const isOutOfTime = isStreamError(error, 'FENCED') && this.#options.instanceId === undefined
+    if (isOutOfTime || isStreamError(error, 'TIMED_OUT')) {
       this.#isInDoubt = true
       this.#client = undefined
-      return
+      return isOutOfTime ? new StreamError('TIMED_OUT', error.message, { cause: error }) : error
     }
     // What cannot be aborted now is aborted by the next owner of the id, or by its timeout.
     await client.abort().catch(() => {
       this.#client = undefined
     })
+    return error
   }
 
   #committed(works: readonly Work[]): void {
@@ -129,23 +141,24 @@ export class ExecLetters {
 
   async #open(): Promise<TransactionClient> {
     if (this.#client !== undefined) return this.#client
-    const { clients } = this.#deps
     const recordBytesMax = await prepareDeadTopic(
       this.#deps,
       this.#broker,
       this.#topic,
       this.#options.sources(),
     )
-    // A Kafka door answers in order: what is produced would wait behind the fetches of the records.
-    if (this.#broker.scheme === 'kafka') this.#ownCluster ??= await this.#broker.openAnother()
-    const client = await clients.transactionalProducer(
-      this.#ownCluster ?? this.#broker.cluster,
-      { transactionalId: this.#id, timeoutMs: TRANSACTION_TIMEOUT_MS },
-      { recordBytesMax },
-    )
+    const client = await this.#makeClient({ recordBytesMax })
     await client.init()
     this.#client = client
     return client
+  }
+
+  async #makeClient(options: ProducerOptions): Promise<TransactionClient> {
+    // A Kafka door answers in order: what is produced would wait behind the fetches of the records.
+    if (this.#broker.scheme === 'kafka') this.#ownCluster ??= await this.#broker.openAnother()
+    const transaction = { transactionalId: this.#id, timeoutMs: TRANSACTION_TIMEOUT_MS }
+    const cluster = this.#ownCluster ?? this.#broker.cluster
+    return this.#deps.clients.transactionalProducer(cluster, transaction, options)
   }
 
   #recordsOf(work: Work): RecordInput[] {

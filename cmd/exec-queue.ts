@@ -237,7 +237,7 @@ export class ExecQueue {
     const before = work.input.length
     this.#writer.write(cursor, work.input)
     const bytes = work.input.length - before
-    work.add({ bytes: event.bytes, at }, cursor.offset)
+    work.add(event.bytes, at, cursor.offset)
     if (this.#exec.batch === 1) {
       work.environment = recordEnvironment(part.topic, part.partition, cursor)
     }
@@ -338,7 +338,7 @@ export class ExecQueue {
     this.walk(work, (cursor, source) => {
       const target = first.count < half ? first : second
       this.#writer.write(cursor, target.input)
-      target.add(source, cursor.offset)
+      target.add(source.bytes, source.at, cursor.offset)
     })
     part.open.delete(work)
     part.open.add(first)

@@ -4,7 +4,7 @@
 export type StopReason = 'signal' | 'timeout' | 'failed' | 'idle' | 'done'
 
 export class ExecStop {
-  /** The first counts. */
+  /** The first counts, but what cuts a run short counts more than a proper end. */
   reason: StopReason | undefined
   readonly stopped: Promise<void>
   #resolve: () => void = () => undefined
@@ -19,13 +19,18 @@ export class ExecStop {
 
   stop(reason: StopReason): void {
     // A failure while the last work is being done is one nevertheless.
-    if (this.reason === undefined || (this.isProper && reason === 'failed')) this.reason = reason
+    if (this.reason !== undefined && (!this.isProper || isProperReason(reason))) return
+    this.reason = reason
     this.#resolve()
     this.#onStop()
   }
 
   /** It ends as it was meant to, or has not been stopped. */
   get isProper(): boolean {
-    return this.reason === undefined || this.reason === 'done' || this.reason === 'idle'
+    return this.reason === undefined || isProperReason(this.reason)
   }
+}
+
+function isProperReason(reason: StopReason): boolean {
+  return reason === 'done' || reason === 'idle'
 }

@@ -56,12 +56,12 @@ export class Work {
   }
 
   /** Takes the record the cursor stands on; its bytes for the child are in `input` already. */
-  add(source: Source, offset: number): void {
+  add(bytes: Uint8Array, at: number, offset: number): void {
     if (this.count === 0) this.firstOffset = offset
     this.lastOffset = offset
     this.count += 1
-    const last = this.sources.at(-1)
-    if (last?.bytes !== source.bytes || last.at !== source.at) this.sources.push(source)
+    const last = this.sources[this.sources.length - 1]
+    if (last?.bytes !== bytes || last.at !== at) this.sources.push({ bytes, at })
   }
 
   /** `mails: partition 0: offset 17`, `…: offsets 17 to 20`. */

@@ -117,10 +117,7 @@ function flagHint(name: string, options: readonly OptionSpec[]): string | undefi
 
 /** Flags of the contract that this version does not have; saying so is better than a far-fetched neighbour. */
 const laterFlags: Readonly<Record<string, string>> = Object.fromEntries(
-  ['atomic', 'txn-per-file', 'resume', 'chunk', 'restart', 'etcd'].map((name) => [
-    name,
-    'this version does not have it yet',
-  ]),
+  ['etcd'].map((name) => [name, 'this version does not have it yet']),
 )
 
 const laterShortFlags: Readonly<Record<string, string>> = {

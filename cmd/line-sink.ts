@@ -36,6 +36,10 @@ export class LineSink implements ChunkSink {
     this.#options = options
   }
 
+  get openBytes(): number | undefined {
+    return this.#isSkipping ? undefined : this.#carryLength
+  }
+
   async ready(): Promise<void> {
     if (this.#errors.isFull) await this.#errors.drained()
     if (this.#producer.isFull) await this.#producer.writable()

@@ -18,6 +18,7 @@ import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Disk } from '../src/ports/disk.ts'
 import type { Offline } from '../src/ports/offline.ts'
+import type { Screens } from '../src/ports/screen.ts'
 import { RealClients } from './clients.ts'
 import { commands } from './commands.ts'
 import { Console } from './console.ts'
@@ -33,6 +34,7 @@ const daemonScript = isBundle ? join(here, 'daemon.cjs') : join(here, '../daemon
 const childrenScript = isBundle
   ? join(here, 'children.cjs')
   : join(here, '../src/io/real-children.ts')
+const screenScript = isBundle ? join(here, 'screen.js') : join(here, '../src/io/ink-screen.ts')
 const offlineScript = isBundle ? join(here, 'offline.cjs') : join(here, '../daemon/offline/main.ts')
 
 async function main(): Promise<void> {
@@ -62,6 +64,7 @@ async function main(): Promise<void> {
     runDaemon,
     openOffline,
     openChildren,
+    loadScreens,
     runProgram: async (words, options) =>
       (await import('../src/io/child-program.ts')).runProgram(words, options),
     readVersion,
@@ -121,6 +124,14 @@ function openOffline(): Offline {
 function openChildren(): Children {
   const module = createRequire(import.meta.url)(childrenScript) as { openChildren(): Children }
   return module.openChildren()
+}
+
+async function loadScreens(): Promise<Screens> {
+  if (!isBundle) return import(screenScript)
+  const load = createRequire(import.meta.url)(join(here, 'import.cjs')) as (
+    path: string,
+  ) => Promise<Screens>
+  return load(screenScript)
 }
 
 async function loadDisk(): Promise<Pick<Disk, 'open'>> {

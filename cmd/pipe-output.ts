@@ -177,6 +177,7 @@ export class PipeOutput {
       allowErrors: 0,
       whole: undefined,
       expectedOffset: undefined,
+      resume: undefined,
     }
   }
 }

@@ -82,6 +82,10 @@ export const spec: CommandSpec = {
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  if ((deps.host.environment['STREAM_TXN'] ?? '') !== '') {
+    const { refuseCommand } = await import('./txn-client.ts')
+    await refuseCommand(deps, spec.name)
+  }
   const plan = readPipePlan(deps, args)
   if (args.flags.has('explain')) {
     const { explainPipe } = await import('./pipe-explain.ts')

@@ -18,20 +18,21 @@ import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import { type ChunkSink, InputPump } from './input-pump.ts'
 import type { ProducePlan } from './produce-plan.ts'
+import type { ResumeSink } from './produce-resume.ts'
 import { makeSink, type Sink } from './produce-sink.ts'
 import { ProduceTopics } from './produce-topics.ts'
+import type { ProduceTransactions } from './produce-transactions.ts'
 import { Progress } from './progress.ts'
 import { QueuedOutput } from './queued-output.ts'
 import { Receipts } from './receipts.ts'
 import { type ErrorPolicy, RecordErrors, withLine } from './record-errors.ts'
 import { Report } from './report.ts'
+import type { SpoolProducer } from './txn-produce.ts'
 
 /** What a batch needs around its only record. */
 const BATCH_MARGIN_BYTES = 4096
 /** Chunks are gathered from reads of this size; one that ends with a smaller read has emptied the pipe. */
 const FULL_READ_BYTES = 65_536
-/** From the first record of a transaction to its commit; a daemon that is left alone with one aborts it after this. */
-const TRANSACTION_TIMEOUT_MS = 300_000
 
 export class ProduceJob {
   readonly #deps: CommandDeps
@@ -45,6 +46,9 @@ export class ProduceJob {
   #receipts: Receipts | undefined
   #topics: ProduceTopics | undefined
   #atomic: AtomicProducer | undefined
+  #transactions: ProduceTransactions | undefined
+  #resume: ResumeSink | undefined
+  #spool: SpoolProducer | undefined
   #tee: QueuedOutput | undefined
   #deliveryError: StreamError | undefined
   #spooling: { fail(error: unknown): void } | undefined
@@ -79,26 +83,28 @@ export class ProduceJob {
       failures.push(error)
     }
     await this.#finish(producer, failures)
+    const exit = await this.#conclude(producer, failures)
+    // Only now: what is around the records is in order too.
+    if (exit === 0 && this.#deps.interruption.signal === undefined) await this.#spool?.done()
     producer.close()
-    return this.#conclude(producer, failures)
+    return exit
   }
 
   async #openProducer(): Promise<ProducerClient> {
-    const { clients, random } = this.#deps
-    const { expectedOffset, whole } = this.#plan
+    const { clients } = this.#deps
+    const { expectedOffset, resume, whole } = this.#plan
     const { cluster } = this.#broker
     const options = this.#producerOptions()
-    if (whole !== undefined) {
-      const { AtomicProducer } = await import('./atomic-producer.ts')
-      const name = Buffer.from(random.bytes(12)).toString('hex')
-      const transaction = {
-        transactionalId: `stream.produce.${name}`,
-        timeoutMs: TRANSACTION_TIMEOUT_MS,
-      }
-      const client = await clients.transactionalProducer(cluster, transaction, options)
-      await client.init()
-      this.#atomic = new AtomicProducer(client)
-      await this.#atomic.begin()
+    const outer = this.#deps.host.environment['STREAM_TXN'] ?? ''
+    if (outer !== '') {
+      const { openSpool } = await import('./txn-produce.ts')
+      this.#spool = await openSpool(this.#deps, this.#flags, this.#broker, outer, options)
+      return this.#spool
+    }
+    if (whole !== undefined || resume !== undefined) {
+      const { ProduceTransactions } = await import('./produce-transactions.ts')
+      this.#transactions = new ProduceTransactions(this.#deps, this.#broker, this.#plan, options)
+      this.#atomic = await this.#transactions.open()
       return this.#atomic
     }
     return expectedOffset === undefined
@@ -143,12 +149,16 @@ export class ProduceJob {
   }
 
   async #sendAll(producer: ProducerClient): Promise<void> {
-    const sink = await makeSink(this.#deps, this.#flags, this.#plan, {
+    const plain = await makeSink(this.#deps, this.#flags, this.#plan, {
       producer,
       errors: this.#errors,
       recordBytesMax: this.#recordBytesMax,
       prepareTopic: async (name) => this.#topics?.prepare(name),
     })
+    this.#resume = await this.#transactions?.resumed(plain, this.#errors, (error) =>
+      this.#pump?.fail(error),
+    )
+    const sink = this.#resume ?? plain
     const pump = new InputPump(this.#observed(sink, producer))
     this.#pump = pump
     if (this.#deliveryError !== undefined) throw this.#deliveryError
@@ -186,6 +196,9 @@ export class ProduceJob {
       const input = await this.#openInput(path)
       const whole = await this.#wholeInput(input, path)
       if (whole === undefined) return
+      if (this.#plan.whole !== undefined) {
+        await this.#transactions?.allowFor(files, whole, this.#flags.has('rate'))
+      }
       try {
         if ((await pump.run(whole)) === 'stopped') return
         await this.#finishInput(sink)
@@ -194,6 +207,7 @@ export class ProduceJob {
         whole.close()
       }
     }
+    this.#resume?.checkEnd()
   }
 
   async #openInput(path: string): Promise<ByteInput> {
@@ -230,6 +244,12 @@ export class ProduceJob {
   async #endTransaction(isCutShort = false): Promise<void> {
     const atomic = this.#atomic
     if (atomic === undefined) return
+    if (this.#resume !== undefined) {
+      // Chunks are wholes of their own: what came before the end is committed, however the run ended.
+      const isFine = this.#deliveryError === undefined
+      if (!isFine || !(await this.#resume.commitRest())) await atomic.abort()
+      return
+    }
     const isWhole = !isCutShort && this.#errors.count <= this.#plan.allowErrors
     if (isWhole && this.#deliveryError === undefined) await atomic.commit()
     else await atomic.abort()
@@ -295,6 +315,7 @@ export class ProduceJob {
 
   #onDelivery(delivery: Delivery): void {
     const { error, topic, partition, baseOffset, recordCount } = delivery
+    if (error === undefined && this.#transactions?.isOwnTopic(topic) === true) return
     try {
       this.#receipts?.add(delivery)
     } catch (failure) {

@@ -6,7 +6,7 @@ import type { FormatProgram } from '../src/text/format-program.ts'
 import { type PathName, parsePath } from '../src/text/json-scanner.ts'
 import type { HeaderMatch } from '../src/text/record-filter.ts'
 import { parseTime } from '../src/text/time.ts'
-import { parseCount } from '../src/text/units.ts'
+import { parseCount, parseSize } from '../src/text/units.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { readHeaders } from './header-flag.ts'
@@ -17,6 +17,16 @@ export type InputForm = 'value' | 'json' | 'sized' | 'raw' | 'format'
 export interface InputFormat {
   readonly nodes: readonly FormatNode[]
   readonly program: FormatProgram
+}
+
+/** Of `--resume`. */
+export interface ProduceResume {
+  readonly id: string
+  /** Limits of one chunk. */
+  readonly records: number
+  readonly bytes: number
+  /** Whatever was sent before counts for nothing. */
+  readonly isRestart: boolean
 }
 
 export interface ProducePlan {
@@ -42,6 +52,7 @@ export interface ProducePlan {
   readonly allowErrors: number
   /** What is delivered as a whole or not at all; undefined: a record. */
   readonly whole: 'input' | 'file' | undefined
+  readonly resume: ProduceResume | undefined
   /** Where the partition must end; undefined: wherever. */
   readonly expectedOffset: number | undefined
 }
@@ -96,6 +107,7 @@ export async function readPlan(
     onError: readOnError(flags),
     allowErrors: flags.wholeNumber('allow-errors') ?? 0,
     whole: readWhole(flags, files),
+    resume: readResume(flags),
     expectedOffset,
   }
 }
@@ -147,6 +159,41 @@ function readWhole(flags: Flags, files: readonly string[]): ProducePlan['whole']
   if (name === 'atomic') return 'input'
   if (files.length === 0) throw new UsageError('--txn-per-file needs FILEs', 'try: --atomic')
   return 'file'
+}
+
+const CHUNK_RECORDS = 10_000
+const CHUNK_BYTES = 16 * 1024 * 1024
+
+function readResume(flags: Flags): ProduceResume | undefined {
+  const id = flags.text('resume')
+  if (id === undefined) {
+    for (const name of ['chunk', 'restart']) {
+      if (flags.has(name)) throw new UsageError(`--${name} needs --resume ID`)
+    }
+    return undefined
+  }
+  if (id === '') throw new UsageError('--resume: the ID must not be empty')
+  // They tell of records that may never be seen, or are no input that could go on.
+  for (const name of ['atomic', 'txn-per-file', 'expect-offset', 'receipts', 'value']) {
+    flags.exclusive('resume', name)
+  }
+  const acks = flags.text('acks')
+  if (acks !== undefined && acks !== 'all') throw new UsageError('--resume needs --acks all')
+  return { id, ...readChunk(flags.text('chunk') ?? ''), isRestart: flags.has('restart') }
+}
+
+/** `N,SIZE`, `N` or `SIZE`: a part that is left out keeps its default. */
+function readChunk(text: string): { readonly records: number; readonly bytes: number } {
+  const parts = text === '' ? [] : text.split(',')
+  const [first = '', second] = parts
+  const isSizeAlone = parts.length === 1 && parseCount(first) === undefined
+  const records = isSizeAlone || first === '' ? CHUNK_RECORDS : parseCount(first)
+  const size = isSizeAlone ? first : (second ?? '')
+  const bytes = size === '' ? CHUNK_BYTES : parseSize(size)
+  if (parts.length > 2 || !records || !bytes) {
+    throw new UsageError(`--chunk ${text}: must be N,SIZE such as 10000,16MiB`)
+  }
+  return { records, bytes }
 }
 
 function inputForm(flags: Flags): InputForm {

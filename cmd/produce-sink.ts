@@ -22,6 +22,8 @@ import { RecordSink } from './record-sink.ts'
 import { topicPattern } from './topic-names.ts'
 
 export interface Sink extends ChunkSink {
+  /** Of the record that has begun; undefined: not known, it is being dropped. Meant while nothing waits for room. */
+  readonly openBytes: number | undefined
   /** One input is over. @returns false while there is no room for its last record */
   finish(): boolean
   /** @returns the bytes of an unfinished record that are dropped */

@@ -49,6 +49,9 @@ export const spec: CommandSpec = {
     { long: 'delivery-timeout', argument: 'DUR', default: '2m', help: 'after this a record counts as not delivered' },
     { long: 'atomic', help: 'all of the input or nothing: one transaction, after the input has ended well' },
     { long: 'txn-per-file', help: 'all of each FILE or nothing of it' },
+    { long: 'resume', argument: 'ID', help: 'a resumable import: chunks, each committed together with the position of the input; run again, it goes on there' },
+    { long: 'chunk', argument: 'N,SIZE', default: '10000,16MiB', help: 'with --resume, size of its transactions in records and bytes of input' },
+    { long: 'restart', help: 'with --resume, forget the position: all of the input is sent' },
     { long: 'expect-offset', argument: 'N', help: "append only if the partition's end is N, all as one batch; else exit 8 (not on a Kafka cluster)" },
     { long: 'on-error', argument: 'WHAT', default: 'stop', help: 'for a record that does not parse or is refused: stop, skip or dead-letter=FILE' },
     { long: 'allow-errors', argument: 'N', default: '0', help: 'so many such records still exit 0 (not with stop)' },
@@ -64,12 +67,13 @@ export const spec: CommandSpec = {
     { line: "jq -c '{key:.id,value:.}' orders.json | stream produce orders --json" },
     { line: 'stream produce archive dump/*.ndjson.gz --key-json .user.id' },
     { line: String.raw`stream cat orders -F '%k{hex} %v{base64}\n' | stream produce copy -F '%k{hex} %v{base64}\n'` },
+    { line: 'stream produce archive --resume 2026-03 dump/*.ndjson.gz', help: 'however often it is run: each record once' },
     { line: 'stream produce jobs --value "$line" -k "$id"', help: 'safe inside while read' },
   ],
   exits: [
     [3, 'no such topic, and it was not to be created'],
     [5, 'a record did not parse or was not delivered; the message names its line'],
-    [8, 'fenced; --expect-offset: the partition ends elsewhere, nothing was appended'],
+    [8, 'fenced; --resume: another input than before, or another run of the ID; --expect-offset: the partition ends elsewhere, nothing was appended'],
   ],
 }
 

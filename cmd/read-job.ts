@@ -31,7 +31,7 @@ import {
   type PartitionRange,
   resolveRanges,
 } from './read-range.ts'
-import type { ReadVariant, VariantOutput } from './read-variant.ts'
+import type { ReadProgress, ReadVariant, VariantOutput } from './read-variant.ts'
 import { kernelLoader, makeRecordWriter } from './read-writer.ts'
 import { Report } from './report.ts'
 import type { MergedPartition } from './time-merge.ts'
@@ -173,8 +173,8 @@ class ReadJob {
   }
 
   /** Where what was read is stored. */
-  get #progress(): ReadCursor | GroupRead | undefined {
-    return this.#cursor ?? this.#group
+  get #progress(): ReadProgress | undefined {
+    return this.#cursor ?? this.#group ?? this.#variant.progress
   }
 
   /** Writes what was taken, and tells so. */
@@ -213,7 +213,8 @@ class ReadJob {
     const acknowledgements = this.#progress?.acknowledgements
     const allowsPlain = !isTerminal && screen === undefined
     // Who stores progress must know when all is written, which a kernel's outputs do not tell one by one.
-    const mayUseKernel = allowsPlain && this.#progress === undefined
+    const needsEachWrite = this.#cursor !== undefined || this.#group !== undefined
+    const mayUseKernel = allowsPlain && !needsEachWrite
     const loadKernel = mayUseKernel
       ? await kernelLoader(this.#plan, this.#deps.stdio.output)
       : undefined
@@ -322,6 +323,7 @@ class ReadJob {
     if (findRanges !== undefined) {
       return findRanges(partitions, {
         ask,
+        clusterId: this.#broker.cluster.metadata.clusterId,
         openConsumer: (count) => this.#openConsumer(count),
         isStopped: () => this.#stopReason !== undefined,
       })
@@ -571,7 +573,7 @@ class ReadJob {
       take: (merged) => this.#takeMerged(output, merged),
       onGap: (gap) => this.#onGap(gap),
       onFailed: (error) => this.#onFailed(error),
-      onEnd: (topic, partition, offset) => this.#cursor?.take(topic, partition, offset),
+      onEnd: (topic, partition, offset) => this.#progress?.take(topic, partition, offset),
     })
   }
 
@@ -580,7 +582,7 @@ class ReadJob {
     output.setPartition(topic, partition)
     output.setEnds(merged.ends)
     const isPrinted = output.addRecord(cursor)
-    this.#cursor?.take(topic, partition, cursor.offset + 1)
+    this.#progress?.take(topic, partition, cursor.offset + 1)
     this.#report.addSpan(topic, partition, cursor.offset, cursor.offset)
     this.#report.records = output.records
     this.#report.bytes = output.bytes

@@ -171,7 +171,7 @@ export class ReadOutput implements RecordOutput {
     this.#partition = partition
     this.#writer.setPartition(topic, partition)
     this.#kernel?.kernel.setPartition?.(topic, partition)
-    this.#filter.setTopic(topic)
+    this.#filter.setTopic(topic, partition)
   }
 
   /**

@@ -1,11 +1,29 @@
 /** What commands that read do differently from consume: which partitions, from where, and what becomes of the records. */
 
 import type { RecordWriter } from '../src/text/record-writer.ts'
+import type { Acknowledgements } from './acknowledgements.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { RecordOutput } from './read-output.ts'
 import type { AskOffsets, PartitionName, PartitionRange } from './read-range.ts'
 
+/** Where it is kept how far a read has come. */
+export interface ReadProgress {
+  readonly acknowledgements: Acknowledgements | undefined
+  /** Everything of a partition below `offset` was read. */
+  take(topic: string, partition: number, offset: number): void
+  /** All that was taken has been written. */
+  onWritten(): void
+  /** Waits for what is still to be said about it. */
+  settle(stopped: Promise<void>, mayNotWait: () => boolean): Promise<void>
+  /** The run is over. @param isProper  it came to its end, and no write met a hang-up */
+  end(isProper: boolean): void | Promise<void>
+  cutShort(): void | Promise<void>
+  close(): void | Promise<void>
+}
+
 export interface ReadVariant {
+  /** In place of a cursor file or a group. It needs to know the end only, not every write. */
+  readonly progress?: ReadProgress
   /** Of the partitions found those that are read. */
   readonly select?: (partitions: readonly PartitionName[]) => readonly PartitionName[]
   /** Ranges in place of those that the plan's positions give. */
@@ -28,6 +46,7 @@ export interface VariantOutput extends RecordOutput {
 
 export interface RangeTools {
   readonly ask: AskOffsets
+  readonly clusterId: string | undefined
   readonly openConsumer: (partitionCount: number) => Promise<ConsumerClient>
   readonly isStopped: () => boolean
 }

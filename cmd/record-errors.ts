@@ -21,10 +21,17 @@ export class RecordErrors {
   readonly #console: Console
   /** Of each line in error how many records had been appended before it. Rising. */
   readonly #ordinals: number[] = []
+  /** Lines of the input that an earlier run has dealt with. */
+  #linesBefore = 0
 
   constructor(policy: ErrorPolicy, console: Console) {
     this.#policy = policy
     this.#console = console
+  }
+
+  /** The first `lines` lines of the input are not of this run. */
+  startAt(lines: number): void {
+    this.#linesBefore = lines
   }
 
   get isFull(): boolean {
@@ -75,12 +82,12 @@ export class RecordErrors {
 
   /** The input line, from 1, of the record with this ordinal. */
   lineOf(ordinal: number): number {
-    return ordinal + 1 + this.#errorsUpTo(ordinal)
+    return this.#linesBefore + ordinal + 1 + this.#errorsUpTo(ordinal)
   }
 
   /** All input lines up to this one are delivered (or were in error), when all records below `ordinal` are. */
   linesThrough(ordinal: number): number {
-    return ordinal + this.#errorsUpTo(ordinal)
+    return this.#linesBefore + ordinal + this.#errorsUpTo(ordinal)
   }
 
   #errorsUpTo(ordinal: number): number {

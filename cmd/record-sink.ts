@@ -101,6 +101,10 @@ export class RecordSink implements ChunkSink {
     }
   }
 
+  get openBytes(): number | undefined {
+    return this.#splitter.isSkipping ? undefined : this.#splitter.heldBytes
+  }
+
   get isBlocked(): boolean {
     return this.#hasPending || this.#errors.isFull || (this.#options.pacer?.waitMs ?? 0) > 0
   }

@@ -5,14 +5,21 @@
  * Each use reads what is there of its keys and writes single records; the last of a key counts.
  */
 
-import { isStreamError, type StreamError } from '../src/base/errors.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
+import { sleep } from '../src/ports/time.ts'
 import { partitionForKey } from '../src/record/partitioner.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 
-const TOPIC = '__stream_state'
+const STATE_TOPIC = '__stream_state'
+/** Jobs do not wait for each other's open transactions where their keys stand in different partitions. */
+const PARTITIONS = 16
+/** How long a reader waits for transactions of others, each of which ends by itself: the longest that brokers allow. */
+const UNSETTLED_MS_MAX = 960_000
+const SETTLED_POLL_MS = 50
+const SAID_AFTER_MS = 2000
 
 export type StateKey = readonly (string | number)[]
 
@@ -33,36 +40,30 @@ export async function readState(
   return found
 }
 
-/**
- * The same as bytes. What transactions had open when it was asked is waited for.
- * @throws StreamError of the broker
- */
+/** The same as bytes. @throws StreamError of the broker; TIMED_OUT where a transaction stays open */
 export async function readStateBytes(
   deps: CommandDeps,
-  { cluster }: Broker,
+  broker: Broker,
   prefix: StateKey,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
+  const { cluster } = broker
   const found = new Map<string, Uint8Array>()
-  const [topic] = await cluster.describeTopics([TOPIC])
+  const name = stateTopic(broker)
+  const [topic] = await cluster.describeTopics([name])
   if (topic === undefined || topic.errorCode !== 0) return found
   const partition = placeOf(prefix, topic.partitions.length)
-  const [start, end] = await deps.clients.listOffsets(
-    cluster,
-    [
-      { topic: TOPIC, partition, at: 'earliest' },
-      { topic: TOPIC, partition, at: 'latest' },
-    ],
-    { isolation: 'read_uncommitted' },
-  )
+  const [start] = await deps.clients.listOffsets(cluster, [
+    { topic: name, partition, at: 'earliest' },
+  ])
   const startOffset = start?.offset ?? 0
-  const endOffset = end?.offset ?? 0
+  const endOffset = await settledEnd(deps, broker, name, partition)
   if (endOffset <= startOffset) return found
   const consumer = await deps.clients.consumer(cluster, {})
   const cursor = new RecordCursor()
   const head = JSON.stringify(prefix).slice(0, -1)
   let failure: StreamError | undefined
   try {
-    consumer.assign([{ topic: TOPIC, partition, startOffset, endOffset }])
+    consumer.assign([{ topic: name, partition, startOffset, endOffset }])
     while (!consumer.isDone) {
       const event = consumer.poll()
       if (event === undefined) await consumer.wait()
@@ -79,6 +80,42 @@ export async function readStateBytes(
   }
   if (failure !== undefined) throw failure
   return found
+}
+
+/**
+ * The end of the partition, once no transaction holds back anything before it: whoever goes on from a value must not miss
+ * one that is committed behind a transaction of somebody else.
+ */
+async function settledEnd(
+  deps: CommandDeps,
+  { cluster }: Broker,
+  topic: string,
+  partition: number,
+): Promise<number> {
+  const { clients, console, time } = deps
+  const ask = async (isolation: 'read_committed' | 'read_uncommitted'): Promise<number> => {
+    const question = { topic, partition, at: 'latest' } as const
+    const [answer] = await clients.listOffsets(cluster, [question], { isolation })
+    return answer?.offset ?? 0
+  }
+  const end = await ask('read_uncommitted')
+  const startMs = time.monotonicMs()
+  let hasSaid = false
+  while ((await ask('read_committed')) < end) {
+    const waitedMs = time.monotonicMs() - startMs
+    if (waitedMs > UNSETTLED_MS_MAX) {
+      throw new StreamError('TIMED_OUT', `${topic}: a transaction stays open`, {
+        target: topic,
+        hint: 'which one: stream txn list',
+      })
+    }
+    if (waitedMs > SAID_AFTER_MS && !hasSaid) {
+      hasSaid = true
+      console.warn(`${topic}: waiting for another job's transaction to end`)
+    }
+    await sleep(time, SETTLED_POLL_MS)
+  }
+  return end
 }
 
 function take(cursor: RecordCursor, head: string, found: Map<string, Uint8Array>): void {
@@ -115,6 +152,9 @@ export async function writeState(
   }
 }
 
+/** Which topic a producer was prepared for, where the settings name another than the usual one. */
+const topics = new WeakMap<object, string>()
+
 /**
  * Makes the topic where it is missing, so that values can be appended.
  * @throws StreamError as ProducerClient.prepare, and what making the topic may end with
@@ -124,12 +164,14 @@ export async function prepareState(
   broker: Broker,
   producer: Pick<ProducerClient, 'prepare'>,
 ): Promise<void> {
+  const topic = stateTopic(broker)
+  topics.set(producer, topic)
   try {
-    await producer.prepare(TOPIC)
+    await producer.prepare(topic)
   } catch (error) {
     if (!isStreamError(error, 'TOPIC_UNKNOWN')) throw error
-    await createTopic(deps, broker)
-    await producer.prepare(TOPIC)
+    await createTopic(deps, broker, topic)
+    await producer.prepare(topic)
   }
 }
 
@@ -159,22 +201,27 @@ export function appendStateBytes(
   value: Uint8Array | undefined,
   timestampMs: number,
 ): boolean {
-  return producer.append(TOPIC, placeOf(prefix, producer.partitionCount(TOPIC)), {
+  const topic = topics.get(producer) ?? STATE_TOPIC
+  return producer.append(topic, placeOf(prefix, producer.partitionCount(topic)), {
     key: rangeOf(Buffer.from(JSON.stringify(key))),
     value: value === undefined ? null : rangeOf(value),
     timestampMs,
   })
 }
 
-async function createTopic(deps: CommandDeps, { cluster }: Broker): Promise<void> {
+export function stateTopic({ settings }: Broker): string {
+  return settings.text('state.topic') ?? STATE_TOPIC
+}
+
+async function createTopic(deps: CommandDeps, { cluster }: Broker, name: string): Promise<void> {
   const admin = await deps.clients.admin(cluster)
   const [outcome] = await admin.createTopics([
-    { name: TOPIC, partitions: 1, configs: { 'cleanup.policy': 'compact' } },
+    { name, partitions: PARTITIONS, configs: { 'cleanup.policy': 'compact' } },
   ])
   if (outcome?.error !== undefined && !isStreamError(outcome.error, 'TOPIC_EXISTS')) {
     throw outcome.error
   }
-  await admin.awaitTopic(TOPIC)
+  await admin.awaitTopic(name)
 }
 
 function placeOf(prefix: StateKey, count: number): number {

@@ -2,12 +2,12 @@
  * OffsetCommit (8), versions 2 to 10 (v10 by topic id). Answered when the offsets are durable. A partition that is not
  * known fails alone, and so does a text that is too long.
  *
- * Errors: 3, 12, 14, 15, 16, 22, 24, 25, 27, 28, 82, 100.
+ * Errors: 3, 12, 14, 15, 16, 22, 24, 25, 27, 28, 35 (a member of a consumer group below v9), 69, 82, 100, 113.
  */
 
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
-import type { GroupEntry } from '../coordinator/group-coordinator.ts'
+import { checkCommit, type GroupEntry } from '../coordinator/group-entry.ts'
 import { type CommittedOffset, encodeOffset } from '../coordinator/group-records.ts'
 import type { GroupShard } from '../coordinator/group-shard.ts'
 import type { Handler, Services } from './handler.ts'
@@ -15,6 +15,7 @@ import type { Handler, Services } from './handler.ts'
 type TopicAnswer = ResponseInput<'OffsetCommit'>['topics'][number]
 type TopicRequest = Request<'OffsetCommit'>['topics'][number]
 
+const MEMBER_EPOCH_VERSION = 9
 const TOPIC_ID_VERSION = 10
 
 interface Commit {
@@ -29,10 +30,13 @@ export const offsetCommit: Handler<'OffsetCommit'> = (services, context, request
   // Kafka allows the empty group here: very old clients keep offsets in it.
   const { shard, entry: known, errorCode } = services.groups.find(groupId)
   if (shard === undefined) return refuseAll(errorCode)
-  if (known === undefined && generation >= 0) return refuseAll(KafkaError.ILLEGAL_GENERATION)
+  if (known === undefined && generation >= 0) {
+    const isEpoch = context.apiVersion >= MEMBER_EPOCH_VERSION
+    return refuseAll(isEpoch ? KafkaError.GROUP_ID_NOT_FOUND : KafkaError.ILLEGAL_GENERATION)
+  }
   const entry = services.groups.entryIn(shard, groupId)
   const nowMs = services.broker.time.monotonicMs()
-  const refusal = entry.classic.checkCommit(nowMs, request, generation)
+  const refusal = checkCommit(entry, nowMs, request, generation, context.apiVersion)
   services.groups.arm(entry)
   if (refusal !== 0) return refuseAll(refusal)
   const { commits, failures } = readCommits(services, request, context.apiVersion)

@@ -1,13 +1,14 @@
 /**
  * OffsetFetch (9), versions 1 to 10: what groups have committed; from v8 on of several groups, in v10 by topic id. A
  * partition without offset is answered with -1 and no error (P9). Who asks for what is stable (v7) is told to come again
- * for partitions that an open transaction has an offset for. Errors: 14, 15, 16, 24, 88, 100.
+ * for partitions that an open transaction has an offset for. A member of a consumer group that gives its epoch (v9) has it
+ * checked. Errors: 14, 15, 16, 24, 25, 88, 100, 113.
  */
 
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { ZERO_UUID } from '../../src/protocol/schema.ts'
-import type { GroupEntry } from '../coordinator/group-coordinator.ts'
+import type { GroupEntry } from '../coordinator/group-entry.ts'
 import type { CommittedOffset } from '../coordinator/group-records.ts'
 import type { Handler, Services } from './handler.ts'
 
@@ -54,6 +55,11 @@ function fetchGroup(services: Services, request: GroupRequest, rules: FetchRules
   const { shard, entry, errorCode } = groups.find(groupId)
   if (shard === undefined && !groups.isWithoutTopic) {
     return { groupId, topics: [], errorCode }
+  }
+  const { memberId, memberEpoch } = request
+  if (entry?.consumer !== undefined && memberId !== null && memberEpoch >= 0) {
+    const code = entry.consumer.checkEpoch(memberId, memberEpoch)
+    if (code !== 0) return { groupId, topics: [], errorCode: code }
   }
   if (asked === null) return fetchAll(services, groupId, entry, rules)
   const topics = asked.map(({ name, topicId, partitionIndexes }) => {

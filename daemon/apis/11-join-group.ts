@@ -26,6 +26,8 @@ export const joinGroup: Handler<'JoinGroup'> = (services, context, request) => {
   if (!isInBounds) return refuse(KafkaError.INVALID_SESSION_TIMEOUT)
   if (memberId !== '' && found.entry === undefined) return refuse(KafkaError.UNKNOWN_MEMBER_ID)
   const entry = groups.entryIn(found.shard, groupId)
+  const notClassic = groups.consumers.makeClassic(entry)
+  if (notClassic !== 0) return refuse(notClassic)
   const joined = new Promise<JoinAnswer>((resolve) => {
     entry.classic.join(
       broker.time.monotonicMs(),

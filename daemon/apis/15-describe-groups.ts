@@ -1,10 +1,12 @@
 /**
- * DescribeGroups (15), versions 0 to 6. A group that does not exist is Dead, from v6 on with error 69. What members said
+ * DescribeGroups (15), versions 0 to 6. A group that does not exist is Dead, from v6 on with error 69; so is one of the
+ * consumer protocol, which ConsumerGroupDescribe tells of. What members said
  * and were given is told of Stable groups alone. Errors: 14, 15, 16, 24, 69.
  */
 
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
+import { isDead } from '../coordinator/group-entry.ts'
 import { groupOperations } from './authorized-operations.ts'
 import { findGroup } from './group-requests.ts'
 import type { Handler, Services } from './handler.ts'
@@ -38,13 +40,14 @@ function describe(services: Services, groupId: string, apiVersion: number): Grou
     const isNowhere = services.groups.isWithoutTopic && groupId !== ''
     if (!isNowhere) return { ...nothing, errorCode }
   }
-  if (entry === undefined || entry.classic.state === 'Dead') {
+  if (entry === undefined || isDead(entry) || entry.consumer !== undefined) {
     const isError = apiVersion >= NOT_FOUND_VERSION
+    const why = entry?.consumer === undefined ? 'not found' : 'is not a classic group'
     return {
       ...nothing,
       groupState: 'Dead',
       errorCode: isError ? KafkaError.GROUP_ID_NOT_FOUND : 0,
-      errorMessage: isError ? `Group ${groupId} not found.` : null,
+      errorMessage: isError ? `Group ${groupId} ${why}.` : null,
     }
   }
   const { classic } = entry

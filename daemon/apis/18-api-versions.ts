@@ -13,7 +13,11 @@ import { listedRanges } from './listed-ranges.ts'
 
 const SOFTWARE_NAME_VERSION = 3
 const MIN_ZERO_VERSION = 4
-const TRANSACTION_VERSION = 'transaction.version'
+/** The consumer protocol of groups (KIP-848), and transaction protocol 2. */
+const features = [
+  ['group.version', 1],
+  ['transaction.version', 2],
+] as const
 const softwareName = /^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$/
 
 export const apiVersions: Handler<'ApiVersions'> = (services, context, request) => {
@@ -23,19 +27,20 @@ export const apiVersions: Handler<'ApiVersions'> = (services, context, request) 
       return { errorCode: KafkaError.INVALID_REQUEST, apiKeys: [], throttleTimeMs: 0 }
     }
   }
-  const maxVersion = 2
   return {
     errorCode: 0,
     apiKeys: apiKeysOf(context.door, services.phase),
     throttleTimeMs: 0,
     supportedFeatures:
       context.apiVersion >= MIN_ZERO_VERSION
-        ? [{ name: TRANSACTION_VERSION, minVersion: 0, maxVersion }]
+        ? features.map(([name, maxVersion]) => ({ name, minVersion: 0, maxVersion }))
         : [],
     finalizedFeaturesEpoch: 0,
-    finalizedFeatures: [
-      { name: TRANSACTION_VERSION, maxVersionLevel: maxVersion, minVersionLevel: maxVersion },
-    ],
+    finalizedFeatures: features.map(([name, level]) => ({
+      name,
+      maxVersionLevel: level,
+      minVersionLevel: level,
+    })),
   }
 }
 

@@ -10,6 +10,7 @@
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { OFFSETS_TOPIC } from '../coordinator/group-coordinator.ts'
+import { checkCommit } from '../coordinator/group-entry.ts'
 import type { OffsetEntry } from '../coordinator/offset-table.ts'
 import { findGroup } from './group-requests.ts'
 import type { Handler, Services } from './handler.ts'
@@ -95,7 +96,7 @@ function checkMember(services: Services, request: TxnOffsetCommitRequest): numbe
   if (shard === undefined) return errorCode
   if (entry === undefined && generationId >= 0) return KafkaError.ILLEGAL_GENERATION
   const known = entry ?? groups.entryIn(shard, groupId)
-  return known.classic.checkCommit(broker.time.monotonicMs(), request, generationId, true)
+  return checkCommit(known, broker.time.monotonicMs(), request, generationId, undefined)
 }
 
 function readCommits(

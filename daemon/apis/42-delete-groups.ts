@@ -1,6 +1,7 @@
 /** DeleteGroups (42), versions 0 to 2: groups without members, with all their offsets. Errors: 14, 15, 16, 24, 68, 69. */
 
 import { KafkaError } from '../../src/protocol/errors.ts'
+import { isDead, isUnused } from '../coordinator/group-entry.ts'
 import { findGroup } from './group-requests.ts'
 import type { Handler, Services } from './handler.ts'
 
@@ -19,8 +20,8 @@ function remove(services: Services, groupId: string): Promise<number> | number {
       ? KafkaError.GROUP_ID_NOT_FOUND
       : errorCode
   }
-  if (entry === undefined || entry.classic.state === 'Dead') return KafkaError.GROUP_ID_NOT_FOUND
-  if (!entry.classic.isUnused) return KafkaError.NON_EMPTY_GROUP
+  if (entry === undefined || isDead(entry)) return KafkaError.GROUP_ID_NOT_FOUND
+  if (!isUnused(entry)) return KafkaError.NON_EMPTY_GROUP
   return new Promise((resolve) => {
     services.groups.delete(entry, resolve)
   })

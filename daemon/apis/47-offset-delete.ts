@@ -5,7 +5,13 @@
 
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
-import type { GroupEntry } from '../coordinator/group-coordinator.ts'
+import {
+  type GroupEntry,
+  isDead,
+  isUnused,
+  protocolTypeOf,
+  subscribedTopicsOf,
+} from '../coordinator/group-entry.ts'
 import type { OffsetEntry } from '../coordinator/offset-table.ts'
 import { findGroup } from './group-requests.ts'
 import type { Handler } from './handler.ts'
@@ -16,11 +22,10 @@ export const offsetDelete: Handler<'OffsetDelete'> = async (services, _context, 
   const refuse = (errorCode: number) => ({ errorCode, throttleTimeMs: 0, topics: [] })
   const { shard, entry, errorCode } = findGroup(services, request.groupId)
   if (shard === undefined) return refuse(errorCode)
-  if (entry === undefined || entry.classic.state === 'Dead') {
+  if (entry === undefined || isDead(entry)) {
     return refuse(KafkaError.GROUP_ID_NOT_FOUND)
   }
-  const { classic } = entry
-  if (!classic.isUnused && classic.protocolType !== 'consumer') {
+  if (!isUnused(entry) && protocolTypeOf(entry) !== 'consumer') {
     return refuse(KafkaError.NON_EMPTY_GROUP)
   }
   const doomed: OffsetEntry[] = []
@@ -46,8 +51,8 @@ export const offsetDelete: Handler<'OffsetDelete'> = async (services, _context, 
   return stored === 0 ? { errorCode: 0, throttleTimeMs: 0, topics } : refuse(stored)
 }
 
-function isRead({ classic }: GroupEntry, topic: string): boolean {
-  if (classic.isUnused) return false
+function isRead(entry: GroupEntry, topic: string): boolean {
+  if (isUnused(entry)) return false
   // Members whose subscriptions nobody can read may read anything.
-  return classic.subscribedTopics?.has(topic) ?? true
+  return subscribedTopicsOf(entry)?.has(topic) ?? true
 }

@@ -20,8 +20,6 @@ export const unhandledApis = [
   'AlterClientQuotas',
   'DescribeUserScramCredentials',
   'AlterUserScramCredentials',
-  'ConsumerGroupHeartbeat',
-  'ConsumerGroupDescribe',
 ] as const satisfies readonly ServedApi[]
 
 export type HandledApi = Exclude<ServedApi, (typeof unhandledApis)[number]>

@@ -39,6 +39,8 @@ import { describeCluster } from './60-describe-cluster.ts'
 import { describeProducers } from './61-describe-producers.ts'
 import { describeTransactions } from './65-describe-transactions.ts'
 import { listTransactions } from './66-list-transactions.ts'
+import { consumerGroupHeartbeat } from './68-consumer-group-heartbeat.ts'
+import { consumerGroupDescribe } from './69-consumer-group-describe.ts'
 import { describeTopicPartitions } from './75-describe-topic-partitions.ts'
 import { daemonStatus } from './1000-daemon-status.ts'
 import { daemonStop } from './1001-daemon-stop.ts'
@@ -86,6 +88,8 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DescribeProducers: describeProducers,
   DescribeTransactions: describeTransactions,
   ListTransactions: listTransactions,
+  ConsumerGroupHeartbeat: consumerGroupHeartbeat,
+  ConsumerGroupDescribe: consumerGroupDescribe,
   DescribeTopicPartitions: describeTopicPartitions,
   DaemonStatus: daemonStatus,
   DaemonStop: daemonStop,

@@ -1,6 +1,7 @@
 /**
  * The group coordinator: which group lives in which partition of `__consumer_offsets`, the loading and leaving of those
- * partitions, timers, expiry. The rules of membership are classic-group.ts; here they meet clock, log and topics.
+ * partitions, timers, expiry. The rules of membership are classic-group.ts and consumer-group.ts (with consumer-groups.ts
+ * before it); here they meet clock, log and topics.
  *
  * Invariants:
  * - A group is served only by the leader of its partition, and only when all of that partition is loaded.
@@ -14,6 +15,15 @@ import { KafkaError } from '../../src/protocol/errors.ts'
 import type { ImageChange } from '../metadata/metadata-image.ts'
 import type { Broker } from '../replica/broker.ts'
 import { ClassicGroup } from './classic-group.ts'
+import { ConsumerGroups } from './consumer-groups.ts'
+import {
+  emptySinceMs,
+  type GroupEntry,
+  isUnused,
+  protocolTypeOf,
+  subscribedTopicsOf,
+  wakeMsOf,
+} from './group-entry.ts'
 import {
   type EncodedRecord,
   encodeGroup,
@@ -31,24 +41,14 @@ export const OFFSETS_TOPIC = '__consumer_offsets'
 const LEADERSHIP_CHECK_MS = 1000
 const MINUTE_MS = 60_000
 
-/** One group with all that belongs to it. */
-export interface GroupEntry {
-  readonly groupId: string
-  readonly shard: GroupShard
-  readonly offsets: OffsetTable
-  readonly classic: ClassicGroup
-  /** Whether the log holds a record of the group itself. */
-  isStored: boolean
-  timer: Timer | undefined
-  timerMs: number
-}
-
 /** A group's place, or why it is not served here now. */
 export type FoundGroup =
   | { readonly shard: GroupShard; readonly entry: GroupEntry | undefined; readonly errorCode: 0 }
   | { readonly shard: undefined; readonly entry: undefined; readonly errorCode: number }
 
 export class GroupCoordinator {
+  /** Those of the consumer protocol. */
+  readonly consumers: ConsumerGroups
   readonly #broker: Broker
   readonly #shards = new Map<number, GroupShard>()
   readonly #groups = new Map<string, GroupEntry>()
@@ -59,6 +59,14 @@ export class GroupCoordinator {
 
   constructor(broker: Broker) {
     this.#broker = broker
+    this.consumers = new ConsumerGroups({
+      broker,
+      arm: (entry) => this.arm(entry),
+      reload: (shard) => {
+        this.#leave(shard)
+        this.#lookForShards()
+      },
+    })
   }
 
   /** Begins to load what this broker leads, and to look after it. Returns at once. */
@@ -131,12 +139,20 @@ export class GroupCoordinator {
       shard,
       offsets: new OffsetTable(),
       classic,
+      consumer: undefined,
       isStored: false,
+      endOffset: 0,
       timer: undefined,
       timerMs: Number.POSITIVE_INFINITY,
     }
     this.#groups.set(groupId, entry)
     return entry
+  }
+
+  /** Of a group that a refused request has made. */
+  dropIfNothing(entry: GroupEntry): void {
+    const hasState = entry.isStored || entry.consumer !== undefined || !entry.offsets.isEmpty
+    if (!hasState && isUnused(entry)) this.#remove(entry)
   }
 
   /** All groups that are served here. */
@@ -265,8 +281,8 @@ export class GroupCoordinator {
 
   /** To be called after each input of a group: sees that its next tick comes in time. */
   arm(entry: GroupEntry): void {
-    const { wakeMs } = entry.classic
-    if (wakeMs >= entry.timerMs) return
+    const wakeMs = wakeMsOf(entry)
+    if (wakeMs >= entry.timerMs || this.#groups.get(entry.groupId) !== entry) return
     entry.timer?.cancel()
     entry.timer = undefined
     entry.timerMs = Number.POSITIVE_INFINITY
@@ -277,6 +293,7 @@ export class GroupCoordinator {
       entry.timer = undefined
       entry.timerMs = Number.POSITIVE_INFINITY
       entry.classic.tick(time.monotonicMs())
+      this.consumers.tick(entry)
       this.arm(entry)
     })
   }
@@ -307,6 +324,7 @@ export class GroupCoordinator {
       encodeOffset(groupId, topic, partition, undefined),
     )
     if (entry.isStored) records.push(encodeGroup(groupId, undefined))
+    records.push(...this.consumers.tombstonesOf(entry))
     const remove = (position: number): void => {
       for (const { topic, partition } of offsets) {
         shard.pending.delete(groupId, topic, partition, position)
@@ -334,6 +352,9 @@ export class GroupCoordinator {
     const again = this.entryIn(shard, groupId)
     again.offsets.setAll(entry.offsets)
     again.isStored = entry.isStored
+    again.consumer = entry.consumer
+    again.consumer?.begin(this.#broker.time.monotonicMs())
+    this.arm(again)
   }
 
   #remove(entry: GroupEntry): void {
@@ -350,14 +371,14 @@ export class GroupCoordinator {
     const wallMs = time.wallMs()
     const retentionMs = config.number('offsets.retention.minutes') * MINUTE_MS
     for (const entry of [...this.#served()]) {
-      const { classic, groupId, offsets, shard } = entry
+      const { groupId, offsets, shard } = entry
       const over = expiredOffsets(offsets, {
         wallMs,
         retentionMs,
-        state: classic.isUnused ? 'Empty' : 'active',
-        protocolType: classic.protocolType,
-        emptySinceMs: classic.stateTimestampMs,
-        subscribedTopics: classic.subscribedTopics,
+        state: isUnused(entry) ? 'Empty' : 'active',
+        protocolType: protocolTypeOf(entry),
+        emptySinceMs: emptySinceMs(entry),
+        subscribedTopics: subscribedTopicsOf(entry),
       })
       const expired = over.filter(
         ({ topic, partition }) => !shard.pending.holds(groupId, topic, partition),
@@ -365,7 +386,7 @@ export class GroupCoordinator {
       this.forget(entry, expired, (errorCode) => {
         if (errorCode !== 0 || !shard.isReady || this.#groups.get(groupId) !== entry) return
         const isEmpty = offsets.isEmpty && !shard.pending.hasGroup(groupId)
-        if (classic.isUnused && isEmpty) this.delete(entry, () => undefined)
+        if (isUnused(entry) && isEmpty) this.delete(entry, () => undefined)
       })
     }
   }
@@ -388,6 +409,9 @@ export class GroupCoordinator {
     for (const topicId of change.deletedTopicIds) {
       const name = image.deletedTopic(topicId)?.value.name
       if (name !== undefined) this.#forgetTopic(name)
+    }
+    if (change.topicIds.size > 0 || change.deletedTopicIds.size > 0) {
+      for (const { consumer } of this.#groups.values()) consumer?.noteTopics()
     }
     const topic = image.topic(OFFSETS_TOPIC)
     if (topic !== undefined && change.topicIds.has(topic.topicId)) this.#lookForShards()
@@ -434,7 +458,11 @@ export class GroupCoordinator {
       .load()
       .then(() => {
         if (!shard.isReady) return
-        for (const entry of this.#groups.values()) if (entry.shard === shard) this.arm(entry)
+        for (const entry of this.#groups.values()) {
+          if (entry.shard !== shard) continue
+          entry.consumer?.begin(this.#broker.time.monotonicMs())
+          this.arm(entry)
+        }
       })
       .catch((error: unknown) => {
         this.#broker.log.error('the groups of a partition could not be loaded', {
@@ -452,7 +480,6 @@ export class GroupCoordinator {
     owner: TransactionOwner | undefined,
   ): void {
     if (record.kind === 'other') return
-    const { value } = record
     if (record.kind === 'offset') {
       const { group, topic, partition } = record
       if (record.value === undefined) shard.pending.delete(group, topic, partition, position)
@@ -462,9 +489,11 @@ export class GroupCoordinator {
         return
       }
     }
+    const { value } = record.kind === 'consumer' ? record.change : record
     if (value === undefined && !this.#groups.has(record.group)) return
     const entry = this.entryIn(shard, record.group)
-    if (record.kind === 'offset') {
+    if (record.kind === 'consumer') this.consumers.restore(entry, record)
+    else if (record.kind === 'offset') {
       const { topic, partition } = record
       if (record.value === undefined) entry.offsets.delete(topic, partition)
       else entry.offsets.set(topic, partition, record.value, position)
@@ -473,7 +502,7 @@ export class GroupCoordinator {
       entry.classic.restore(record.value, this.#broker.time.monotonicMs())
     }
     const isEmpty = entry.offsets.isEmpty && !shard.pending.hasGroup(record.group)
-    if (!entry.isStored && isEmpty) this.#remove(entry)
+    if (!entry.isStored && entry.consumer === undefined && isEmpty) this.#remove(entry)
   }
 
   #leave(shard: GroupShard): void {

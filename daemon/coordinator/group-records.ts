@@ -2,12 +2,21 @@
  * The records of `__consumer_offsets`, byte for byte Kafka's own, so that Kafka's decoders and lag tools can read them:
  * kafka-protocol.md section 7.9. A key begins with the kind of its record (an int16), a value with its version.
  *
+ * Here are offsets and classic groups; groups of the consumer protocol are consumer-group-records.ts.
+ *
  * Read are all versions that Kafka has written; written are OffsetCommitValue v3 (v1 where the commit brings its own
  * time of expiry) and GroupMetadataValue v3. A null value is a tombstone.
  */
 
 import { WireReader } from '../../src/protocol/wire-reader.ts'
 import { WireWriter } from '../../src/protocol/wire-writer.ts'
+import {
+  type ConsumerChange,
+  isConsumerKey,
+  readConsumerChange,
+  writeConsumerKey,
+  writeConsumerValue,
+} from './consumer-group-records.ts'
 
 /** Of one partition, as it was committed. */
 export interface CommittedOffset {
@@ -59,6 +68,8 @@ export type GroupRecord =
       readonly value: CommittedOffset | undefined
     }
   | { readonly kind: 'group'; readonly group: string; readonly value: StoredGroup | undefined }
+  /** Of a group of the consumer protocol. */
+  | { readonly kind: 'consumer'; readonly group: string; readonly change: ConsumerChange }
   /** Of a kind that this version does not know, or keeps elsewhere. */
   | { readonly kind: 'other'; readonly type: number }
 
@@ -128,6 +139,12 @@ function encodeGroupValue(value: StoredGroup): Uint8Array {
   })
 }
 
+export function encodeConsumerChange(group: string, change: ConsumerChange): EncodedRecord {
+  const key = write((writer) => writeConsumerKey(writer, group, change))
+  if (change.value === undefined) return { key, value: null }
+  return { key, value: write((writer) => writeConsumerValue(writer, change)) }
+}
+
 /** @throws StreamError MALFORMED_MESSAGE */
 export function decodeRecord(key: Uint8Array, value: Uint8Array | null): GroupRecord {
   const reader = new WireReader([key], 'key of a group record')
@@ -142,6 +159,11 @@ export function decodeRecord(key: Uint8Array, value: Uint8Array | null): GroupRe
   if (type === GROUP_KEY) {
     const group = reader.string(false) ?? ''
     return { kind: 'group', group, value: value === null ? undefined : decodeGroupValue(value) }
+  }
+  if (isConsumerKey(type)) {
+    const valueReader = value === null ? undefined : new WireReader([value], 'group record')
+    const { group, change } = readConsumerChange(type, reader, valueReader)
+    return change === undefined ? { kind: 'other', type } : { kind: 'consumer', group, change }
   }
   return { kind: 'other', type }
 }

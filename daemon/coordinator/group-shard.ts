@@ -133,11 +133,18 @@ export class GroupShard {
     }
   }
 
+  /** Why nothing can be appended now, as an error code; 0: it can. */
+  get refusal(): number {
+    if (this.#state !== 'ready' || !this.isCurrent) return KafkaError.NOT_COORDINATOR
+    const isShut = this.#ports.refusesWrites() !== undefined || this.partition.isUnderMinInSync
+    return isShut ? KafkaError.COORDINATOR_NOT_AVAILABLE : 0
+  }
+
   /**
    * Writes records; when they are committed `apply` is called, then `stored`.
    * @param apply  called even where the wait was over before, with where the log stands behind the records
    * @param owner  whose transaction they belong to
-   * @returns where the log stands behind the records; undefined: nothing was appended
+   * @returns where the log stands behind the records; undefined: it was refused, or not all of it is in the log
    */
   append(
     records: readonly EncodedRecord[],
@@ -145,13 +152,9 @@ export class GroupShard {
     stored: Stored,
     owner?: TransactionOwner,
   ): number | undefined {
-    const { partition } = this
-    if (this.#state !== 'ready' || !this.isCurrent) {
-      stored(KafkaError.NOT_COORDINATOR)
-      return undefined
-    }
-    if (this.#ports.refusesWrites() !== undefined || partition.isUnderMinInSync) {
-      stored(KafkaError.COORDINATOR_NOT_AVAILABLE)
+    const { refusal } = this
+    if (refusal !== 0) {
+      stored(refusal)
       return undefined
     }
     let endOffset: number
@@ -165,6 +168,11 @@ export class GroupShard {
     }
     new PendingWrite(this, endOffset, apply, stored).wait(this.#ports)
     return endOffset
+  }
+
+  /** As append, of nothing more: when all below an offset is committed. */
+  whenCommitted(endOffset: number, stored: Stored): void {
+    new PendingWrite(this, endOffset, () => undefined, stored).wait(this.#ports)
   }
 
   #write(records: readonly EncodedRecord[], owner: TransactionOwner | undefined): number {

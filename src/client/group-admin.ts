@@ -94,10 +94,46 @@ export class GroupAdmin {
   }
 
   /**
+   * Of either protocol. A group of the newer one is not there for the question about classic groups.
    * @returns undefined: there is no such group
    * @throws StreamError as GroupLink.call
    */
   async describe(groupId: string): Promise<GroupDescription | undefined> {
+    return (await this.#describeClassic(groupId)) ?? (await this.#describeConsumer(groupId))
+  }
+
+  async #describeConsumer(groupId: string): Promise<GroupDescription | undefined> {
+    const link = this.#link(groupId)
+    const deadlineMs = this.#time.monotonicMs() + this.#cluster.requestTimeoutMs
+    const connection = await link.connection(deadlineMs)
+    if (!connection.supports('ConsumerGroupDescribe')) return undefined
+    const response = await link.call(
+      'ConsumerGroupDescribe',
+      { groupIds: [groupId], includeAuthorizedOperations: false },
+      ({ groups }) => groups[0]?.errorCode ?? 0,
+    )
+    const row = response.groups[0]
+    const code = row?.errorCode ?? KafkaError.GROUP_ID_NOT_FOUND
+    if (code === KafkaError.GROUP_ID_NOT_FOUND || row === undefined) return undefined
+    if (code !== 0) throw kafkaFailure(code, { target: `group ${groupId}` })
+    return {
+      groupId,
+      state: row.groupState,
+      protocolType: 'consumer',
+      members: row.members.map((member) => ({
+        memberId: member.memberId,
+        instanceId: member.instanceId,
+        clientId: member.clientId,
+        host: member.clientHost.replace(/^\//, ''),
+        partitions: member.assignment.topicPartitions.map(({ topicName, partitions }) => ({
+          topic: topicName,
+          partitions,
+        })),
+      })),
+    }
+  }
+
+  async #describeClassic(groupId: string): Promise<GroupDescription | undefined> {
     const response = await this.#link(groupId).call(
       'DescribeGroups',
       { groups: [groupId], includeAuthorizedOperations: false },

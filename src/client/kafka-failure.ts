@@ -69,6 +69,11 @@ const failures: Readonly<Record<number, FailureRow>> = {
   [KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED]: { code: 'NOT_ALLOWED' },
   [KafkaError.SASL_AUTHENTICATION_FAILED]: { code: 'NOT_ALLOWED' },
   [KafkaError.POLICY_VIOLATION]: { code: 'NOT_ALLOWED' },
+  [KafkaError.INCONSISTENT_GROUP_PROTOCOL]: {
+    code: 'CONFLICT',
+    message: 'its members share no protocol with this one',
+    hint: 'who is in it: stream groups describe GROUP --members; take another group, or stop them first',
+  },
   [KafkaError.REASSIGNMENT_IN_PROGRESS]: { code: 'CONFLICT' },
   [KafkaError.NON_EMPTY_GROUP]: { code: 'CONFLICT' },
   [KafkaError.GROUP_ID_NOT_FOUND]: { code: 'NAME_UNKNOWN' },

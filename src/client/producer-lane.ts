@@ -10,6 +10,8 @@ import type { Identity } from './producer-identity.ts'
 export interface Batch extends QueuedBatch {
   readonly lane: Lane
   builder: BatchBuilder | undefined
+  /** Made by the caller (appendBatch); it becomes `bytes` when it has its sequence. */
+  readonly prepared: Uint8Array | undefined
   bytes: Uint8Array | undefined
   readonly sizeBytes: number
   readonly ordinals: readonly number[] | undefined

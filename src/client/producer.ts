@@ -24,7 +24,7 @@ import type { Time, Timer } from '../ports/time.ts'
 import type { Response } from '../protocol/api-table.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
 import { BatchBuilder, type RecordInput } from '../record/batch-builder.ts'
-import { stampProducer } from '../record/batch-layout.ts'
+import { recordCountAt, stampProducer, stampTransactional } from '../record/batch-layout.ts'
 import type { Codec } from '../record/compression.ts'
 import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
@@ -114,6 +114,20 @@ export interface Delivery {
   readonly batch: Uint8Array | undefined
 }
 
+/** What every batch begins with. */
+const newBatch = {
+  bytes: undefined,
+  baseOffset: -1,
+  state: 'waiting',
+  baseSequence: -1,
+  sendIndex: -1,
+  sends: 0,
+  wasAlone: false,
+  wasFirst: false,
+  outcomeUnknown: false,
+  lastFailure: undefined,
+} as const
+
 const defaults = {
   batchBytes: 1000 * 1024,
   recordBytesMax: 1_048_588,
@@ -160,6 +174,8 @@ export class Producer {
   #isInitializing = false
   #nextOrdinal = 0
   #firstFailedOrdinal = Number.POSITIVE_INFINITY
+  /** Of batches that the caller made, which are not resolved yet. */
+  #preparedBytes = 0
   #isFull = false
   #failure: StreamError | undefined
   /** Stops everything, not one partition. */
@@ -319,6 +335,45 @@ export class Producer {
       this.#seal(lane)
       this.#pump()
     }
+  }
+
+  /**
+   * Appends a batch that was made before: its records as they are, whatever producer it names. Its bytes are changed (producer,
+   * sequence, whether it is transactional) and belong to the producer until it is delivered.
+   * @param batch  one whole sound batch without log-append time
+   * @returns  false: no room (`isFull`), nothing was appended
+   * @throws StreamError what stopped the partition
+   */
+  appendBatch(topic: string, partition: number, batch: Uint8Array): boolean {
+    assert(this.#acks === 'all', 'made batches get sequences')
+    const lane = this.#lane(this.#state(topic), partition)
+    if (lane.queue.failure !== undefined) throw lane.queue.failure
+    const bytesMax = this.#options.bufferBytesMax ?? defaults.bufferBytesMax
+    const isOver = this.#preparedBytes > 0 && this.#preparedBytes + batch.length > bytesMax
+    this.#isFull = isOver || !this.#hasRoom(lane)
+    if (this.#isFull) return false
+    if (hasRecords(lane)) this.#seal(lane)
+    const recordCount = recordCountAt(batch, 0)
+    const timeoutMs = this.#options.deliveryTimeoutMs ?? defaults.deliveryTimeoutMs
+    const deadlineMs = this.#time.monotonicMs() + timeoutMs
+    lane.queue.add({
+      ...newBatch,
+      lane,
+      builder: undefined,
+      prepared: batch,
+      sizeBytes: batch.length,
+      recordCount,
+      firstOrdinal: this.#nextOrdinal,
+      lastOrdinal: this.#nextOrdinal + recordCount - 1,
+      ordinals: undefined,
+      deadlineMs,
+    })
+    this.#nextOrdinal += recordCount
+    this.#preparedBytes += batch.length
+    this.#active.add(lane)
+    this.#armDelivery(deadlineMs)
+    this.#pump()
+    return true
   }
 
   /** The input is idle: what is open leaves at once where nothing is in flight, else with the next acknowledgement. */
@@ -493,24 +548,16 @@ export class Producer {
     assert(builder !== undefined && !builder.isEmpty, 'only a batch with records is sealed')
     const timeoutMs = this.#options.deliveryTimeoutMs ?? defaults.deliveryTimeoutMs
     lane.queue.add({
+      ...newBatch,
       lane,
       builder,
-      bytes: undefined,
+      prepared: undefined,
       sizeBytes: builder.sizeBytes,
       recordCount: builder.recordCount,
       firstOrdinal: lane.firstOrdinal,
       lastOrdinal: lane.lastOrdinal,
       ordinals: lane.ordinals,
-      baseOffset: -1,
       deadlineMs: lane.openedMs + timeoutMs,
-      state: 'waiting',
-      baseSequence: -1,
-      sendIndex: -1,
-      sends: 0,
-      wasAlone: false,
-      wasFirst: false,
-      outcomeUnknown: false,
-      lastFailure: undefined,
     })
     lane.builder = undefined
     lane.ordinals = undefined
@@ -619,6 +666,14 @@ export class Producer {
   /** Makes the batch's bytes at its first send. @returns  false when that failed, and with it the batch */
   #finish(batch: Batch): boolean {
     if (batch.bytes !== undefined) return true
+    if (batch.prepared !== undefined) {
+      const isTransactional = this.#options.transaction !== undefined
+      stampTransactional(batch.prepared, 0, isTransactional)
+      const { baseSequence, lane } = batch
+      stampProducer(batch.prepared, 0, { ...this.#identityOf(lane), baseSequence })
+      batch.bytes = batch.prepared
+      return true
+    }
     const builder = batch.builder
     assert(builder !== undefined, 'a batch without bytes has its builder')
     const codec = this.#options.codec ?? 'none'
@@ -810,6 +865,7 @@ export class Producer {
   }
 
   #releaseBuilder(batch: Batch, mayReuse: boolean): void {
+    this.#preparedBytes -= batch.prepared?.length ?? 0
     const builder = batch.builder
     if (builder === undefined) return
     batch.builder = undefined

@@ -68,6 +68,7 @@ export class TransactionalProducer {
   readonly #options: TransactionOptions
   readonly #producerOptions: ProducerOptions
   #identity: Identity | undefined
+  #timeoutMs: number
   #coordinator: number | undefined
   /** KIP-890: the broker adds partitions, and hands out the epoch of the next transaction. */
   #isImplicit = false
@@ -92,6 +93,7 @@ export class TransactionalProducer {
     this.#random = random
     this.#cluster = cluster
     this.#options = options
+    this.#timeoutMs = options.timeoutMs
     this.#producerOptions = producerOptions
   }
 
@@ -114,6 +116,17 @@ export class TransactionalProducer {
       connection.supports('Produce', IMPLICIT_PRODUCE_VERSION) &&
       connection.featureLevel(FEATURE) >= 2
     this.#identity = await this.#requestIdentity(undefined, deadlineMs)
+  }
+
+  /**
+   * Between transactions: the next ones may take so long. Unlike `init` it takes the id from nobody.
+   * @throws StreamError FENCED: somebody else has become the owner; as init
+   */
+  async allow(timeoutMs: number): Promise<void> {
+    assert(this.#producer === undefined && !this.#isBegun, 'between transactions')
+    this.#timeoutMs = timeoutMs
+    this.#identity = await this.#requestIdentity(this.#ownIdentity, this.#deadlineMs())
+    this.#isUsed = false
   }
 
   /** @returns the producer of the new transaction @throws StreamError as init; FENCED */
@@ -238,7 +251,7 @@ export class TransactionalProducer {
       deadlineMs,
       () => ({
         transactionalId: this.#options.transactionalId,
-        transactionTimeoutMs: this.#options.timeoutMs,
+        transactionTimeoutMs: this.#timeoutMs,
         ...(expected ?? {}),
       }),
     )
@@ -333,7 +346,7 @@ export class TransactionalProducer {
       if (code === KafkaError.INVALID_TRANSACTION_TIMEOUT) {
         throw new StreamError(
           'CONFIG_INVALID',
-          `${target}: a transaction of ${this.#options.timeoutMs} ms is longer than the broker allows`,
+          `${target}: a transaction of ${this.#timeoutMs} ms is longer than the broker allows`,
           { target, kafkaError: code, hint: 'raise transaction.max.timeout.ms of the broker' },
         )
       }

@@ -200,8 +200,10 @@ interface Exit {
   readonly cannotStart: string | undefined
 }
 
+const inputOf = { none: 'ignore', inherit: 'inherit', pipe: 'pipe' } as const
+
 function optionsOf(plan: ChildPlan, files: PlanFiles): Options {
-  const input = plan.input === 'none' ? 'ignore' : plan.input === 'pipe' ? 'pipe' : files.input
+  const input = typeof plan.input === 'string' ? inputOf[plan.input] : files.input
   const output = typeof plan.output === 'string' ? plan.output : files.output
   const error = plan.error === 'inherit' ? 'inherit' : 'pipe'
   return {

@@ -15,10 +15,10 @@ export interface ChildPlan {
   /** Added to the environment of this process; undefined takes a variable away. */
   readonly environment: Readonly<Record<string, string | undefined>>
   /**
-   * `none`: empty. `pipe`: `Child.input`. A file: read from its start, at the child's own pace, so no pipe can fill up; how
+   * `none`: empty. `inherit`: our standard input. `pipe`: `Child.input`. A file: read from its start, at the child's own pace, so no pipe can fill up; how
    * far it read is known at the end (`hasUnreadInput`).
    */
-  readonly input: 'none' | 'pipe' | { readonly path: string }
+  readonly input: 'none' | 'inherit' | 'pipe' | { readonly path: string }
   /** `inherit`: our standard output. A file is cut first; what grows beyond `bytesMax` ends the child. */
   readonly output: 'inherit' | 'pipe' | { readonly path: string; readonly bytesMax: number }
   /** Descriptor 3 of the child is a pipe to us: `Child.control`. */

@@ -3,7 +3,8 @@
  * catalogue (api-table.ts) is what the codec can read; every served range lies inside it, except where `accepted`
  * says that versions below are listed but refused.
  *
- * Phase A: classic groups, transactions of either protocol, no topic ids on the data path. Phase B: topic ids, KIP-848. A row moves to B only when everything in its note works.
+ * Phase A: groups and transactions of either protocol, no topic ids on the data path. Phase B: topic ids. A row moves to B
+ * only when everything in its note works.
  */
 import { type ApiName, apiKeyOf } from './api-table.ts'
 
@@ -80,8 +81,8 @@ const served = {
   DescribeProducers: both(0, 0),
   DescribeTransactions: both(0, 0),
   ListTransactions: both(0, 2),
-  ConsumerGroupHeartbeat: phaseB(0, 1),
-  ConsumerGroupDescribe: phaseB(0, 1),
+  ConsumerGroupHeartbeat: both(0, 1),
+  ConsumerGroupDescribe: both(0, 1),
   DescribeTopicPartitions: both(0, 0),
   DaemonStatus: { ...both(0, 0), door: 'zmq' },
   DaemonStop: { ...both(0, 0), door: 'zmq' },

@@ -275,6 +275,12 @@ export function stampProducer(
   stampCrc(bytes, at)
 }
 
+/** Says whether the batch belongs to a transaction; the CRC must be stamped after it. */
+export function stampTransactional(bytes: Uint8Array, at: number, isTransactional: boolean): void {
+  const attributes = attributesAt(bytes, at) & ~TRANSACTIONAL_BIT
+  putInt16(bytes, at + ATTRIBUTES_AT, isTransactional ? attributes | TRANSACTIONAL_BIT : attributes)
+}
+
 /** Computes the CRC of the batch at `at`, whose length field must be right, and writes it. */
 export function stampCrc(bytes: Uint8Array, at: number): void {
   putInt32(bytes, at + CRC_AT, crc32c(bytes, at + ATTRIBUTES_AT, at + batchBytesAt(bytes, at)))

@@ -83,6 +83,10 @@ export class FormatReader implements RecordSplitter {
     return this.#held.length
   }
 
+  get isSkipping(): boolean {
+    return this.#isDropped || (this.#isOpen && this.#held.length === 0)
+  }
+
   drop(): boolean {
     const had = this.#isOpen
     this.#held.length = 0

@@ -56,31 +56,39 @@ export interface FilterOptions {
   readonly key?: Uint8Array
   readonly headers?: readonly HeaderMatch[]
   readonly grep?: readonly GrepTerm[]
+  /** What is known of a record by its place. */
+  readonly isWanted?: (partition: number, offset: number) => boolean
 }
 
 export class RecordFilter {
   readonly #key: Uint8Array | undefined
   readonly #headers: readonly HeaderMatch[]
   readonly #grep: readonly GrepTerm[]
+  readonly #isWanted: FilterOptions['isWanted']
   #topic = ''
+  #partition = -1
 
   constructor(options: FilterOptions) {
     this.#key = options.key
     this.#headers = options.headers ?? []
     this.#grep = options.grep ?? []
+    this.#isWanted = options.isWanted
   }
 
   /** Nothing would be dropped. */
   get isEmpty(): boolean {
-    return this.#key === undefined && this.#headers.length === 0 && this.#grep.length === 0
+    const hasWords = this.#key !== undefined || this.#headers.length > 0 || this.#grep.length > 0
+    return !hasWords && this.#isWanted === undefined
   }
 
-  setTopic(topic: string): void {
+  setTopic(topic: string, partition = -1): void {
     this.#topic = topic
+    this.#partition = partition
   }
 
   /** Whether the record the cursor stands on is wanted. Moves the cursor's headers. */
   matches(cursor: RecordCursor): boolean {
+    if (this.#isWanted?.(this.#partition, cursor.offset) === false) return false
     const key = this.#key
     if (key !== undefined) {
       if (cursor.keyStart < 0) return false

@@ -32,6 +32,8 @@ export interface RecordSplitter {
   finish(consume: RecordConsumer): 'cut' | undefined
   /** Bytes of an unfinished record. */
   readonly heldBytes: number
+  /** The unfinished record is dropped as it comes: `heldBytes` is not all of it. */
+  readonly isSkipping: boolean
   /** Drops the unfinished record: @returns whether there was one */
   drop(): boolean
   /** Nothing tells where the next record begins: the rest of the input cannot be read. */
@@ -70,6 +72,10 @@ export class DelimiterSplitter implements RecordSplitter {
 
   get heldBytes(): number {
     return this.#held.length
+  }
+
+  get isSkipping(): boolean {
+    return this.#isTooLong
   }
 
   drop(): boolean {
@@ -179,6 +185,10 @@ export class SizedSplitter implements RecordSplitter {
     return this.#held.length
   }
 
+  get isSkipping(): boolean {
+    return this.#skipBytes > 0
+  }
+
   drop(): boolean {
     const had = this.#held.length > 0 || this.#skipBytes > 0
     this.#held.length = 0
@@ -283,6 +293,10 @@ export class WholeSplitter implements RecordSplitter {
 
   get heldBytes(): number {
     return this.#held.length
+  }
+
+  get isSkipping(): boolean {
+    return this.#isTooLong
   }
 
   drop(): boolean {

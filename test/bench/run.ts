@@ -1,10 +1,11 @@
 /**
  * `npm run bench [-- CASE…] [--quick] [--save]`: prints the table; --save also writes it to test/bench/RESULTS.md.
- * Cases: throughput, latency, start-up, memory, restart, pipe; all without a name.
+ * Cases: throughput, latency, start-up, memory, restart, pipe, groups; all without a name.
  */
 import { writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { benchGroups } from './groups.ts'
 import { type Row, repository } from './harness.ts'
 import { benchLatency } from './latency.ts'
 import { benchMemory } from './memory.ts'
@@ -23,6 +24,7 @@ const cases: Record<string, () => Row[] | Promise<Row[]>> = {
   memory: () => benchMemory({ gigabytes: quick ? 1 : 10 }),
   pipe: () => benchPipe({ records: quick ? 300_000 : 1_000_000, rounds: quick ? 2 : 3 }),
   restart: () => benchRestart({ partitions: quick ? 100 : 1000, gigabytes: quick ? 0.5 : 10 }),
+  groups: () => benchGroups({ members: 100, commits: quick ? 500 : 2000 }),
 }
 for (const name of names)
   if (!(name in cases))

@@ -23,7 +23,7 @@ const words = (...line: string[]): Promise<string[]> => complete(() => undefined
 describe('completion', () => {
   it('commands and verbs', async () => {
     expect(await words('')).toEqual(expect.arrayContaining(['produce', 'topics', 'help']))
-    expect(await words('to')).toEqual(['topics'])
+    expect(await words('to')).toEqual(['topics', 'top'])
     expect(await words('topics', 'de')).toEqual(['describe', 'delete'])
     expect(await words('-v', '-b', 'ipc:///x', 'topics', 'cr')).toEqual(['create'])
     expect(await words('nope', '')).toEqual([])

@@ -11,6 +11,7 @@ import type {
   GroupAdminClient,
   GroupMemberClient,
   ProducerClient,
+  TransactionAdminClient,
   TransactionClient,
 } from '../../cmd/clients.ts'
 import { commands } from '../../cmd/commands.ts'
@@ -31,6 +32,7 @@ import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launc
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
 import type { Net } from '../../src/ports/net.ts'
 import type { Offline } from '../../src/ports/offline.ts'
+import type { Screens } from '../../src/ports/screen.ts'
 import type {
   ByteInput,
   ByteOutput,
@@ -717,6 +719,10 @@ class FakeClients implements Clients {
     throw new StreamError('UNSUPPORTED_BY_BROKER', 'this broker has no groups')
   }
 
+  async transactionAdmin(): Promise<TransactionAdminClient> {
+    throw new StreamError('UNSUPPORTED_BY_BROKER', 'the fake broker has no transactions')
+  }
+
   async admin(): Promise<AdminClient> {
     // Only what the commands under test ask for.
     return new FakeAdmin(this.#broker) as unknown as Pick<Admin, keyof Admin>
@@ -916,6 +922,11 @@ export class World {
 
   offline = {} as Offline
   children = {} as Children
+  screen: Screens = {
+    openScreen: () => {
+      throw new Error('no screen in this test')
+    },
+  }
 
   fileText(path: string): string {
     return this.written.get(path)?.text ?? ''
@@ -952,6 +963,7 @@ export class World {
       },
       openOffline: () => this.offline,
       openChildren: () => this.children,
+      loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),
       readVersion: () => '1.2.3',
     }

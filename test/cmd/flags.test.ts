@@ -113,7 +113,7 @@ describe('parseWords', () => {
     expect(hint(['--from'])).toBe('--from: POS is missing; try: stream cat --help')
     expect(hint(['--quiet=yes'])).toContain('takes no value')
     expect(hint(['-x'])).toContain('unknown flag -x')
-    expect(hint(['--exec', 'g'])).toContain('does not have it yet')
+    expect(hint(['--etcd', 'g'])).toContain('does not have it yet')
   })
 })
 

@@ -7,6 +7,7 @@ import { Program } from '../support/program.ts'
 const nouns = [
   'topics',
   'groups',
+  'dlq',
   'daemon',
   'config',
   'context',
@@ -32,6 +33,7 @@ const before: Readonly<Record<string, string>> = {
   'groups list':
     'stream topics create orders old-topic --if-not-exists; seq 9 | stream produce orders; seq 9 | stream produce old-topic; stream consume orders old-topic -g nightly --until-end; stream consume orders -g etl-1 --until-end',
   'groups seek': 'stream consume orders -g nightly --until-end',
+  'dlq list': `seq 20 | stream produce mails; stream consume mails -g mailer --from start --until-end --batch 20 --retry 0 --on-fail dlq --exec 'echo "timeout: no such user" >&2; exit 1'`,
   'daemon start': 'stream daemon stop',
   'daemon status': 'stream daemon start',
   'context show':

@@ -7,9 +7,7 @@ describe('groups: lines a user types', () => {
   let kafka: string
   beforeAll(() => {
     program = new Program({ environment: { STREAM_CONF_PRODUCE_CREATE: 'yes' } })
-    program.ok(
-      'stream daemon start --listen kafka://127.0.0.1:0 -X group.initial.rebalance.delay.ms=300',
-    )
+    program.ok('stream daemon start --listen kafka://127.0.0.1:0')
     program.ok('stream topics create t --partitions 4; seq 1000 | stream produce t -p 0')
     kafka = program.ok("stream daemon status --json | grep -o 'kafka://[0-9.:]*'").trim()
   })

@@ -128,7 +128,7 @@ describe('install.sh', { timeout: 180_000 }, () => {
       )
         .stdout.trim()
         .split('\n')
-    expect(complete('top')).toEqual(['topics'])
+    expect(complete('topi')).toEqual(['topics'])
     expect(complete('topics', 'cr')).toEqual(['create'])
     expect(complete('topics', 'create', '--if')).toEqual(['--if-not-exists'])
     // What does not come within 200 ms does not come: on a busy machine the first tries may be too slow.

@@ -181,10 +181,19 @@ describe.skipIf(!hasTmux)('on a terminal', () => {
   })
 
   it('a bounded read draws percent and time left too, by what it has passed', async () => {
-    program.ok('seq 4000 | stream produce numbers')
-    const line = 'stream cat numbers --grep "v:/^7/" --rate 100/s > /dev/null; echo done'
+    program.ok('for i in $(seq 20); do seq 200 | stream produce counted; done')
+    const line = 'stream cat counted --rate 600/s > /dev/null; echo done'
     expect(await wide.run(line, /\d+% +\d+s left/)).toMatch(/[1-9]\d* records.* [1-9]\d*%/)
     expect(await wide.sees(/^done$/m)).not.toMatch(/left/)
+  })
+
+  it('top draws a screen that fits the window, and q ends it', async () => {
+    program.ok('seq 4000 | stream produce numbers')
+    const screen = await wide.run('clear; stream top --every 200ms; echo "ended $?"', /q ends/)
+    expect(screen).toMatch(/\d+ topics, \d+ groups, 1 brokers/)
+    expect(screen).toMatch(/^numbers +1 +(-|0) +\d+ /m)
+    wide.type('q')
+    await wide.sees(/^ended 0$/m)
   })
 
   it('SIGUSR1 prints the progress at once, also without a terminal', async () => {

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { hasProgram, Program } from '../support/program.ts'
+import { ended, hasProgram, Program } from '../support/program.ts'
 
 const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 let program: Program
@@ -14,7 +14,7 @@ let address: string
 beforeAll(() => {
   program = new Program()
   program.ok(
-    'stream daemon start --listen kafka://127.0.0.1:0 -X auto.create.topics.enable=true -X num.partitions=4 -X group.initial.rebalance.delay.ms=300',
+    'stream daemon start --listen kafka://127.0.0.1:0 -X auto.create.topics.enable=true -X num.partitions=4',
   )
   const addresses = (
     JSON.parse(program.ok('stream daemon status --json')) as { addresses: string[] }
@@ -173,6 +173,86 @@ print('read', len(a), len(b))
 )
 
 describe('kafkajs', () => {
+  it.runIf(hasProgram('kcat'))(
+    'shares one group with kcat and with our own member: every record has one reader',
+    async () => {
+      const { AssignerProtocol, Kafka, logLevel } = await import('kafkajs')
+      program.ok('stream topics create trio --partitions 6')
+      // Who leads assigns for all: kafkajs speaks the range of the others here, in case it does.
+      const range = ({
+        cluster,
+      }: {
+        cluster: { findTopicPartitionMetadata(topic: string): unknown[] }
+      }) => ({
+        name: 'range',
+        version: 0,
+        protocol: ({ topics }: { topics: string[] }) => ({
+          name: 'range',
+          metadata: AssignerProtocol.MemberMetadata.encode({
+            version: 0,
+            topics,
+            userData: Buffer.alloc(0),
+          }),
+        }),
+        assign: async ({ members }: { members: { memberId: string }[] }) => {
+          const count = cluster.findTopicPartitionMetadata('trio').length
+          const names = members.map(({ memberId }) => memberId).sort()
+          return names.map((memberId, index) => ({
+            memberId,
+            memberAssignment: AssignerProtocol.MemberAssignment.encode({
+              version: 0,
+              assignment: {
+                trio: Array.from({ length: count }, (_, n) => n).filter(
+                  (n) => n % names.length === index,
+                ),
+              },
+              userData: Buffer.alloc(0),
+            }),
+          }))
+        },
+      })
+      const kafka = new Kafka({ clientId: 'trio', brokers: [address], logLevel: logLevel.NOTHING })
+      const consumer = kafka.consumer({
+        groupId: 'trio',
+        sessionTimeout: 10_000,
+        heartbeatInterval: 500,
+        partitionAssigners: [range],
+      })
+      const seen: string[] = []
+      await consumer.connect()
+      await consumer.subscribe({ topic: 'trio', fromBeginning: true })
+      await consumer.run({
+        eachMessage: async ({ message }) => {
+          seen.push(String(message.value))
+        },
+      })
+      // Not in this process: kafkajs has to beat meanwhile.
+      const others = program.start('bash', [
+        '-c',
+        `timeout -s INT 12 kcat -b ${address} -G trio trio -q -X auto.offset.reset=earliest -X heartbeat.interval.ms=500 > trio1 & timeout -s INT 12 stream consume trio -g trio --from start > trio2 & sleep 6; stream groups describe trio --members | cut -f 6 | sort | uniq -c | tr -s ' ' > shares; for p in 0 1 2 3 4 5; do seq $((p*100+1)) $((p*100+100)) | stream produce trio -p $p; done; sleep 2; echo done > all; wait`,
+      ])
+      while (program.shell('test -e all').status !== 0) {
+        await new Promise((resolve) => setTimeout(resolve, 200))
+      }
+      // Of three members each has two partitions.
+      expect(program.ok('cat shares')).toBe(' 3 2\n')
+      const shareOfKafkajs = [...seen]
+      await consumer.disconnect()
+      await ended(others)
+      const read = ['trio1', 'trio2'].flatMap((name) =>
+        program
+          .ok(`cat ${name}`)
+          .split('\n')
+          .filter((line) => line !== ''),
+      )
+      expect(shareOfKafkajs.length).toBe(200)
+      expect([...shareOfKafkajs, ...read].map(Number).sort((a, b) => a - b)).toEqual(
+        Array.from({ length: 600 }, (_, n) => n + 1),
+      )
+    },
+    60_000,
+  )
+
   it('consumes in a group of two, commits, and administers groups', async () => {
     const { Kafka, logLevel } = await import('kafkajs')
     const kafka = new Kafka({

@@ -2,7 +2,9 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [logs] [broker]      needs Java 17 and Maven; dist/ is built when missing
+ *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker]
+ *
+ * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
  * --save writes the table to test/witness/RESULTS.md. Exit code: 0 all passed, 1 not, 2 wrong usage.
  */
@@ -13,12 +15,16 @@ import { daemonBundle, Program, repository, streamBundle } from '../support/prog
 import { checkBroker } from './jvm-broker.ts'
 import { type CheckResult, Checks, resultTable } from './jvm-checks.ts'
 import { checkLogs } from './jvm-dump.ts'
+import { checkGroups } from './jvm-groups.ts'
 import { Kafka } from './jvm-kafka.ts'
 import type { Stage } from './jvm-stage.ts'
 import { checkTools } from './jvm-tools.ts'
+import { checkLibrdkafka } from './librdkafka.ts'
 
 const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<void>>> = {
   tools: checkTools,
+  groups: checkGroups,
+  librdkafka: checkLibrdkafka,
   logs: checkLogs,
   broker: checkBroker,
 }

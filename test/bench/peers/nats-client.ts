@@ -27,6 +27,11 @@ process.exit(0)
 async function send(file: string, count: number): Promise<void> {
   const nats = await NatsSocket.open(Number(port))
   const expected = (await nats.messages(stream)) + count
+  // Nobody would be left to wait for.
+  nats.socket.once('close', () => {
+    process.stderr.write('NATS closed the connection\n')
+    process.exit(1)
+  })
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 }))
     if (!nats.socket.write(chunk))
       await new Promise((resolve) => nats.socket.once('drain', resolve))

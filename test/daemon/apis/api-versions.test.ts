@@ -104,15 +104,26 @@ describe('P1 Produce is listed from 0, v0 to v2 are refused', () => {
   })
 })
 
-it('P2 transactions of version 2 are a finalised feature; its range from 0 is not shown to Java clients of old', async () => {
+it('P2 transactions of version 2 and consumer groups are finalised features; a range from 0 is not shown to Java clients of old', async () => {
   const w = new DaemonWorld()
   await w.start()
   for (const version of [0, 1, 2, 3, 4]) {
     const answer = await w.client().call('ApiVersions', version, version >= 3 ? software : {})
     expect(answer).toMatchObject({
       supportedFeatures:
-        version < 4 ? [] : [{ name: 'transaction.version', minVersion: 0, maxVersion: 2 }],
-      finalizedFeatures: version < 3 ? [] : [{ name: 'transaction.version', maxVersionLevel: 2 }],
+        version < 4
+          ? []
+          : [
+              { name: 'group.version', minVersion: 0, maxVersion: 1 },
+              { name: 'transaction.version', minVersion: 0, maxVersion: 2 },
+            ],
+      finalizedFeatures:
+        version < 3
+          ? []
+          : [
+              { name: 'group.version', maxVersionLevel: 1 },
+              { name: 'transaction.version', maxVersionLevel: 2 },
+            ],
       finalizedFeaturesEpoch: version < 3 ? -1 : 0,
     })
   }

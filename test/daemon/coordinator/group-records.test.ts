@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { type ConsumerChange, NO_HASH } from '../../../daemon/coordinator/consumer-group-records.ts'
 import {
   decodeRecord,
+  encodeConsumerChange,
   encodeGroup,
   encodeOffset,
   partitionForGroup,
@@ -13,6 +15,9 @@ import {
 } from '../../../src/protocol/consumer-metadata.ts'
 
 const hex = (bytes: Uint8Array | null) => Buffer.from(bytes ?? []).toString('hex')
+
+const TOPIC_HEX = '000102030405060708090a0b0c0d0e0f'
+const TOPIC = Buffer.from(TOPIC_HEX, 'hex').toString('base64url')
 
 describe('records of the offsets topic, byte for byte', () => {
   it('an offset: key v1, value v3', () => {
@@ -95,8 +100,120 @@ describe('records of the offsets topic, byte for byte', () => {
     expect(decodeRecord(record.key, record.value)).toEqual({ kind: 'group', group: 'g', value })
   })
 
+  it.each<[string, ConsumerChange, string, string | null]>([
+    [
+      'its epoch',
+      { kind: 'epoch', value: { epoch: 7, metadataHash: '0123456789abcdef' } },
+      '0003' + '000167',
+      '0000' + '00000007' + '01' + '00' + '08' + '0123456789abcdef',
+    ],
+    [
+      'its epoch without a hash (Kafka up to 4.0)',
+      { kind: 'epoch', value: { epoch: 7, metadataHash: NO_HASH } },
+      '0003' + '000167',
+      '0000' + '00000007' + '00',
+    ],
+    ['its end', { kind: 'epoch', value: undefined }, '0003' + '000167', null],
+    [
+      'a member',
+      {
+        kind: 'member',
+        memberId: 'm',
+        value: {
+          instanceId: null,
+          rackId: 'r',
+          clientId: 'c',
+          clientHost: '/h',
+          rebalanceTimeoutMs: 5,
+          topicNames: ['t', 'u'],
+          topicRegex: null,
+          serverAssignor: 'range',
+        },
+      },
+      '0005' + '000167' + '00016d',
+      '0000' +
+        '00' +
+        '0272' +
+        '0263' +
+        '032f68' +
+        '03' +
+        '0274' +
+        '0275' +
+        '00' +
+        '00000005' +
+        '0672616e6765' +
+        '00',
+    ],
+    [
+      'the epoch of the target',
+      { kind: 'targetEpoch', value: 7 },
+      '0006' + '000167',
+      '0000' + '00000007' + '00',
+    ],
+    [
+      'the target of a member',
+      { kind: 'target', memberId: 'm', value: new Map([[TOPIC, new Set([1, 0])]]) },
+      '0007' + '000167' + '00016d',
+      `000002${TOPIC_HEX}0300000000000000010000`,
+    ],
+    [
+      'how far a member is',
+      {
+        kind: 'progress',
+        memberId: 'm',
+        value: {
+          epoch: 7,
+          previousEpoch: 6,
+          state: 'unreleased',
+          assigned: new Map([[TOPIC, new Set([2])]]),
+          pendingRevocation: new Map(),
+        },
+      },
+      '0008' + '000167' + '00016d',
+      '0000' +
+        '00000007' +
+        '00000006' +
+        '02' +
+        '02' +
+        TOPIC_HEX +
+        '02' +
+        '00000002' +
+        '00' +
+        '01' +
+        '00',
+    ],
+  ])('a consumer group: %s', (_, change, key, value) => {
+    const record = encodeConsumerChange('g', change)
+    expect(hex(record.key)).toBe(key)
+    expect(record.value === null ? null : hex(record.value)).toBe(value)
+    expect(decodeRecord(record.key, record.value)).toEqual({ kind: 'consumer', group: 'g', change })
+  })
+
+  it('a consumer group: what later Kafkas add is read over', () => {
+    // Tag 1 of the group's epoch (when it was made), and the epochs of a member's partitions.
+    const epoch = Buffer.from(`000000000007010108${'00'.repeat(8)}`, 'hex')
+    expect(decodeRecord(Buffer.from('0003000167', 'hex'), epoch)).toMatchObject({
+      change: { value: { epoch: 7, metadataHash: NO_HASH } },
+    })
+    const rows = `02${TOPIC_HEX}02000000020100050200000007`
+    const progress = Buffer.from(`0000${'00000007'.repeat(2)}7f${rows}0100`, 'hex')
+    expect(decodeRecord(Buffer.from('000800016700016d', 'hex'), progress)).toMatchObject({
+      change: {
+        value: { epoch: 7, state: 'unrevoked', assigned: new Map([[TOPIC, new Set([2])]]) },
+      },
+    })
+  })
+
   it('a record of another kind is left to others; garbage is an error', () => {
-    expect(decodeRecord(Uint8Array.of(0, 5, 0, 1, 0x67), null)).toEqual({ kind: 'other', type: 5 })
+    for (const type of [4, 9, 16, 99]) {
+      expect(decodeRecord(Uint8Array.of(0, type, 0, 1, 0x67), null)).toEqual({
+        kind: 'other',
+        type,
+      })
+    }
+    // A group that has lost its member, and a value that is none.
+    expect(() => decodeRecord(Uint8Array.of(0, 5, 0, 1, 0x67), null)).toThrow()
+    expect(() => decodeRecord(Uint8Array.of(0, 3, 0, 1, 0x67), Uint8Array.of(0, 0, 0))).toThrow()
     expect(() => decodeRecord(Uint8Array.of(0), null)).toThrow()
     expect(() => decodeRecord(Uint8Array.of(0, 2, 0, 9, 0x67), null)).toThrow()
   })

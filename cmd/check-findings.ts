@@ -1,0 +1,171 @@
+/** What `stream check` looks at: each look gives one finding, judged against a limit. */
+
+import { isStreamError } from '../src/base/errors.ts'
+import type { DaemonState } from './daemon-shared.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import { findGroups, type GroupsSession, lagRows, oldestSeconds, sumLag } from './groups-shared.ts'
+import { askOffsets, findTopics, type TargetFailures } from './topics-shared.ts'
+
+export type CheckState = 'ok' | 'warn' | 'crit'
+
+export interface Finding {
+  readonly state: CheckState
+  /** `lag`, `unavailable` … */
+  readonly check: string
+  readonly target: string
+  /** null: not known. */
+  readonly value: number | string | null
+  /** What it should not exceed, or should be. */
+  readonly limit: number | string | null
+}
+
+/** From --warn, --crit and --inactive. */
+export interface Limits {
+  readonly warn: number | undefined
+  readonly crit: number | undefined
+  readonly inactiveMs: number | undefined
+}
+
+/** Above a limit is worse than it; the limit that is shown is the one that was passed, or the lower one. */
+export function judge(check: string, target: string, value: number, limits: Limits): Finding {
+  const { warn, crit } = limits
+  if (crit !== undefined && value > crit)
+    return { state: 'crit', check, target, value, limit: crit }
+  if (warn !== undefined && value > warn)
+    return { state: 'warn', check, target, value, limit: warn }
+  return { state: 'ok', check, target, value, limit: warn ?? crit ?? null }
+}
+
+export function daemonFindings(status: DaemonState): Finding[] {
+  const target = status.addresses[0] ?? `pid ${status.pid}`
+  const { state } = status
+  const isServing = state === 'RUNNING'
+  return [
+    { state: isServing ? 'ok' : 'crit', check: 'state', target, value: state, limit: 'RUNNING' },
+  ]
+}
+
+/** Partitions of all topics, the internal ones too. */
+export async function clusterFindings(
+  { admin }: GroupsSession,
+  limits: Limits,
+): Promise<Finding[]> {
+  const { clusterId, brokers, controllerId } = await admin.describeCluster()
+  const target = clusterId ?? '-'
+  const partitions = (await admin.listTopics()).flatMap((topic) => topic.partitions)
+  const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length
+  const behind = partitions.filter(
+    ({ inSyncReplicas, replicas }) => inSyncReplicas.length < replicas.length,
+  ).length
+  const hasController = brokers.some(({ nodeId }) => nodeId === controllerId)
+  return [
+    { state: 'ok', check: 'brokers', target, value: brokers.length, limit: null },
+    {
+      state: hasController ? 'ok' : 'crit',
+      check: 'controller',
+      target,
+      value: hasController ? controllerId : null,
+      limit: null,
+    },
+    judge('unavailable', target, unavailable, { ...limits, warn: undefined, crit: 0 }),
+    judge('under_replicated', target, behind, {
+      ...limits,
+      warn: limits.warn ?? 0,
+      crit: limits.crit,
+    }),
+  ]
+}
+
+/** @param args  the operands are names or globs of topics */
+export async function topicFindings(
+  deps: CommandDeps,
+  { admin }: GroupsSession,
+  args: CommandArgs,
+  limits: Limits,
+  failures: TargetFailures,
+): Promise<Finding[]> {
+  const topics = await findTopics(admin, args, failures)
+  const findings: Finding[] = []
+  const { inactiveMs } = limits
+  const latest =
+    inactiveMs === undefined
+      ? undefined
+      : await askOffsets(admin, topics, 'maxTimestamp', { wantsTimestamp: true })
+  const starts = await askOffsets(admin, topics, 'earliest')
+  const ends = await askOffsets(admin, topics, 'latest', { isUncommitted: true })
+  for (const { name, partitions } of topics) {
+    const none = { warn: undefined, inactiveMs: undefined }
+    const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length
+    findings.push(judge('unavailable', name, unavailable, { ...none, crit: 0 }))
+    const behind = partitions.filter((row) => row.inSyncReplicas.length < row.replicas.length)
+    findings.push(
+      judge('under_replicated', name, behind.length, { ...none, warn: 0, crit: undefined }),
+    )
+    let span = 0
+    for (const { partition } of partitions) {
+      span += (ends(name, partition) ?? 0) - (starts(name, partition) ?? 0)
+    }
+    findings.push(judge('span', name, span, limits))
+    if (inactiveMs === undefined) continue
+    const latestMs = Math.max(
+      -1,
+      ...partitions.map(({ partition }) => latest?.(name, partition) ?? -1),
+    )
+    const age = latestMs < 0 ? null : Math.max(0, deps.time.wallMs() - latestMs)
+    findings.push(inactivity(name, age, inactiveMs, true))
+  }
+  return findings
+}
+
+export async function groupFindings(
+  deps: CommandDeps,
+  session: GroupsSession,
+  operands: readonly string[],
+  limits: Limits,
+  failures: TargetFailures,
+): Promise<Finding[]> {
+  const findings: Finding[] = []
+  for (const group of await findGroups(session.groups, operands, failures)) {
+    const { groupId, members } = group
+    const rows = await lagRows(deps, session, group, { wantsSeconds: true })
+    const lag = sumLag(rows)
+    findings.push({
+      state: 'ok',
+      check: 'members',
+      target: groupId,
+      value: members.length,
+      limit: null,
+    })
+    findings.push(
+      lag === null
+        ? { state: 'ok', check: 'lag', target: groupId, value: null, limit: null }
+        : judge('lag', groupId, lag, limits),
+    )
+    const { inactiveMs } = limits
+    if (inactiveMs === undefined) continue
+    const seconds = oldestSeconds(rows)
+    findings.push(inactivity(groupId, seconds === null ? null : seconds * 1000, inactiveMs, false))
+  }
+  return findings
+}
+
+/** Age in whole seconds: of a topic's last record, of a group's oldest unread one. */
+function inactivity(
+  target: string,
+  ageMs: number | null,
+  inactiveMs: number,
+  isUnknownBad: boolean,
+): Finding {
+  const isLate = ageMs === null ? isUnknownBad : ageMs > inactiveMs
+  return {
+    state: isLate ? 'crit' : 'ok',
+    check: 'inactive',
+    target,
+    value: ageMs === null ? null : Math.floor(ageMs / 1000),
+    limit: Math.floor(inactiveMs / 1000),
+  }
+}
+
+export function isUnreachable(error: unknown): boolean {
+  return isStreamError(error, 'UNREACHABLE') || isStreamError(error, 'CONNECTION_LOST')
+}

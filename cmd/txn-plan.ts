@@ -1,0 +1,54 @@
+/** The flags of `stream txn` as one plan. */
+
+import { UsageError } from '../src/base/errors.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+
+const TRANSACTION_TIMEOUT_MS = 900_000
+const SPOOL_BYTES_MAX = 10 * 1024 * 1024 * 1024
+const GRACE_MS = 10_000
+const DEFAULT_SHELL = 'bash'
+
+export interface TxnPlan {
+  readonly name: string
+  /** By -j: the name is kept, and counts. */
+  readonly isNamed: boolean
+  readonly words: readonly string[]
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly isFixed: boolean
+  readonly isPartial: boolean
+  readonly failsEmpty: boolean
+  readonly timeoutMs: number | undefined
+  readonly graceMs: number
+  readonly transactionTimeoutMs: number
+  readonly spoolDirectory: string | undefined
+  readonly spoolBytesMax: number
+}
+
+/** @throws UsageError */
+export function readTxnPlan(deps: CommandDeps, { flags, operands }: CommandArgs): TxnPlan {
+  const [first, ...more] = operands
+  if (first === undefined) {
+    throw new UsageError('PIPELINE is missing', "try: stream txn -- 'PIPELINE'")
+  }
+  const name = flags.text('job')
+  if (name === '') throw new UsageError('--job: the name must not be empty')
+  if (name === undefined && flags.has('fixed')) throw new UsageError('--fixed needs --job NAME')
+  if (more.length > 0 && flags.has('shell')) {
+    throw new UsageError('--shell is for a PIPELINE of one argument')
+  }
+  const shell = flags.text('shell') ?? DEFAULT_SHELL
+  return {
+    name: name ?? Buffer.from(deps.random.bytes(9)).toString('base64url'),
+    isNamed: name !== undefined,
+    words: more.length > 0 ? operands : [shell, '-o', 'pipefail', '-c', first],
+    environment: {},
+    isFixed: flags.has('fixed'),
+    isPartial: flags.has('partial'),
+    failsEmpty: flags.has('fail-empty'),
+    timeoutMs: flags.durationMs('timeout'),
+    graceMs: flags.durationMs('grace') ?? GRACE_MS,
+    transactionTimeoutMs: flags.durationMs('txn-timeout') ?? TRANSACTION_TIMEOUT_MS,
+    spoolDirectory: flags.text('spool-dir'),
+    spoolBytesMax: flags.sizeBytes('spool-max') ?? SPOOL_BYTES_MAX,
+  }
+}

@@ -1,0 +1,43 @@
+/** What a member says of itself, kept over heartbeats that leave it out, and compared. */
+
+import type { MemberMetadata } from './consumer-group-records.ts'
+import type { HeartbeatRequest } from './consumer-heartbeat.ts'
+
+/** What is not told stays as it was. */
+export function updated(
+  request: HeartbeatRequest,
+  before: MemberMetadata | undefined,
+): MemberMetadata {
+  const { topicNames, topicRegex, rebalanceTimeoutMs } = request
+  return {
+    instanceId: request.instanceId ?? before?.instanceId ?? null,
+    rackId: request.rackId ?? before?.rackId ?? null,
+    clientId: request.clientId,
+    clientHost: request.clientHost,
+    rebalanceTimeoutMs:
+      rebalanceTimeoutMs >= 0 ? rebalanceTimeoutMs : (before?.rebalanceTimeoutMs ?? -1),
+    topicNames: topicNames === null ? (before?.topicNames ?? []) : [...new Set(topicNames)].sort(),
+    topicRegex: topicRegex === null ? (before?.topicRegex ?? null) : topicRegex || null,
+    serverAssignor: request.serverAssignor ?? before?.serverAssignor ?? null,
+  }
+}
+
+export function isSameMetadata(left: MemberMetadata, right: MemberMetadata): boolean {
+  return (
+    left.instanceId === right.instanceId &&
+    left.rackId === right.rackId &&
+    left.clientId === right.clientId &&
+    left.clientHost === right.clientHost &&
+    left.rebalanceTimeoutMs === right.rebalanceTimeoutMs &&
+    left.serverAssignor === right.serverAssignor &&
+    isSameSubscription(left, right)
+  )
+}
+
+export function isSameSubscription(left: MemberMetadata, right: MemberMetadata): boolean {
+  return (
+    left.topicRegex === right.topicRegex &&
+    left.topicNames.length === right.topicNames.length &&
+    left.topicNames.every((name, index) => name === right.topicNames[index])
+  )
+}
