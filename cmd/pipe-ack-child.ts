@@ -232,6 +232,8 @@ export class AckChild {
         if (found < 0) break
         this.#onLine(bytes, at, found, isInBand)
         at = found + delimiter.length
+        // What stands behind a word that failed the child counts no more.
+        if (this.#failure !== undefined || this.#isStopped) break
       }
       pending.bytes.copyWithin(0, at, pending.length)
       pending.length -= at
