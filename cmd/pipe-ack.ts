@@ -3,71 +3,47 @@
  * child and its accounts in pipe-ack-child.ts.
  */
 
-import { isStreamError } from '../src/base/errors.ts'
-import type { Children } from '../src/ports/children.ts'
-import { OutputBuffer } from '../src/record/output-buffer.ts'
+import { assert } from '../src/base/assert.ts'
 import type { CommandDeps } from './deps.ts'
 import { AckChild, type AckChildOptions } from './pipe-ack-child.ts'
-import { type Environment, failedBecause } from './pipe-child.ts'
+import type { Environment } from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
 import type { EpochOutcome, LaneRunner } from './pipe-lane.ts'
+import { type LaneTools, laneEnvironment, openLaneTools, printEpoch } from './pipe-lane-tools.ts'
 import type { PipePlan } from './pipe-plan.ts'
-import { PiecePrinter } from './pipe-printer.ts'
-
-const BUFFER_BYTES = 64 * 1024
 
 export interface AckOptions extends AckChildOptions {
   readonly environment: Environment
 }
 
 export class AckRunner implements LaneRunner {
-  readonly #deps: CommandDeps
-  readonly #plan: PipePlan
+  readonly #tools: LaneTools
   readonly #options: AckOptions
-  readonly #children: Children
-  readonly #printer: PiecePrinter
   readonly #lanes = new Map<number, AckChild>()
   readonly #running = new Map<Epoch, AckChild>()
   #isDraining = false
 
-  private constructor(
-    deps: CommandDeps,
-    plan: PipePlan,
-    options: AckOptions,
-    printer: PiecePrinter,
-  ) {
-    this.#deps = deps
-    this.#plan = plan
+  private constructor(tools: LaneTools, options: AckOptions) {
+    this.#tools = tools
     this.#options = options
-    this.#children = deps.openChildren()
-    this.#printer = printer
   }
 
   static async open(deps: CommandDeps, plan: PipePlan, options: AckOptions): Promise<AckRunner> {
-    const printer = await PiecePrinter.open(plan.childIn, plan.delimiter)
-    return new AckRunner(deps, plan, options, printer)
+    return new AckRunner(await openLaneTools(deps, plan), options)
   }
 
   async run(epoch: Epoch, lane: number, fence: number): Promise<EpochOutcome> {
-    const input = new OutputBuffer(BUFFER_BYTES)
-    try {
-      for (const piece of epoch.pieces) {
-        this.#printer.print(piece, epoch.topic, epoch.partition, input)
-      }
-    } catch (error) {
-      if (!isStreamError(error, 'RECORD_INVALID')) throw error
-      const failure = failedBecause(error.message, error.hint, { isCertain: true })
-      return { kind: 'failed', failure }
-    }
+    const input = printEpoch(this.#tools, epoch)
+    if (!(input instanceof Uint8Array)) return { kind: 'failed', failure: input }
     this.#isDraining = false
     const child = await this.#childOf(lane, fence, epoch)
     this.#running.set(epoch, child)
     try {
       return await child.feed(epoch, (pieces) => {
-        if (pieces === epoch.pieces) return input.filled()
-        const rest = new OutputBuffer(BUFFER_BYTES)
-        for (const piece of pieces) this.#printer.print(piece, epoch.topic, epoch.partition, rest)
-        return rest.filled()
+        const told = pieces === epoch.pieces ? input : printEpoch(this.#tools, { ...epoch, pieces })
+        // It was told once.
+        assert(told instanceof Uint8Array, 'what was printed once is printed again')
+        return told
       })
     } finally {
       this.#running.delete(epoch)
@@ -85,7 +61,7 @@ export class AckRunner implements LaneRunner {
   }
 
   revoke(topic: string, partition: number): void {
-    const isOne = this.#plan.read?.topics.length === 1
+    const isOne = this.#tools.plan.read?.topics.length === 1
     const name = isOne ? String(partition) : `${topic}/${partition}`
     for (const child of this.#lanes.values()) child.revoke(name)
   }
@@ -96,28 +72,23 @@ export class AckRunner implements LaneRunner {
     this.#lanes.clear()
   }
 
-  async #childOf(lane: number, fence: number, { attempt }: Epoch): Promise<AckChild> {
+  async #childOf(lane: number, fence: number, epoch: Epoch): Promise<AckChild> {
     const known = this.#lanes.get(lane)
     if (known?.isUsable === true) return known
     // What an earlier one still says belongs to what it was fed.
     await known?.finish()
-    const { words, graceMs, out } = this.#plan
+    const { words, graceMs, out } = this.#tools.plan
     const { state, environment } = this.#options
     const stored = await state?.read()
-    const child = this.#children.start({
+    const child = this.#tools.children.start({
       words,
-      environment: {
-        ...environment,
-        STREAM_LANE: String(lane),
-        STREAM_ATTEMPT: String(attempt),
-        STREAM_FENCE: String(fence),
-      },
+      environment: laneEnvironment(environment, lane, epoch, fence),
       input: 'pipe',
       output: 'pipe',
       control: out === undefined,
       graceMs,
     })
-    const made = new AckChild(this.#deps.time, this.#plan, this.#options, child, {
+    const made = new AckChild(this.#tools.deps.time, this.#tools.plan, this.#options, child, {
       lane,
       fence,
       state: stored === undefined ? null : JSON.parse(Buffer.from(stored).toString('utf8')),

@@ -8,8 +8,8 @@
  * - An answer that nobody asked for is a failure: from then on nobody would know which line it answers.
  */
 
-import { isStreamError, StreamError } from '../src/base/errors.ts'
-import type { Child, ChildEnd, Children } from '../src/ports/children.ts'
+import { StreamError } from '../src/base/errors.ts'
+import type { Child, ChildEnd } from '../src/ports/children.ts'
 import type { Time, Timer } from '../src/ports/time.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { formatDuration } from '../src/text/units.ts'
@@ -19,8 +19,8 @@ import type { AnswerReader } from './pipe-answers.ts'
 import { cureOf, type Environment, type EpochFailure, failedBecause } from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
 import type { EpochOutcome, LaneRunner } from './pipe-lane.ts'
+import { type LaneTools, laneEnvironment, openLaneTools, printEpoch } from './pipe-lane-tools.ts'
 import type { PipePlan } from './pipe-plan.ts'
-import { PiecePrinter } from './pipe-printer.ts'
 import { describeFailure, judgeEnd } from './retry-policy.ts'
 
 const WRITE_BYTES = 64 * 1024
@@ -32,49 +32,27 @@ export interface LineOptions {
 }
 
 export class LineRunner implements LaneRunner {
-  readonly #deps: CommandDeps
-  readonly #plan: PipePlan
+  readonly #tools: LaneTools
   readonly #options: LineOptions
-  readonly #children: Children
-  readonly #printer: PiecePrinter
   readonly #lanes = new Map<number, LineChild>()
   readonly #running = new Map<Epoch, LineChild>()
 
-  private constructor(
-    deps: CommandDeps,
-    plan: PipePlan,
-    options: LineOptions,
-    printer: PiecePrinter,
-  ) {
-    this.#deps = deps
-    this.#plan = plan
+  private constructor(tools: LaneTools, options: LineOptions) {
+    this.#tools = tools
     this.#options = options
-    this.#children = deps.openChildren()
-    this.#printer = printer
   }
 
   static async open(deps: CommandDeps, plan: PipePlan, options: LineOptions): Promise<LineRunner> {
-    const printer = await PiecePrinter.open(plan.childIn, plan.delimiter)
-    return new LineRunner(deps, plan, options, printer)
+    return new LineRunner(await openLaneTools(deps, plan), options)
   }
 
   async run(epoch: Epoch, lane: number, fence: number): Promise<EpochOutcome> {
-    const input = new OutputBuffer(WRITE_BYTES)
-    try {
-      for (const piece of epoch.pieces) {
-        this.#printer.print(piece, epoch.topic, epoch.partition, input)
-      }
-    } catch (error) {
-      if (!isStreamError(error, 'RECORD_INVALID')) throw error
-      return {
-        kind: 'failed',
-        failure: failedBecause(error.message, error.hint, { isCertain: true }),
-      }
-    }
+    const input = printEpoch(this.#tools, epoch)
+    if (!(input instanceof Uint8Array)) return { kind: 'failed', failure: input }
     const child = this.#childOf(lane, fence, epoch)
     this.#running.set(epoch, child)
     try {
-      const answers = await child.ask(input.filled(), epoch.records)
+      const answers = await child.ask(input, epoch.records)
       if (!(answers instanceof Uint8Array)) {
         this.#lanes.delete(lane)
         return answers === undefined ? { kind: 'stopped' } : { kind: 'failed', failure: answers }
@@ -94,24 +72,19 @@ export class LineRunner implements LaneRunner {
     this.#lanes.clear()
   }
 
-  #childOf(lane: number, fence: number, { attempt }: Epoch): LineChild {
+  #childOf(lane: number, fence: number, epoch: Epoch): LineChild {
     const known = this.#lanes.get(lane)
     // What it said unasked is told by the next epoch.
     if (known !== undefined && (known.isUsable || known.hasFailed)) return known
-    const { words, graceMs } = this.#plan
-    const child = this.#children.start({
+    const { words, graceMs } = this.#tools.plan
+    const child = this.#tools.children.start({
       words,
-      environment: {
-        ...this.#options.environment,
-        STREAM_LANE: String(lane),
-        STREAM_ATTEMPT: String(attempt),
-        STREAM_FENCE: String(fence),
-      },
+      environment: laneEnvironment(this.#options.environment, lane, epoch, fence),
       input: 'pipe',
       output: 'pipe',
       graceMs,
     })
-    const made = new LineChild(this.#deps.time, this.#plan, child)
+    const made = new LineChild(this.#tools.deps.time, this.#tools.plan, child)
     this.#lanes.set(lane, made)
     return made
   }
@@ -124,7 +97,7 @@ export class LineRunner implements LaneRunner {
     } catch (error) {
       if (!(error instanceof StreamError)) throw error
       const words = `answered what makes no record: ${error.message}`
-      return { kind: 'failed', failure: failedBecause(words, cureOf(error, this.#plan)) }
+      return { kind: 'failed', failure: failedBecause(words, cureOf(error, this.#tools.plan)) }
     }
     return {
       kind: 'done',

@@ -4,7 +4,7 @@
  */
 
 import { isStreamError } from '../src/base/errors.ts'
-import type { Child, ChildEnd, Children } from '../src/ports/children.ts'
+import type { Child, ChildEnd } from '../src/ports/children.ts'
 import { sleep } from '../src/ports/time.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { formatDuration } from '../src/text/units.ts'
@@ -18,9 +18,9 @@ import {
 } from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
 import type { EpochOutcome, LaneEvents, LaneRunner } from './pipe-lane.ts'
+import { type LaneTools, laneEnvironment, openLaneTools, printEpoch } from './pipe-lane-tools.ts'
 import type { PipeOutput } from './pipe-output.ts'
 import type { PipePlan } from './pipe-plan.ts'
-import { PiecePrinter } from './pipe-printer.ts'
 import { describeFailure, judgeEnd } from './retry-policy.ts'
 
 const WRITE_BYTES = 64 * 1024
@@ -36,47 +36,27 @@ export interface FreeOptions {
 }
 
 export class FreeRunner implements LaneRunner {
-  readonly #deps: CommandDeps
-  readonly #plan: PipePlan
+  readonly #tools: LaneTools
   readonly #options: FreeOptions
-  readonly #children: Children
-  readonly #printer: PiecePrinter
   readonly #lanes = new Map<number, FreeChild>()
   readonly #running = new Map<Epoch, FreeChild>()
 
-  private constructor(
-    deps: CommandDeps,
-    plan: PipePlan,
-    options: FreeOptions,
-    printer: PiecePrinter,
-  ) {
-    this.#deps = deps
-    this.#plan = plan
+  private constructor(tools: LaneTools, options: FreeOptions) {
+    this.#tools = tools
     this.#options = options
-    this.#children = deps.openChildren()
-    this.#printer = printer
   }
 
   static async open(deps: CommandDeps, plan: PipePlan, options: FreeOptions): Promise<FreeRunner> {
-    const printer = await PiecePrinter.open(plan.childIn, plan.delimiter)
-    return new FreeRunner(deps, plan, options, printer)
+    return new FreeRunner(await openLaneTools(deps, plan), options)
   }
 
   async run(epoch: Epoch, lane: number, fence: number): Promise<EpochOutcome> {
-    const input = new OutputBuffer(WRITE_BYTES)
-    try {
-      for (const piece of epoch.pieces) {
-        this.#printer.print(piece, epoch.topic, epoch.partition, input)
-      }
-    } catch (error) {
-      if (!isStreamError(error, 'RECORD_INVALID')) throw error
-      const failure = failedBecause(error.message, error.hint, { isCertain: true })
-      return { kind: 'failed', failure }
-    }
+    const input = printEpoch(this.#tools, epoch)
+    if (!(input instanceof Uint8Array)) return { kind: 'failed', failure: input }
     const child = this.#childOf(lane, fence, epoch)
     this.#running.set(epoch, child)
     try {
-      const failure = await child.feed(input.filled())
+      const failure = await child.feed(input)
       if (failure === 'stopped') return { kind: 'stopped' }
       return failure === undefined ? { kind: 'done' } : { kind: 'failed', failure }
     } finally {
@@ -93,23 +73,24 @@ export class FreeRunner implements LaneRunner {
     this.#lanes.clear()
   }
 
-  #childOf(lane: number, fence: number, { attempt, partition }: Epoch): FreeChild {
+  #childOf(lane: number, fence: number, epoch: Epoch): FreeChild {
     const known = this.#lanes.get(lane)
     if (known?.isUsable === true) return known
-    const { words, graceMs } = this.#plan
-    const child = this.#children.start({
+    const { words, graceMs } = this.#tools.plan
+    const child = this.#tools.children.start({
       words,
-      environment: {
-        ...this.#options.environment,
-        STREAM_LANE: String(lane),
-        STREAM_ATTEMPT: String(attempt),
-        STREAM_FENCE: String(fence),
-      },
+      environment: laneEnvironment(this.#options.environment, lane, epoch, fence),
       input: 'pipe',
       output: 'pipe',
       graceMs,
     })
-    const made = new FreeChild(this.#deps, this.#plan, this.#options, child, partition)
+    const made = new FreeChild(
+      this.#tools.deps,
+      this.#tools.plan,
+      this.#options,
+      child,
+      epoch.partition,
+    )
     this.#lanes.set(lane, made)
     return made
   }
