@@ -58,7 +58,7 @@ export async function benchPipe(options: {
     const commitMs = await measureCommits(join(scratch.directory, 'run/stream/daemon.sock'))
     return [
       {
-        measure: 'consume | jq -c . | produce, two partitions, 100 B',
+        measure: 'consume \\| jq -c . \\| produce, two partitions, 100 B',
         value: `${rate('bare').toLocaleString('en')}/s`,
         must: '',
         aim: '',
