@@ -2,7 +2,7 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker]
+ *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands]
  *
  * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { daemonBundle, Program, repository, streamBundle } from '../support/program.ts'
 import { checkBroker } from './jvm-broker.ts'
 import { type CheckResult, Checks, resultTable } from './jvm-checks.ts'
+import { checkCommands } from './jvm-commands.ts'
 import { checkLogs } from './jvm-dump.ts'
 import { checkGroups } from './jvm-groups.ts'
 import { Kafka } from './jvm-kafka.ts'
@@ -27,6 +28,7 @@ const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<
   librdkafka: checkLibrdkafka,
   logs: checkLogs,
   broker: checkBroker,
+  commands: checkCommands,
 }
 
 process.exitCode = await main(process.argv.slice(2))
