@@ -25,6 +25,7 @@ import type { Flags } from './flags.ts'
 import { GroupRead } from './group-read.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
+import { type ReadGap, tellGap } from './read-gap.ts'
 import { askOffsets, checkFormat, openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { GroupPlan, ReadPlan } from './read-options.ts'
 import { ReadPartitions } from './read-partitions.ts'
@@ -305,16 +306,8 @@ class ExecJob {
 
   // --- what may go wrong
 
-  #onGap({ topic, partition, from, to }: Parameters<LoopParts['onGap']>[0]): void {
-    this.#report.gap += to - from
-    const words = `${topic}: partition ${partition}: offsets ${from} to ${to - 1} are gone`
-    if (this.#plan.gapFails) {
-      throw new StreamError('OFFSET_OUT_OF_RANGE', words, {
-        target: topic,
-        hint: `the log begins at ${to}`,
-      })
-    }
-    this.#deps.console.warn(`${words}; reading on at ${to}`)
+  #onGap(gap: ReadGap): void {
+    tellGap(this.#deps.console, this.#report, gap, this.#plan)
   }
 
   #onAmbiguous(matters: boolean): void {

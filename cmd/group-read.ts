@@ -19,6 +19,7 @@ import { Acknowledgements } from './acknowledgements.ts'
 import type { Broker } from './broker.ts'
 import type { ClusterClient, ConsumerClient, GroupMemberClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
+import { openMembership } from './group-membership.ts'
 import type { GroupPlan, ReadPlan } from './read-options.ts'
 import {
   type AskOffsets,
@@ -121,17 +122,8 @@ export class GroupRead {
     ask: AskOffsets,
     hooks: GroupReadHooks,
   ): Promise<GroupRead> {
-    // A Kafka door answers in order: a join that waits for others would hold up the records behind it.
-    const ownCluster = broker.scheme === 'kafka' ? await broker.openAnother() : undefined
-    const { settings } = broker
-    const member = await deps.clients.groupMember(ownCluster ?? broker.cluster, {
-      groupId: plan.group,
-      topics: [],
-      ...(plan.instanceId === undefined ? {} : { instanceId: plan.instanceId }),
-      sessionTimeoutMs: settings.number('session.timeout.ms'),
-      heartbeatIntervalMs: settings.number('heartbeat.interval.ms'),
-      rebalanceTimeoutMs: settings.number('max.poll.interval.ms'),
-    })
+    const { group: groupId, instanceId } = plan
+    const { member, ownCluster } = await openMembership(deps, broker, { groupId, instanceId })
     return new GroupRead(deps, read, plan, ask, member, ownCluster, hooks)
   }
 

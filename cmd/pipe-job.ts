@@ -30,6 +30,7 @@ import { alreadyRuns, PipeSlot } from './pipe-slot.ts'
 import { PipeState } from './pipe-state.ts'
 import { type FinishedEpoch, PipeTransactions } from './pipe-transactions.ts'
 import { Progress } from './progress.ts'
+import { type ReadGap, tellGap } from './read-gap.ts'
 import { openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
 import { ReadPartitions } from './read-partitions.ts'
@@ -313,16 +314,8 @@ class PipeJob {
     }
   }
 
-  #onGap({ topic, partition, from, to }: Extract<ConsumerEvent, { kind: 'gap' }>): void {
-    this.#report.gap += to - from
-    const words = `${topic}: partition ${partition}: offsets ${from} to ${to - 1} are gone`
-    if (this.#read.gapFails) {
-      throw new StreamError('OFFSET_OUT_OF_RANGE', words, {
-        target: topic,
-        hint: `the log begins at ${to}`,
-      })
-    }
-    this.#deps.console.warn(`${words}; reading on at ${to}`)
+  #onGap(gap: ReadGap): void {
+    tellGap(this.#deps.console, this.#report, gap, { gapFails: this.#read.gapFails })
   }
 
   #startEpochs(consumer: ConsumerClient): void {
@@ -462,7 +455,7 @@ class PipeJob {
     consumer: ConsumerClient,
   ): Promise<void> {
     for (const { topic, partition, startOffset, endOffset, gap } of ranges) {
-      if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
+      if (gap !== undefined) this.#onGap({ topic, partition, ...gap })
       await this.#state?.load(topic, partition)
       const fixedEnd = await this.#state?.fixedEnd(topic, partition, gap?.from ?? startOffset)
       this.#epochs.add(topic, partition, startOffset, fixedEnd)

@@ -16,6 +16,7 @@ import type { PartitionPosition, Positions } from '../src/text/position.ts'
 import type { Broker } from './broker.ts'
 import type { ClusterClient, GroupMemberClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
+import { openMembership } from './group-membership.ts'
 import type { PipeSlot } from './pipe-slot.ts'
 import { askOffsets } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
@@ -82,18 +83,11 @@ export class PipeShare {
     if (job === undefined) {
       return new PipeShare(deps, broker, read, job, slot, undefined, undefined)
     }
-    // A Kafka door answers in order: a join that waits for others would hold up the records behind it.
-    const ownCluster = broker.scheme === 'kafka' ? await broker.openAnother() : undefined
-    const { settings } = broker
-    const member = await deps.clients.groupMember(ownCluster ?? broker.cluster, {
+    const { member, ownCluster } = await openMembership(deps, broker, {
       groupId: job,
-      topics: [],
-      ...(slot.instanceId === undefined ? {} : { instanceId: slot.instanceId }),
+      instanceId: slot.instanceId,
       leavesForGood: true,
       startsAnew: options.startsAnew,
-      sessionTimeoutMs: settings.number('session.timeout.ms'),
-      heartbeatIntervalMs: settings.number('heartbeat.interval.ms'),
-      rebalanceTimeoutMs: settings.number('max.poll.interval.ms'),
     })
     return new PipeShare(deps, broker, read, job, slot, member, ownCluster)
   }

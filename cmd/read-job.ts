@@ -5,7 +5,7 @@
  * further event is at hand; (4) wait. A bounded run ends when every partition has reached its end by position.
  */
 
-import { isStreamError, StreamError } from '../src/base/errors.ts'
+import { isStreamError, type StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
 import type { LocalReadOptions } from '../src/client/local-reads.ts'
 import { sleep } from '../src/ports/time.ts'
@@ -21,6 +21,7 @@ import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
 import type { ReadCursor } from './read-cursor.ts'
 import { readFraction } from './read-extent.ts'
+import { type ReadGap, tellGap } from './read-gap.ts'
 import { askOffsets, checkFormat, openConsumer, openInTime, timedOut } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
 import { type Printed, ReadOutput, type RecordOutput } from './read-output.ts'
@@ -257,7 +258,7 @@ class ReadJob {
     const ranges = await this.#findRanges(partitions)
     this.#ranges = ranges
     for (const { topic, partition, gap } of ranges) {
-      if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
+      if (gap !== undefined) this.#onGap({ topic, partition, ...gap })
     }
     if (this.#plan.countMax === 0 || this.#stopReason !== undefined) return
     const localReads = await this.#localReads(output)
@@ -312,7 +313,7 @@ class ReadJob {
       write: () => this.#write(output),
       isStopped: () => this.#stopReason !== undefined,
       onGap: ({ topic, partition, gap }) => {
-        if (gap !== undefined) this.#onGap({ kind: 'gap', topic, partition, ...gap })
+        if (gap !== undefined) this.#onGap({ topic, partition, ...gap })
       },
     })
   }
@@ -601,17 +602,8 @@ class ReadJob {
 
   // --- what may go wrong
 
-  #onGap(gap: Extract<ConsumerEvent, { kind: 'gap' }>): void {
-    const { topic, partition, from, to } = gap
-    this.#report.gap += to - from
-    const words = `${topic}: partition ${partition}: offsets ${from} to ${to - 1} are gone`
-    if (this.#plan.gapFails) {
-      throw new StreamError('OFFSET_OUT_OF_RANGE', words, {
-        target: topic,
-        hint: `the log begins at ${to}`,
-      })
-    }
-    this.#deps.console.warn(`${words}; reading on at ${to}`)
+  #onGap(gap: ReadGap): void {
+    tellGap(this.#deps.console, this.#report, gap, this.#plan)
   }
 
   #onFailed(error: StreamError): void {

@@ -15,7 +15,7 @@ export PATH
 # Foreign clients that judge ours. Without them their tests are skipped, each with a word.
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   missing=
-  for pair in kcat:kcat tshark:tshark jq:jq tmux:tmux xxd:xxd; do
+  for pair in kcat:kcat tshark:tshark jq:jq tmux:tmux xxd:xxd socat:socat nc:netcat-openbsd man:man-db systemd-notify:systemd; do
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
   done
   /usr/bin/python3 -c 'import confluent_kafka' 2>/dev/null || missing="$missing python3-confluent-kafka"
