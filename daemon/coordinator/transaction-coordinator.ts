@@ -110,7 +110,7 @@ export class TransactionCoordinator {
   ): Promise<Outcome> {
     const maxMs = this.#broker.config.number('transaction.max.timeout.ms')
     if (timeoutMs < 1 || timeoutMs > maxMs) return refused(KafkaError.INVALID_TRANSACTION_TIMEOUT)
-    if (this.#topicId === undefined || this.#broker.image.topic(TRANSACTION_TOPIC) === undefined) {
+    if (this.#shards.length === 0) {
       try {
         await ensureTransactionTopic(this.#broker)
       } catch (error) {
@@ -436,8 +436,15 @@ export class TransactionCoordinator {
 
   #find(transactionalId: string): { readonly shard: TransactionShard } | { readonly code: number } {
     if (this.#isStopped || this.#broker.isStopping) return { code: KafkaError.NOT_COORDINATOR }
-    // Where there is no topic there is no id either.
-    if (this.#shards.length === 0) return { code: KafkaError.INVALID_PRODUCER_ID_MAPPING }
+    if (this.#shards.length === 0) {
+      // Where there is no topic there is no id either. While it is being made, by a request beside this one, that is not said.
+      const isBeingMade = this.#broker.image.topic(TRANSACTION_TOPIC) !== undefined
+      return {
+        code: isBeingMade
+          ? KafkaError.COORDINATOR_LOAD_IN_PROGRESS
+          : KafkaError.INVALID_PRODUCER_ID_MAPPING,
+      }
+    }
     const shard = this.#shards[partitionOfId(transactionalId, this.#shards.length)]
     if (shard === undefined || !shard.isCurrent) return { code: KafkaError.NOT_COORDINATOR }
     return shard.isReady ? { shard } : { code: KafkaError.COORDINATOR_LOAD_IN_PROGRESS }

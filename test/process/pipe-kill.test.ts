@@ -11,7 +11,7 @@ describe('pipe under kill -9 of daemon, command and child', () => {
         const result = await runUnderKills(program, {
           records: 60_000,
           killsMax: 12,
-          pauseMs: { min: 100, max: 900 },
+          pauseMs: { min: 30, max: 250 },
           partitions: 2,
           barrier,
           epoch: '700,1MiB,50ms',

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { Response } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import { batchOf, recordsOf } from '../batches.ts'
 import { type Client, DaemonWorld, KAFKA, type StartOptions } from '../daemon-world.ts'
@@ -100,6 +101,30 @@ describe('a transaction of version 2 (KIP-890)', () => {
     expect(await committed(client)).toMatchObject({ values: ['a', 'b'], aborted: [], lso: 3 })
     expect((await committed(client, 1)).values).toEqual(['c'])
     expect(w.said.filter((line) => line.startsWith('error'))).toEqual([])
+  })
+
+  it('begins while a request beside it makes the topic of transactions', async () => {
+    const { w, client } = await started()
+    let isMade = false
+    const first = w.client().begin('InitProducerId', 5, {
+      transactionalId: 'first',
+      transactionTimeoutMs: 60_000,
+    })
+    first.then(() => {
+      isMade = true
+    })
+    const answers: Promise<Response<'InitProducerId'>>[] = []
+    while (!isMade) {
+      answers.push(
+        client.begin('InitProducerId', 5, {
+          transactionalId: `x${answers.length}`,
+          transactionTimeoutMs: 60_000,
+        }),
+      )
+      await w.run(1)
+    }
+    expect(answers.length).toBeGreaterThan(2)
+    for (const answer of answers) expect((await w.settle(answer)).errorCode).toBe(0)
   })
 
   it('that is aborted is named to the reader', async () => {
