@@ -33,6 +33,7 @@ import {
 } from './batch-validation.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
 import { codeOfError, codeOfNotServing, findLeader, messageOfError } from './kafka-codes.ts'
+import { UnansweredFailure } from './unanswered-failure.ts'
 
 type PartitionAnswer = ResponseInput<'Produce'>['responses'][number]['partitionResponses'][number]
 
@@ -169,7 +170,7 @@ export class ProduceRun {
     if (this.acks === 0) {
       // On an error the connection ends, so that the client asks for metadata again.
       const failed = this.#topics.some((topic) => topic.partitions.some((p) => p.errorCode !== 0))
-      if (failed) throw new UnansweredFailure()
+      if (failed) throw new UnansweredFailure('a produce with acks=0 failed')
       return undefined
     }
     for (const topic of this.#topics) {
@@ -349,14 +350,5 @@ export class ProduceRun {
         partitionResponses: topic.partitions.map((partition) => partition.answer()),
       })),
     }
-  }
-}
-
-/** A produce without acknowledgement failed: the door ends the connection or sends a notice. */
-export class UnansweredFailure extends Error {
-  override readonly name = 'UnansweredFailure'
-
-  constructor() {
-    super('a produce with acks=0 failed')
   }
 }

@@ -146,6 +146,11 @@ export class PartitionLog {
     )
   }
 
+  /** Whether a transaction of this producer, in this epoch, is open in this log. */
+  isInTransaction(producerId: number, epoch: number): boolean {
+    return this.#core.producers.isInTransaction(producerId, epoch)
+  }
+
   /** The check of a transaction marker before it is appended. Changes nothing. */
   checkMarker(marker: MarkerCheck): 'append' | 'repeat' | 'refused' {
     return this.#core.producers.checkMarker(marker)

@@ -180,6 +180,18 @@ export class Broker {
     return this.directory.refusesWrites() === undefined ? 'RUNNING' : 'DISK_FULL'
   }
 
+  get isController(): boolean {
+    return this.controllerId === this.nodeId
+  }
+
+  endpointOf(_nodeId: number, _door: 'zmq' | 'kafka'): string | undefined {
+    return undefined
+  }
+
+  get peers(): undefined {
+    return undefined
+  }
+
   get isStopping(): boolean {
     return this.#stopping
   }

@@ -27,6 +27,8 @@ interface ServedRow {
   readonly acceptedMin?: number
   /** Absent: both doors. */
   readonly door?: Door
+  /** At the ZeroMQ door, in place of A and B. */
+  readonly native?: readonly [min: number, max: number]
 }
 
 const both = (min: number, max: number) => ({ A: [min, max], B: [min, max] }) as const
@@ -55,10 +57,12 @@ const served = {
   DeleteRecords: both(0, 2),
   InitProducerId: both(0, 5),
   OffsetForLeaderEpoch: both(2, 4),
-  // v4 and later are for brokers only, and clients exist that would pick them.
-  AddPartitionsToTxn: both(0, 3),
+  // v4 and later are for brokers only, and clients exist that would pick them at Kafka's door.
+  AddPartitionsToTxn: { ...both(0, 3), native: [0, 5] },
   AddOffsetsToTxn: both(0, 4),
   EndTxn: both(0, 5),
+  // Between daemons.
+  WriteTxnMarkers: { ...both(1, 2), door: 'zmq' },
   TxnOffsetCommit: both(0, 5),
   DescribeAcls: both(1, 3),
   CreateAcls: both(1, 3),
@@ -98,7 +102,7 @@ export function servedRanges(door: Door, phase: Phase): readonly ServedRange[] {
   const ranges: ServedRange[] = []
   for (const api of Object.keys(served) as ServedApi[]) {
     const row: ServedRow = served[api]
-    const range = row[phase]
+    const range = (door === 'zmq' ? row.native : undefined) ?? row[phase]
     if (range === undefined || (row.door !== undefined && row.door !== door)) continue
     const [min, max] = range
     ranges.push({ apiKey: apiKeyOf(api), api, min, max, acceptedMin: row.acceptedMin ?? min })
