@@ -46,7 +46,14 @@ await Promise.all([
       outfile: join(dist, `stream-${name}.cjs`),
     }),
   ),
-  build({ ...shared, entryPoints: ['daemon/main.ts'], outfile: join(dist, 'daemon.cjs') }),
+  build({
+    ...shared,
+    plugins: [...shared.plugins, grpcBeside()],
+    entryPoints: ['daemon/main.ts'],
+    outfile: join(dist, 'daemon.cjs'),
+  }),
+  // What the daemon of a cluster loads to speak to etcd.
+  build({ ...shared, entryPoints: ['src/io/grpc.ts'], outfile: join(dist, 'grpc.cjs') }),
   // What dump and fsck load: the log's code, which no other command needs.
   build({ ...shared, entryPoints: ['daemon/offline/main.ts'], outfile: join(dist, 'offline.cjs') }),
   // What exec, pipe and txn load: the package that starts programs.
@@ -120,6 +127,16 @@ function onlyCommands(commands) {
         contents: "throw new Error('the pages of help are in another bundle')",
         loader: 'ts',
       }))
+    },
+  }
+}
+
+/** An esbuild plugin: gRPC is loaded from the bundle beside this one, when it is asked for (src/io/etcd-store.ts). */
+function grpcBeside() {
+  return {
+    name: 'grpc-beside',
+    setup(builder) {
+      builder.onResolve({ filter: /\/grpc\.ts$/ }, () => ({ path: './grpc.cjs', external: true }))
     },
   }
 }

@@ -1,0 +1,383 @@
+/** etcd in trouble: gone, paused, full, compacted, refusing. A real one each time. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { type EtcdSettings, readEtcdOptions } from '../../../src/io/etcd-options.ts'
+import { EtcdStore } from '../../../src/io/etcd-store.ts'
+import { RealTime } from '../../../src/io/real-time.ts'
+import type { StoreChange, StoreOperation } from '../../../src/ports/metadata-store.ts'
+import { put, txn, value } from '../../ports/metadata-store-conformance.ts'
+import { EtcdServer, type EtcdServerOptions, freePorts, hasNoEtcd } from '../../support/etcd.ts'
+import { KeptLog } from '../../support/kept-log.ts'
+
+const time = new RealTime()
+const servers: EtcdServer[] = []
+const stores: EtcdStore[] = []
+const directory = mkdtempSync(join(tmpdir(), 'stream-etcd-test-'))
+
+afterEach(async () => {
+  await Promise.all(stores.splice(0).map((store) => store.close()))
+  await Promise.all(servers.splice(0).map((server) => server.stop()))
+})
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+async function start(options: EtcdServerOptions = {}): Promise<EtcdServer> {
+  const server = await EtcdServer.start(options)
+  servers.push(server)
+  return server
+}
+
+async function open(endpoints: string, settings: Partial<EtcdSettings> = {}, log = new KeptLog()) {
+  const options = readEtcdOptions({ endpoints, requestTimeoutMs: 2000, ...settings })
+  const store = await EtcdStore.open(time, log, options)
+  stores.push(store)
+  return store
+}
+
+/** Collects what a watch tells until `count` revisions have come. */
+function collect(store: EtcdStore, prefix: string, from: number, count: number) {
+  const seen: { revision: number; changes: readonly StoreChange[] }[] = []
+  const ended: (Error | undefined)[] = []
+  const done = new Promise<typeof seen>((resolve) => {
+    store.watch(prefix, from, {
+      onChanges: (revision, changes) => {
+        seen.push({ revision, changes })
+        if (seen.length === count) resolve(seen)
+      },
+      onEnd: (reason) => ended.push(reason),
+    })
+  })
+  return { seen, ended, done }
+}
+
+/** As a caller does that burns or repeats: until an answer comes. */
+async function until<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let left = 200; ; left -= 1) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (left === 0) throw error
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+}
+
+describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
+  it('a watch and a lease live through a restart of etcd', async () => {
+    const server = await start()
+    const store = await open(server.url)
+    const lease = await store.lease(20_000)
+    const held: StoreOperation = { kind: 'put', key: 'w/live', value: value('x'), lease }
+    const first = await store.txn(txn([], [held]))
+    const watch = collect(store, 'w/', first.revision, 3)
+    await expect.poll(() => watch.seen.length).toBe(1)
+    await server.kill()
+    await expect(store.txn(txn([], [put('w/1', 'lost')]))).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+    })
+    await expect(lease.keepAlive()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    await server.run()
+    await until(() => lease.keepAlive())
+    // Written by another one, perhaps before this watch has found back.
+    const other = await open(server.url)
+    const second = await other.txn(txn([], [put('w/1', '1')]))
+    const third = await other.txn(txn([], [put('w/2', '2')]))
+    const seen = await watch.done
+    expect(seen.map(({ revision }) => revision)).toEqual([
+      first.revision,
+      second.revision,
+      third.revision,
+    ])
+    expect(watch.ended).toEqual([])
+    await lease.revoke()
+    expect(await store.get('w/live')).toBeUndefined()
+  })
+
+  it('with one of three endpoints down all goes on at the others', async () => {
+    const cluster = await EtcdServer.startCluster(3)
+    servers.push(...cluster)
+    const store = await open(cluster.map(({ url }) => url).join(','))
+    const lease = await store.lease(20_000)
+    const first = await store.txn(txn([], [put('w/0', '0')]))
+    const watch = collect(store, 'w/', first.revision, 2)
+    await expect.poll(() => watch.seen.length).toBe(1)
+    await cluster[0]?.kill()
+    // It may have been the leader; then etcd elects, and what is under way meanwhile is unknown.
+    const second = await until(() =>
+      store.txn(
+        txn(
+          [{ kind: 'createRevision', key: 'w/1', equals: 0 }],
+          [put('w/1', '1')],
+          [{ kind: 'get', key: 'w/1' }],
+        ),
+      ),
+    )
+    const revision = second.succeeded ? second.revision : second.gets[0]?.modRevision
+    await until(() => lease.keepAlive())
+    expect((await watch.done)[1]?.revision).toBe(revision)
+    const begunMs = time.monotonicMs()
+    await store.get('w/1')
+    await store.txn(txn([], [put('w/2', '2')]))
+    expect(time.monotonicMs() - begunMs).toBeLessThan(1000)
+  })
+
+  it('an endpoint where nothing listens is passed over at the start', async () => {
+    const server = await start()
+    const [port] = await freePorts(1)
+    const store = await open(`http://127.0.0.1:${port},${server.url}`)
+    expect((await store.txn(txn([], [put('a', '1')]))).succeeded).toBe(true)
+  })
+
+  it('a paused etcd is STORE_UNAVAILABLE within the deadline, and a paused member is passed over', async () => {
+    const cluster = await EtcdServer.startCluster(3)
+    servers.push(...cluster)
+    const [first] = cluster
+    const alone = await open(first?.url ?? '', { requestTimeoutMs: 1000 })
+    const store = await open(cluster.map(({ url }) => url).join(','))
+    const lease = await alone.lease(20_000)
+    first?.signal('SIGSTOP')
+    try {
+      for (const call of [
+        () => alone.txn(txn([], [put('a', '1')])),
+        () => alone.get('a'),
+        () => alone.list(''),
+        () => lease.keepAlive(),
+        () => alone.lease(1000),
+      ]) {
+        const begunMs = time.monotonicMs()
+        await expect(call()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+        expect(time.monotonicMs() - begunMs).toBeLessThan(1500)
+      }
+      await until(() => store.txn(txn([], [put('b', '1')])))
+      expect(await store.get('b')).toBeDefined()
+    } finally {
+      first?.signal('SIGCONT')
+    }
+    await until(() => alone.get('b'))
+  })
+
+  it('a transaction whose answer was lost is not sent again', async () => {
+    const server = await start()
+    const store = await open(server.url, { requestTimeoutMs: 500 })
+    const before = await store.txn(txn([], [put('a', '0')]))
+    server.signal('SIGSTOP')
+    await expect(store.txn(txn([], [put('a', '1')]))).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+    })
+    server.signal('SIGCONT')
+    await until(() => store.get('a'))
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    const after = await store.list('')
+    // Once, late; or never.
+    expect(after.revision - before.revision).toBeLessThanOrEqual(1)
+  })
+
+  it('a full etcd takes no writes: DISK_FULL, with what to do; reads go on', async () => {
+    const server = await start({ flags: ['--quota-backend-bytes', '200000'] })
+    const store = await open(server.url)
+    await store.txn(txn([], [put('kept', 'x')]))
+    const fill = async (): Promise<void> => {
+      for (let index = 0; index < 100; index += 1) {
+        await store.txn(
+          txn([], [{ kind: 'put', key: `f/${index}`, value: new Uint8Array(20_000) }]),
+        )
+      }
+    }
+    await expect(fill()).rejects.toMatchObject({
+      code: 'DISK_FULL',
+      retriable: true,
+      hint: expect.stringContaining('etcdctl alarm disarm'),
+    })
+    expect(await store.get('kept')).toBeDefined()
+    const log = new KeptLog()
+    await open(server.url, {}, log)
+    expect(log.lines.some((line) => line.includes('NOSPACE'))).toBe(true)
+  })
+
+  it('a compaction while a watch is cut off ends it with a word', async () => {
+    const server = await start()
+    const store = await open(server.url)
+    const first = await store.txn(txn([], [put('w/0', '0')]))
+    const watch = collect(store, 'w/', first.revision, 9)
+    await expect.poll(() => watch.seen.length).toBe(1)
+    await server.kill()
+    await server.run()
+    const other = await open(server.url)
+    // The old watch has not found back yet, or has: both are legal, and nothing is left out in silence.
+    await other.txn(txn([], [put('w/1', '1')]))
+    const last = await other.txn(txn([], [put('w/2', '2')]))
+    await server.json('kv/compaction', { revision: String(last.revision), physical: true })
+    await expect
+      .poll(() => watch.ended.length > 0 || watch.seen.length === 3, { timeout: 5000 })
+      .toBe(true)
+    if (watch.ended.length > 0) expect(watch.ended[0]).toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    else expect(watch.seen.at(-1)?.revision).toBe(last.revision)
+  })
+
+  it('a wrong password is NOT_ALLOWED at the start, no password at the first call; a token that has expired is got again', async () => {
+    const server = await start({ flags: ['--auth-token-ttl', '1'] })
+    await server.json('auth/user/add', { name: 'root', password: 'right' })
+    await server.json('auth/role/add', { name: 'root' })
+    await server.json('auth/user/grant', { user: 'root', role: 'root' })
+    await server.json('auth/enable', {})
+    const wrong = await open(server.url, { user: 'root', password: 'wrong' }).catch(
+      (error: unknown) => error,
+    )
+    expect(wrong).toMatchObject({ code: 'NOT_ALLOWED', exit: 6 })
+    expect(String(wrong)).not.toContain('wrong')
+    const nobody = await open(server.url)
+      .then((store) => store.get('a'))
+      .catch((error) => error)
+    expect(nobody).toMatchObject({ code: 'NOT_ALLOWED' })
+    const passwordFile = join(directory, 'password')
+    writeFileSync(passwordFile, 'right\n')
+    const store = await open(server.url, { user: 'root', passwordFile })
+    const { revision } = await store.txn(txn([], [put('a', '1')]))
+    const watch = collect(store, 'a', revision, 2)
+    await expect.poll(() => watch.seen.length).toBe(1)
+    await new Promise((resolve) => setTimeout(resolve, 2500))
+    await store.txn(txn([], [put('a', '2')]))
+    await watch.done
+    await (await store.lease(5000)).keepAlive()
+    expect(watch.ended).toEqual([])
+  })
+
+  it('a user without rights is NOT_ALLOWED, and a watch of his ends', async () => {
+    const server = await start()
+    await server.json('auth/user/add', { name: 'root', password: 'r' })
+    await server.json('auth/role/add', { name: 'root' })
+    await server.json('auth/user/grant', { user: 'root', role: 'root' })
+    await server.json('auth/user/add', { name: 'guest', password: 'g' })
+    await server.json('auth/enable', {})
+    const store = await open(server.url, { user: 'guest', password: 'g' })
+    await expect(store.get('a')).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+    await expect(store.txn(txn([], [put('a', '1')]))).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+    const reason = await new Promise<Error | undefined>((resolve) => {
+      store.watch('a', 1, { onChanges: () => expect.unreachable(), onEnd: resolve })
+    })
+    expect(reason).toMatchObject({ code: 'NOT_ALLOWED' })
+  })
+
+  it('a password where etcd asks for none is a warning', async () => {
+    const server = await start()
+    const log = new KeptLog()
+    const store = await open(server.url, { user: 'root', password: 'x' }, log)
+    await store.get('a')
+    expect(log.lines.some((line) => line.includes('authentication switched off'))).toBe(true)
+  })
+
+  describe('TLS', () => {
+    const files = (): ReturnType<typeof makeCertificates> => makeCertificates(directory)
+
+    it('with the right CA, and a certificate of its own where etcd asks for one', async () => {
+      const { ca, certificate, key, clientCertificate, clientKey } = files()
+      const server = await start({ tls: { certificate, key, clientCa: ca } })
+      const store = await open(server.url, {
+        caFile: ca,
+        certificateFile: clientCertificate,
+        keyFile: clientKey,
+        serverName: 'etcd.test',
+      })
+      expect((await store.txn(txn([], [put('a', '1')]))).succeeded).toBe(true)
+      const anonymous = open(server.url, { caFile: ca, serverName: 'etcd.test' })
+      await expect(anonymous).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    })
+
+    it('a wrong CA and a wrong name are told as such', async () => {
+      const { ca, otherCa, certificate, key } = files()
+      const server = await start({ tls: { certificate, key } })
+      const wrongCa = open(server.url, { caFile: otherCa, serverName: 'etcd.test' })
+      await expect(wrongCa).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringMatching(/certificate/),
+        hint: expect.stringContaining('certificates'),
+      })
+      const wrongName = open(server.url, { caFile: ca, serverName: 'elsewhere.test' })
+      await expect(wrongName).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringMatching(/elsewhere\.test|altnames|Hostname/i),
+      })
+      const plain = open(server.url.replace('https:', 'http:'))
+      await expect(plain).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    })
+  })
+
+  it('nothing there: which addresses, and why', async () => {
+    const [port] = await freePorts(1)
+    await expect(open(`http://127.0.0.1:${port}`)).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: expect.stringMatching(new RegExp(`127.0.0.1:${port}: .*ECONNREFUSED`)),
+      exit: 4,
+    })
+  })
+})
+
+/** A CA, a server's certificate for `etcd.test`, a client's, and a CA that has signed neither. */
+function makeCertificates(base: string) {
+  const made = mkdtempSync(join(base, 'tls-'))
+  const path = (name: string): string => join(made, name)
+  const openssl = (...words: string[]): unknown =>
+    execFileSync('openssl', words, { stdio: ['ignore', 'ignore', 'pipe'] })
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  for (const name of ['ca', 'other']) {
+    openssl(
+      'req',
+      '-x509',
+      ...curve,
+      '-keyout',
+      path(`${name}.key`),
+      '-out',
+      path(`${name}.pem`),
+      '-days',
+      '2',
+      '-subj',
+      `/CN=${name}`,
+    )
+  }
+  for (const [name, use] of [
+    ['server', 'serverAuth'],
+    ['client', 'clientAuth'],
+  ] as const) {
+    openssl(
+      'req',
+      ...curve,
+      '-keyout',
+      path(`${name}.key`),
+      '-out',
+      path(`${name}.csr`),
+      '-subj',
+      `/CN=${name}`,
+    )
+    writeFileSync(
+      path(`${name}.ext`),
+      `subjectAltName=DNS:etcd.test\nextendedKeyUsage=serverAuth,${use}\n`,
+    )
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      path(`${name}.csr`),
+      '-CA',
+      path('ca.pem'),
+      '-CAkey',
+      path('ca.key'),
+      '-CAcreateserial',
+      '-out',
+      path(`${name}.pem`),
+      '-days',
+      '2',
+      '-extfile',
+      path(`${name}.ext`),
+    )
+  }
+  return {
+    ca: path('ca.pem'),
+    otherCa: path('other.pem'),
+    certificate: path('server.pem'),
+    key: path('server.key'),
+    clientCertificate: path('client.pem'),
+    clientKey: path('client.key'),
+  }
+}
