@@ -21,9 +21,10 @@ import type {
   StoreWatchEvents,
 } from '../ports/metadata-store.ts'
 import type { Time } from '../ports/time.ts'
+import { closed } from './etcd-endpoints.ts'
 import { isCompacted } from './etcd-errors.ts'
 import { entryOf, keyBytes, prefixEnd, prefixStart, revisionOf } from './etcd-keys.ts'
-import { closed, EtcdLink } from './etcd-link.ts'
+import { EtcdLink } from './etcd-link.ts'
 import type { EtcdOptions } from './etcd-options.ts'
 import {
   COMPARE_CREATE,

@@ -9,8 +9,9 @@ import { assert } from '../base/assert.ts'
 import { isStreamError, StreamError } from '../base/errors.ts'
 import type { StoreChange, StoreWatch, StoreWatchEvents } from '../ports/metadata-store.ts'
 import type { Time, Timer } from '../ports/time.ts'
+import type { EtcdEndpoint } from './etcd-endpoints.ts'
 import { entryOf, keyText, prefixEnd, prefixStart, revisionOf } from './etcd-keys.ts'
-import type { EtcdEndpoint, EtcdLink } from './etcd-link.ts'
+import type { EtcdLink } from './etcd-link.ts'
 import { EVENT_DELETE, type WatchRequest, type WatchResponse } from './etcd-schema.ts'
 
 const BACKOFF_MS_MIN = 50
