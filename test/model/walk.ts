@@ -1,0 +1,340 @@
+/**
+ * One random walk: steps chosen with weights that differ from walk to walk, the invariants after each, then everything is healed and
+ * the partition must become whole (I15). The same seed gives the same walk.
+ */
+
+import { heal } from './heal.ts'
+import { checkStep, onPartWritten } from './invariants.ts'
+import { ModelController } from './model-controller.ts'
+import {
+  advanceHighWatermark,
+  appendRecord,
+  burnToken,
+  onFetch,
+  proposeExpansion,
+  proposeShrink,
+} from './model-leader.ts'
+import { crash, drain, onReply, register, registerAgain, shutDown, start } from './model-process.ts'
+import { onAnswer, sendFetch, takeIn } from './model-replica.ts'
+import { type Message, type ModelBroker, ModelWorld } from './model-state.ts'
+import type { ModelTxn } from './model-store.ts'
+import type { Rules } from './rules.ts'
+
+export interface Size {
+  readonly brokers: number
+  readonly replicas: number
+  readonly minInSync: number
+}
+
+export interface WalkOptions extends Size {
+  readonly steps: number
+}
+
+/** Weights of the steps: in most walks, and in the walks that are rough in this respect. */
+const STEPS = {
+  produce: [10, 18],
+  sync: [16, 6],
+  fetch: [16, 8],
+  deliver: [34, 20],
+  transact: [14, 5],
+  reply: [12, 4],
+  image: [10, 4],
+  control: [9, 18],
+  take: [2, 2],
+  lag: [1, 4],
+  offer: [2, 6],
+  again: [2, 4],
+  giveUp: [1, 4],
+  expire: [1, 3],
+  expireController: [1, 1],
+  crash: [1, 3],
+  lossyCrash: [0, 2],
+  start: [5, 3],
+  renew: [3, 2],
+  selfFence: [1, 2],
+  drain: [0, 1],
+  retention: [1, 1],
+  minInSync: [0, 1],
+  reassign: [0, 2],
+} as const satisfies Record<string, readonly [number, number]>
+
+type StepName = keyof typeof STEPS
+const STEP_NAMES = Object.keys(STEPS) as StepName[]
+
+export class ModelWalker {
+  readonly world: ModelWorld
+  readonly controller: ModelController
+  readonly #options: WalkOptions
+  readonly #weights = new Int32Array(STEP_NAMES.length)
+  #weightSum = 0
+
+  constructor(options: WalkOptions, rules: Rules) {
+    this.#options = options
+    const { brokers, replicas, minInSync } = options
+    this.world = new ModelWorld(
+      {
+        brokers,
+        replicas,
+        minInSync,
+        commitFlush: true,
+        uncleanElection: false,
+        duplicatePercent: 0,
+        lossPercent: 5,
+      },
+      rules,
+    )
+    this.controller = new ModelController(this.world)
+  }
+
+  /** @returns the invariant that was violated, or undefined */
+  run(seed: number, trace?: string[]): string | undefined {
+    const { world } = this
+    this.#begin(seed, trace)
+    const { steps } = this.#options
+    for (world.step = 0; world.step < steps; world.step++) {
+      this.#step()
+      checkStep(world)
+      if (world.violation !== undefined) return world.violation
+      if (world.store.isFull) break
+    }
+    world.trace?.push(`${world.step} everything heals`)
+    heal(world, this)
+    return world.violation
+  }
+
+  #begin(seed: number, trace: string[] | undefined): void {
+    const { world } = this
+    const { random, profile } = world
+    random.seed(seed)
+    world.trace = trace
+    profile.commitFlush = !random.chance(20)
+    profile.uncleanElection = random.chance(15)
+    profile.duplicatePercent = random.below(51)
+    this.#weightSum = 0
+    for (let at = 0; at < STEP_NAMES.length; at++) {
+      const [usual, rough] = STEPS[STEP_NAMES[at] as StepName]
+      const weight = random.chance(30) ? rough : usual
+      this.#weights[at] = weight
+      this.#weightSum += weight
+    }
+    world.reset()
+    world.trace?.push(
+      `0 ${profile.commitFlush ? 'commit' : 'async'} flush, unclean election ${profile.uncleanElection ? 'on' : 'off'}, ${profile.duplicatePercent} % duplicates`,
+    )
+    for (let id = 0; id < profile.brokers; id++) {
+      takeIn(world, world.broker(id), world.store.revision)
+    }
+  }
+
+  #step(): void {
+    const { world } = this
+    const { random, profile, store } = world
+    let pick = random.below(this.#weightSum)
+    let at = 0
+    while (pick >= (this.#weights[at] ?? 0)) {
+      pick -= this.#weights[at] ?? 0
+      at += 1
+    }
+    const broker = world.broker(random.below(profile.brokers))
+    switch (STEP_NAMES[at]) {
+      case 'produce':
+        return this.#asLeader((leader) => appendRecord(world, leader))
+      case 'sync':
+        if (!broker.isUp) return
+        if (broker.log.syncing < 0) broker.log.beginSync()
+        else this.endSync(broker)
+        return
+      case 'fetch':
+        if (broker.isUp && (broker.outstanding === 0 || random.chance(30))) {
+          sendFetch(world, broker)
+        }
+        return
+      case 'deliver':
+        if (world.messageCount > 0) this.#deliver(random.below(world.messageCount))
+        return
+      case 'transact':
+        if (world.txns.length > 0) this.#transact(random.below(world.txns.length))
+        return
+      case 'reply':
+        if (world.replies.length > 0) this.#reply(random.below(world.replies.length))
+        return
+      case 'image':
+        if (broker.isUp && broker.sessionEpoch !== 0 && broker.image < store.revision) {
+          const revision = random.between(broker.image + 1, store.revision)
+          takeIn(world, broker, random.chance(40) ? store.revision : revision)
+        }
+        return
+      case 'control':
+        return this.#control()
+      case 'take':
+        return this.controller.take(broker)
+      case 'lag':
+        return this.#asLeader((leader) =>
+          proposeShrink(world, leader, random.below(1 << profile.brokers)),
+        )
+      case 'offer':
+        return this.#asLeader((leader) =>
+          proposeExpansion(world, leader, random.below(profile.brokers)),
+        )
+      case 'again':
+        if (broker.isUp && broker.pending !== undefined) world.send(broker.pending)
+        return
+      case 'giveUp':
+        return this.#giveUp(broker)
+      case 'expire':
+        return store.endLease(broker.id)
+      case 'expireController':
+        return store.endControllerLease()
+      case 'crash':
+        return crash(world, broker, false)
+      case 'lossyCrash':
+        return crash(world, broker, true)
+      case 'start':
+        if (!broker.isUp) start(world, broker, random.chance(50))
+        else register(world, broker)
+        return
+      case 'renew':
+        return registerAgain(world, broker)
+      case 'selfFence':
+        if (broker.sessionEpoch !== store.liveEpoch(store.revision, broker.id)) {
+          broker.isSelfFenced = true
+        }
+        return
+      case 'drain':
+        if (random.chance(50)) drain(world, broker)
+        else shutDown(world, broker)
+        return
+      case 'retention':
+        return this.#asLeader((leader) => {
+          const { log } = leader
+          const high = Math.min(log.highWatermark, log.end - 1)
+          // A high watermark below the epoch's start is not known to be fresh (2.3).
+          if (log.highWatermark >= leader.epochStart) log.start = random.between(log.start, high)
+        })
+      case 'minInSync':
+        world.minInSyncConfig = 1 + random.below(profile.replicas)
+        return
+      case 'reassign':
+        return this.#chooseTarget()
+      default:
+        return
+    }
+  }
+
+  endSync(broker: ModelBroker): void {
+    broker.log.endSync()
+    if (broker.leads) advanceHighWatermark(this.world, broker)
+  }
+
+  #asLeader(action: (leader: ModelBroker) => void): void {
+    const { world } = this
+    const from = world.random.below(world.profile.brokers)
+    for (let at = 0; at < world.profile.brokers; at++) {
+      const broker = world.broker((from + at) % world.profile.brokers)
+      if (broker.isUp && broker.leads) return action(broker)
+    }
+  }
+
+  #deliver(at: number): void {
+    const { world } = this
+    const { random, profile } = world
+    const message = world.messages[at] as Message
+    if (random.chance(profile.lossPercent)) {
+      world.dropMessage(at)
+      return
+    }
+    if (!random.chance(profile.duplicatePercent)) world.dropMessage(at)
+    this.handle(message)
+  }
+
+  /** The slot may be re-used while the message is handled, so the handler works on a copy. */
+  handle(message: Message): void {
+    const { world } = this
+    const copy = world.inHand
+    copy.copyFrom(message)
+    const to = world.broker(copy.to)
+    if (copy.kind === 'fetch') onFetch(world, to, copy)
+    else onAnswer(world, to, copy)
+  }
+
+  #transact(at: number): void {
+    const { world } = this
+    const { random, profile, txns } = world
+    const txn = txns[at] as ModelTxn
+    if (!random.chance(profile.duplicatePercent / 2)) {
+      txns[at] = txns[txns.length - 1] as ModelTxn
+      txns.pop()
+      if (random.chance(profile.lossPercent)) return
+    }
+    this.apply(txn)
+  }
+
+  apply(txn: ModelTxn): void {
+    const { world } = this
+    const { store } = world
+    const before = world.stored()
+    const copy = { ...txn }
+    if (store.apply(copy)) {
+      if (copy.part !== undefined) onPartWritten(world, before, copy.part, copy)
+      world.trace?.push(
+        `${world.step} store ${store.revision}: ${copy.kind} of b${copy.broker}/${copy.incarnation} applied`,
+      )
+    }
+    if (world.replies.length < 24) world.replies.push(copy)
+  }
+
+  #reply(at: number): void {
+    const { replies, random, profile } = this.world
+    const reply = replies[at] as ModelTxn
+    if (!random.chance(profile.duplicatePercent / 2)) {
+      replies[at] = replies[replies.length - 1] as ModelTxn
+      replies.pop()
+      if (random.chance(profile.lossPercent * 2)) return
+    }
+    onReply(this.world, reply)
+  }
+
+  #control(): void {
+    const { world } = this
+    const { random, profile, store } = world
+    const from = random.below(profile.brokers)
+    for (let at = 0; at < profile.brokers; at++) {
+      const broker = world.broker((from + at) % profile.brokers)
+      if (!broker.isUp || broker.controllerEpoch === 0) continue
+      const brokersAt = random.chance(50) ? broker.image : store.revision
+      const partAt = random.chance(30) ? broker.image : store.revision
+      const cause = random.chance(30) ? 'timeout' : 'event'
+      this.controller.evaluate(broker, brokersAt, partAt, cause)
+      return
+    }
+  }
+
+  /** The reply to a proposal did not come. */
+  #giveUp(broker: ModelBroker): void {
+    const { world } = this
+    if (!broker.isUp || broker.pending === undefined) return
+    if (!world.rules.unknownIsNotFailed) {
+      // The mutation reads again, finds R unchanged, and takes the proposal for dead.
+      if (world.store.partRevision(world.store.revision) === broker.partRevision) {
+        broker.clearLeader()
+        advanceHighWatermark(world, broker)
+      }
+      return
+    }
+    if (broker.sessionEpoch !== 0) burnToken(world, broker)
+  }
+
+  #chooseTarget(): void {
+    const { world } = this
+    const { random, profile } = world
+    if (random.chance(30)) {
+      world.target = undefined
+      return
+    }
+    const wanted: number[] = []
+    const size = random.chance(70) ? profile.replicas : random.between(1, profile.brokers)
+    const from = random.below(profile.brokers)
+    for (let at = 0; wanted.length < size; at++) wanted.push((from + at) % profile.brokers)
+    world.target = wanted
+  }
+}
