@@ -16,7 +16,6 @@ import type { Broker } from '../replica/broker.ts'
 import { clusterOperations, topicOperations } from './authorized-operations.ts'
 import type { Handler, Services } from './handler.ts'
 import { codeOfError } from './kafka-codes.ts'
-import { assignReplicas } from './replica-assignment.ts'
 
 type TopicAnswer = ResponseInput<'Metadata'>['topics'][number]
 
@@ -72,12 +71,10 @@ async function findOrCreate(
     return KafkaError.UNKNOWN_TOPIC_OR_PARTITION
   }
   try {
-    const brokers = broker.liveBrokers()
-    const assignments = assignReplicas(brokers, {
-      partitions: broker.config.number('num.partitions'),
-      replicationFactor: broker.config.replicationFactor(brokers.length),
-      startAt: broker.image.topicCount,
-    })
+    const partitions = broker.config.number('num.partitions')
+    const brokers = broker.topics.placeable()
+    const replicas = broker.config.replicationFactor(brokers.length)
+    const assignments = broker.topics.place(partitions, replicas)
     await broker.topics.create({ name, assignments, config: {} })
     return undefined
   } catch (error) {
