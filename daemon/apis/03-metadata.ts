@@ -18,7 +18,6 @@ import { clusterOperations, topicOperations } from './authorized-operations.ts'
 import { brokerEndpoints } from './broker-endpoints.ts'
 import type { Handler, Services } from './handler.ts'
 import { codeOfError } from './kafka-codes.ts'
-import { assignReplicas } from './replica-assignment.ts'
 
 type TopicAnswer = ResponseInput<'Metadata'>['topics'][number]
 
@@ -73,12 +72,10 @@ async function findOrCreate(
     return KafkaError.UNKNOWN_TOPIC_OR_PARTITION
   }
   try {
-    const brokers = broker.liveBrokers()
-    const assignments = assignReplicas(brokers, {
-      partitions: broker.config.number('num.partitions'),
-      replicationFactor: broker.config.replicationFactor(brokers.length),
-      startAt: broker.image.topicCount,
-    })
+    const partitions = broker.config.number('num.partitions')
+    const brokers = broker.topics.placeable()
+    const replicas = broker.config.replicationFactor(brokers.length)
+    const assignments = broker.topics.place(partitions, replicas)
     await createTopic(broker, peers, { name, assignments, config: {} })
     return undefined
   } catch (error) {

@@ -63,14 +63,9 @@ async function ensure(
 ): Promise<TopicImage> {
   const known = broker.image.topic(name)
   if (known?.value.state === 'READY') return known
-  const brokers = broker.liveBrokers()
-  if (brokers.length === 0) throw new StreamError('STORE_UNAVAILABLE', 'no broker is live')
-  const replicas = Math.min(brokers.length, Number.isNaN(wanted.replicas) ? 3 : wanted.replicas)
-  const assignments = Array.from({ length: wanted.partitions }, (_, partition) =>
-    Array.from(
-      { length: replicas },
-      (__, replica) => brokers[(partition + replica) % brokers.length] as number,
-    ),
-  )
+  const { length: brokers } = broker.topics.placeable()
+  if (brokers === 0) throw new StreamError('STORE_UNAVAILABLE', 'no broker is live')
+  const replicas = Math.min(brokers, Number.isNaN(wanted.replicas) ? 3 : wanted.replicas)
+  const assignments = broker.topics.place(wanted.partitions, replicas)
   return createTopic(broker, peers, { name, assignments, config: wanted.config })
 }

@@ -15,7 +15,7 @@ import type {
   StoreOperation,
   StoreTxnResult,
 } from '../../src/ports/metadata-store.ts'
-import { commit, type Store } from './commit.ts'
+import { type CommitOptions, commit, type Store } from './commit.ts'
 import type { MetadataKeys } from './metadata-keys.ts'
 import {
   type ConfigValue,
@@ -92,6 +92,7 @@ export async function writePartitions(
   changes: readonly PartitionChange[],
   leaders: readonly LeaderGuard[],
   activate?: Activation,
+  options: CommitOptions = {},
 ): Promise<StoreTxnResult> {
   const compare: StoreCompare[] = [
     { kind: 'createRevision', key: keys.controller(), equals: hold.controllerEpoch },
@@ -125,7 +126,7 @@ export async function writePartitions(
       key: keys.partition(change.topicId, change.partition),
     }),
   )
-  const result = await commit(store, { compare, writes, otherwise })
+  const result = await commit(store, { compare, writes, otherwise }, options)
   if (result.succeeded || !isOwnWrite(keys, changes, result.gets)) return result
   return { ...result, succeeded: true }
 }
@@ -218,21 +219,26 @@ export function withoutRecovering(value: PartitionValue, writer: Writer): Partit
   return { ...value, recovering: false, partitionEpoch: value.partitionEpoch + 1, writer }
 }
 
-/** The first record of a partition: led by the first replica, epoch 0. */
+/** The first record of a partition: led by the first replica in sync, epoch 0; by nobody while none is. */
 export function initialPartition(options: {
+  /** Those in sync, in order. */
   readonly replicas: readonly Member[]
+  /** All of them, where some are not in sync. */
+  readonly assigned?: readonly number[]
+  /** Of the first one in sync. */
   readonly leaderIncarnation: string
   readonly minInSync: number
   readonly writer: Writer
 }): PartitionValue {
+  const replicas = options.assigned ?? options.replicas.map((member) => member.broker)
+  assert(replicas.length > 0, 'a partition has replicas')
   const leader = options.replicas[0]
-  assert(leader !== undefined, 'a partition has replicas')
   return {
-    replicas: options.replicas.map((member) => member.broker),
+    replicas,
     adding: [],
     removing: [],
-    leader: leader.broker,
-    leaderIncarnation: options.leaderIncarnation,
+    leader: leader?.broker ?? -1,
+    leaderIncarnation: leader === undefined ? '' : options.leaderIncarnation,
     leaderEpoch: 0,
     partitionEpoch: 0,
     inSyncReplicas: options.replicas,
@@ -256,7 +262,7 @@ export interface NewTopic {
 /**
  * T8: the topic in state CREATING with its partition records; it is served only after finishTopic.
  * @returns the revision of the last write
- * @throws StreamError TOPIC_EXISTS, FENCED (no longer the controller)
+ * @throws StreamError TOPIC_EXISTS, NOT_CONTROLLER
  */
 export async function createTopic(
   store: Store,
@@ -530,5 +536,5 @@ export async function takeProducerIds(store: Store, keys: MetadataKeys): Promise
 }
 
 function notController(): StreamError {
-  return new StreamError('FENCED', 'this broker is no longer the controller')
+  return new StreamError('NOT_CONTROLLER', 'this broker is no longer the controller')
 }

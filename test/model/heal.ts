@@ -8,7 +8,7 @@ import { advanceHighWatermark, proposeExpansion } from './model-leader.ts'
 import { onReply, register, registerAgain, shutDown, start } from './model-process.ts'
 import { sendFetch, takeIn } from './model-replica.ts'
 import type { Message, ModelBroker, ModelWorld } from './model-state.ts'
-import { ABSENT, DRAINING, type ModelTxn } from './model-store.ts'
+import { DRAINING, type ModelTxn } from './model-store.ts'
 import type { ModelWalker } from './walk.ts'
 
 const ROUNDS_MAX = 400

@@ -221,6 +221,10 @@ export class SimStore implements MetadataStore {
     }
   }
 
+  revokeLease(leaseId: string): Promise<void> {
+    return this.call(() => this.server.end(leaseId))
+  }
+
   async close(): Promise<void> {
     if (this.isClosed) return
     this.isClosed = true
