@@ -328,8 +328,9 @@ class ClusterRun {
     return `${host} ${daemon.state}, ${rows.join(', ')}`
   }
 
-  /** I15: everybody sees a leader and all replicas in sync, and each log's high watermark is its end. */
+  /** I15: everybody sees a leader and all replicas in sync, and all logs of a partition end at one high watermark. */
   #isHealthy(): boolean {
+    const ends = new Map<number, number>()
     return this.#brokers.every(({ daemon }) => {
       if (daemon === undefined) return false
       const { image, table } = daemon.broker
@@ -338,7 +339,10 @@ class ClusterRun {
       return [...image.partitions(topic.topicId).values()].every(({ partition, value }) => {
         if (value.leader < 0 || value.inSyncReplicas.length < value.replicas.length) return false
         const own = table.get(topic.topicId, partition)
-        return own === undefined || own.highWatermark === own.log.logEndOffset
+        if (own === undefined) return !value.replicas.includes(daemon.broker.nodeId)
+        const end = ends.get(partition) ?? own.log.logEndOffset
+        ends.set(partition, end)
+        return own.highWatermark === end && own.log.logEndOffset === end
       })
     })
   }
