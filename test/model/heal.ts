@@ -4,7 +4,7 @@
  */
 import { checkStep } from './invariants.ts'
 import { membersText } from './model-controller.ts'
-import { advanceHighWatermark, proposeExpansion } from './model-leader.ts'
+import { advanceHighWatermark, proposeExpansion, proposeRecovered } from './model-leader.ts'
 import { onReply, register, registerAgain, shutDown, start } from './model-process.ts'
 import { sendFetch, takeIn } from './model-replica.ts'
 import type { Message, ModelBroker, ModelWorld } from './model-state.ts'
@@ -75,7 +75,8 @@ function healBroker(world: ModelWorld, broker: ModelBroker): void {
     broker.isSelfFenced = false
   }
   if (broker.pending !== undefined) world.send(broker.pending)
-  else for (const id of broker.part?.replicas ?? []) proposeExpansion(world, broker, id)
+  else proposeRecovered(world, broker)
+  for (const id of broker.part?.replicas ?? []) proposeExpansion(world, broker, id)
   advanceHighWatermark(world, broker)
 }
 

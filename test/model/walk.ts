@@ -12,6 +12,7 @@ import {
   burnToken,
   onFetch,
   proposeExpansion,
+  proposeRecovered,
   proposeShrink,
 } from './model-leader.ts'
 import { crash, drain, onReply, register, registerAgain, shutDown, start } from './model-process.ts'
@@ -173,9 +174,11 @@ export class ModelWalker {
           proposeShrink(world, leader, random.below(1 << profile.brokers)),
         )
       case 'offer':
-        return this.#asLeader((leader) =>
-          proposeExpansion(world, leader, random.below(profile.brokers)),
-        )
+        return this.#asLeader((leader) => {
+          // A T5 that failed because the session had changed is proposed anew.
+          proposeRecovered(world, leader)
+          proposeExpansion(world, leader, random.below(profile.brokers))
+        })
       case 'again':
         if (broker.isUp && broker.pending !== undefined) world.send(broker.pending)
         return
