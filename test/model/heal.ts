@@ -2,21 +2,21 @@
  * The end of a walk: no more faults, everybody runs, messages arrive in order. Within a bounded number of rounds the partition must
  * become whole: a leader, all replicas in sync with equal logs, everything committed (I15).
  */
+import { apply, handle } from './delivery.ts'
 import { checkStep } from './invariants.ts'
-import { membersText } from './model-controller.ts'
-import { advanceHighWatermark, proposeExpansion } from './model-leader.ts'
+import { type ModelController, membersText } from './model-controller.ts'
+import { advanceHighWatermark, proposeExpansion, proposeRecovered } from './model-leader.ts'
 import { onReply, register, registerAgain, shutDown, start } from './model-process.ts'
 import { sendFetch, takeIn } from './model-replica.ts'
 import type { Message, ModelBroker, ModelWorld } from './model-state.ts'
 import { DRAINING, type ModelTxn } from './model-store.ts'
-import type { ModelWalker } from './walk.ts'
 
 const ROUNDS_MAX = 400
 
-export function heal(world: ModelWorld, walker: ModelWalker): void {
+export function heal(world: ModelWorld, controller: ModelController): void {
   for (let round = 0; round < ROUNDS_MAX; round++) {
     world.step += 1
-    healRound(world, walker, round)
+    healRound(world, controller, round)
     checkStep(world)
     if (world.violation !== undefined || isWhole(world) || isStuckRightly(world)) return
   }
@@ -27,27 +27,27 @@ export function heal(world: ModelWorld, walker: ModelWalker): void {
   )
 }
 
-function healRound(world: ModelWorld, walker: ModelWalker, round: number): void {
+function healRound(world: ModelWorld, controller: ModelController, round: number): void {
   const { store, profile } = world
   for (let id = 0; id < profile.brokers; id++) healBroker(world, world.broker(id))
-  for (let left = world.txns.length; left > 0; left--) walker.apply(world.txns.shift() as ModelTxn)
+  for (let left = world.txns.length; left > 0; left--) apply(world, world.txns.shift() as ModelTxn)
   for (let left = world.replies.length; left > 0; left--) {
     onReply(world, world.replies.shift() as ModelTxn)
   }
   for (let left = 100; left > 0 && world.messageCount > 0; left--) {
     const message = world.messages[0] as Message
     world.dropMessage(0)
-    walker.handle(message)
+    handle(world, message)
   }
   const holder = world.brokers.find(
     (b) => b.isUp && b.controllerEpoch !== 0 && b.controllerEpoch === store.controllerEpoch,
   )
   if (holder !== undefined) {
     const cause = round > 40 ? 'timeout' : 'event'
-    walker.controller.evaluate(holder, store.revision, store.revision, cause)
+    controller.evaluate(holder, store.revision, store.revision, cause)
   } else {
     if (store.controllerEpoch !== 0) store.endControllerLease()
-    walker.controller.take(world.broker(round % profile.brokers))
+    controller.take(world.broker(round % profile.brokers))
   }
 }
 
@@ -75,7 +75,8 @@ function healBroker(world: ModelWorld, broker: ModelBroker): void {
     broker.isSelfFenced = false
   }
   if (broker.pending !== undefined) world.send(broker.pending)
-  else for (const id of broker.part?.replicas ?? []) proposeExpansion(world, broker, id)
+  else proposeRecovered(world, broker)
+  for (const id of broker.part?.replicas ?? []) proposeExpansion(world, broker, id)
   advanceHighWatermark(world, broker)
 }
 

@@ -146,6 +146,8 @@ function onRecovery(
     const members = [...before.known, ...before.inSyncReplicas, ...before.eligibleReplicas]
     for (const { broker } of members) {
       const candidate = world.broker(broker)
+      // An empty log has no last epoch to be compared by.
+      if (candidate.log.end === candidate.log.start) continue
       if (before.replicas.includes(broker) && commonPrefix(world, candidate) > kept) {
         world.fail(
           'BALANCED',

@@ -128,19 +128,21 @@ export function onAnswer(world: ModelWorld, broker: ModelBroker, answer: Message
       log.append(answer.ids[at] ?? 0, answer.epochs[at] ?? 0)
     }
     log.highWatermark = Math.min(answer.highWatermark, log.end)
-    if (answer.start > log.start && answer.start < log.end) log.start = answer.start
+    if (answer.start > log.start && answer.start <= log.end) log.start = answer.start
     broker.reconciledEpoch = broker.epoch
   }
 }
 
-/** Section 2.5: where the follower cuts when the leader's log of epoch e ends before its own. */
+/**
+ * Section 2.5: where the follower cuts when the leader's log of epoch e ends before its own. A follower whose records are all of later
+ * epochs has (e, its first offset): with "no entry ≤ e: cut to the leader's end" it would ask the same question for ever.
+ */
 function cutFor(broker: ModelBroker, answer: Message): number {
   const { log } = broker
   const floor = log.floorOf(answer.divergingEpoch)
-  if (floor < 0) return Math.min(answer.divergingEnd, log.end)
   const end = log.endOf(answer.divergingEpoch)
-  if (floor === answer.divergingEpoch) return Math.min(answer.divergingEnd, end, log.end)
-  return Math.min(end, log.end)
+  const isKnown = floor < 0 || floor === answer.divergingEpoch
+  return isKnown ? Math.min(answer.divergingEnd, end) : end
 }
 
 function onOutOfRange(world: ModelWorld, broker: ModelBroker, answer: Message): void {

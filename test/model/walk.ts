@@ -3,21 +3,21 @@
  * the partition must become whole (I15). The same seed gives the same walk.
  */
 
+import { deliver, takeReply, transact } from './delivery.ts'
 import { heal } from './heal.ts'
-import { checkStep, onPartWritten } from './invariants.ts'
+import { checkStep } from './invariants.ts'
 import { ModelController } from './model-controller.ts'
 import {
   advanceHighWatermark,
   appendRecord,
   burnToken,
-  onFetch,
   proposeExpansion,
+  proposeRecovered,
   proposeShrink,
 } from './model-leader.ts'
-import { crash, drain, onReply, register, registerAgain, shutDown, start } from './model-process.ts'
-import { onAnswer, sendFetch, takeIn } from './model-replica.ts'
-import { type Message, type ModelBroker, ModelWorld } from './model-state.ts'
-import type { ModelTxn } from './model-store.ts'
+import { crash, drain, register, registerAgain, shutDown, start } from './model-process.ts'
+import { sendFetch, takeIn } from './model-replica.ts'
+import { type ModelBroker, ModelWorld } from './model-state.ts'
 import type { Rules } from './rules.ts'
 
 export interface Size {
@@ -63,7 +63,7 @@ const STEP_NAMES = Object.keys(STEPS) as StepName[]
 
 export class ModelWalker {
   readonly world: ModelWorld
-  readonly controller: ModelController
+  readonly #controller: ModelController
   readonly #options: WalkOptions
   readonly #weights = new Int32Array(STEP_NAMES.length)
   #weightSum = 0
@@ -83,7 +83,7 @@ export class ModelWalker {
       },
       rules,
     )
-    this.controller = new ModelController(this.world)
+    this.#controller = new ModelController(this.world)
   }
 
   /** @returns the invariant that was violated, or undefined */
@@ -98,7 +98,7 @@ export class ModelWalker {
       if (world.store.isFull) break
     }
     world.trace?.push(`${world.step} everything heals`)
-    heal(world, this)
+    heal(world, this.#controller)
     return world.violation
   }
 
@@ -138,92 +138,107 @@ export class ModelWalker {
     const broker = world.broker(random.below(profile.brokers))
     switch (STEP_NAMES[at]) {
       case 'produce':
-        return this.#asLeader((leader) => appendRecord(world, leader))
+        this.#asLeader((leader) => appendRecord(world, leader))
+        break
       case 'sync':
-        if (!broker.isUp) return
-        if (broker.log.syncing < 0) broker.log.beginSync()
-        else this.endSync(broker)
-        return
+        if (broker.isUp) this.#sync(broker)
+        break
       case 'fetch':
         if (broker.isUp && (broker.outstanding === 0 || random.chance(30))) {
           sendFetch(world, broker)
         }
-        return
+        break
       case 'deliver':
-        if (world.messageCount > 0) this.#deliver(random.below(world.messageCount))
-        return
+        if (world.messageCount > 0) deliver(world, random.below(world.messageCount))
+        break
       case 'transact':
-        if (world.txns.length > 0) this.#transact(random.below(world.txns.length))
-        return
+        if (world.txns.length > 0) transact(world, random.below(world.txns.length))
+        break
       case 'reply':
-        if (world.replies.length > 0) this.#reply(random.below(world.replies.length))
-        return
+        if (world.replies.length > 0) takeReply(world, random.below(world.replies.length))
+        break
       case 'image':
         if (broker.isUp && broker.sessionEpoch !== 0 && broker.image < store.revision) {
           const revision = random.between(broker.image + 1, store.revision)
           takeIn(world, broker, random.chance(40) ? store.revision : revision)
         }
-        return
+        break
       case 'control':
-        return this.#control()
+        this.#control()
+        break
       case 'take':
-        return this.controller.take(broker)
+        this.#controller.take(broker)
+        break
       case 'lag':
-        return this.#asLeader((leader) =>
-          proposeShrink(world, leader, random.below(1 << profile.brokers)),
-        )
+        this.#asLeader((leader) => proposeShrink(world, leader, random.below(1 << profile.brokers)))
+        break
       case 'offer':
-        return this.#asLeader((leader) =>
-          proposeExpansion(world, leader, random.below(profile.brokers)),
-        )
+        this.#asLeader((leader) => {
+          // A T5 that failed because the session had changed is proposed anew.
+          proposeRecovered(world, leader)
+          proposeExpansion(world, leader, random.below(profile.brokers))
+        })
+        break
       case 'again':
         if (broker.isUp && broker.pending !== undefined) world.send(broker.pending)
-        return
+        break
       case 'giveUp':
-        return this.#giveUp(broker)
+        this.#giveUp(broker)
+        break
       case 'expire':
-        return store.endLease(broker.id)
+        store.endLease(broker.id)
+        break
       case 'expireController':
-        return store.endControllerLease()
+        store.endControllerLease()
+        break
       case 'crash':
-        return crash(world, broker, false)
+        crash(world, broker, false)
+        break
       case 'lossyCrash':
-        return crash(world, broker, true)
+        crash(world, broker, true)
+        break
       case 'start':
         if (!broker.isUp) start(world, broker, random.chance(50))
         else register(world, broker)
-        return
+        break
       case 'renew':
-        return registerAgain(world, broker)
+        registerAgain(world, broker)
+        break
       case 'selfFence':
         if (broker.sessionEpoch !== store.liveEpoch(store.revision, broker.id)) {
           broker.isSelfFenced = true
         }
-        return
+        break
       case 'drain':
         if (random.chance(50)) drain(world, broker)
         else shutDown(world, broker)
-        return
+        break
       case 'retention':
-        return this.#asLeader((leader) => {
+        this.#asLeader((leader) => {
           const { log } = leader
           const high = Math.min(log.highWatermark, log.end - 1)
           // A high watermark below the epoch's start is not known to be fresh (2.3).
           if (log.highWatermark >= leader.epochStart) log.start = random.between(log.start, high)
         })
+        break
       case 'minInSync':
         world.minInSyncConfig = 1 + random.below(profile.replicas)
-        return
+        break
       case 'reassign':
-        return this.#chooseTarget()
+        this.#chooseTarget()
+        break
       default:
         return
     }
   }
 
-  endSync(broker: ModelBroker): void {
-    broker.log.endSync()
-    if (broker.leads) advanceHighWatermark(this.world, broker)
+  #sync(broker: ModelBroker): void {
+    const { log } = broker
+    if (log.syncing < 0) log.beginSync()
+    else {
+      log.endSync()
+      if (broker.leads) advanceHighWatermark(this.world, broker)
+    }
   }
 
   #asLeader(action: (leader: ModelBroker) => void): void {
@@ -231,67 +246,11 @@ export class ModelWalker {
     const from = world.random.below(world.profile.brokers)
     for (let at = 0; at < world.profile.brokers; at++) {
       const broker = world.broker((from + at) % world.profile.brokers)
-      if (broker.isUp && broker.leads) return action(broker)
+      if (broker.isUp && broker.leads) {
+        action(broker)
+        return
+      }
     }
-  }
-
-  #deliver(at: number): void {
-    const { world } = this
-    const { random, profile } = world
-    const message = world.messages[at] as Message
-    if (random.chance(profile.lossPercent)) {
-      world.dropMessage(at)
-      return
-    }
-    if (!random.chance(profile.duplicatePercent)) world.dropMessage(at)
-    this.handle(message)
-  }
-
-  /** The slot may be re-used while the message is handled, so the handler works on a copy. */
-  handle(message: Message): void {
-    const { world } = this
-    const copy = world.inHand
-    copy.copyFrom(message)
-    const to = world.broker(copy.to)
-    if (copy.kind === 'fetch') onFetch(world, to, copy)
-    else onAnswer(world, to, copy)
-  }
-
-  #transact(at: number): void {
-    const { world } = this
-    const { random, profile, txns } = world
-    const txn = txns[at] as ModelTxn
-    if (!random.chance(profile.duplicatePercent / 2)) {
-      txns[at] = txns[txns.length - 1] as ModelTxn
-      txns.pop()
-      if (random.chance(profile.lossPercent)) return
-    }
-    this.apply(txn)
-  }
-
-  apply(txn: ModelTxn): void {
-    const { world } = this
-    const { store } = world
-    const before = world.stored()
-    const copy = { ...txn }
-    if (store.apply(copy)) {
-      if (copy.part !== undefined) onPartWritten(world, before, copy.part, copy)
-      world.trace?.push(
-        `${world.step} store ${store.revision}: ${copy.kind} of b${copy.broker}/${copy.incarnation} applied`,
-      )
-    }
-    if (world.replies.length < 24) world.replies.push(copy)
-  }
-
-  #reply(at: number): void {
-    const { replies, random, profile } = this.world
-    const reply = replies[at] as ModelTxn
-    if (!random.chance(profile.duplicatePercent / 2)) {
-      replies[at] = replies[replies.length - 1] as ModelTxn
-      replies.pop()
-      if (random.chance(profile.lossPercent * 2)) return
-    }
-    onReply(this.world, reply)
   }
 
   #control(): void {
@@ -304,7 +263,7 @@ export class ModelWalker {
       const brokersAt = random.chance(50) ? broker.image : store.revision
       const partAt = random.chance(30) ? broker.image : store.revision
       const cause = random.chance(30) ? 'timeout' : 'event'
-      this.controller.evaluate(broker, brokersAt, partAt, cause)
+      this.#controller.evaluate(broker, brokersAt, partAt, cause)
       return
     }
   }
