@@ -165,6 +165,28 @@ export class ClusterAdmin {
     )
   }
 
+  /** What our daemons call themselves; others do not tell, nor do those that cannot be asked. Never throws. */
+  async versions(
+    nodeIds: readonly number[],
+    timeoutMs: number,
+  ): Promise<ReadonlyMap<number, string>> {
+    const found = new Map<number, string>()
+    if (!this.#cluster.isNative) return found
+    await Promise.all(
+      nodeIds.map(async (nodeId) => {
+        try {
+          const deadlineMs = this.#time.monotonicMs() + timeoutMs
+          const options = { deadlineMs }
+          const status = await this.#cluster.call(nodeId, 'DaemonStatus', {}, options)
+          if (status.errorCode === 0) found.set(nodeId, status.version)
+        } catch {
+          // Whether it can be reached is told by probe.
+        }
+      }),
+    )
+    return found
+  }
+
   /**
    * What each broker stores, and where. A broker that cannot be asked is told in its row.
    * @param timeoutMs  for each broker

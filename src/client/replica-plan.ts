@@ -372,7 +372,8 @@ export function addedReplicas({ replicas, planned }: PlannedPartition): number[]
 
 export function isMoved({ replicas, planned }: PlannedPartition): boolean {
   return (
-    replicas.length !== planned.length || replicas.some((nodeId, index) => nodeId !== planned[index])
+    replicas.length !== planned.length ||
+    replicas.some((nodeId, index) => nodeId !== planned[index])
   )
 }
 

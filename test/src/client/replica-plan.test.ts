@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import {
   isMoved,
   type PlanBroker,
-  type PlanPartition,
   type PlannedPartition,
+  type PlanPartition,
   planDemotion,
   planReplicas,
 } from '../../../src/client/replica-plan.ts'
@@ -227,12 +227,7 @@ describe('the plan that takes the lead from a broker', () => {
       ],
       1,
     )
-    expect(planned(rows)).toEqual([
-      [3, 2, 1],
-      [3, 2, 1],
-      [1, 2],
-      [1],
-    ])
+    expect(planned(rows)).toEqual([[3, 2, 1], [3, 2, 1], [1, 2], [1]])
     expect(rows.filter(isMoved)).toHaveLength(2)
   })
 })
