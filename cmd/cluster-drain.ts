@@ -75,15 +75,20 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   return withCluster(deps, args, async (session) => {
     const failures = new TargetFailures(deps)
     const isUndo = flags.has('undo')
-    const planFor = (view: ClusterView, told: TargetFailures | undefined) =>
+    const told = new Set<string>()
+    const tell: Tell = (topic, error) => {
+      if (!told.has(topic)) failures.add(error, topic)
+      told.add(topic)
+    }
+    const planFor = (view: ClusterView) =>
       isUndo
         ? planUndo(deps, session, view, nodeId)
-        : planDrain(session, view, nodeId, flags.has('leaders-only'), told)
+        : planDrain(session, view, nodeId, flags.has('leaders-only'), tell)
     let view = await lookAtCluster(session)
     findBroker(view, nodeId, isUndo)
     const touched = view.moves?.filter(({ replicas }) => replicas.includes(nodeId)) ?? []
     checkIdle(touched, touched)
-    let moves = await planFor(view, failures)
+    let moves = await planFor(view)
     checkIdle(moves, view.moves)
     const leads = isUndo ? 0 : ledInTurn(view, nodeId).length
     if (!(await agree(deps, flags, moves, isUndo ? 'move back' : `drain broker ${nodeId}`))) {
@@ -98,23 +103,26 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       await keepDrain(deps, session.broker, nodeId, moves)
       // The state topic may have been made just now, on this very broker.
       view = await lookAtCluster(session)
-      moves = await planFor(view, undefined)
+      moves = await planFor(view)
     }
     const begun = await beginMoves(deps, flags, session, moves, failures)
     const ready = begun
       .filter(isReady)
       .filter(({ replicas, planned }) => planned[0] !== replicas[0])
-    await elect(session, isUndo ? ready : [...ledInTurn(view, nodeId), ...ready], failures)
+    const led = isUndo ? [] : ledInTurn(view, nodeId)
+    await elect(session, [...led, ...ready], failures)
     if (flags.has('wait')) {
       await waitForMoves(deps, session, begun)
       if (isUndo) await elect(session, begun, failures)
-      if (!isUndo && failures.exit === 0) await waitForLeads(deps, session, nodeId)
+      if (!isUndo) await waitForLeads(deps, session, nodeId, [...led, ...begun])
       await checkArrived(session, begun, failures)
     }
     if (isUndo && failures.exit === 0) await forgetDrain(deps, session.broker, nodeId)
     return failures.exit
   })
 }
+
+type Tell = (topic: string, error: StreamError) => void
 
 function readBroker({ operands }: CommandArgs): number {
   const [text, ...more] = operands
@@ -129,7 +137,7 @@ function readBroker({ operands }: CommandArgs): number {
 }
 
 /**
- * @param told  whom partitions are told that can have no other leader; undefined: nobody
+ * @param tell  of partitions that can have no other leader
  * @throws StreamError CONFLICT where the replicas do not fit on the other brokers
  */
 async function planDrain(
@@ -137,7 +145,7 @@ async function planDrain(
   view: ClusterView,
   nodeId: number,
   isLeadersOnly: boolean,
-  told: TargetFailures | undefined,
+  tell: Tell,
 ): Promise<PlannedPartition[]> {
   const others = view.brokers.filter(
     (broker) => broker.state === 'live' && broker.nodeId !== nodeId,
@@ -149,7 +157,7 @@ async function planDrain(
   const all = planPartitions(view.topics, sizeTable(storage))
   if (isLeadersOnly) {
     const planned = planDemotion(all, nodeId)
-    for (const [topic, stuck] of stuckByTopic(planned)) told?.add(nobodyElse(topic, stuck), topic)
+    for (const [topic, stuck] of stuckByTopic(planned)) tell(topic, nobodyElse(topic, stuck))
     return planned.filter(isMoved)
   }
   const partitions = all.filter(({ replicas }) => replicas.includes(nodeId))
@@ -241,17 +249,21 @@ function isReady({ planned, inSync }: PlannedPartition): boolean {
   return planned[0] !== undefined && (inSync?.includes(planned[0]) ?? true)
 }
 
+/** Until it leads none of these, which others can lead. */
 async function waitForLeads(
   deps: CommandDeps,
   { admin }: ClusterSession,
   nodeId: number,
+  partitions: readonly PartitionName[],
 ): Promise<void> {
+  const names = [...new Set(partitions.map(({ topic }) => topic))]
   for (;;) {
-    const topics = await admin.listTopics()
-    const left = topics
-      .flatMap(({ partitions }) => partitions)
-      .filter(({ leaderId }) => leaderId === nodeId).length
-    if (left === 0) return
+    const topics = new Map(
+      (names.length === 0 ? [] : await admin.describeTopics(names)).map((row) => [row.name, row]),
+    )
+    const isLed = ({ topic, partition }: PartitionName): boolean =>
+      topics.get(topic)?.partitions[partition]?.leaderId === nodeId
+    if (!partitions.some(isLed)) return
     await sleep(deps.time, POLL_MS)
   }
 }
