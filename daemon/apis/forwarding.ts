@@ -7,6 +7,7 @@
 import { isStreamError } from '../../src/base/errors.ts'
 import type { Request, RequestInput } from '../../src/protocol/api-table.ts'
 import type { PeerCaller } from '../coordinator/peer-caller.ts'
+import { PEER_CLIENT_PREFIX } from '../replica/peers.ts'
 import type { Answer, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
 import { UnansweredFailure } from './unanswered-failure.ts'
@@ -23,9 +24,6 @@ type ControllerApi = (typeof controllerApis)[number]
 
 const names: ReadonlySet<HandledApi> = new Set<HandledApi>(controllerApis)
 const FORWARD_TIMEOUT_MS = 30_000
-/** How the links between daemons name themselves. */
-export const PEER_CLIENT_ID = 'stream-peer'
-
 /** @returns undefined: it is to be handled here */
 export function forwardToController<A extends HandledApi>(
   api: A,
@@ -36,7 +34,7 @@ export function forwardToController<A extends HandledApi>(
   const { broker, peers } = services
   if (peers === undefined || broker.isController || !names.has(api)) return undefined
   const { controllerId } = broker
-  if (controllerId < 0 || context.clientId === PEER_CLIENT_ID) return undefined
+  if (controllerId < 0 || context.clientId?.startsWith(PEER_CLIENT_PREFIX) === true) return undefined
   return forward(api as ControllerApi, peers, controllerId, context, body as never) as Promise<
     Answer<A>
   >

@@ -25,6 +25,7 @@ import type { BrokerConfig } from './broker-config.ts'
 import type { BrokerOptions, BrokerPorts } from './broker-options.ts'
 import type { Reign } from './controller-pass.ts'
 import { PartitionTable } from './partition-table.ts'
+import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
 
 const SESSION_LEASE_MS = 10_000
@@ -44,6 +45,8 @@ export interface Parts {
   readonly image: MetadataImage
   readonly session: SessionKeeper
   readonly table: PartitionTable
+  /** undefined: the single daemon. */
+  readonly replication: Replication | undefined
   /** The single daemon's, for its life; undefined in a cluster. */
   readonly reign: Reign | undefined
   readonly controllerLease: StoreLease | undefined
@@ -113,12 +116,20 @@ export async function prepare(
 
   const incarnation = newUuid(random)
   config.setDynamic(image.config('broker').value, image.config(`broker/${nodeId}`).value)
-  const table = new PartitionTable({ image, directory, config, log }, nodeId, incarnation)
+  const replication =
+    options.cluster === undefined || ports.net === undefined
+      ? undefined
+      : new Replication({ nodeId, time, net: ports.net, log, config, image, store, keys })
+  const table = new PartitionTable(
+    { image, directory, config, log, ...(replication === undefined ? {} : { replication }) },
+    nodeId,
+    incarnation,
+  )
   undo.push(async () => table.close())
   const recoveryLoss = await table.openAll()
 
   const { session, recordRevision } = await register(
-    { ports, options, config, directory, store, keys, image, table },
+    { ports, options, config, directory, store, keys, image, table, replication },
     incarnation,
     recoveryLoss,
   )
@@ -133,6 +144,7 @@ export async function prepare(
     image,
     session,
     table,
+    replication,
     recordRevision,
   }
   if (cluster !== undefined) return { ...common, reign: undefined, controllerLease: undefined }

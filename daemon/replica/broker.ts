@@ -30,7 +30,9 @@ import type { ControllerSettings, LogInquiry, Reign } from './controller-pass.ts
 import { ControllerService, notController } from './controller-service.ts'
 import { Housekeeping } from './housekeeping.ts'
 import type { PartitionTable } from './partition-table.ts'
+import type { Peers } from './peers.ts'
 import { ProducerIds } from './producer-ids.ts'
+import type { Replication } from './replication.ts'
 import type { SessionKeeper, SessionView } from './session-keeper.ts'
 import { TopicController } from './topic-controller.ts'
 
@@ -51,6 +53,8 @@ export class Broker {
   readonly directory: DataDirectory
   readonly image: MetadataImage
   readonly table: PartitionTable
+  /** undefined: there are no other daemons. */
+  readonly replication: Replication | undefined
   readonly topics: TopicController
   readonly producerIds: ProducerIds
   readonly time: Time
@@ -68,7 +72,6 @@ export class Broker {
   readonly #stopListening: (() => void)[] = []
   #stopping = false
   #isEnding = false
-  #inquiry: LogInquiry | undefined
   #stopped: Promise<void> | undefined
 
   private constructor(parts: Parts) {
@@ -80,6 +83,7 @@ export class Broker {
     this.directory = directory
     this.image = image
     this.table = table
+    this.replication = parts.replication
     this.time = ports.time
     this.random = ports.random
     this.log = ports.log
@@ -187,8 +191,9 @@ export class Broker {
     return this.directory.refusesWrites() === undefined ? 'RUNNING' : 'DISK_FULL'
   }
 
-  get peers(): undefined {
-    return undefined
+  /** Requests to the other daemons; undefined: there are none. */
+  get peers(): Peers | undefined {
+    return this.replication?.peers
   }
 
   get isStopping(): boolean {
@@ -219,11 +224,6 @@ export class Broker {
     const endpoints = this.image.registration(nodeId)?.value.endpoints ?? []
     const scheme = door === 'zmq' ? 'tcp://' : 'kafka://'
     return endpoints.find((endpoint) => endpoint.startsWith(scheme))
-  }
-
-  /** How the controller asks other brokers what they hold, for recoveries. */
-  useLogInquiry(inquiry: LogInquiry): void {
-    this.#inquiry = inquiry
   }
 
   sizeBytes(): number {
@@ -265,6 +265,7 @@ export class Broker {
     await this.topics.settled()
     await this.#housekeeping.stop()
     for (const remove of this.#stopListening) remove()
+    this.replication?.stop()
     this.table.close()
     const { revision } = this.image
     this.image.close()
@@ -364,14 +365,14 @@ export class Broker {
     this.#parts.options.cluster?.onFenced?.(error)
   }
 
-  /** Own logs are looked at; others are asked as the data plane knows how. */
+  /** Own logs are looked at; others are asked. */
   async #inquire(
     nodeId: number,
     partitions: Parameters<LogInquiry>[1],
   ): Promise<ReadonlyMap<string, LogView>> {
     if (nodeId !== this.nodeId) {
-      if (this.#inquiry === undefined) throw new StreamError('UNREACHABLE', 'no way to ask it yet')
-      return this.#inquiry(nodeId, partitions)
+      if (this.replication === undefined) throw new StreamError('UNREACHABLE', 'no way to ask it')
+      return this.replication.inquire(nodeId, partitions)
     }
     const found = new Map<string, LogView>()
     for (const { topicId, partition } of partitions) {
@@ -391,6 +392,7 @@ export class Broker {
     )
     this.#applyBrokerConfig()
     if (directory.failure !== undefined) this.#fail(directory.failure)
+    this.replication?.start(this.#session, () => table.all())
     await table.leadAll()
     if (this.#controller === undefined) {
       await this.#clearRecovering()
