@@ -289,6 +289,8 @@ export async function createTopic(
   const result = await commit(store, {
     compare: [
       { kind: 'createRevision', key: topicKey, equals: 0 },
+      // A copy of this transaction that arrives late must not bring a deleted topic back.
+      { kind: 'createRevision', key: keys.deleted(topic.topicId), equals: 0 },
       { kind: 'createRevision', key: keys.controller(), equals: hold.controllerEpoch },
     ],
     writes: [
@@ -310,6 +312,7 @@ export async function createTopic(
   return putPartitions(store, keys, hold, topicKey, topicRevision, puts, operationsMax)
 }
 
+/** New partition records in pieces; one that is there already stays as it is, for its leader may have changed it since. */
 async function putPartitions(
   store: Store,
   keys: MetadataKeys,
@@ -321,15 +324,29 @@ async function putPartitions(
 ): Promise<number> {
   let revision = topicRevision
   for (let at = 0; at < puts.length; at += operationsMax - 2) {
+    const writes = puts.slice(at, at + operationsMax - 2)
     const result = await commit(store, {
       compare: [
         { kind: 'createRevision', key: keys.controller(), equals: hold.controllerEpoch },
         { kind: 'modRevision', key: topicKey, equals: topicRevision },
+        ...writes.map(({ key }): StoreCompare => ({ kind: 'createRevision', key, equals: 0 })),
       ],
-      writes: puts.slice(at, at + operationsMax - 2),
+      writes,
+      otherwise: [
+        { kind: 'get', key: topicKey },
+        ...writes.map(({ key }): StoreOperation => ({ kind: 'get', key })),
+      ],
     })
-    if (!result.succeeded) throw notController()
     revision = result.revision
+    if (result.succeeded) continue
+    const [topic, ...records] = result.gets
+    if (topic?.modRevision !== topicRevision) {
+      throw new StreamError('CONFLICT', 'the topic was changed by somebody else meanwhile', {
+        target: topicKey,
+      })
+    }
+    // All there: this very transaction took effect, and its answer was lost.
+    if (!records.every((record) => record !== undefined)) throw notController()
   }
   return revision
 }

@@ -140,6 +140,13 @@ export class TopicController {
     return this.#inTurn(async (reign) => {
       const { store, keys, image, table, operationsMax } = this.#ports
       const topic = this.#expect(name)
+      if (image.partitions(topic.topicId).size > topic.value.partitions) {
+        await this.#finish(reign, name)
+        throw new StreamError('CONFLICT', `${name}: an earlier growth was finished first`, {
+          target: name,
+          hint: 'look at the number of partitions, and try again',
+        })
+      }
       const partitions = assignments.map((replicas) =>
         this.#newPartition(replicas, topic.value.config, reign),
       )
