@@ -306,7 +306,9 @@ async function main(): Promise<number> {
         log,
       },
       {
-        ...(joined === undefined ? {} : { cluster: joined.cluster }),
+        ...(joined === undefined
+          ? {}
+          : { cluster: { ...joined.cluster, onFenced: (error) => stop(error.message) } }),
         dataDirectory,
         listen: options.listen,
         nodeId: options.nodeId,
