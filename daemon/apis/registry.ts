@@ -46,6 +46,7 @@ import { daemonStatus } from './1000-daemon-status.ts'
 import { daemonStop } from './1001-daemon-stop.ts'
 import { appendAt } from './1002-append-at.ts'
 import { localSpans } from './1003-local-spans.ts'
+import { logInfo } from './1004-log-info.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
 
@@ -95,6 +96,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DaemonStop: daemonStop,
   AppendAt: appendAt,
   LocalSpans: localSpans,
+  LogInfo: logInfo,
 }
 
 /**

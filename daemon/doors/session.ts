@@ -162,7 +162,7 @@ export class Session implements LinkEvents {
       return
     }
     const range = this.#options.listed.get(apiKey)
-    if (range === undefined || apiVersion < range.acceptedMin || apiVersion > range.max) {
+    if (range === undefined || apiVersion < range.acceptedMin || apiVersion > range.acceptedMax) {
       if (apiKey === API_VERSIONS_KEY && range !== undefined) this.#answerTooNew(correlationId)
       else this.#refuseUnknown(apiKey, apiVersion, correlationId, clientId)
       return

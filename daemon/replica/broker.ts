@@ -12,6 +12,7 @@ import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { MetadataStore, StoreLease } from '../../src/ports/metadata-store.ts'
+import type { Net } from '../../src/ports/net.ts'
 import type { Random } from '../../src/ports/random.ts'
 import type { Time } from '../../src/ports/time.ts'
 import { DataDirectory, type DataDirectoryOptions } from '../log/data-directory.ts'
@@ -41,6 +42,7 @@ import { BrokerConfig } from './broker-config.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { PartitionTable } from './partition-table.ts'
 import { ProducerIds } from './producer-ids.ts'
+import { Replication } from './replication.ts'
 import { TopicController } from './topic-controller.ts'
 
 const SESSION_LEASE_MS = 10_000
@@ -53,9 +55,16 @@ export interface BrokerPorts {
   /** A function is called once the data directory is locked: a home inside of it must not be opened before. */
   readonly store: MetadataStore | (() => Promise<MetadataStore>)
   readonly log: Log
+  /** For links to other daemons; only in a cluster. */
+  readonly net?: Net
 }
 
 export interface BrokerOptions {
+  /** Among other daemons; absent: this one is alone. */
+  readonly cluster?: {
+    /** Where the others and clients reach this one. */
+    readonly endpoints: readonly string[]
+  }
   readonly dataDirectory: string
   readonly nodeId: number
   /** Broker configs by name, as set by flags, environment and files. */
@@ -83,6 +92,7 @@ interface Parts {
   readonly leases: readonly StoreLease[]
   readonly controllerEpoch: number
   readonly table: PartitionTable
+  readonly replication: Replication | undefined
   readonly writers: WriterCounter
 }
 
@@ -93,6 +103,8 @@ export class Broker {
   readonly directory: DataDirectory
   readonly image: MetadataImage
   readonly table: PartitionTable
+  /** undefined: there are no other daemons. */
+  readonly replication: Replication | undefined
   readonly topics: TopicController
   readonly producerIds: ProducerIds
   readonly time: Time
@@ -114,6 +126,7 @@ export class Broker {
     this.directory = directory
     this.image = image
     this.table = table
+    this.replication = parts.replication
     this.time = ports.time
     this.random = ports.random
     this.log = ports.log
@@ -224,6 +237,7 @@ export class Broker {
     await this.topics.settled()
     await this.#housekeeping.stop()
     for (const remove of this.#stopListening) remove()
+    this.replication?.stop()
     this.table.close()
     this.image.close()
     const { session, leases, store } = this.#parts
@@ -244,6 +258,11 @@ export class Broker {
     )
     this.#applyBrokerConfig()
     if (directory.failure !== undefined) this.#fail(directory.failure)
+    const { nodeId, incarnation, sessionEpoch, dataEpoch } = this.#parts.session
+    this.replication?.start(
+      { nodeId, incarnation, sessionEpoch, dataEpoch, isSelfFenced: () => false },
+      () => table.all(),
+    )
     await table.leadAll()
     await this.#clearRecovering()
     await this.topics.finishInterrupted(this.time.wallMs())
@@ -318,7 +337,15 @@ async function prepare(
 
   const incarnation = newUuid(random)
   config.setDynamic(image.config('broker').value, image.config(`broker/${nodeId}`).value)
-  const table = new PartitionTable({ image, directory, config, log }, nodeId, incarnation)
+  const replication =
+    options.cluster === undefined || ports.net === undefined
+      ? undefined
+      : new Replication({ nodeId, time, net: ports.net, log, config, image, store, keys })
+  const table = new PartitionTable(
+    { image, directory, config, log, ...(replication === undefined ? {} : { replication }) },
+    nodeId,
+    incarnation,
+  )
   undo.push(async () => table.close())
   const recoveryLoss = await table.openAll()
 
@@ -385,6 +412,7 @@ async function prepare(
     leases: [controllerLease, lease],
     controllerEpoch,
     table,
+    replication,
     writers,
   }
   await activate(parts)

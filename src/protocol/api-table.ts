@@ -27,7 +27,7 @@ import {
   syncGroup,
 } from './schemas/groups.ts'
 import { offsetCommit, offsetDelete, offsetFetch } from './schemas/offsets.ts'
-import { appendAt, daemonStatus, daemonStop, localSpans } from './schemas/private.ts'
+import { appendAt, daemonStatus, daemonStop, localSpans, logInfo } from './schemas/private.ts'
 import { alterClientQuotas, describeClientQuotas } from './schemas/quotas.ts'
 import {
   alterUserScramCredentials,
@@ -112,6 +112,7 @@ export const apiTable = {
   DaemonStop: daemonStop,
   AppendAt: appendAt,
   LocalSpans: localSpans,
+  LogInfo: logInfo,
 } as const satisfies Record<string, ApiSchema>
 
 type Table = typeof apiTable

@@ -19,12 +19,16 @@ export interface ServedRange {
   readonly max: number
   /** The lowest version that is really answered; a listed one below it is refused like an unknown one. */
   readonly acceptedMin: number
+  /** The highest version that is answered: above what is listed, for other daemons alone. */
+  readonly acceptedMax: number
 }
 
 interface ServedRow {
   readonly A?: readonly [min: number, max: number]
   readonly B: readonly [min: number, max: number]
   readonly acceptedMin?: number
+  /** At the ZeroMQ door. */
+  readonly acceptedMax?: number
   /** Absent: both doors. */
   readonly door?: Door
 }
@@ -36,7 +40,8 @@ const served = {
   // Old librdkafka asks whether v0 is listed before it compresses; nobody may really send it (P1).
   // v12 leaves adding partitions to a transaction to the broker; v13 names topics by id.
   Produce: { A: [0, 12], B: [0, 13], acceptedMin: 3 },
-  Fetch: { A: [4, 12], B: [4, 18] },
+  // Followers fetch with v18, whatever clients are told.
+  Fetch: { A: [4, 12], B: [4, 18], acceptedMax: 18 },
   ListOffsets: { A: [1, 7], B: [1, 10] },
   Metadata: { A: [0, 12], B: [0, 13] },
   OffsetCommit: { A: [1, 9], B: [1, 10], acceptedMin: 2 },
@@ -88,6 +93,7 @@ const served = {
   DaemonStop: { ...both(0, 0), door: 'zmq' },
   AppendAt: { ...both(0, 0), door: 'zmq' },
   LocalSpans: { ...both(0, 0), door: 'zmq' },
+  LogInfo: { ...both(0, 0), door: 'zmq' },
 } as const satisfies Partial<Record<ApiName, ServedRow>>
 
 /** The APIs that some phase lists. */
@@ -101,7 +107,9 @@ export function servedRanges(door: Door, phase: Phase): readonly ServedRange[] {
     const range = row[phase]
     if (range === undefined || (row.door !== undefined && row.door !== door)) continue
     const [min, max] = range
-    ranges.push({ apiKey: apiKeyOf(api), api, min, max, acceptedMin: row.acceptedMin ?? min })
+    const acceptedMin = row.acceptedMin ?? min
+    const acceptedMax = door === 'zmq' ? Math.max(row.acceptedMax ?? max, max) : max
+    ranges.push({ apiKey: apiKeyOf(api), api, min, max, acceptedMin, acceptedMax })
   }
   return ranges.sort((left, right) => left.apiKey - right.apiKey)
 }

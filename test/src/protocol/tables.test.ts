@@ -86,6 +86,7 @@ describe('served ranges', () => {
         'DaemonStop',
         'AppendAt',
         'LocalSpans',
+        'LogInfo',
       ])
       expect(kafka.filter((api) => !zmq.includes(api))).toEqual([
         'SaslHandshake',
