@@ -34,7 +34,8 @@ export function forwardToController<A extends HandledApi>(
   const { broker, peers } = services
   if (peers === undefined || broker.isController || !names.has(api)) return undefined
   const { controllerId } = broker
-  if (controllerId < 0 || context.clientId?.startsWith(PEER_CLIENT_PREFIX) === true) return undefined
+  if (controllerId < 0 || context.clientId?.startsWith(PEER_CLIENT_PREFIX) === true)
+    return undefined
   return forward(api as ControllerApi, peers, controllerId, context, body as never) as Promise<
     Answer<A>
   >

@@ -15,9 +15,9 @@ import type { RequestInput, Response } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { ZERO_UUID } from '../../src/protocol/schema.ts'
 import type { FollowerLog } from './follower-log.ts'
-import type { ReplicaSession } from './in-sync-keeper.ts'
 import type { Partition } from './partition.ts'
 import type { Peers } from './peers.ts'
+import type { SessionView } from './session-keeper.ts'
 
 export const REPLICA_FETCH_VERSION = 18
 
@@ -32,7 +32,7 @@ export interface FetcherPorts {
   readonly time: Time
   readonly log: Log
   readonly peers: Peers
-  readonly session: ReplicaSession
+  readonly session: SessionView
   readonly clusterId: string
   /** Rises over all fetchers of the process. */
   readonly nextNumber: () => number

@@ -18,24 +18,14 @@ import { decodePartition, type Writer } from '../metadata/metadata-values.ts'
 import { writeOwnPartition } from '../metadata/topic-transactions.ts'
 import type { Partition } from './partition.ts'
 import type { Proposal } from './replica-set.ts'
-
-/** The session as it is now: E changes when a lost lease is replaced. */
-export interface ReplicaSession {
-  readonly nodeId: number
-  readonly incarnation: string
-  /** E */
-  readonly sessionEpoch: number
-  /** D */
-  readonly dataEpoch: number
-  isSelfFenced(): boolean
-}
+import type { SessionView } from './session-keeper.ts'
 
 export interface InSyncKeeperPorts {
   readonly store: Store
   readonly keys: MetadataKeys
   readonly time: Time
   readonly log: Log
-  readonly session: ReplicaSession
+  readonly session: SessionView
   readonly partitions: () => Iterable<Partition>
   readonly lagMsMax: () => number
 }

@@ -14,9 +14,10 @@ import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
 import type { BrokerConfig } from './broker-config.ts'
 import { Fetcher, type FetcherPorts } from './fetcher.ts'
-import { InSyncKeeper, type ReplicaSession } from './in-sync-keeper.ts'
+import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
+import type { SessionView } from './session-keeper.ts'
 
 export interface ReplicationPorts {
   readonly nodeId: number
@@ -43,7 +44,7 @@ export class Replication implements ReplicaHost {
   readonly #ports: ReplicationPorts
   readonly #fetchers = new Map<number, Fetcher>()
   readonly #leaderOf = new Map<Partition, number>()
-  #session: ReplicaSession | undefined
+  #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
   #fetchNumber = 0
   #stopListening: (() => void) | undefined
@@ -62,7 +63,7 @@ export class Replication implements ReplicaHost {
   }
 
   /** Begins to follow and to keep in-sync replicas; what the table has done before counts. */
-  start(session: ReplicaSession, partitions: () => Iterable<Partition>): void {
+  start(session: SessionView, partitions: () => Iterable<Partition>): void {
     const { time, log, store, keys, image } = this.#ports
     this.#session = session
     const lagMsMax = (): number => this.lagMsMax()
@@ -193,7 +194,7 @@ export class Replication implements ReplicaHost {
     return views
   }
 
-  #fetcherPorts(session: ReplicaSession): FetcherPorts {
+  #fetcherPorts(session: SessionView): FetcherPorts {
     const { time, log, keys, config } = this.#ports
     return {
       time,

@@ -29,10 +29,10 @@ import {
 } from '../../../daemon/metadata/metadata-values.ts'
 import { initialPartition } from '../../../daemon/metadata/topic-transactions.ts'
 import { BrokerConfig } from '../../../daemon/replica/broker-config.ts'
-import type { ReplicaSession } from '../../../daemon/replica/in-sync-keeper.ts'
 import type { NotServing, Partition } from '../../../daemon/replica/partition.ts'
 import { PartitionTable } from '../../../daemon/replica/partition-table.ts'
 import { Replication } from '../../../daemon/replica/replication.ts'
+import type { SessionView } from '../../../daemon/replica/session-keeper.ts'
 import type { Log } from '../../../src/ports/log.ts'
 import type { StoreOperation } from '../../../src/ports/metadata-store.ts'
 import { SimDisk } from '../../sim/sim-disk.ts'
@@ -346,7 +346,7 @@ export class ReplicaWorld {
     this.control()
     await image.waitFor(this.stores.image.revision)
     await this.#listen(node, node.running, config, log)
-    const view: ReplicaSession = {
+    const view: SessionView = {
       nodeId: node.nodeId,
       incarnation,
       get sessionEpoch() {

@@ -87,6 +87,7 @@ describe('served ranges', () => {
         'DaemonStop',
         'AppendAt',
         'LocalSpans',
+        'LogInfo',
       ])
       expect(kafka.filter((api) => !zmq.includes(api))).toEqual([
         'SaslHandshake',
