@@ -34,6 +34,7 @@ import { sleep, type Time } from '../src/ports/time.ts'
 import { advertisedEndpoints } from './doors/advertised.ts'
 import { type Daemon, startDaemon } from './doors/daemon.ts'
 import { clusterIdOf, DEFAULT_CLUSTER } from './metadata/cluster-name.ts'
+import { listenForStopSignals } from './stop-signals.ts'
 
 const STOP_GRACE_MS = 10_000
 const ETCD_PAUSE_MS = 2000
@@ -334,15 +335,7 @@ async function main(): Promise<number> {
     process.stdout.write(`${daemon.addresses[0]}\n`)
   }
   notifyServiceManager(environment, log, 'ready', `serving ${daemon.addresses.join(' ')}`)
-  let signals = 0
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      signals += 1
-      // The second one ends at once; the next start recovers.
-      if (signals > 1) process.exit(EXIT_FAILED)
-      stop(signal)
-    })
-  }
+  listenForStopSignals(process, time, stop, () => process.exit(EXIT_FAILED))
   const why = await stopAsked
   log.info('stopping', { why })
   notifyServiceManager(environment, log, 'stopping', 'closing the logs')
