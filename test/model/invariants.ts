@@ -121,8 +121,8 @@ export function onPartWritten(
   }
   const isRecovery = after.uncleanEpoch !== before.uncleanEpoch
   const isNewLeader =
-    after.leader >= 0 && (after.leader !== before.leader || after.leaderEpoch > before.leaderEpoch)
-  if (isNewLeader && txn.kind === 'control') {
+    after.leader !== before.leader || after.leaderIncarnation !== before.leaderIncarnation
+  if (after.leader >= 0 && (isNewLeader || isRecovery) && txn.kind === 'control') {
     const epoch = memberEpoch(after, after.leader)
     if (epoch !== store.dataEpoch(store.revision, after.leader)) {
       world.fail(

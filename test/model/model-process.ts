@@ -133,6 +133,10 @@ export function onReply(world: ModelWorld, txn: ModelTxn): void {
   else if (txn.kind === 'take') {
     if (txn.applied) broker.controllerEpoch = txn.revision
     broker.logViews.clear()
+  } else if (txn.kind === 'control' || txn.kind === 'activate') {
+    // Its guard on C failed: another one is the controller.
+    const isDeposed = !txn.applied && store.controllerEpoch !== broker.controllerEpoch
+    if (isDeposed) broker.controllerEpoch = 0
   } else if (txn.kind === 'leader') {
     const isPending = broker.pending !== undefined && txn.number === broker.pendingNumber
     const isNewer = store.partRevision(txn.revision) > broker.partRevision

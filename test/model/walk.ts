@@ -32,30 +32,30 @@ export interface WalkOptions extends Size {
 
 /** Weights of the steps: in most walks, and in the walks that are rough in this respect. */
 const STEPS = {
-  produce: [10, 18],
-  sync: [16, 6],
-  fetch: [16, 8],
-  deliver: [34, 20],
-  transact: [14, 5],
-  reply: [12, 4],
-  image: [10, 4],
-  control: [9, 18],
-  take: [2, 2],
-  lag: [1, 4],
-  offer: [2, 6],
-  again: [2, 4],
-  giveUp: [1, 4],
-  expire: [1, 3],
-  expireController: [1, 1],
-  crash: [1, 3],
-  lossyCrash: [0, 2],
-  start: [5, 3],
-  renew: [3, 2],
-  selfFence: [1, 2],
-  drain: [0, 1],
-  retention: [1, 1],
-  minInSync: [0, 1],
-  reassign: [0, 2],
+  produce: [30, 60],
+  sync: [60, 20],
+  fetch: [80, 40],
+  deliver: [200, 100],
+  transact: [100, 25],
+  reply: [100, 25],
+  image: [90, 25],
+  control: [60, 80],
+  take: [10, 10],
+  lag: [6, 20],
+  offer: [10, 20],
+  again: [8, 16],
+  giveUp: [3, 16],
+  expire: [2, 8],
+  expireController: [2, 6],
+  crash: [2, 8],
+  lossyCrash: [0, 5],
+  start: [80, 20],
+  renew: [15, 8],
+  selfFence: [3, 6],
+  drain: [0, 3],
+  retention: [4, 4],
+  minInSync: [0, 3],
+  reassign: [0, 5],
 } as const satisfies Record<string, readonly [number, number]>
 
 type StepName = keyof typeof STEPS
@@ -113,7 +113,7 @@ export class ModelWalker {
     this.#weightSum = 0
     for (let at = 0; at < STEP_NAMES.length; at++) {
       const [usual, rough] = STEPS[STEP_NAMES[at] as StepName]
-      const weight = random.chance(30) ? rough : usual
+      const weight = random.chance(20) ? rough : usual
       this.#weights[at] = weight
       this.#weightSum += weight
     }
@@ -144,12 +144,11 @@ export class ModelWalker {
         if (broker.isUp) this.#sync(broker)
         break
       case 'fetch':
-        if (broker.isUp && (broker.outstanding === 0 || random.chance(30))) {
-          sendFetch(world, broker)
-        }
+        this.#fetch()
         break
       case 'deliver':
         if (world.messageCount > 0) deliver(world, random.below(world.messageCount))
+        else this.#fetch()
         break
       case 'transact':
         if (world.txns.length > 0) transact(world, random.below(world.txns.length))
@@ -158,10 +157,7 @@ export class ModelWalker {
         if (world.replies.length > 0) takeReply(world, random.below(world.replies.length))
         break
       case 'image':
-        if (broker.isUp && broker.sessionEpoch !== 0 && broker.image < store.revision) {
-          const revision = random.between(broker.image + 1, store.revision)
-          takeIn(world, broker, random.chance(40) ? store.revision : revision)
-        }
+        this.#moveImage()
         break
       case 'control':
         this.#control()
@@ -198,8 +194,7 @@ export class ModelWalker {
         crash(world, broker, true)
         break
       case 'start':
-        if (!broker.isUp) start(world, broker, random.chance(50))
-        else register(world, broker)
+        this.#start()
         break
       case 'renew':
         registerAgain(world, broker)
@@ -232,6 +227,39 @@ export class ModelWalker {
     }
   }
 
+  /** The first broker from a random one on that satisfies `isMeant`. */
+  #someone(isMeant: (broker: ModelBroker) => boolean): ModelBroker | undefined {
+    const { world } = this
+    const { brokers } = world.profile
+    const from = world.random.below(brokers)
+    for (let at = 0; at < brokers; at++) {
+      const broker = world.broker((from + at) % brokers)
+      if (isMeant(broker)) return broker
+    }
+    return undefined
+  }
+
+  #fetch(): void {
+    const broker = this.#someone((b) => b.isUp && b.isStarted && !b.leads)
+    if (broker === undefined) return
+    if (broker.outstanding === 0 || this.world.random.chance(30)) sendFetch(this.world, broker)
+  }
+
+  #moveImage(): void {
+    const { random, store } = this.world
+    const broker = this.#someone((b) => b.isUp && b.sessionEpoch !== 0 && b.image < store.revision)
+    if (broker === undefined) return
+    const revision = random.between(broker.image + 1, store.revision)
+    takeIn(this.world, broker, random.chance(40) ? store.revision : revision)
+  }
+
+  #start(): void {
+    const broker = this.#someone((b) => !b.isUp || b.sessionEpoch === 0)
+    if (broker === undefined) return
+    if (broker.isUp) register(this.world, broker)
+    else start(this.world, broker, this.world.random.chance(50))
+  }
+
   #sync(broker: ModelBroker): void {
     const { log } = broker
     if (log.syncing < 0) log.beginSync()
@@ -242,30 +270,18 @@ export class ModelWalker {
   }
 
   #asLeader(action: (leader: ModelBroker) => void): void {
-    const { world } = this
-    const from = world.random.below(world.profile.brokers)
-    for (let at = 0; at < world.profile.brokers; at++) {
-      const broker = world.broker((from + at) % world.profile.brokers)
-      if (broker.isUp && broker.leads) {
-        action(broker)
-        return
-      }
-    }
+    const leader = this.#someone((b) => b.isUp && b.leads)
+    if (leader !== undefined) action(leader)
   }
 
   #control(): void {
-    const { world } = this
-    const { random, profile, store } = world
-    const from = random.below(profile.brokers)
-    for (let at = 0; at < profile.brokers; at++) {
-      const broker = world.broker((from + at) % profile.brokers)
-      if (!broker.isUp || broker.controllerEpoch === 0) continue
-      const brokersAt = random.chance(50) ? broker.image : store.revision
-      const partAt = random.chance(30) ? broker.image : store.revision
-      const cause = random.chance(30) ? 'timeout' : 'event'
-      this.#controller.evaluate(broker, brokersAt, partAt, cause)
-      return
-    }
+    const { random, store } = this.world
+    const broker = this.#someone((b) => b.isUp && b.controllerEpoch !== 0)
+    if (broker === undefined) return
+    const brokersAt = random.chance(35) ? broker.image : store.revision
+    const partAt = random.chance(15) ? broker.image : store.revision
+    const cause = random.chance(30) ? 'timeout' : 'event'
+    this.#controller.evaluate(broker, brokersAt, partAt, cause)
   }
 
   /** The reply to a proposal did not come. */
