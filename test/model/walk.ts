@@ -32,10 +32,10 @@ export interface WalkOptions extends Size {
 
 /** Weights of the steps: in most walks, and in the walks that are rough in this respect. */
 const STEPS = {
-  produce: [30, 60],
-  sync: [60, 20],
+  produce: [40, 70],
+  sync: [130, 40],
   fetch: [80, 40],
-  deliver: [200, 100],
+  deliver: [260, 120],
   transact: [100, 25],
   reply: [100, 25],
   image: [90, 25],
@@ -46,6 +46,7 @@ const STEPS = {
   again: [8, 16],
   giveUp: [3, 16],
   expire: [2, 8],
+  expireDead: [30, 5],
   expireController: [2, 6],
   crash: [2, 8],
   lossyCrash: [0, 5],
@@ -141,7 +142,7 @@ export class ModelWalker {
         this.#asLeader((leader) => appendRecord(world, leader))
         break
       case 'sync':
-        if (broker.isUp) this.#sync(broker)
+        this.#sync()
         break
       case 'fetch':
         this.#fetch()
@@ -183,6 +184,9 @@ export class ModelWalker {
         break
       case 'expire':
         store.endLease(broker.id)
+        break
+      case 'expireDead':
+        this.#expireDead()
         break
       case 'expireController':
         store.endControllerLease()
@@ -260,13 +264,23 @@ export class ModelWalker {
     else start(this.world, broker, this.world.random.chance(50))
   }
 
-  #sync(broker: ModelBroker): void {
+  #sync(): void {
+    const broker = this.#someone((b) => b.isUp && (b.log.syncing >= 0 || b.log.durable < b.log.end))
+    if (broker === undefined) return
     const { log } = broker
     if (log.syncing < 0) log.beginSync()
     else {
       log.endSync()
       if (broker.leads) advanceHighWatermark(this.world, broker)
     }
+  }
+
+  #expireDead(): void {
+    const { store } = this.world
+    const dead = this.#someone((b) => !b.isUp && store.liveEpoch(store.revision, b.id) !== 0)
+    if (dead !== undefined) store.endLease(dead.id)
+    const controller = this.world.brokers[store.controllerBroker]
+    if (controller !== undefined && !controller.isUp) store.endControllerLease()
   }
 
   #asLeader(action: (leader: ModelBroker) => void): void {
