@@ -75,7 +75,9 @@ function checkCopies(world: ModelWorld, leader: ModelBroker, position: number): 
     const wasCounted = (leader.followers[replica]?.durable ?? 0) >= position
     const dataEpoch = world.store.dataEpoch(world.store.revision, replica)
     const hasLost = hasLostData || dataEpoch !== leader.followers[replica]?.dataEpoch
-    if (wasCounted && hasLost) copies += 1
+    // The directory of a replica that was removed stays as a stray.
+    const isStray = !world.stored().replicas.includes(replica)
+    if (wasCounted && (hasLost || isStray)) copies += 1
     else if (log.stable >= position && log.idAt(position - 1) === id) copies += 1
   }
   if (copies < part.minInSync) {
@@ -121,8 +123,8 @@ export function onPartWritten(
   }
   const isRecovery = after.uncleanEpoch !== before.uncleanEpoch
   const isNewLeader =
-    after.leader >= 0 && (after.leader !== before.leader || after.leaderEpoch > before.leaderEpoch)
-  if (isNewLeader && txn.kind === 'control') {
+    after.leader !== before.leader || after.leaderIncarnation !== before.leaderIncarnation
+  if (after.leader >= 0 && (isNewLeader || isRecovery) && txn.kind === 'control') {
     const epoch = memberEpoch(after, after.leader)
     if (epoch !== store.dataEpoch(store.revision, after.leader)) {
       world.fail(

@@ -59,6 +59,9 @@ export class ModelController {
     const part = store.part(partAt)
     const partRevision = store.partRevision(partAt)
     this.#look(brokersAt)
+    if (!rules.leaderIncarnation && part.leader >= 0) {
+      this.#view(part.leader).incarnation = part.leaderIncarnation
+    }
     let activates = -1
     for (let id = 0; id < profile.brokers; id++) {
       if (store.state(brokersAt, id) !== FENCED || store.liveEpoch(brokersAt, id) === ABSENT)

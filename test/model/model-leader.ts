@@ -93,7 +93,7 @@ export function onFetch(world: ModelWorld, leader: ModelBroker, fetch: Message):
   if (fetch.sessionEpoch === entry.sessionEpoch && fetch.number < entry.number) {
     if (rules.fetchNumberOrder) return
   }
-  if (rules.divergenceCheck && diverges(leader, fetch)) {
+  if (rules.divergenceCheck && diverges(world, leader, fetch)) {
     answer(world, leader, fetch, 'diverging')
     return
   }
@@ -123,8 +123,12 @@ export function onFetch(world: ModelWorld, leader: ModelBroker, fetch: Message):
   answer(world, leader, fetch, 'data')
 }
 
-function diverges(leader: ModelBroker, fetch: Message): boolean {
+function diverges(world: ModelWorld, leader: ModelBroker, fetch: Message): boolean {
   if (fetch.lastEpoch < 0) return false
+  if (world.rules.divergesWithoutFloor) {
+    // Where that epoch ended lies below the log start, so nothing that the follower holds can be compared any more.
+    if (fetch.lastEpoch !== leader.epoch && leader.log.floorOf(fetch.lastEpoch) < 0) return true
+  }
   const { floor, end } = endOfEpoch(leader, fetch.lastEpoch)
   return floor < fetch.lastEpoch || end < fetch.offset
 }

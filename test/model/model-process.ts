@@ -133,6 +133,10 @@ export function onReply(world: ModelWorld, txn: ModelTxn): void {
   else if (txn.kind === 'take') {
     if (txn.applied) broker.controllerEpoch = txn.revision
     broker.logViews.clear()
+  } else if (txn.kind === 'control' || txn.kind === 'activate') {
+    // Its guard on C failed: another one is the controller.
+    const isDeposed = !txn.applied && store.controllerEpoch !== broker.controllerEpoch
+    if (isDeposed) broker.controllerEpoch = 0
   } else if (txn.kind === 'leader') {
     const isPending = broker.pending !== undefined && txn.number === broker.pendingNumber
     const isNewer = store.partRevision(txn.revision) > broker.partRevision
@@ -153,7 +157,10 @@ function onRegistered(world: ModelWorld, broker: ModelBroker, txn: ModelTxn): vo
   broker.sessionEpoch = sessionEpoch
   broker.isSelfFenced = false
   // Read with each reply, not taken from the first: a T7 sent twice, with an expiry between, writes two data epochs.
-  broker.dataEpoch = store.dataEpoch(txn.revision, broker.id)
+  const dataEpoch = store.dataEpoch(txn.revision, broker.id)
+  // Whether it may lead depends on it, so the partition is taken in again.
+  if (dataEpoch !== broker.dataEpoch) broker.partRevision = 0
+  broker.dataEpoch = dataEpoch
   broker.hasLostData = false
   // All metadata is listed before anything else, and a lease that was lost asks for a fresh read.
   takeIn(world, broker, store.revision)

@@ -121,6 +121,7 @@ export function onAnswer(world: ModelWorld, broker: ModelBroker, answer: Message
     onOutOfRange(world, broker, answer)
   } else if (answer.kind === 'diverging') {
     truncate(world, broker, cutFor(broker, answer))
+    if (world.rules.divergesWithoutFloor) raiseStart(broker, answer.start)
   } else {
     // The answer continues the log, or it is none of ours.
     if (answer.offset !== log.end) return
@@ -128,7 +129,7 @@ export function onAnswer(world: ModelWorld, broker: ModelBroker, answer: Message
       log.append(answer.ids[at] ?? 0, answer.epochs[at] ?? 0)
     }
     log.highWatermark = Math.min(answer.highWatermark, log.end)
-    if (answer.start > log.start && answer.start <= log.end) log.start = answer.start
+    raiseStart(broker, answer.start)
     broker.reconciledEpoch = broker.epoch
   }
 }
@@ -143,6 +144,13 @@ function cutFor(broker: ModelBroker, answer: Message): number {
   const end = log.endOf(answer.divergingEpoch)
   const isKnown = floor < 0 || floor === answer.divergingEpoch
   return isKnown ? Math.min(answer.divergingEnd, end) : end
+}
+
+function raiseStart(broker: ModelBroker, start: number): void {
+  const { log } = broker
+  if (start <= log.start || start > log.end) return
+  log.start = start
+  log.highWatermark = Math.max(log.highWatermark, start)
 }
 
 function onOutOfRange(world: ModelWorld, broker: ModelBroker, answer: Message): void {

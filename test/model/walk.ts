@@ -32,30 +32,31 @@ export interface WalkOptions extends Size {
 
 /** Weights of the steps: in most walks, and in the walks that are rough in this respect. */
 const STEPS = {
-  produce: [10, 18],
-  sync: [16, 6],
-  fetch: [16, 8],
-  deliver: [34, 20],
-  transact: [14, 5],
-  reply: [12, 4],
-  image: [10, 4],
-  control: [9, 18],
-  take: [2, 2],
-  lag: [1, 4],
-  offer: [2, 6],
-  again: [2, 4],
-  giveUp: [1, 4],
-  expire: [1, 3],
-  expireController: [1, 1],
-  crash: [1, 3],
-  lossyCrash: [0, 2],
-  start: [5, 3],
-  renew: [3, 2],
-  selfFence: [1, 2],
-  drain: [0, 1],
-  retention: [1, 1],
-  minInSync: [0, 1],
-  reassign: [0, 2],
+  produce: [40, 70],
+  sync: [130, 40],
+  fetch: [80, 40],
+  deliver: [260, 120],
+  transact: [100, 25],
+  reply: [100, 25],
+  image: [90, 25],
+  control: [60, 80],
+  take: [10, 10],
+  lag: [6, 20],
+  offer: [10, 20],
+  again: [8, 16],
+  giveUp: [3, 16],
+  expire: [2, 8],
+  expireDead: [30, 5],
+  expireController: [2, 6],
+  crash: [2, 8],
+  lossyCrash: [0, 5],
+  start: [80, 20],
+  renew: [15, 8],
+  selfFence: [3, 6],
+  drain: [0, 3],
+  retention: [4, 4],
+  minInSync: [0, 3],
+  reassign: [0, 5],
 } as const satisfies Record<string, readonly [number, number]>
 
 type StepName = keyof typeof STEPS
@@ -113,7 +114,7 @@ export class ModelWalker {
     this.#weightSum = 0
     for (let at = 0; at < STEP_NAMES.length; at++) {
       const [usual, rough] = STEPS[STEP_NAMES[at] as StepName]
-      const weight = random.chance(30) ? rough : usual
+      const weight = random.chance(20) ? rough : usual
       this.#weights[at] = weight
       this.#weightSum += weight
     }
@@ -141,15 +142,14 @@ export class ModelWalker {
         this.#asLeader((leader) => appendRecord(world, leader))
         break
       case 'sync':
-        if (broker.isUp) this.#sync(broker)
+        this.#sync()
         break
       case 'fetch':
-        if (broker.isUp && (broker.outstanding === 0 || random.chance(30))) {
-          sendFetch(world, broker)
-        }
+        this.#fetch()
         break
       case 'deliver':
         if (world.messageCount > 0) deliver(world, random.below(world.messageCount))
+        else this.#fetch()
         break
       case 'transact':
         if (world.txns.length > 0) transact(world, random.below(world.txns.length))
@@ -158,10 +158,7 @@ export class ModelWalker {
         if (world.replies.length > 0) takeReply(world, random.below(world.replies.length))
         break
       case 'image':
-        if (broker.isUp && broker.sessionEpoch !== 0 && broker.image < store.revision) {
-          const revision = random.between(broker.image + 1, store.revision)
-          takeIn(world, broker, random.chance(40) ? store.revision : revision)
-        }
+        this.#moveImage()
         break
       case 'control':
         this.#control()
@@ -188,6 +185,9 @@ export class ModelWalker {
       case 'expire':
         store.endLease(broker.id)
         break
+      case 'expireDead':
+        this.#expireDead()
+        break
       case 'expireController':
         store.endControllerLease()
         break
@@ -198,8 +198,7 @@ export class ModelWalker {
         crash(world, broker, true)
         break
       case 'start':
-        if (!broker.isUp) start(world, broker, random.chance(50))
-        else register(world, broker)
+        this.#start()
         break
       case 'renew':
         registerAgain(world, broker)
@@ -232,7 +231,42 @@ export class ModelWalker {
     }
   }
 
-  #sync(broker: ModelBroker): void {
+  /** The first broker from a random one on that satisfies `isMeant`. */
+  #someone(isMeant: (broker: ModelBroker) => boolean): ModelBroker | undefined {
+    const { world } = this
+    const { brokers } = world.profile
+    const from = world.random.below(brokers)
+    for (let at = 0; at < brokers; at++) {
+      const broker = world.broker((from + at) % brokers)
+      if (isMeant(broker)) return broker
+    }
+    return undefined
+  }
+
+  #fetch(): void {
+    const broker = this.#someone((b) => b.isUp && b.isStarted && !b.leads)
+    if (broker === undefined) return
+    if (broker.outstanding === 0 || this.world.random.chance(30)) sendFetch(this.world, broker)
+  }
+
+  #moveImage(): void {
+    const { random, store } = this.world
+    const broker = this.#someone((b) => b.isUp && b.sessionEpoch !== 0 && b.image < store.revision)
+    if (broker === undefined) return
+    const revision = random.between(broker.image + 1, store.revision)
+    takeIn(this.world, broker, random.chance(40) ? store.revision : revision)
+  }
+
+  #start(): void {
+    const broker = this.#someone((b) => !b.isUp || b.sessionEpoch === 0)
+    if (broker === undefined) return
+    if (broker.isUp) register(this.world, broker)
+    else start(this.world, broker, this.world.random.chance(50))
+  }
+
+  #sync(): void {
+    const broker = this.#someone((b) => b.isUp && (b.log.syncing >= 0 || b.log.durable < b.log.end))
+    if (broker === undefined) return
     const { log } = broker
     if (log.syncing < 0) log.beginSync()
     else {
@@ -241,31 +275,27 @@ export class ModelWalker {
     }
   }
 
+  #expireDead(): void {
+    const { store } = this.world
+    const dead = this.#someone((b) => !b.isUp && store.liveEpoch(store.revision, b.id) !== 0)
+    if (dead !== undefined) store.endLease(dead.id)
+    const controller = this.world.brokers[store.controllerBroker]
+    if (controller !== undefined && !controller.isUp) store.endControllerLease()
+  }
+
   #asLeader(action: (leader: ModelBroker) => void): void {
-    const { world } = this
-    const from = world.random.below(world.profile.brokers)
-    for (let at = 0; at < world.profile.brokers; at++) {
-      const broker = world.broker((from + at) % world.profile.brokers)
-      if (broker.isUp && broker.leads) {
-        action(broker)
-        return
-      }
-    }
+    const leader = this.#someone((b) => b.isUp && b.leads)
+    if (leader !== undefined) action(leader)
   }
 
   #control(): void {
-    const { world } = this
-    const { random, profile, store } = world
-    const from = random.below(profile.brokers)
-    for (let at = 0; at < profile.brokers; at++) {
-      const broker = world.broker((from + at) % profile.brokers)
-      if (!broker.isUp || broker.controllerEpoch === 0) continue
-      const brokersAt = random.chance(50) ? broker.image : store.revision
-      const partAt = random.chance(30) ? broker.image : store.revision
-      const cause = random.chance(30) ? 'timeout' : 'event'
-      this.#controller.evaluate(broker, brokersAt, partAt, cause)
-      return
-    }
+    const { random, store } = this.world
+    const broker = this.#someone((b) => b.isUp && b.controllerEpoch !== 0)
+    if (broker === undefined) return
+    const brokersAt = random.chance(35) ? broker.image : store.revision
+    const partAt = random.chance(15) ? broker.image : store.revision
+    const cause = random.chance(30) ? 'timeout' : 'event'
+    this.#controller.evaluate(broker, brokersAt, partAt, cause)
   }
 
   /** The reply to a proposal did not come. */
