@@ -28,10 +28,9 @@ import { PartitionTable } from './partition-table.ts'
 import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
 
-const SESSION_LEASE_MS = 10_000
 const CONTROLLER_LEASE_MS = 5_000
-/** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
-const SESSION_WAIT_MS = 25_000
+/** In lives of a session: a dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
+const SESSION_WAITS = 2.5
 /** The key that names the cluster of a store, for brokers that were not told. */
 const CLUSTER_KEY = `${STORE_PREFIX}cluster`
 
@@ -221,9 +220,10 @@ async function register(
       if (cluster !== undefined) await write({ leaseId })
     },
   }
+  const ttlMs = config.number('broker.session.timeout.ms')
   const open = await openSession(sessionPorts, judge, {
-    ttlMs: SESSION_LEASE_MS,
-    waitMs: cluster === undefined ? 0 : SESSION_WAIT_MS,
+    ttlMs,
+    waitMs: cluster === undefined ? 0 : SESSION_WAITS * ttlMs,
   })
   await write({
     incarnations: [...before.incarnations, { incarnation, registered: true }],

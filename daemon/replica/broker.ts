@@ -118,6 +118,7 @@ export class Broker {
         operationsMax,
         settings: controllerSettings(config),
         inquire: (nodeId, partitions) => this.#inquire(nodeId, partitions),
+        sessionMs: config.number('broker.session.timeout.ms'),
         finishInterrupted: () => this.topics.finishInterrupted(time.wallMs()),
       })
     }
