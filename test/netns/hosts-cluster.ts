@@ -222,7 +222,15 @@ export class HostsCluster {
   // --- commands on the clients' host
 
   shell(line: string, timeoutMs = 60_000): Promise<Outcome> {
-    const child = this.startOnClients(['timeout', '-s', 'KILL', String(timeoutMs / 1000), 'bash', '-c', line])
+    const child = this.startOnClients([
+      'timeout',
+      '-s',
+      'KILL',
+      String(timeoutMs / 1000),
+      'bash',
+      '-c',
+      line,
+    ])
     child.stdin?.end()
     let stdout = ''
     let stderr = ''

@@ -56,29 +56,30 @@ export class LoopDisk {
   /** Where it is mounted. */
   readonly path: string
   readonly #store: string
-  readonly #image: string
+  /** The file that holds the file system. */
+  readonly image: string
   readonly #filler: string
   #isMounted = false
 
   constructor(directory: string, name: string, { sizeMebibytes }: { sizeMebibytes: number }) {
     this.path = join(directory, `${name}-disk`)
     this.#store = join(directory, `${name}-store`)
-    this.#image = join(this.#store, 'image')
+    this.image = join(this.#store, 'image')
     this.#filler = join(this.#store, 'filler')
     mkdirSync(this.path)
     mkdirSync(this.#store)
     const size = `size=${sizeMebibytes + 16}m`
     must(['mount', '-t', 'tmpfs', '-o', size, PREFIX, this.#store])
-    must(['truncate', '-s', `${sizeMebibytes}M`, this.#image])
+    must(['truncate', '-s', `${sizeMebibytes}M`, this.image])
     // What ext4 needs for itself is written now, so that a full tmpfs harms data alone and not the journal.
     const whole = 'lazy_itable_init=0,lazy_journal_init=0'
-    must(['mkfs.ext4', '-q', '-F', '-m', '0', '-E', `${whole},nodiscard`, this.#image])
+    must(['mkfs.ext4', '-q', '-F', '-m', '0', '-E', `${whole},nodiscard`, this.image])
     this.mount()
   }
 
   mount(): void {
     if (this.#isMounted) return
-    must(['mount', '-o', 'loop,nodiscard', this.#image, this.path])
+    must(['mount', '-o', 'loop,nodiscard', this.image, this.path])
     this.#isMounted = true
   }
 

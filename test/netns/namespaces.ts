@@ -37,6 +37,7 @@ const tableWords = ['nft', 'add', 'table', 'ip', 'cuts']
 
 export class Network {
   readonly #hosts = new Map<string, Host>()
+  readonly #cuts = new Set<{ readonly from: Host; readonly to: Host }>()
   readonly #switch = `${PREFIX}${process.pid}sw`
 
   constructor() {
@@ -70,21 +71,29 @@ export class Network {
     return host
   }
 
-  /** What `from` sends no longer reaches `to`. */
-  cut(from: Host, to: Host): void {
-    must(inside(to.namespace, ['nft', `add rule ip cuts input ip saddr ${from.address} drop`]))
-  }
-
-  cutBoth(one: Host, other: Host): void {
-    this.cut(one, other)
-    this.cut(other, one)
+  /** What `from` sends no longer reaches `to`, until the returned function is called. */
+  cut(from: Host, to: Host): () => void {
+    const cut = { from, to }
+    this.#cuts.add(cut)
+    this.#write(to)
+    return () => {
+      this.#cuts.delete(cut)
+      this.#write(to)
+    }
   }
 
   /** Ends every cut. */
   heal(): void {
-    for (const { namespace } of this.#hosts.values()) {
-      must(inside(namespace, ['nft', 'flush', 'chain', 'ip', 'cuts', 'input']))
-    }
+    const hosts = new Set([...this.#cuts].map(({ to }) => to))
+    this.#cuts.clear()
+    for (const host of hosts) this.#write(host)
+  }
+
+  /** The rules of a host as they should be now, in one step. */
+  #write(to: Host): void {
+    const sources = [...this.#cuts].filter((cut) => cut.to === to).map((cut) => cut.from.address)
+    const rules = [...new Set(sources)].map((it) => `; add rule ip cuts input ip saddr ${it} drop`)
+    must(inside(to.namespace, ['nft', `flush chain ip cuts input${rules.join('')}`]))
   }
 
   remove(): void {
