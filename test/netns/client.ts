@@ -84,7 +84,12 @@ async function produceNative({ name, burst, pauseMs }: ProducerPlan): Promise<vo
   await using stream = await contact()
   for (let life = 0; !isEnding; life++) {
     const own = `${name}.${life}`
-    const producer = stream.producer({ deliveryTimeoutMs: DELIVERY_MS, lingerMs: 1 })
+    const producer = stream.producer({
+      deliveryTimeoutMs: DELIVERY_MS,
+      lingerMs: 1,
+      // kafkajs reads them too, and knows no other codec by itself.
+      compression: burst > 10 ? 'gzip' : 'none',
+    })
     let ordinal = 0
     let outstanding = 0
     let failure: unknown

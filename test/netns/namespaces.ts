@@ -15,7 +15,7 @@ const NETWORK = '10.213.77'
 export interface Host {
   readonly name: string
   readonly address: string
-  /** Of its network namespace, for `ip netns exec`. */
+  /** Of its network namespace, for `inside`. */
   readonly namespace: string
 }
 
@@ -23,9 +23,9 @@ export interface Host {
 export function noNamespaces(): string | undefined {
   if (process.platform !== 'linux') return 'network namespaces are of Linux'
   if (process.getuid?.() !== 0) return 'network namespaces need root'
-  for (const program of ['ip', 'nft']) {
+  for (const program of ['ip', 'nft', 'nsenter']) {
     if (spawnSync(program, ['-V'], { stdio: 'ignore' }).error !== undefined)
-      return `${program} is not installed (iproute2, nftables)`
+      return `${program} is not installed (iproute2, nftables, util-linux)`
   }
   const name = `${PREFIX}${process.pid}x`
   const isAble = run(['ip', 'netns', 'add', name]) === '' && run(inside(name, tableWords)) === ''
@@ -103,9 +103,12 @@ export class Network {
   }
 }
 
-/** Words that run a command in a host's network. */
+/**
+ * Words that run a command in a host's network, in place of nsenter itself. `ip netns exec` would give it a copy of all mounts too,
+ * which keeps a file system alive after it was unmounted here.
+ */
 export function inside(namespace: string, words: readonly string[]): string[] {
-  return ['ip', 'netns', 'exec', namespace, ...words]
+  return ['nsenter', `--net=/run/netns/${namespace}`, ...words]
 }
 
 /** Deletes namespaces of runs that are no more. */

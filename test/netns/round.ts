@@ -66,7 +66,9 @@ export async function playRound(
   await createTopics(cluster, topic, paid, random)
   const endsBefore = cluster.ownEnds.length
   const history = new ClientHistory()
-  const clients = startClients(cluster, history, planOf(cluster, topic, paid))
+  const plan = planOf(cluster, topic, paid)
+  const readers = plan.readers.map(({ name }) => name)
+  const clients = startClients(cluster, history, plan)
   const anomalies: string[] = []
   const remarks: string[] = []
   const nemesis = new Nemesis(cluster, say)
@@ -82,8 +84,8 @@ export async function playRound(
     const again = await readAll(cluster, topic, 'kafka')
     if (JSON.stringify(found) !== JSON.stringify(again))
       anomalies.push('the two doors do not read the same records')
-    await untilReadersAreThrough(history, found.length)
-    anomalies.push(...judgeRecords(history, topic, found))
+    await untilReadersAreThrough(history, readers, found.length)
+    anomalies.push(...judgeRecords(history, topic, found, readers))
     const paidFound = await readAll(cluster, paid, 'kafka')
     anomalies.push(...judgeTransactions(history, paidFound, TRANSACTION_PARTITIONS))
   } catch (error) {
@@ -193,9 +195,13 @@ export async function isHealthy(cluster: HostsCluster): Promise<boolean> {
 }
 
 /** Readers have no end; they are given a while to come to it. */
-async function untilReadersAreThrough(history: ClientHistory, count: number): Promise<void> {
+async function untilReadersAreThrough(
+  history: ClientHistory,
+  readers: readonly string[],
+  count: number,
+): Promise<void> {
   const deadlineMs = performance.now() + DELIVERED_MS
-  while ([...history.read.values()].some((rows) => rows.size < count)) {
+  while (readers.some((reader) => (history.read.get(reader)?.size ?? 0) < count)) {
     if (performance.now() > deadlineMs) return
     await new Promise((resolve) => setTimeout(resolve, 100))
   }

@@ -39,6 +39,7 @@ export function judgeRecords(
   history: ClientHistory,
   topic: string,
   found: readonly FoundRecord[],
+  readers: readonly string[],
 ): string[] {
   const sent = [...history.records(topic)]
   const anomalies = judge({ sent, found }).map(({ kind, detail }) => `${kind}: ${detail}`)
@@ -50,7 +51,8 @@ export function judgeRecords(
   const valueAt = new Map(
     found.map(({ partition, offset, value }) => [`${partition}@${offset}`, value]),
   )
-  for (const [reader, rows] of history.read) {
+  for (const reader of readers) {
+    const rows = history.read.get(reader) ?? new Map<string, string>()
     for (const [place, value] of rows) {
       const now = valueAt.get(place)
       if (now !== value)
