@@ -15,6 +15,8 @@ export interface ProducerPlan {
   /** Records at a time, to one partition. */
   readonly burst: number
   readonly pauseMs: number
+  /** Default: all in turn. */
+  readonly partition?: number
 }
 
 export interface ReaderPlan {
@@ -80,7 +82,7 @@ async function contact(): Promise<Connection> {
 }
 
 /** A producer that has failed is replaced by one of a new name: what the old one left behind may still arrive. */
-async function produceNative({ name, burst, pauseMs }: ProducerPlan): Promise<void> {
+async function produceNative({ name, burst, pauseMs, ...fixed }: ProducerPlan): Promise<void> {
   await using stream = await contact()
   for (let life = 0; !isEnding; life++) {
     const own = `${name}.${life}`
@@ -95,7 +97,7 @@ async function produceNative({ name, burst, pauseMs }: ProducerPlan): Promise<vo
     let failure: unknown
     let turn = 0
     while (!isEnding && failure === undefined) {
-      const partition = turn++ % plan.partitions
+      const partition = fixed.partition ?? turn++ % plan.partitions
       for (let index = 0; index < burst && outstanding < WINDOW_MAX; index++) {
         const number = ordinal++
         outstanding += 1
@@ -119,7 +121,7 @@ async function produceNative({ name, burst, pauseMs }: ProducerPlan): Promise<vo
   }
 }
 
-async function produceKafkajs({ name, burst, pauseMs }: ProducerPlan): Promise<void> {
+async function produceKafkajs({ name, burst, pauseMs, ...fixed }: ProducerPlan): Promise<void> {
   let turn = 0
   for (let life = 0; !isEnding; life++) {
     const own = `${name}.${life}`
@@ -128,7 +130,7 @@ async function produceKafkajs({ name, burst, pauseMs }: ProducerPlan): Promise<v
     try {
       await producer.connect()
       while (!isEnding) {
-        const partition = turn++ % plan.partitions
+        const partition = fixed.partition ?? turn++ % plan.partitions
         const first = ordinal
         ordinal += burst
         const messages = Array.from({ length: burst }, (_, index) => ({
