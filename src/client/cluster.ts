@@ -515,18 +515,21 @@ export class Cluster {
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
   #refusal(isFirstContact: boolean): StreamError | undefined {
     let failed = 0
+    let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
-      const endpoint = this.#endpoints.get(address)
-      const error = endpoint?.lastError
-      if (endpoint === undefined || error === undefined) continue
+      const error = this.#endpoints.get(address)?.lastError
+      if (error === undefined) continue
       if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
       failed++
-      if (isFirstContact && !this.#warnedWaiting && this.#options.retryFirstContact !== false) {
-        this.#warnedWaiting = true
-        this.#options.onWarning?.({ kind: 'waiting', address, error })
-      }
+      last = { address, error }
     }
     const all = failed === this.#options.addresses.length
+    // While another address may still answer there is nothing to tell.
+    const tells = isFirstContact && all && this.#options.retryFirstContact !== false
+    if (tells && last !== undefined && !this.#warnedWaiting) {
+      this.#warnedWaiting = true
+      this.#options.onWarning?.({ kind: 'waiting', ...last })
+    }
     if (isFirstContact && all && this.#options.retryFirstContact === false) {
       return this.#unreachable()
     }
