@@ -143,7 +143,10 @@ export class Cluster {
    */
   connectionTo(nodeId: number): Connection | undefined {
     const broker = this.metadata.brokers.get(nodeId)
-    return broker === undefined ? undefined : this.#openAt(broker.address)
+    if (broker !== undefined) return this.#openAt(broker.address)
+    // It was away when metadata came; it, or whoever took its place, may be there by now.
+    this.requestRefresh()
+    return undefined
   }
 
   /** Any open connection; else attempts are started and undefined is returned. */
@@ -422,7 +425,7 @@ export class Cluster {
       this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
-    if (endpoint.wasOpen && this.#topicsOfInterest.size > 0) this.requestRefresh()
+    if (this.#topicsOfInterest.size > 0) this.requestRefresh()
     this.#notify()
   }
 
