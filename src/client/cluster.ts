@@ -143,7 +143,10 @@ export class Cluster {
    */
   connectionTo(nodeId: number): Connection | undefined {
     const broker = this.metadata.brokers.get(nodeId)
-    return broker === undefined ? undefined : this.#openAt(broker.address)
+    if (broker !== undefined) return this.#openAt(broker.address)
+    // It was away when metadata came; it, or whoever took its place, may be there by now.
+    this.requestRefresh()
+    return undefined
   }
 
   /** Any open connection; else attempts are started and undefined is returned. */
@@ -454,9 +457,7 @@ export class Cluster {
       this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
-    if (this.#topicsOfInterest.size > 0 && (endpoint.wasOpen || this.#isBroker(endpoint))) {
-      this.requestRefresh()
-    }
+    if (this.#topicsOfInterest.size > 0) this.requestRefresh()
     this.#notify()
   }
 
@@ -495,11 +496,6 @@ export class Cluster {
       throw new StreamError('BROKER_GONE', `broker ${nodeId} is down`, { target: `${nodeId}` })
     }
     if ((this.#endpoints.get(broker.address)?.failures ?? 0) > 0) this.requestRefresh()
-  }
-
-  #isBroker({ address }: Endpoint): boolean {
-    for (const broker of this.metadata.brokers.values()) if (broker.address === address) return true
-    return false
   }
 
   #connectionOf(target: Target): Connection | undefined {
