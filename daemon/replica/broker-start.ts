@@ -28,9 +28,8 @@ import { PartitionTable } from './partition-table.ts'
 import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
 
-const CONTROLLER_LEASE_MS = 5_000
-/** In lives of a session: a dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
-const SESSION_WAITS = 2.5
+/** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
+const SESSION_WAIT_MS = 25_000
 /** The key that names the cluster of a store, for brokers that were not told. */
 const CLUSTER_KEY = `${STORE_PREFIX}cluster`
 
@@ -147,7 +146,7 @@ export async function prepare(
     recordRevision,
   }
   if (cluster !== undefined) return { ...common, reign: undefined, controllerLease: undefined }
-  const controllerLease = await home.lease(CONTROLLER_LEASE_MS)
+  const controllerLease = await home.lease(session.ttlMs)
   undo.push(() => controllerLease.revoke())
   const controllerEpoch = await becomeController(store, keys, session.session, controllerLease)
   await image.waitFor(controllerEpoch)
@@ -220,10 +219,9 @@ async function register(
       if (cluster !== undefined) await write({ leaseId })
     },
   }
-  const ttlMs = config.number('broker.session.timeout.ms')
   const open = await openSession(sessionPorts, judge, {
-    ttlMs,
-    waitMs: cluster === undefined ? 0 : SESSION_WAITS * ttlMs,
+    ttlMs: config.number('broker.session.timeout.ms'),
+    waitMs: cluster === undefined ? 0 : SESSION_WAIT_MS,
   })
   await write({
     incarnations: [...before.incarnations, { incarnation, registered: true }],

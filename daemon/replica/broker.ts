@@ -118,7 +118,6 @@ export class Broker {
         operationsMax,
         settings: controllerSettings(config),
         inquire: (nodeId, partitions) => this.#inquire(nodeId, partitions),
-        sessionMs: config.number('broker.session.timeout.ms'),
         finishInterrupted: () => this.topics.finishInterrupted(time.wallMs()),
       })
     }
@@ -408,6 +407,13 @@ export class Broker {
       error: failure.message,
     })
     for (const partition of this.table.all()) partition.stopServing('storageFailed')
+    if (this.#parts.options.cluster !== undefined) void this.#resign()
+  }
+
+  /** It can lead and follow nothing any more: for the others it is dead, until it starts again. */
+  async #resign(): Promise<void> {
+    await this.#controller?.stop().catch(() => undefined)
+    await this.#session.end()
   }
 
   #follow(change: ImageChange): void {

@@ -27,7 +27,7 @@ import {
 } from './controller-pass.ts'
 import type { SessionKeeper } from './session-keeper.ts'
 
-/** The most that the controller's own lease lasts; it is never longer than a broker's. */
+/** At most; never longer than a session's, so that a dead controller is replaced before those that died with it are missed. */
 const LEASE_MS_MAX = 5_000
 const MARGIN_MS = 1000
 const RELIST_MS = 30_000
@@ -47,8 +47,6 @@ export interface ControllerPorts {
   readonly inquire: LogInquiry
   /** Largest transaction of the store. */
   readonly operationsMax: number
-  /** How long a broker's session lasts. */
-  readonly sessionMs: number
   /** Work of a new controller, and again at each full listing: topics that somebody left in the middle. */
   readonly finishInterrupted: () => Promise<void>
 }
@@ -75,7 +73,7 @@ export class ControllerService {
 
   constructor(ports: ControllerPorts) {
     this.#ports = ports
-    this.#leaseMs = Math.min(LEASE_MS_MAX, ports.sessionMs)
+    this.#leaseMs = Math.min(LEASE_MS_MAX, ports.session.ttlMs)
     this.#pass = new ControllerPass({
       ...ports,
       reign: () => this.reign,

@@ -253,7 +253,6 @@ export class ControlBroker {
         imbalancePercentage: () => 10,
       },
       inquire: (to, partitions) => this.#inquire(to, partitions),
-      sessionMs: 10_000,
       finishInterrupted: () => topics.finishInterrupted(time.wallMs()),
     })
     const life: Life = { store, image, session, controller, topics }
