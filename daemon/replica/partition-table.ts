@@ -35,6 +35,7 @@ export class PartitionTable {
   readonly #incarnation: string
   readonly #byTopicId = new Map<string, Partition[]>()
   readonly #chains = new Map<string, Promise<void>>()
+  readonly #leadershipListeners = new Set<(partition: Partition) => void>()
   #count = 0
   #leads = false
 
@@ -149,6 +150,12 @@ export class PartitionTable {
     return run
   }
 
+  /** Calls `listener` whenever this broker has begun or ceased to lead a partition, or leads in another epoch. */
+  onLeadership(listener: (partition: Partition) => void): () => void {
+    this.#leadershipListeners.add(listener)
+    return () => this.#leadershipListeners.delete(listener)
+  }
+
   /** The broker's or a topic's configs have changed. */
   applyConfig(topicId: string): void {
     const topic = this.#ports.image.topicById(topicId)
@@ -197,12 +204,15 @@ export class PartitionTable {
       revision = found.revision
     }
     if (!this.#isNamed(value)) {
+      const hasLed = partition.notServing === undefined
       if (replication === undefined) partition.stopServing('notLeader')
       else await partition.follow(value)
+      if (hasLed) this.#tellLeadership(partition)
       return
     }
     if (partition.follower !== undefined) await partition.stopFollowing()
     const durable = partition.lead(value, revision)
+    if (isNew) this.#tellLeadership(partition)
     if (waits) await durable
     else durable.catch((error: unknown) => this.#reportLead(partition, error))
   }
@@ -224,9 +234,15 @@ export class PartitionTable {
     for (const partition of this.ofTopic(topicId)) {
       const record = image.partition(topicId, partition.partition)
       if (record === undefined || record.value.replicas.includes(this.#nodeId)) continue
+      const hasLed = partition.notServing === undefined
       partition.stopServing('notLeader')
+      if (hasLed) this.#tellLeadership(partition)
       await partition.stopFollowing()
     }
+  }
+
+  #tellLeadership(partition: Partition): void {
+    for (const listener of this.#leadershipListeners) listener(partition)
   }
 
   #reportLead({ topic, partition }: Partition, error: unknown): void {
