@@ -98,7 +98,8 @@ function describe(broker: Broker, topic: TopicImage, withOperations: boolean): T
   const partitions: TopicAnswer['partitions'][number][] = []
   for (let index = 0; index < topic.value.partitions; index += 1) {
     const record = broker.image.partition(topic.topicId, index)?.value
-    const leaderId = record?.leader ?? -1
+    const isDeserted = broker.table.find(topic.name, index)?.isDeserted === true
+    const leaderId = isDeserted ? -1 : (record?.leader ?? -1)
     partitions.push({
       errorCode: leaderId < 0 ? KafkaError.LEADER_NOT_AVAILABLE : 0,
       partitionIndex: index,
