@@ -45,6 +45,8 @@ export interface ClientPlan {
 const DELIVERY_MS = 3_600_000
 const WINDOW_MAX = 2000
 const GROUP_SESSION_MS = 6000
+/** After a timeout kafkajs sends to the same broker again, until its metadata have expired; its default is 5 minutes. */
+const METADATA_MS = 1000
 
 const plan = JSON.parse(process.argv[2] ?? '') as ClientPlan
 let isEnding = false
@@ -125,7 +127,11 @@ async function produceKafkajs({ name, burst, pauseMs, ...fixed }: ProducerPlan):
   let turn = 0
   for (let life = 0; !isEnding; life++) {
     const own = `${name}.${life}`
-    const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
+    const producer = kafka.producer({
+      idempotent: true,
+      maxInFlightRequests: 1,
+      metadataMaxAge: METADATA_MS,
+    })
     let ordinal = 0
     try {
       await producer.connect()
@@ -207,6 +213,7 @@ async function transact({ name, topic, partitions, pauseMs }: TransactionPlan): 
         transactionalId: name,
         idempotent: true,
         maxInFlightRequests: 1,
+        metadataMaxAge: METADATA_MS,
         transactionTimeout: 15_000,
         retry: { retries: 8, initialRetryTime: 50, maxRetryTime: 1000 },
       })

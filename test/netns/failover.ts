@@ -111,6 +111,7 @@ async function measure(
     const endMs = now()
     await undo()
     clients.process.stdin?.write('end\n')
+    for (const text of new Set(history.errors)) process.stdout.write(`  ${text}\n`)
     return longestGaps(history, strikeMs, endMs)
   } finally {
     clients.process.kill('SIGKILL')
