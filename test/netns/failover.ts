@@ -62,12 +62,12 @@ for (const sessionMs of sessions) {
       rows.push({ fault, sessionMs, gaps })
       const shown = [...gaps].map(([who, gapMs]) => `${who} ${Math.round(gapMs)} ms`)
       process.stdout.write(`session ${sessionMs / 1000} s, ${fault.what}: ${shown.join(', ')}\n`)
+      if (values.save) writeFileSync(join(repository, 'test/netns/FAILOVER.md'), table())
     }
   } finally {
     await cluster?.stop()
   }
 }
-if (values.save) writeFileSync(join(repository, 'test/netns/FAILOVER.md'), table())
 
 async function measure(
   hosts: HostsCluster,
@@ -75,7 +75,7 @@ async function measure(
   sessionMs: number,
 ): Promise<Gaps> {
   const topic = `steady-${Date.now()}`
-  await hosts.stream(`topics create ${topic} --partitions 3 -r 3`)
+  await hosts.stream(`topics create ${topic} --if-not-exists --partitions 3 -r 3`)
   const history = new ClientHistory()
   const group = `group-${topic}`
   const place = await fault.find(hosts, { topic, group, transactionalId: `pay-${topic}` })
