@@ -76,10 +76,14 @@ async function measure(
 ): Promise<Gaps> {
   const topic = `steady-${Date.now()}`
   await hosts.stream(`topics create ${topic} --if-not-exists --partitions 3 -r 3`)
+  // The internal topics come with their first use; then it is known who coordinates what.
+  const address = `stream --broker ${hosts.addresses('tcp')}`
+  if (fault.withGroup) await hosts.ok(`${address} consume ${topic} -g first --until-end`)
+  if (fault.withTransactions) await hosts.ok(`echo 0 | ${address} produce ${topic} --atomic`)
   const history = new ClientHistory()
   const group = `group-${topic}`
-  const place = await fault.find(hosts, { topic, group, transactionalId: `pay-${topic}` })
-  const { partition } = place
+  const names = { topic, group, transactionalId: `pay-${topic}` }
+  const { nodeId, partition } = await fault.find(hosts, names)
   const clients = startClients(hosts, history, {
     native: hosts.addresses('tcp'),
     kafka: hosts.addresses('kafka').slice('kafka://'.length).split(','),
@@ -100,10 +104,7 @@ async function measure(
       async () => (history.times.get('consumer')?.length ?? 0) > 50,
       `${fault.what}: clients are at work`,
     )
-    // The coordinator of a group that did not exist before is known only now.
-    const daemon = hosts.daemon(
-      (await fault.find(hosts, { topic, group, transactionalId: `pay-${topic}` })).nodeId,
-    )
+    const daemon = hosts.daemon(nodeId)
     await pause(STEADY_MS)
     const strikeMs = now()
     const undo = await fault.strike(hosts, daemon, sessionMs)
