@@ -148,7 +148,8 @@ async function untilSteady(history: ClientHistory, strikeMs: number): Promise<vo
 function longestGaps(history: ClientHistory, strikeMs: number, endMs: number): Gaps {
   const gaps: Gaps = new Map()
   for (const [who, times] of history.times) {
-    const near = [...times.filter((at) => at >= strikeMs - 200 && at <= endMs), endMs]
+    const before = times.findLast((at) => at < strikeMs) ?? strikeMs
+    const near = [before, ...times.filter((at) => at >= strikeMs && at <= endMs), endMs]
     let longest = 0
     for (let index = 1; index < near.length; index++)
       longest = Math.max(longest, (near[index] ?? 0) - (near[index - 1] ?? 0))
