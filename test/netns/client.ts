@@ -178,7 +178,20 @@ async function readNative({ name }: ReaderPlan): Promise<void> {
   }
 }
 
-async function readGroup({ name }: ReaderPlan): Promise<void> {
+/** kafkajs gives a consumer up for good where it takes an error for one that trying again does not help: a new one follows. */
+async function readGroup(reader: ReaderPlan): Promise<void> {
+  for (;;) {
+    try {
+      await readGroupOnce(reader)
+    } catch (error) {
+      complain(reader.name, error)
+    }
+    await pause(500)
+  }
+}
+
+/** Resolves when the consumer has given up. */
+async function readGroupOnce({ name }: ReaderPlan): Promise<void> {
   const consumer = kafka.consumer({
     groupId: name,
     sessionTimeout: GROUP_SESSION_MS,
@@ -186,7 +199,12 @@ async function readGroup({ name }: ReaderPlan): Promise<void> {
     heartbeatInterval: 500,
     maxWaitTimeInMs: 500,
   })
-  consumer.on(consumer.events.CRASH, ({ payload }) => complain(name, payload.error))
+  const hasEnded = new Promise<void>((resolve) => {
+    consumer.on(consumer.events.CRASH, ({ payload }) => {
+      complain(name, payload.error)
+      if (!payload.restart) resolve()
+    })
+  })
   await consumer.connect()
   await consumer.subscribe({ topic: plan.topic, fromBeginning: true })
   await consumer.run({
@@ -201,6 +219,8 @@ async function readGroup({ name }: ReaderPlan): Promise<void> {
       await commitOffsetsIfNecessary()
     },
   })
+  await hasEnded
+  await consumer.disconnect().catch(() => undefined)
 }
 
 /** Each transaction writes its number to every partition, and every seventh is aborted. */
