@@ -37,6 +37,7 @@ import {
   readSurroundings,
   type Surroundings,
 } from './partition-files.ts'
+import { MOVED_NAME } from '../metadata/moved-home.ts'
 import { replaceNow, syncFile } from './write-files.ts'
 
 const TEXT_CHECKPOINTS = [
@@ -58,6 +59,7 @@ const KNOWN = new Set([
   CLEAN_NAME,
   FAILED_NAME,
   SET_ASIDE,
+  MOVED_NAME,
   '.lock',
   'daemon.pid',
   'metadata',
