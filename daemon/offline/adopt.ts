@@ -38,7 +38,12 @@ import {
   encodePartition,
   type Member,
 } from '../metadata/metadata-values.ts'
-import { type MovedMark, readMovedMark, writeMovedMark, writeDurably } from '../metadata/moved-home.ts'
+import {
+  type MovedMark,
+  readMovedMark,
+  writeDurably,
+  writeMovedMark,
+} from '../metadata/moved-home.ts'
 import { SessionFile, type SessionRecord } from '../metadata/session-file.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 

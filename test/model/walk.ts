@@ -54,7 +54,7 @@ const STEPS = {
   renew: [15, 8],
   selfFence: [3, 6],
   drain: [0, 3],
-  retention: [4, 4],
+  retention: [4, 30],
   minInSync: [0, 3],
   reassign: [0, 5],
 } as const satisfies Record<string, readonly [number, number]>
@@ -111,7 +111,7 @@ export class ModelWalker {
     random.seed(seed)
     world.trace = trace
     profile.commitFlush = !random.chance(20)
-    profile.uncleanElection = random.chance(15)
+    profile.uncleanElection = random.chance(20)
     profile.duplicatePercent = random.below(51)
     profile.leaderCompletes = random.chance(50)
     this.#weightSum = 0
