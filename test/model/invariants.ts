@@ -7,6 +7,8 @@ import type { PartitionValue } from '../../daemon/metadata/metadata-values.ts'
 import { hasMember, type ModelBroker, type ModelWorld, memberEpoch } from './model-state.ts'
 import type { ModelTxn } from './model-store.ts'
 
+const NO_RECORD = 0
+
 /** I1: one incarnation accepts writes in a leader epoch. */
 export function onLeaderWrites(world: ModelWorld, leader: ModelBroker): void {
   const writer = world.writers.get(leader.epoch)
@@ -158,7 +160,10 @@ function onRecovery(
       }
     }
   }
-  world.trueHighWatermark = Math.min(kept, world.trueHighWatermark)
+  // A log that starts above that leaves a gap, which is nobody's and nobody has to hold.
+  const { start } = world.broker(after.leader).log
+  for (let offset = kept; offset < start; offset++) world.committed[offset] = NO_RECORD
+  world.trueHighWatermark = Math.max(start, Math.min(kept, world.trueHighWatermark))
 }
 
 /**

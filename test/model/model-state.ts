@@ -231,6 +231,8 @@ export class ModelWorld {
     this.trueHighWatermark = 0
     this.writers.clear()
     this.retired.fill(0)
+    // Of offsets that no record has.
+    this.retired[0] = 1
     this.violation = undefined
     this.violationDetail = ''
     for (const broker of this.brokers) {
