@@ -72,14 +72,14 @@ export async function writeDurably(
 
 /**
  * Whether a daemon may open the directory: no single one once the move has begun, none at all before it is finished.
- * @throws StreamError CONFLICT, DATA_DIRECTORY_INVALID
+ * @throws StreamError DATA_DIRECTORY_INVALID
  */
 export function refuseMovedHome(disk: Disk, directory: string, isOfCluster: boolean): void {
   const mark = readMovedMark(disk, directory)
   if (mark === undefined || (isOfCluster && mark.state === 'moved')) return
   const { cluster, state } = mark
   throw new StreamError(
-    'CONFLICT',
+    'DATA_DIRECTORY_INVALID',
     state === 'moved'
       ? `${directory}: belongs to cluster ${cluster} since it was adopted`
       : `${directory}: its move to cluster ${cluster} was broken off`,
