@@ -12,7 +12,9 @@
  *
  * Invariants:
  * - Recovering twice is recovering once. Whatever a crash leaves of a recovery is recovered by the same rules.
- * - Before durable := log end, what was scanned is synced: after the death of a process it may be in page cache alone.
+ * - Before durable := log end, what was scanned is written once more and synced: after the death of a process it may be
+ *   in page cache alone, and a sync that failed may have marked its pages clean. That a sync failed is not always known:
+ *   the process may have died before it could note it, or while the kernel still wrote.
  * - The work is bounded by what lies above the mark, the headers since the last producer snapshot, and the headers
  *   behind the last index entry.
  */
@@ -22,6 +24,7 @@ import { baseOffsetAt, leaderEpochAt } from '../../src/record/batch-layout.ts'
 import { BatchWalk, walkAllNow } from './batch-walk.ts'
 import { findWayOn, type WayOn } from './damage.ts'
 import { readEpochFile } from './epoch-file.ts'
+import { rewriteInPlace } from './file-writes.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
 import type { LogCore } from './log-core.ts'
 import { noteDamage } from './log-reader.ts'
@@ -241,7 +244,8 @@ class Recovery {
   }
 
   get #trustedOffset(): number {
-    return this.#facts.sameBoot === true || this.#facts.clean ? Infinity : this.#recoveryPoint
+    const { clean, failedBefore, sameBoot } = this.#facts
+    return (sameBoot === true && !failedBefore) || clean ? Infinity : this.#recoveryPoint
   }
 
   /** Whether a segment may follow what was found so far; false: the log was cut. */
@@ -571,8 +575,7 @@ class Recovery {
     for (const [segment, start] of this.#scanned) {
       const file = files.pin(segment.handle)
       try {
-        // Pages that a failed sync left marked clean are written once more, or a sync would skip them.
-        if (this.#facts.failedBefore) rewrite(file, start, segment.sizeBytes)
+        rewriteInPlace(file, start, segment.sizeBytes)
         await syncs.dataSync(file)
       } finally {
         files.unpin(segment.handle)
@@ -605,6 +608,8 @@ class Recovery {
       wayOn: (position) => core.damageIn(segment, position)?.endPosition,
     })
     indexes.touch(segment)
+    // What a dead process wrote of them was perhaps never synced; the next checkpoint does it.
+    for (const index of segment.indexFiles()) index.unsynced = true
     return end
   }
 
@@ -621,15 +626,6 @@ class Recovery {
 
 function isIndexName(name: string): boolean {
   return INDEX_SUFFIXES.some((suffix) => baseOffsetOfName(name, suffix) !== undefined)
-}
-
-function rewrite(file: DiskFile, start: number, sizeBytes: number): void {
-  const buffer = new Uint8Array(COPY_BYTES)
-  for (let at = start; at < sizeBytes; at += COPY_BYTES) {
-    const part = buffer.subarray(0, Math.min(COPY_BYTES, sizeBytes - at))
-    const count = file.read(at, part)
-    file.write(at, [part.subarray(0, count)])
-  }
 }
 
 function clamp(value: number, low: number, high: number): number {
