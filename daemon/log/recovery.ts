@@ -30,6 +30,7 @@ import type { LogCore } from './log-core.ts'
 import { noteDamage } from './log-reader.ts'
 import type { DamagedRange, RecoveryReport } from './log-types.ts'
 import { rebuildProducerState } from './producer-snapshots.ts'
+import { REPAIR_SUFFIX } from './repair.ts'
 import { baseOffsetOfName, RELATIVE_OFFSET_MAX, Segment, segmentName } from './segment.ts'
 import { finishSwap } from './segment-swap.ts'
 
@@ -142,7 +143,8 @@ class Recovery {
     const present = new Set(names)
     for (const name of names) {
       const isOrphan = isIndexName(name) && !present.has(`${name.slice(0, 20)}.log`)
-      if (isOrphan || name.endsWith('.tmp')) disk.unlink(`${core.directory}/${name}`)
+      const isLeft = name.endsWith('.tmp') || name.endsWith(REPAIR_SUFFIX)
+      if (isOrphan || isLeft) disk.unlink(`${core.directory}/${name}`)
       const baseOffset = baseOffsetOfName(name, '.log')
       if (baseOffset === undefined) continue
       const stat = disk.stat(`${core.directory}/${name}`)
@@ -411,7 +413,7 @@ class Recovery {
     // Deleted records are nobody's loss.
     if (range.endOffset <= this.#core.logStartOffset) return
     if (this.#isBelowMark(range.startOffset)) this.#damagedBelowMark = true
-    noteDamage(this.#core, range)
+    noteDamage(this.#core, { ...range, foundAtStart: true })
   }
 
   /** Whether a segment begins with a sound batch at or beyond `offset`. */
