@@ -125,7 +125,8 @@ export class PartitionTable {
   async retry(): Promise<void> {
     const topicIds = new Set<string>()
     for (const partition of this.all()) {
-      if (partition.notServing === 'notLeader') topicIds.add(partition.topicId)
+      const isIdle = partition.notServing === 'notLeader' && partition.follower === undefined
+      if (isIdle) topicIds.add(partition.topicId)
     }
     for (const topicId of topicIds) await this.reconcile(topicId)
   }
