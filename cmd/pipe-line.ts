@@ -10,7 +10,7 @@
 
 import { StreamError } from '../src/base/errors.ts'
 import type { Child, ChildEnd } from '../src/ports/children.ts'
-import type { Time, Timer } from '../src/ports/time.ts'
+import { sleep, type Time, type Timer } from '../src/ports/time.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { formatDuration } from '../src/text/units.ts'
 import type { ProducerClient } from './clients.ts'
@@ -24,6 +24,7 @@ import type { PipePlan } from './pipe-plan.ts'
 import { describeFailure, judgeEnd } from './retry-policy.ts'
 
 const WRITE_BYTES = 64 * 1024
+const QUIET_MS = 1
 
 export interface LineOptions {
   readonly environment: Environment
@@ -159,15 +160,23 @@ class LineChild {
       this.#answers.clear()
       this.#scannedAt = 0
       this.#wanted = 0
-      // All was answered, so all was taken; or the child is odd, which the next epoch will show.
+      // All was answered, so all was taken; or the child is odd, and has more to say.
       await writing
-      return answers
+      await this.#quiet()
+      if (this.#failure === undefined) return answers
     }
     this.#child.stop()
     await this.#child.ended
     await writing
     if (this.#isStopped) return undefined
     return this.#failure ?? this.#judgeEnd(records)
+  }
+
+  /** A child that answers too much is in the middle of it when the count is full: what it says now is still in time. */
+  async #quiet(): Promise<void> {
+    // Two timers, since one may be due before what has arrived is read.
+    await sleep(this.#time, QUIET_MS)
+    await sleep(this.#time, QUIET_MS)
   }
 
   stop(): void {

@@ -110,7 +110,7 @@ describe('a transaction of version 2 (KIP-890)', () => {
       transactionalId: 'first',
       transactionTimeoutMs: 60_000,
     })
-    first.then(() => {
+    void first.then(() => {
       isMade = true
     })
     const answers: Promise<Response<'InitProducerId'>>[] = []
