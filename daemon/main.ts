@@ -17,6 +17,7 @@ import { runInNewContext } from 'node:vm'
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
 import { configVariable } from '../src/config/config-key.ts'
 import { findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
+import { CurveKeyring } from '../src/io/curve-keyring.ts'
 import { readBootId } from '../src/io/daemon-process.ts'
 import { EmbeddedStore } from '../src/io/embedded-store.ts'
 import { RealDisk } from '../src/io/real-disk.ts'
@@ -25,6 +26,7 @@ import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { notifyServiceManager } from '../src/io/service-notify.ts'
 import { StderrLog } from '../src/io/stderr-log.ts'
+import { assertProtected } from './doors/address-rule.ts'
 import { type Daemon, startDaemon } from './doors/daemon.ts'
 
 const STOP_GRACE_MS = 10_000
@@ -221,7 +223,10 @@ async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2))
   const log = new StderrLog('info')
   const time = new RealTime()
-  const { dataDirectory } = options
+  const { dataDirectory, config } = options
+  assertProtected(options.listen, config)
+  const keyFile = config.get('stream.curve.key.file')
+  const keys = keyFile ? new CurveKeyring(absolute(keyFile), log) : undefined
   let stop: (why: string) => void = () => undefined
   const stopAsked = new Promise<string>((resolve) => {
     stop = resolve
@@ -241,7 +246,7 @@ async function main(): Promise<number> {
         time,
         random: new RealRandom(),
         disk,
-        net: new RealNet(),
+        net: new RealNet(keys === undefined ? {} : { server: keys, client: keys.client }),
         store: () => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') }),
         log,
       },
