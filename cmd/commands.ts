@@ -47,6 +47,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'daemon stop', summary: 'Stop the daemon', load: () => import('./daemon-stop.ts') },
   { name: 'daemon status', summary: 'Tell whether the daemon runs, and how it does', load: () => import('./daemon-status.ts') },
   { name: 'daemon logs', summary: 'Print what the daemon has logged', load: () => import('./daemon-logs.ts') },
+  { name: 'cluster keys', summary: 'Make the keys of a cluster and of its clients', load: () => import('./cluster-keys.ts') },
   { name: 'top', summary: 'Watch topics, groups and brokers', load: () => import('./top.ts') },
   { name: 'check', summary: 'Tell whether a daemon, a cluster, a topic or a group is healthy', load: () => import('./check.ts') },
   { name: 'bench', summary: 'Measure the broker from here', load: () => import('./bench.ts') },

@@ -6,6 +6,7 @@ import type { Response } from '../src/protocol/api-table.ts'
 import type { AdminClient, ClusterClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
+import { linkSecurity } from './link-security.ts'
 import type { OptionSpec } from './option-table.ts'
 import { absolutePath, dataDirectory, readSettings, userDaemonAddress } from './settings.ts'
 
@@ -29,7 +30,7 @@ export async function reachDaemon(
   deps: CommandDeps,
   args: CommandArgs,
 ): Promise<DaemonLink | undefined> {
-  const { broker: choice, client: settings } = readSettings(args.flags, deps.host)
+  const { broker: choice, client: settings, secrets } = readSettings(args.flags, deps.host)
   const addresses =
     choice.kind === 'named' ? choice.addresses : [choice.userAddress, choice.hostAddress]
   const connectTimeoutMs =
@@ -41,6 +42,7 @@ export async function reachDaemon(
       addresses: [address],
       connectTimeoutMs,
       retryFirstContact: false,
+      security: await linkSecurity(deps, address, settings, secrets),
     })
     try {
       await cluster.connect()
@@ -76,7 +78,7 @@ export function daemonArguments(deps: CommandDeps, flags: Flags): string[] {
   const nodeId = flags.wholeNumber('node-id')
   if (nodeId !== undefined) words.push('--node-id', String(nodeId))
   if (flags.has('restored')) words.push('--restored')
-  for (const setting of flags.all('option')) words.push('-X', setting)
+  for (const setting of flags.all('option')) words.push('-X', absoluteSetting(host, setting))
   const isEphemeral = flags.has('ephemeral')
   const data = flags.text('data')
   if (isEphemeral) {
@@ -89,6 +91,12 @@ export function daemonArguments(deps: CommandDeps, flags: Flags): string[] {
   const addresses = listens.length > 0 || isEphemeral ? listens : [userDaemonAddress(host)]
   for (const address of addresses) words.push('--listen', absoluteAddress(host, address))
   return words
+}
+
+/** Keys that name a file end in `.file`. */
+function absoluteSetting(host: Host, setting: string): string {
+  const match = /^([^=]+\.file)=(.+)$/s.exec(setting)
+  return match === null ? setting : `${match[1]}=${absolutePath(host, match[2] ?? '')}`
 }
 
 function absoluteAddress(host: Host, address: string): string {

@@ -20,6 +20,7 @@ import type { CommandDeps } from '../../cmd/deps.ts'
 import { dispatch } from '../../cmd/dispatch.ts'
 import { BrokenPipe, exitCodeOf } from '../../cmd/exit-code.ts'
 import { Interruption } from '../../cmd/interruption.ts'
+import type { CurveKeyPair } from '../../src/base/curve-keys.ts'
 import { StreamError } from '../../src/base/errors.ts'
 import type { Admin, NewTopic, Outcome } from '../../src/client/admin.ts'
 import type { Assignment, ConsumerEvent } from '../../src/client/consumer.ts'
@@ -920,6 +921,8 @@ export class World {
     return { exit, stdout: this.output.text, stderr: this.#stderr }
   }
 
+  /** What `cluster keys` makes, in this order. */
+  keyPairs: CurveKeyPair[] = []
   offline = {} as Offline
   children = {} as Children
   screen: Screens = {
@@ -965,6 +968,7 @@ export class World {
       openChildren: () => this.children,
       loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),
+      makeCurveKeyPair: async () => this.keyPairs.shift() ?? { publicKey: '', secretKey: '' },
       readVersion: () => '1.2.3',
     }
   }
