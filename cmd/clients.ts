@@ -5,6 +5,7 @@
 
 import type { Admin } from '../src/client/admin.ts'
 import type { Cluster, ClusterOptions } from '../src/client/cluster.ts'
+import type { ClusterAdmin } from '../src/client/cluster-admin.ts'
 import type { Consumer, ConsumerOptions } from '../src/client/consumer.ts'
 import type { GroupAdmin } from '../src/client/group-admin.ts'
 import type { GroupMember, GroupMemberOptions } from '../src/client/group-member.ts'
@@ -63,6 +64,7 @@ export type ConsumerClient = Pick<
 >
 export type TransactionAdminClient = Pick<TransactionAdmin, keyof TransactionAdmin>
 export type AdminClient = Pick<Admin, keyof Admin>
+export type ClusterAdminClient = Pick<ClusterAdmin, keyof ClusterAdmin>
 export type GroupAdminClient = Pick<GroupAdmin, keyof GroupAdmin>
 export type GroupMemberClient = Pick<
   GroupMember,
@@ -99,6 +101,7 @@ export interface Clients {
   ): Promise<TransactionClient>
   consumer(cluster: ClusterClient, options: ConsumerOptions): Promise<ConsumerClient>
   admin(cluster: ClusterClient): Promise<AdminClient>
+  clusterAdmin(cluster: ClusterClient): Promise<ClusterAdminClient>
   groupMember(cluster: ClusterClient, options: GroupMemberOptions): Promise<GroupMemberClient>
   groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient>
   transactionAdmin(cluster: ClusterClient): Promise<TransactionAdminClient>
@@ -168,6 +171,11 @@ export class RealClients implements Clients {
   async admin(cluster: ClusterClient): Promise<AdminClient> {
     const client = await import('../src/client/admin.ts')
     return new client.Admin(this.#time, this.#random, cluster as Cluster)
+  }
+
+  async clusterAdmin(cluster: ClusterClient): Promise<ClusterAdminClient> {
+    const client = await import('../src/client/cluster-admin.ts')
+    return new client.ClusterAdmin(this.#time, this.#random, cluster as Cluster)
   }
 
   async groupMember(

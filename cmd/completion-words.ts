@@ -162,12 +162,15 @@ async function valuesOf(deps: CommandDeps, place: Place, option: OptionSpec): Pr
     case 'context':
       return contextWords(deps)
     case 'topic':
+    case 'topics':
       return topicWords(deps, place)
     case 'group':
     case 'to-group':
       return groupWords(deps, place)
     case 'option':
       return isDaemon(place) ? keyWords(keysOf('broker'), '=') : keyWords(keysOf('client'), '=')
+    case 'brokers':
+      return brokerWords(deps, place)
     case 'set':
       return keyWords(keysOf('topic'), '=')
     case 'unset':
@@ -224,6 +227,7 @@ async function operandWords(
   }
   if (noun === 'explain') return explainWords()
   if (/FILE|DIR|PATH/.test(name)) return 'files'
+  if (name === 'BROKER') return brokerWords(deps, place)
   if (noun === 'groups') return groupWords(deps, place)
   if (noun === 'dlq') return deadJobWords(deps, place)
   const isTopic = name.includes('TOPIC') || noun === 'topics' || /^[AB]$/.test(name)
@@ -275,6 +279,13 @@ function topicWords(deps: CommandDeps, place: Place): Promise<readonly Candidate
     return topics.flatMap(({ name, isInternal }) =>
       isInternal || name.startsWith('__') ? [] : [name],
     )
+  })
+}
+
+function brokerWords(deps: CommandDeps, place: Place): Promise<readonly Candidate[]> {
+  return liveWords(deps, place, async (cluster) => {
+    await cluster.describeTopics([])
+    return [...cluster.metadata.brokers.keys()].map(String)
   })
 }
 

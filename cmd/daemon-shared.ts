@@ -15,6 +15,9 @@ export const startOptions: readonly OptionSpec[] = [
   { long: 'data', argument: 'DIR', help: 'data directory; default $XDG_DATA_HOME/stream, of root /var/lib/stream' },
   { long: 'listen', argument: 'ADDRESS', isRepeatable: true, help: "where to answer; default the user's socket" },
   { long: 'node-id', argument: 'N', help: 'number of this node' },
+  { long: 'etcd', argument: 'URL,...', help: 'join a cluster that keeps its metadata in this etcd' },
+  { long: 'cluster', argument: 'NAME', help: 'which cluster of that etcd; default `default`' },
+  { long: 'advertise', argument: 'ADDRESS', isRepeatable: true, help: 'what others are told in the place of a --listen address' },
   { long: 'ephemeral', help: 'own temporary data and socket, removed at the end; prints its address' },
   { long: 'restored', help: 'the data is an old copy: nothing in it counts as acknowledged' },
 ]
@@ -78,6 +81,11 @@ export function daemonArguments(deps: CommandDeps, flags: Flags): string[] {
   const nodeId = flags.wholeNumber('node-id')
   if (nodeId !== undefined) words.push('--node-id', String(nodeId))
   if (flags.has('restored')) words.push('--restored')
+  for (const name of ['etcd', 'cluster']) {
+    const value = flags.text(name)
+    if (value !== undefined) words.push(`--${name}`, value)
+  }
+  for (const address of flags.all('advertise')) words.push('--advertise', address)
   for (const setting of flags.all('option')) words.push('-X', absoluteSetting(host, setting))
   const isEphemeral = flags.has('ephemeral')
   const data = flags.text('data')

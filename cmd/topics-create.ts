@@ -19,7 +19,7 @@ export const spec: CommandSpec = {
   operands: [{ name: 'NAME', isRepeatable: true }],
   options: [
     { long: 'partitions', argument: 'N', default: '1', help: 'how many' },
-    { long: 'replicas', argument: 'N', help: "how many; default the broker's" },
+    { long: 'replicas', short: 'r', argument: 'N', help: "how many; default the broker's" },
     { long: 'compact', help: 'keep the last value of each key' },
     { long: 'retention', argument: 'DUR|SIZE', help: 'how long, or how much of a partition, is kept' },
     { long: 'set', argument: 'K=V', isRepeatable: true, help: 'a setting of the topic' },
@@ -30,6 +30,7 @@ export const spec: CommandSpec = {
   columns: shape.columns,
   examples: [
     { line: 'stream topics create orders --partitions 12 --retention 7d --if-not-exists' },
+    { line: 'stream topics create events -r 1 --partitions 3' },
     { line: 'stream topics create users --compact --set min.compaction.lag.ms=60000' },
   ],
   exits: [[8, 'exists already']],

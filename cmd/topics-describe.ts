@@ -2,7 +2,7 @@
 
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
-import type { AdminClient } from './clients.ts'
+import type { AdminClient, ClusterAdminClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, regexOption, rowOptions } from './option-table.ts'
 import { printRows, printText, rowForm } from './row-output.ts'
@@ -30,12 +30,14 @@ const shape: RowShape = {
     'STABLE',
     'END',
     'BYTES',
+    'ELR',
+    'OFFLINE',
   ],
 }
 const display: TableDisplay = {
   sizes: ['BYTES'],
   titles: { PARTITION: 'PART', REPLICAS: 'REPL' },
-  drop: ['EPOCH', 'STABLE', 'REPLICAS', 'ISR', 'START', 'LEADER'],
+  drop: ['ELR', 'OFFLINE', 'EPOCH', 'STABLE', 'REPLICAS', 'ISR', 'START', 'LEADER'],
 }
 const configShape: RowShape = { kind: 'config', columns: ['TOPIC', 'KEY', 'VALUE', 'ORIGIN'] }
 
@@ -43,7 +45,10 @@ const configShape: RowShape = { kind: 'config', columns: ['TOPIC', 'KEY', 'VALUE
 export const spec: CommandSpec = {
   name: 'topics describe',
   summary: 'Describe the partitions or the settings of topics',
-  description: ['With --json one object a topic, with its settings and partitions.'],
+  description: [
+    'ISR: replicas in sync. ELR: eligible leaders, complete though not in sync (KIP-966). OFFLINE: replicas whose broker or disk is down.',
+    'With --json one object a topic, with its settings and partitions.',
+  ],
   operands: [{ name: 'NAME', isRepeatable: true }],
   options: [
     { long: 'config', help: 'all settings with their origin' },
@@ -61,13 +66,15 @@ export const spec: CommandSpec = {
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   requireNames(args, spec.name)
-  return withAdmin(deps, args, async ({ admin }) => {
+  return withAdmin(deps, args, async ({ admin, broker }) => {
     const failures = new TargetFailures(deps)
     const topics = await findTopics(admin, args, failures)
     if (topics.length === 0) return failures.exit
-    if (rowForm(deps, args.flags) === 'json') await printObjects(deps, admin, topics)
+    const askEligible = async (): Promise<EligibleTable> =>
+      eligibleTable(await deps.clients.clusterAdmin(broker.cluster), topics)
+    if (rowForm(deps, args.flags) === 'json') await printObjects(deps, admin, topics, askEligible)
     else if (args.flags.has('config')) await printConfigs(deps, args, admin, topics, failures)
-    else await printPartitions(deps, args, admin, topics)
+    else await printPartitions(deps, args, admin, topics, askEligible)
     return failures.exit
   })
 }
@@ -77,16 +84,34 @@ interface Facts {
   readonly stable: OffsetTable
   readonly end: OffsetTable
   readonly bytes: OffsetTable
+  readonly eligible: EligibleTable
 }
 
-async function askFacts(admin: AdminClient, topics: readonly TopicInfo[]): Promise<Facts> {
-  const [start, stable, end, bytes] = await Promise.all([
+/** Eligible leaders of a partition; null where the broker does not tell. */
+type EligibleTable = (topic: string, partition: number) => readonly number[] | null
+
+async function eligibleTable(
+  cluster: ClusterAdminClient,
+  topics: readonly TopicInfo[],
+): Promise<EligibleTable> {
+  const rows = await cluster.eligibleReplicas(topics.map(({ name }) => name))
+  const table = new Map(rows?.map((row) => [`${row.topic}/${row.partition}`, row.eligible]))
+  return (topic, partition) => table.get(`${topic}/${partition}`) ?? null
+}
+
+async function askFacts(
+  admin: AdminClient,
+  topics: readonly TopicInfo[],
+  askEligible: () => Promise<EligibleTable>,
+): Promise<Facts> {
+  const [start, stable, end, bytes, eligible] = await Promise.all([
     askOffsets(admin, topics, 'earliest'),
     askOffsets(admin, topics, 'latest'),
     askOffsets(admin, topics, 'latest', { isUncommitted: true }),
     askBytes(admin, topics),
+    askEligible(),
   ])
-  return { start, stable, end, bytes }
+  return { start, stable, end, bytes, eligible }
 }
 
 async function printPartitions(
@@ -94,8 +119,9 @@ async function printPartitions(
   args: CommandArgs,
   admin: AdminClient,
   topics: readonly TopicInfo[],
+  askEligible: () => Promise<EligibleTable>,
 ): Promise<void> {
-  const facts = await askFacts(admin, topics)
+  const facts = await askFacts(admin, topics, askEligible)
   const rows = topics.flatMap((topic) => partitionRows(topic, facts))
   await printRows(deps, args.flags, shape, rows, display)
 }
@@ -112,6 +138,8 @@ function partitionRows(topic: TopicInfo, facts: Facts): Row[] {
     facts.stable(topic.name, row.partition) ?? null,
     facts.end(topic.name, row.partition) ?? null,
     facts.bytes(topic.name, row.partition) ?? null,
+    facts.eligible(topic.name, row.partition),
+    row.offlineReplicas,
   ])
 }
 
@@ -142,9 +170,10 @@ async function printObjects(
   deps: CommandDeps,
   admin: AdminClient,
   topics: readonly TopicInfo[],
+  askEligible: () => Promise<EligibleTable>,
 ): Promise<void> {
   const [facts, described] = await Promise.all([
-    askFacts(admin, topics),
+    askFacts(admin, topics, askEligible),
     admin.describeConfigs(topics.map(({ name }) => ({ kind: 'topic', name }))),
   ])
   const lines = topics.map((topic, index) => {
@@ -176,6 +205,8 @@ async function printObjects(
         stable: facts.stable(topic.name, row.partition) ?? null,
         end: facts.end(topic.name, row.partition) ?? null,
         bytes: facts.bytes(topic.name, row.partition) ?? null,
+        elr: facts.eligible(topic.name, row.partition),
+        offline: row.offlineReplicas,
       })),
     }
     return `${JSON.stringify(object)}\n`

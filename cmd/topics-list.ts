@@ -2,6 +2,7 @@
 
 import type { ConfigDescription } from '../src/client/admin.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import { isUnderMinInSync, isUnderReplicated } from '../src/client/partition-health.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { AdminClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
@@ -113,12 +114,7 @@ async function askFacts(
 
 function hasState(topic: TopicInfo, flags: Flags): boolean {
   const { partitions } = topic
-  if (
-    flags.has('under-replicated') &&
-    partitions.every((row) => row.inSyncReplicas.length >= row.replicas.length)
-  ) {
-    return false
-  }
+  if (flags.has('under-replicated') && !partitions.some(isUnderReplicated)) return false
   return !flags.has('unavailable') || partitions.some((row) => row.leaderId < 0)
 }
 
@@ -132,7 +128,7 @@ function isWanted(
   if (flags.has('under-min-isr')) {
     const text = configs.find(({ name }) => name === 'min.insync.replicas')?.value
     const least = Number(text ?? 1)
-    if (topic.partitions.every((row) => row.inSyncReplicas.length >= least)) return false
+    if (!topic.partitions.some((row) => isUnderMinInSync(row, least))) return false
   }
   if (flags.has('overrides') && configs.every(({ origin }) => origin !== 'topic')) return false
   if (flags.has('empty') && spanOf(topic, facts) !== 0) return false

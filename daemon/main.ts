@@ -3,6 +3,7 @@
  * in the simulation as it does here.
  *
  *     node daemon/main.ts [--data DIR] [--listen ADDRESS]... [--node-id N] [--ephemeral] [--restored] [-X KEY=VALUE]...
+ *                         [--etcd URL,... [--cluster NAME] [--advertise ADDRESS]...]
  *
  * On stdout it prints its address, and that only with --ephemeral; diagnostics go to stderr. A failure is one line there
  * and the exit code of its error; an end by SIGTERM, SIGINT, SIGHUP or DaemonStop is 0.
@@ -20,16 +21,25 @@ import { findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
 import { CurveKeyring } from '../src/io/curve-keyring.ts'
 import { readBootId } from '../src/io/daemon-process.ts'
 import { EmbeddedStore } from '../src/io/embedded-store.ts'
+import { type EtcdOptions, etcdSettingsOf, readEtcdOptions } from '../src/io/etcd-options.ts'
+import { EtcdStore } from '../src/io/etcd-store.ts'
 import { RealDisk } from '../src/io/real-disk.ts'
 import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { notifyServiceManager } from '../src/io/service-notify.ts'
 import { StderrLog } from '../src/io/stderr-log.ts'
+import type { Log } from '../src/ports/log.ts'
+import type { Random } from '../src/ports/random.ts'
+import { sleep, type Time } from '../src/ports/time.ts'
 import { assertProtected } from './doors/address-rule.ts'
+import { advertisedEndpoints } from './doors/advertised.ts'
 import { type Daemon, startDaemon } from './doors/daemon.ts'
+import { clusterIdOf, DEFAULT_CLUSTER } from './metadata/cluster-name.ts'
+import { listenForStopSignals } from './stop-signals.ts'
 
 const STOP_GRACE_MS = 10_000
+const ETCD_PAUSE_MS = 2000
 const EXIT_FAILED = 1
 const EXIT_USAGE = 2
 const NODE_ID_MAX = 0x7fffffff
@@ -42,8 +52,16 @@ interface Options {
   readonly nodeId: number
   readonly isRestored: boolean
   readonly config: ReadonlyMap<string, string>
+  /** undefined: a single daemon. */
+  readonly cluster: ClusterOptions | undefined
   /** Its own temporary directory, removed at the end; undefined: the data stay. */
   readonly ephemeralDirectory: string | undefined
+}
+
+interface ClusterOptions {
+  readonly etcd: EtcdOptions
+  readonly name: string
+  readonly advertise: readonly string[]
 }
 
 const environment = process.env
@@ -68,7 +86,11 @@ function readOptions(args: readonly string[]): Options {
   const config = readConfig(values.option ?? [])
   const withLines = (addresses: readonly string[]): readonly string[] =>
     config.get('stream.line.enable') === 'false' ? addresses : addLineSocket(addresses)
-  const common = { nodeId, isRestored: values.restored === true, config }
+  const cluster = readCluster(values, config)
+  if (cluster !== undefined && values['node-id'] === undefined) {
+    throw new UsageError('a daemon of a cluster needs its number: --node-id N')
+  }
+  const common = { nodeId, isRestored: values.restored === true, config, cluster }
   const listen = values.listen ?? []
   if (isEphemeral) {
     const directory = mkdtempSync(join(tmpdir(), 'stream-'))
@@ -92,6 +114,20 @@ function readOptions(args: readonly string[]): Options {
   }
 }
 
+function readCluster(
+  values: ReturnType<typeof readFlags>['values'],
+  config: ReadonlyMap<string, string>,
+): ClusterOptions | undefined {
+  const { etcd, cluster, advertise = [], ephemeral } = values
+  if (etcd === undefined) {
+    if (cluster === undefined && advertise.length === 0) return undefined
+    throw new UsageError('--cluster and --advertise are for a daemon of a cluster: add --etcd URL')
+  }
+  if (ephemeral === true) throw new UsageError('--ephemeral and --etcd cannot be used together')
+  const settings = etcdSettingsOf(etcd, config, environment)
+  return { etcd: readEtcdOptions(settings), name: cluster ?? DEFAULT_CLUSTER, advertise }
+}
+
 /** The line protocol's socket stands beside the native one of the usual name, unless another place was given for it. */
 function addLineSocket(addresses: readonly string[]): readonly string[] {
   if (addresses.some((address) => address.startsWith('line://'))) return addresses
@@ -112,6 +148,9 @@ function readFlags(args: readonly string[]) {
         'node-id': { type: 'string' },
         ephemeral: { type: 'boolean' },
         restored: { type: 'boolean' },
+        etcd: { type: 'string' },
+        cluster: { type: 'string' },
+        advertise: { type: 'string', multiple: true },
         option: { type: 'string', multiple: true, short: 'X' },
       },
     })
@@ -218,6 +257,24 @@ function minorCollector(): () => void {
   return () => collect({ type: 'minor' })
 }
 
+/** Waits for etcd, however long it is away: a daemon that is started with its host must not depend on who is first. */
+async function joinCluster(options: Options, time: Time, random: Random, log: Log) {
+  if (options.cluster === undefined) return undefined
+  const { etcd, name, advertise } = options.cluster
+  const endpoints = advertisedEndpoints(options.listen, advertise, hostname())
+  for (;;) {
+    try {
+      const store = await EtcdStore.open(time, log, etcd)
+      const clusterId = await clusterIdOf({ store, time }, random, name)
+      return { store, cluster: { endpoints, clusterId } }
+    } catch (error) {
+      if (!isStreamError(error, 'STORE_UNAVAILABLE')) throw error
+      log.warn('waiting for etcd', { error: error.message })
+      await sleep(time, ETCD_PAUSE_MS)
+    }
+  }
+}
+
 async function main(): Promise<number> {
   process.umask(0o077)
   const options = readOptions(process.argv.slice(2))
@@ -239,18 +296,25 @@ async function main(): Promise<number> {
       if (address.startsWith('ipc://')) rmSync(address.slice('ipc://'.length), { force: true })
     }
   }
+  const random = new RealRandom()
   let daemon: Daemon
   try {
+    const joined = await joinCluster(options, time, random, log)
     daemon = await startDaemon(
       {
         time,
-        random: new RealRandom(),
+        random,
         disk,
         net: new RealNet(keys === undefined ? {} : { server: keys, client: keys.client }),
-        store: () => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') }),
+        store:
+          joined?.store ??
+          (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),
         log,
       },
       {
+        ...(joined === undefined
+          ? {}
+          : { cluster: { ...joined.cluster, onFenced: (error) => stop(error.message) } }),
         dataDirectory,
         listen: options.listen,
         nodeId: options.nodeId,
@@ -276,15 +340,7 @@ async function main(): Promise<number> {
     process.stdout.write(`${daemon.addresses[0]}\n`)
   }
   notifyServiceManager(environment, log, 'ready', `serving ${daemon.addresses.join(' ')}`)
-  let signals = 0
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      signals += 1
-      // The second one ends at once; the next start recovers.
-      if (signals > 1) process.exit(EXIT_FAILED)
-      stop(signal)
-    })
-  }
+  listenForStopSignals(process, time, stop, () => process.exit(EXIT_FAILED))
   const why = await stopAsked
   log.info('stopping', { why })
   notifyServiceManager(environment, log, 'stopping', 'closing the logs')

@@ -1,7 +1,7 @@
 /**
  * Produce (0), versions 3 to 12. One batch for each partition, appended before this returns; the answer waits until the
- * high watermark has passed all of them. With one replica acks=1 and acks=all wait for the same position; acks=0 has no
- * answer. A partition that fails fails alone (P13).
+ * high watermark has passed all of them; with acks=1 until the leader's own copy is safe, which with one replica is the
+ * same. acks=0 has no answer. A partition that fails fails alone (P13).
  *
  * Errors: 2, 10, 18, 32, 43, 76, 87 (the batch), 45, 46, 47, 48 (the producer's state), 3, 6, 19, 20, 56, 7 (outcome
  * unknown), 17 (a coordinator's topic), 21, 49, 53, 120 (transactions). A duplicate is answered with its first offset,
@@ -33,6 +33,7 @@ import {
 } from './batch-validation.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
 import { codeOfError, codeOfNotServing, findLeader, messageOfError } from './kafka-codes.ts'
+import { UnansweredFailure } from './unanswered-failure.ts'
 
 type PartitionAnswer = ResponseInput<'Produce'>['responses'][number]['partitionResponses'][number]
 
@@ -87,13 +88,14 @@ class PartitionRun implements CommitWaiter {
   }
 
   wait(): void {
-    this.#partition.whenCommitted(this)
+    if (this.#run.acks === ACKS_ALL) this.#partition.whenCommitted(this)
+    else this.#partition.whenSafeHere(this)
   }
 
   onCommitted(): void {
     if (!this.isPending) return
     this.isPending = false
-    if (this.#run.acks === ACKS_ALL && this.#partition.isUnderMinInSync) {
+    if (this.#run.acks === ACKS_ALL && this.#partition.isUnderMinInSyncAfterAppend) {
       this.refuse({ code: KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, message: 'too few in sync' })
     }
     this.#run.settled()
@@ -169,7 +171,7 @@ export class ProduceRun {
     if (this.acks === 0) {
       // On an error the connection ends, so that the client asks for metadata again.
       const failed = this.#topics.some((topic) => topic.partitions.some((p) => p.errorCode !== 0))
-      if (failed) throw new UnansweredFailure()
+      if (failed) throw new UnansweredFailure('a produce with acks=0 failed')
       return undefined
     }
     for (const topic of this.#topics) {
@@ -349,14 +351,5 @@ export class ProduceRun {
         partitionResponses: topic.partitions.map((partition) => partition.answer()),
       })),
     }
-  }
-}
-
-/** A produce without acknowledgement failed: the door ends the connection or sends a notice. */
-export class UnansweredFailure extends Error {
-  override readonly name = 'UnansweredFailure'
-
-  constructor() {
-    super('a produce with acks=0 failed')
   }
 }

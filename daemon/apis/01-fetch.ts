@@ -1,5 +1,5 @@
 /**
- * Fetch (1), versions 4 to 12. Whole batches from the log, referenced and never copied; tail reads are answered from
+ * Fetch (1), versions 4 to 12; what followers send is in replica-fetch.ts. Whole batches from the log, referenced and never copied; tail reads are answered from
  * the log's cache in this very call, cold ones after the disk. A fetch that finds less than min_bytes waits on all its
  * partitions until enough has come, an error shows, or max_wait_ms has passed.
  *
@@ -17,11 +17,14 @@ import type { LogSlice } from '../log/log-types.ts'
 import type { Partition, ReadWaiter } from '../replica/partition.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
 import { codeOfError, findLeader } from './kafka-codes.ts'
+import { replicaFetch } from './replica-fetch.ts'
 
 type TopicAnswer = ResponseInput<'Fetch'>['responses'][number]
 type PartitionAnswer = TopicAnswer['partitions'][number]
 type PartitionRequest = Request<'Fetch'>['topics'][number]['partitions'][number]
 
+/** Clients name topics; later versions are for followers (replica-fetch.ts). */
+const CLIENT_VERSION_MAX = 12
 const READ_COMMITTED = 1
 const ZSTD = codecId('zstd')
 /** First Fetch version that may carry zstd (KIP-110). */
@@ -30,6 +33,10 @@ const NO_RECORDS: readonly Uint8Array[] = []
 const NO_ABORTED: readonly { readonly producerId: number; readonly firstOffset: number }[] = []
 
 export const fetch: Handler<'Fetch'> = (services, context, request) => {
+  if (request.replicaState.replicaId >= 0) return replicaFetch(services, context, request)
+  if (context.apiVersion > CLIENT_VERSION_MAX) {
+    return { errorCode: KafkaError.UNSUPPORTED_VERSION, sessionId: 0, responses: [] }
+  }
   if (request.sessionId !== 0) {
     return { errorCode: KafkaError.FETCH_SESSION_ID_NOT_FOUND, sessionId: 0, responses: [] }
   }
@@ -232,8 +239,7 @@ class FetchRun implements ReadWaiter {
     asked: PartitionRequest,
   ): PartitionAnswer | Promise<PartitionAnswer> {
     const { broker } = this.#services
-    const replicaId = Math.max(this.#request.replicaId, this.#request.replicaState.replicaId)
-    if (replicaId >= 0) {
+    if (this.#request.replicaId >= 0) {
       return this.#refuse(asked, undefined, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
     }
     const found = findLeader(broker, topic, asked.partition, asked.currentLeaderEpoch)

@@ -3,7 +3,8 @@
  * (P7); −1 the end (of what is committed; under read_committed of what is stable), −2 the start, −3 (v7) the record with
  * the largest timestamp. None found: offset −1, timestamp −1.
  *
- * Errors: 3, 6, 31, 35 (a special value that is not served), 56, 74, 75.
+ * Errors: 3, 5 or 78 (a new leader does not know yet how far is committed), 6, 31, 35 (a special value that is not
+ * served), 56, 74, 75.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
@@ -19,6 +20,8 @@ const LATEST = -1
 const EARLIEST = -2
 const MAX_TIMESTAMP = -3
 const MAX_TIMESTAMP_VERSION = 7
+/** Before it, clients are told to ask again as after an election (KIP-207). */
+const OFFSET_NOT_AVAILABLE_VERSION = 5
 const READ_COMMITTED = 1
 
 export const listOffsets: Handler<'ListOffsets'> = async (services, context, request) => {
@@ -52,6 +55,13 @@ async function listPartition(
     request.isolationLevel === READ_COMMITTED ? partition.lastStableOffset : partition.highWatermark
   try {
     if (asked.timestamp === LATEST) {
+      if (!partition.isHighWatermarkFresh) {
+        const isNamed = context.apiVersion >= OFFSET_NOT_AVAILABLE_VERSION
+        const errorCode = isNamed
+          ? KafkaError.OFFSET_NOT_AVAILABLE
+          : KafkaError.LEADER_NOT_AVAILABLE
+        return { partitionIndex, errorCode }
+      }
       return { partitionIndex, errorCode: 0, offset: end, leaderEpoch }
     }
     if (asked.timestamp === EARLIEST) {

@@ -3,20 +3,21 @@
  * (from v10 also ids) that do not exist are answered one by one with error 3 (100); where auto.create.topics.enable is
  * set and the client allows it they are created and answered at once (P8).
  *
- * The broker names itself by the address of the listener that the request came through.
+ * Brokers are named by the addresses of the door that the request came through.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { ZERO_UUID } from '../../src/protocol/schema.ts'
+import { createTopic } from '../coordinator/topic-creation.ts'
 import type { TopicImage } from '../metadata/metadata-image.ts'
 import { findTopicNameDefect, isInternalTopic } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import { clusterOperations, topicOperations } from './authorized-operations.ts'
+import { brokerEndpoints } from './broker-endpoints.ts'
 import type { Handler, Services } from './handler.ts'
 import { codeOfError } from './kafka-codes.ts'
-import { assignReplicas } from './replica-assignment.ts'
 
 type TopicAnswer = ResponseInput<'Metadata'>['topics'][number]
 
@@ -47,10 +48,9 @@ export const metadata: Handler<'Metadata'> = async (services, context, request) 
       } else topics.push(describe(broker, topic, withOperations))
     }
   }
-  const { host, port } = context.endpoint
   return {
     throttleTimeMs: 0,
-    brokers: [{ nodeId: broker.nodeId, host, port, rack: broker.config.text('broker.rack') }],
+    brokers: [...brokerEndpoints(broker, context)],
     clusterId: broker.clusterId,
     controllerId: broker.controllerId,
     topics,
@@ -67,21 +67,18 @@ async function findOrCreate(
   mayCreate: boolean,
 ): Promise<number | undefined> {
   if (findTopicNameDefect(name) !== undefined) return KafkaError.INVALID_TOPIC_EXCEPTION
-  const { broker } = services
+  const { broker, peers } = services
   if (!mayCreate || !broker.config.boolean('auto.create.topics.enable') || isInternalTopic(name)) {
     return KafkaError.UNKNOWN_TOPIC_OR_PARTITION
   }
   try {
-    const brokers = broker.liveBrokers()
-    const assignments = assignReplicas(brokers, {
-      partitions: broker.config.number('num.partitions'),
-      replicationFactor: broker.config.replicationFactor(brokers.length),
-      startAt: broker.image.topicCount,
-    })
-    await broker.topics.create({ name, assignments, config: {} })
+    const partitions = broker.config.number('num.partitions')
+    const brokers = broker.topics.placeable()
+    const replicas = broker.config.replicationFactor(brokers.length)
+    const assignments = broker.topics.place(partitions, replicas)
+    await createTopic(broker, peers, { name, assignments, config: {} })
     return undefined
   } catch (error) {
-    if (isStreamError(error, 'TOPIC_EXISTS')) return undefined
     if (!isStreamError(error)) throw error
     broker.log.warn('a topic could not be created', { topic: name, error: error.message })
     const code = codeOfError(error)

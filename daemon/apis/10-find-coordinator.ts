@@ -1,6 +1,6 @@
 /**
  * FindCoordinator (10), versions 0 to 6: who coordinates a group or a transactional id. The first question about a group makes the
- * offsets topic; of a transactional id, with one broker, it is this one. Keys of share groups are refused with error 42, which
+ * offsets topic, in a cluster that about a transactional id the topic of transactions; with one broker it is this one. Keys of share groups are refused with error 42, which
  * clients do not try again.
  *
  * FindCoordinator 0 is also the sign by which librdkafka below 2.11.1 knows a broker that understands lz4 (P1).
@@ -8,6 +8,7 @@
  */
 
 import { KafkaError } from '../../src/protocol/errors.ts'
+import { endpointOfBroker } from './broker-endpoints.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
 
 const BATCHED_VERSION = 4
@@ -36,12 +37,12 @@ export const findCoordinator: Handler<'FindCoordinator'> = async (services, cont
 }
 
 async function find(
-  { broker, groups }: Services,
+  services: Services,
   context: RequestContext,
   keyType: number,
   key: string,
 ): Promise<Found> {
-  if (keyType === TRANSACTION) return findForTransaction(broker.nodeId, context, key)
+  if (keyType === TRANSACTION) return findForTransaction(services, context, key)
   if (keyType !== GROUP) {
     return refusal(
       KafkaError.INVALID_REQUEST,
@@ -49,21 +50,33 @@ async function find(
     )
   }
   if (key === '') return refusal(KafkaError.INVALID_GROUP_ID, 'a group id must not be empty')
-  const { nodeId, errorCode } = await groups.locate(key)
+  const { nodeId, errorCode } = await services.groups.locate(key)
   if (errorCode !== 0) return refusal(errorCode, 'the offsets topic is not available')
-  // Only addresses of this broker's listeners are known here; a group led elsewhere has no address to tell.
-  if (nodeId !== broker.nodeId) {
-    return refusal(KafkaError.COORDINATOR_NOT_AVAILABLE, `broker ${nodeId} coordinates the group`)
-  }
-  const { host, port } = context.endpoint
-  return { nodeId, host, port, errorCode: 0, errorMessage: null }
+  return found(services, context, nodeId, 'the group')
 }
 
-function findForTransaction(nodeId: number, context: RequestContext, key: string): Found {
+async function findForTransaction(
+  services: Services,
+  context: RequestContext,
+  key: string,
+): Promise<Found> {
   if (key === '') {
     return refusal(KafkaError.INVALID_REQUEST, 'a transactional id must not be empty')
   }
-  const { host, port } = context.endpoint
+  const nodeId = await services.transactions.locate(key)
+  if (nodeId < 0) {
+    return refusal(KafkaError.COORDINATOR_NOT_AVAILABLE, 'the topic of transactions is not led')
+  }
+  return found(services, context, nodeId, 'the transactional id')
+}
+
+function found({ broker }: Services, context: RequestContext, nodeId: number, what: string): Found {
+  const endpoint = endpointOfBroker(broker, context, nodeId)
+  if (endpoint === undefined) {
+    const message = `broker ${nodeId} coordinates ${what} and is not reachable through this door`
+    return refusal(KafkaError.COORDINATOR_NOT_AVAILABLE, message)
+  }
+  const { host, port } = endpoint
   return { nodeId, host, port, errorCode: 0, errorMessage: null }
 }
 

@@ -13,10 +13,10 @@ import { ZERO_UUID } from '../../src/protocol/schema.ts'
 import { findTopicNameDefect } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Texts } from '../replica/broker-config.ts'
+import { findAssignmentDefect } from '../replica/replica-placement.ts'
 import { checkTopicConfig, sourceOf } from './config-values.ts'
 import type { Handler } from './handler.ts'
 import { codeOfError, messageOfError } from './kafka-codes.ts'
-import { assignReplicas, findAssignmentDefect } from './replica-assignment.ts'
 
 type TopicRequest = Request<'CreateTopics'>['topics'][number]
 type TopicAnswer = ResponseInput<'CreateTopics'>['topics'][number]
@@ -82,7 +82,7 @@ function planAssignments(
 ):
   | { readonly assignments: readonly (readonly number[])[] }
   | { readonly code: number; readonly message: string } {
-  const brokers = broker.liveBrokers()
+  const brokers = broker.topics.placeable()
   const { numPartitions, replicationFactor } = topic
   if (topic.assignments.length > 0) {
     if (numPartitions !== -1 || replicationFactor !== -1) {
@@ -107,14 +107,15 @@ function planAssignments(
   }
   const replicas =
     replicationFactor === -1 ? broker.config.replicationFactor(brokers.length) : replicationFactor
-  if (replicas < 1 || replicas > brokers.length) {
-    const message = `${replicationFactor} replicas, brokers: ${brokers.length}`
+  if (replicas < 1) {
+    const message = `replication factor ${replicas}; it must be at least 1, or -1`
     return { code: KafkaError.INVALID_REPLICATION_FACTOR, message }
   }
-  const startAt = broker.image.topicCount
-  return {
-    assignments: assignReplicas(brokers, { partitions, replicationFactor: replicas, startAt }),
+  if (replicas > brokers.length) {
+    const message = `replication factor ${replicas} is more than the ${brokers.length} live brokers`
+    return { code: KafkaError.INVALID_REPLICATION_FACTOR, message }
   }
+  return { assignments: broker.topics.place(partitions, replicas) }
 }
 
 function echo(broker: Broker, config: Texts, replicas: number): TopicAnswer['configs'] {

@@ -10,14 +10,14 @@ import { partitionOfId } from '../coordinator/transaction-records.ts'
 import type { Handler } from './handler.ts'
 
 export const addOffsetsToTxn: Handler<'AddOffsetsToTxn'> = async (
-  { broker, transactions },
+  { broker, peers, transactions },
   _context,
   request,
 ) => {
   const { groupId, producerId, producerEpoch, transactionalId } = request
   if (groupId === '') return { throttleTimeMs: 0, errorCode: KafkaError.INVALID_GROUP_ID }
   try {
-    const topic = await ensureOffsetsTopic(broker)
+    const topic = await ensureOffsetsTopic(broker, peers)
     const index = partitionOfId(groupId, topic.value.partitions)
     const { code } = await transactions.addPartitions(transactionalId, {
       producerId,

@@ -9,8 +9,8 @@
 
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
-import { OFFSETS_TOPIC } from '../coordinator/group-coordinator.ts'
 import { checkCommit } from '../coordinator/group-entry.ts'
+import { OFFSETS_TOPIC } from '../coordinator/internal-topic.ts'
 import type { OffsetEntry } from '../coordinator/offset-table.ts'
 import { findGroup } from './group-requests.ts'
 import type { Handler, Services } from './handler.ts'

@@ -1,15 +1,15 @@
 /**
  * CreatePartitions (37), versions 0 to 3: grows topics to `count` partitions. The answer names every topic asked for.
- * Errors: 3, 37 (not more than now), 39, 42 (one topic twice), 7, 41, 56.
+ * Errors: 3, 37 (not more than now), 38, 39, 42 (one topic twice), 7, 41, 56.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import type { Broker } from '../replica/broker.ts'
+import { findAssignmentDefect } from '../replica/replica-placement.ts'
 import type { Handler } from './handler.ts'
 import { codeOfError, messageOfError } from './kafka-codes.ts'
-import { assignReplicas, findAssignmentDefect } from './replica-assignment.ts'
 
 type TopicRequest = Request<'CreatePartitions'>['topics'][number]
 type Result = ResponseInput<'CreatePartitions'>['results'][number]
@@ -53,13 +53,13 @@ async function grow(broker: Broker, topic: TopicRequest, validateOnly: boolean):
     const message = `the topic has ${before} partitions; it must be more, at most ${PARTITIONS_MAX}`
     return refuse(KafkaError.INVALID_PARTITIONS, message)
   }
-  const brokers = broker.liveBrokers()
+  const brokers = broker.topics.placeable()
   const factor = broker.image.partition(image.topicId, 0)?.value.replicas.length ?? 1
-  let assignments = assignReplicas(brokers, {
-    partitions: added,
-    replicationFactor: factor,
-    startAt: before,
-  })
+  if (topic.assignments === null && factor > brokers.length) {
+    const message = `replication factor ${factor} is more than the ${brokers.length} live brokers`
+    return refuse(KafkaError.INVALID_REPLICATION_FACTOR, message)
+  }
+  let assignments = broker.topics.place(added, factor, before)
   if (topic.assignments !== null) {
     assignments = topic.assignments.map((entry) => entry.brokerIds)
     const isWhole =

@@ -1,7 +1,8 @@
-/** DescribeCluster (60), versions 0 and 1: cluster id, controller, brokers by the addresses of this listener. */
+/** DescribeCluster (60), versions 0 and 1: cluster id, controller, brokers by the addresses of this door. */
 
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { clusterOperations } from './authorized-operations.ts'
+import { brokerEndpoints } from './broker-endpoints.ts'
 import type { Handler } from './handler.ts'
 
 const BROKERS = 1
@@ -18,14 +19,15 @@ export const describeCluster: Handler<'DescribeCluster'> = ({ broker }, context,
       brokers: [],
     }
   }
-  const { host, port } = context.endpoint
-  const rack = broker.config.text('broker.rack')
   return {
     throttleTimeMs: 0,
     errorCode: 0,
     clusterId,
     controllerId: broker.controllerId,
-    brokers: [{ brokerId: broker.nodeId, host, port, rack }],
+    brokers: brokerEndpoints(broker, context).map(({ nodeId, ...rest }) => ({
+      brokerId: nodeId,
+      ...rest,
+    })),
     ...(request.includeClusterAuthorizedOperations
       ? { clusterAuthorizedOperations: clusterOperations }
       : {}),

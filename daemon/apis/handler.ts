@@ -6,6 +6,7 @@
 import type { ApiName, Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import type { Door, Phase } from '../../src/protocol/served.ts'
 import type { GroupCoordinator } from '../coordinator/group-coordinator.ts'
+import type { PeerCaller } from '../coordinator/peer-caller.ts'
 import type { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { ParkedFetches } from './parked-fetches.ts'
@@ -23,6 +24,8 @@ export interface Services {
   readonly parkedFetches: ParkedFetches
   readonly groups: GroupCoordinator
   readonly transactions: TransactionCoordinator
+  /** undefined: the single daemon. */
+  readonly peers: PeerCaller | undefined
   readonly host: DaemonHost
 }
 

@@ -48,6 +48,7 @@ export function codeOfError(error: unknown): number {
       return KafkaError.INVALID_CONFIG
     case 'FENCED':
     case 'CONFLICT':
+    case 'NOT_CONTROLLER':
       return KafkaError.NOT_CONTROLLER
     case 'STORE_UNAVAILABLE':
     case 'TIMED_OUT':

@@ -25,6 +25,7 @@ import { offsetForLeaderEpoch } from './23-offset-for-leader-epoch.ts'
 import { addPartitionsToTxn } from './24-add-partitions-to-txn.ts'
 import { addOffsetsToTxn } from './25-add-offsets-to-txn.ts'
 import { endTxn } from './26-end-txn.ts'
+import { writeTxnMarkers } from './27-write-txn-markers.ts'
 import { txnOffsetCommit } from './28-txn-offset-commit.ts'
 import { createAcls, deleteAcls, describeAcls } from './29-31-acls.ts'
 import { describeConfigs } from './32-describe-configs.ts'
@@ -46,6 +47,8 @@ import { daemonStatus } from './1000-daemon-status.ts'
 import { daemonStop } from './1001-daemon-stop.ts'
 import { appendAt } from './1002-append-at.ts'
 import { localSpans } from './1003-local-spans.ts'
+import { logInfo } from './1004-log-info.ts'
+import { forwardToController } from './forwarding.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
 
@@ -74,6 +77,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   AddPartitionsToTxn: addPartitionsToTxn,
   AddOffsetsToTxn: addOffsetsToTxn,
   EndTxn: endTxn,
+  WriteTxnMarkers: writeTxnMarkers,
   TxnOffsetCommit: txnOffsetCommit,
   DescribeAcls: describeAcls,
   CreateAcls: createAcls,
@@ -95,6 +99,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DaemonStop: daemonStop,
   AppendAt: appendAt,
   LocalSpans: localSpans,
+  LogInfo: logInfo,
 }
 
 /**
@@ -106,6 +111,8 @@ export function handle<A extends HandledApi>(
   context: RequestContext,
   body: Parameters<Handler<A>>[2],
 ): Answer<A> | Promise<Answer<A>> {
+  const forwarded = forwardToController(api, services, context, body)
+  if (forwarded !== undefined) return forwarded
   const handler: Handler<A> = handlers[api]
   return handler(services, context, body)
 }

@@ -32,11 +32,12 @@ import {
   partitionForGroup,
 } from './group-records.ts'
 import { GroupShard, type Stored } from './group-shard.ts'
+import { ensureOffsetsTopic, OFFSETS_TOPIC } from './internal-topic.ts'
+import type { WrittenMarker } from './marker-writer.ts'
 import { expiredOffsets, type OffsetEntry, OffsetTable } from './offset-table.ts'
+import type { PeerCaller } from './peer-caller.ts'
 import type { TransactionOwner } from './shard-log.ts'
-import type { WrittenMarker } from './transaction-markers.ts'
 
-export const OFFSETS_TOPIC = '__consumer_offsets'
 /** How often shards are compared with the leaderships of this broker. */
 const LEADERSHIP_CHECK_MS = 1000
 const MINUTE_MS = 60_000
@@ -50,15 +51,18 @@ export class GroupCoordinator {
   /** Those of the consumer protocol. */
   readonly consumers: ConsumerGroups
   readonly #broker: Broker
+  readonly #peers: PeerCaller | undefined
   readonly #shards = new Map<number, GroupShard>()
   readonly #groups = new Map<string, GroupEntry>()
   readonly #timers = new Set<Timer>()
-  #creating: Promise<void> | undefined
+  #creating: Promise<unknown> | undefined
   #stopListening: () => void = () => undefined
   #isStopped = false
 
-  constructor(broker: Broker) {
+  /** @param peers  undefined: the single daemon */
+  constructor(broker: Broker, peers?: PeerCaller) {
     this.#broker = broker
+    this.#peers = peers
     this.consumers = new ConsumerGroups({
       broker,
       arm: (entry) => this.arm(entry),
@@ -199,40 +203,10 @@ export class GroupCoordinator {
 
   async #ensureTopic(): Promise<void> {
     if (this.#topicPartitions !== undefined) return
-    this.#creating ??= this.#createTopic().finally(() => {
+    this.#creating ??= ensureOffsetsTopic(this.#broker, this.#peers).finally(() => {
       this.#creating = undefined
     })
     await this.#creating
-  }
-
-  async #createTopic(): Promise<void> {
-    const { config, topics } = this.#broker
-    const brokers = this.#broker.liveBrokers()
-    const set = config.number('offsets.topic.replication.factor')
-    const wanted = Number.isNaN(set) ? Math.min(3, brokers.length) : set
-    const replicas = Math.max(1, Math.min(wanted, brokers.length))
-    const partitions = config.number('offsets.topic.num.partitions')
-    const assignments = Array.from({ length: partitions }, (_, partition) =>
-      Array.from(
-        { length: replicas },
-        (__, replica) => brokers[(partition + replica) % brokers.length] as number,
-      ),
-    )
-    try {
-      await topics.create({
-        name: OFFSETS_TOPIC,
-        assignments,
-        config: {
-          'cleanup.policy': 'compact',
-          'compression.type': 'producer',
-          'segment.bytes': String(
-            Math.max(1_048_576, config.number('offsets.topic.segment.bytes')),
-          ),
-        },
-      })
-    } catch (error) {
-      if (!isStreamError(error, 'TOPIC_EXISTS')) throw error
-    }
     this.#lookForShards()
   }
 

@@ -3,10 +3,12 @@
  * whatever the defaults of other topics are, for the commit point is a record in one of them.
  */
 
-import { isStreamError, StreamError } from '../../src/base/errors.ts'
+import { StreamError } from '../../src/base/errors.ts'
 import type { TopicImage } from '../metadata/metadata-image.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Texts } from '../replica/broker-config.ts'
+import type { PeerCaller } from './peer-caller.ts'
+import { createTopic } from './topic-creation.ts'
 
 export const TRANSACTION_TOPIC = '__transaction_state'
 export const OFFSETS_TOPIC = '__consumer_offsets'
@@ -15,10 +17,13 @@ const TRANSACTION_SEGMENT_BYTES = 104_857_600
 const SEGMENT_BYTES_MIN = 1_048_576
 
 /** @returns the topic, visible and served @throws StreamError of the disk and the store */
-export function ensureTransactionTopic(broker: Broker): Promise<TopicImage> {
+export function ensureTransactionTopic(
+  broker: Broker,
+  peers: PeerCaller | undefined,
+): Promise<TopicImage> {
   const { config } = broker
   const minInSync = config.number('transaction.state.log.min.isr')
-  return ensure(broker, TRANSACTION_TOPIC, {
+  return ensure(broker, peers, TRANSACTION_TOPIC, {
     partitions: config.number('transaction.state.log.num.partitions'),
     replicas: config.number('transaction.state.log.replication.factor'),
     config: {
@@ -33,10 +38,13 @@ export function ensureTransactionTopic(broker: Broker): Promise<TopicImage> {
 }
 
 /** As ensureTransactionTopic: what a group's offsets are committed to. */
-export function ensureOffsetsTopic(broker: Broker): Promise<TopicImage> {
+export function ensureOffsetsTopic(
+  broker: Broker,
+  peers: PeerCaller | undefined,
+): Promise<TopicImage> {
   const { config } = broker
   const segmentBytes = Math.max(SEGMENT_BYTES_MIN, config.number('offsets.topic.segment.bytes'))
-  return ensure(broker, OFFSETS_TOPIC, {
+  return ensure(broker, peers, OFFSETS_TOPIC, {
     partitions: config.number('offsets.topic.num.partitions'),
     replicas: config.number('offsets.topic.replication.factor'),
     config: {
@@ -49,25 +57,15 @@ export function ensureOffsetsTopic(broker: Broker): Promise<TopicImage> {
 
 async function ensure(
   broker: Broker,
+  peers: PeerCaller | undefined,
   name: string,
   wanted: { readonly partitions: number; readonly replicas: number; readonly config: Texts },
 ): Promise<TopicImage> {
   const known = broker.image.topic(name)
   if (known?.value.state === 'READY') return known
-  const brokers = broker.liveBrokers()
-  if (brokers.length === 0) throw new StreamError('STORE_UNAVAILABLE', 'no broker is live')
-  const replicas = Math.min(brokers.length, Number.isNaN(wanted.replicas) ? 3 : wanted.replicas)
-  const assignments = Array.from({ length: wanted.partitions }, (_, partition) =>
-    Array.from(
-      { length: replicas },
-      (__, replica) => brokers[(partition + replica) % brokers.length] as number,
-    ),
-  )
-  try {
-    return await broker.topics.create({ name, assignments, config: wanted.config })
-  } catch (error) {
-    const raced = broker.image.topic(name)
-    if (isStreamError(error, 'TOPIC_EXISTS') && raced !== undefined) return raced
-    throw error
-  }
+  const { length: brokers } = broker.topics.placeable()
+  if (brokers === 0) throw new StreamError('STORE_UNAVAILABLE', 'no broker is live')
+  const replicas = Math.min(brokers, Number.isNaN(wanted.replicas) ? 3 : wanted.replicas)
+  const assignments = broker.topics.place(wanted.partitions, replicas)
+  return createTopic(broker, peers, { name, assignments, config: wanted.config })
 }

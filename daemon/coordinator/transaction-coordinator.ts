@@ -17,6 +17,9 @@ import { KafkaError } from '../../src/protocol/errors.ts'
 import type { ImageChange } from '../metadata/metadata-image.ts'
 import type { Broker } from '../replica/broker.ts'
 import { ensureTransactionTopic, TRANSACTION_TOPIC } from './internal-topic.ts'
+import { MarkerWriter, type WrittenMarker } from './marker-writer.ts'
+import type { PeerCaller } from './peer-caller.ts'
+import { RemoteAdmission } from './remote-admission.ts'
 import {
   type AddRequest,
   addPartitions,
@@ -33,9 +36,10 @@ import {
   type TransactionVersion,
   verifyPartition,
 } from './transaction-machine.ts'
-import { type WrittenMarker, writeMarkers } from './transaction-markers.ts'
+import { writeMarkers } from './transaction-markers.ts'
 import { partitionOfId } from './transaction-records.ts'
 import { type TransactionEntry, TransactionShard } from './transaction-shard.ts'
+import type { TransactionalBatch } from './transactional-batch.ts'
 
 /** A request that meets a transaction being ended waits so long before it is told to come again. */
 const BUSY_WAIT_MS = 1000
@@ -49,17 +53,17 @@ export interface Outcome {
   readonly identity: ProducerIdentity
 }
 
-/** A batch of a transaction that wants into a partition. */
-export interface TransactionalBatch extends ProducerIdentity {
-  readonly transactionalId: string
-  readonly topic: string
-  readonly partition: number
-  /** Its client leaves adding the partition to the broker (KIP-890). */
-  readonly isImplicit: boolean
-}
+/** Where the state of a transactional id is kept. */
+type Place =
+  | { readonly shard: TransactionShard }
+  | { readonly code: number; readonly leader?: number }
 
 export class TransactionCoordinator {
+  /** For markers that other daemons decided as well. */
+  readonly markers: MarkerWriter
   readonly #broker: Broker
+  readonly #peers: PeerCaller | undefined
+  readonly #remote: RemoteAdmission | undefined
   #topicId: string | undefined
   #shards: (TransactionShard | undefined)[] = []
   /** Decisions being carried out, by transactional id. */
@@ -71,8 +75,19 @@ export class TransactionCoordinator {
   #stopListening: () => void = () => undefined
   #isStopped = false
 
-  constructor(broker: Broker) {
+  /** @param peers  undefined: the single daemon */
+  constructor(broker: Broker, peers?: PeerCaller) {
     this.#broker = broker
+    this.#peers = peers
+    const { time, log, table } = broker
+    this.markers = new MarkerWriter({
+      time,
+      log,
+      onMarker: (marker) => {
+        for (const listener of this.#markerListeners) listener(marker)
+      },
+    })
+    if (peers !== undefined) this.#remote = new RemoteAdmission(table, peers, this.markers)
   }
 
   /** Begins to read the log; ids are served as soon as their partition is read. */
@@ -111,14 +126,7 @@ export class TransactionCoordinator {
     const maxMs = this.#broker.config.number('transaction.max.timeout.ms')
     if (timeoutMs < 1 || timeoutMs > maxMs) return refused(KafkaError.INVALID_TRANSACTION_TIMEOUT)
     if (this.#shards.length === 0) {
-      try {
-        await ensureTransactionTopic(this.#broker)
-      } catch (error) {
-        if (!isStreamError(error)) throw error
-        this.#broker.log.error('the transaction topic could not be made', { error: error.message })
-        return refused(KafkaError.COORDINATOR_NOT_AVAILABLE)
-      }
-      this.#lookForShards()
+      if (!(await this.#ensureTopic())) return refused(KafkaError.COORDINATOR_NOT_AVAILABLE)
       await this.#loaded(transactionalId)
     }
     return this.#settle(transactionalId, (value, freshProducerId) =>
@@ -130,6 +138,39 @@ export class TransactionCoordinator {
         nowMs: this.#broker.time.wallMs(),
       }),
     )
+  }
+
+  /**
+   * The broker that coordinates an id; the first question of a cluster makes the topic.
+   * @returns −1: nobody can be told now
+   */
+  async locate(transactionalId: string): Promise<number> {
+    const { nodeId } = this.#broker
+    if (this.#peers === undefined) return nodeId
+    if (this.#shards.length === 0 && !(await this.#ensureTopic())) return -1
+    const partitions = this.#shards.length
+    return partitions === 0 ? -1 : this.#leaderOf(partitionOfId(transactionalId, partitions))
+  }
+
+  /** @returns whether the topic is there */
+  async #ensureTopic(): Promise<boolean> {
+    try {
+      await ensureTransactionTopic(this.#broker, this.#peers)
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      this.#broker.log.error('the transaction topic could not be made', { error: error.message })
+      return false
+    }
+    this.#lookForShards()
+    return true
+  }
+
+  /** Whether a transaction of the producer is open and holds the partition; for the leader of that partition. */
+  verify(
+    transactionalId: string,
+    request: ProducerIdentity & { readonly topic: string; readonly partition: number },
+  ): Promise<Outcome> {
+    return this.#settle(transactionalId, (value) => verifyPartition(value, request))
   }
 
   addPartitions(transactionalId: string, request: Omit<AddRequest, 'nowMs'>): Promise<Outcome> {
@@ -347,20 +388,21 @@ export class TransactionCoordinator {
     value: TransactionValue,
     endOffset: number,
   ): Promise<void> {
-    const { time, log, table, image } = this.#broker
+    const { time, log, table, image, nodeId } = this.#broker
     if (!(await shard.committed(endOffset))) return
     const isWanted = (): boolean => !this.#isStopped && shard.isCurrent
     const isWritten = await writeMarkers(value, shard.coordinatorEpoch, {
       time,
       log,
       table,
+      nodeId,
       isWanted,
-      exists: (topic, partition) => {
+      writer: this.markers,
+      peers: this.#peers,
+      leaderOf: (topic, partition) => {
         const known = image.topic(topic)
-        return known !== undefined && partition < known.value.partitions
-      },
-      onMarker: (marker) => {
-        for (const listener of this.#markerListeners) listener(marker)
+        if (known === undefined || partition >= known.value.partitions) return undefined
+        return image.partition(known.topicId, partition)?.value.leader ?? -1
       },
     })
     if (!isWritten) return
@@ -394,7 +436,11 @@ export class TransactionCoordinator {
   /** What is known without waiting; undefined: something must be written or waited for. */
   #admitNow(batch: TransactionalBatch): number | undefined {
     const found = this.#find(batch.transactionalId)
-    if ('code' in found) return codeForProduce(found.code)
+    if ('code' in found) {
+      if (this.#remote === undefined || found.leader === undefined)
+        return codeForProduce(found.code)
+      return this.#remote.isOpen(batch) ? 0 : undefined
+    }
     const entry = found.shard.entry(batch.transactionalId)
     const decision = verifyPartition(entry?.value, batch)
     if (decision.kind !== 'answer') return undefined
@@ -410,6 +456,11 @@ export class TransactionCoordinator {
       const code = this.#admitNow(batch)
       if (code !== undefined) {
         append(code)
+        return
+      }
+      const found = this.#find(batch.transactionalId)
+      if ('leader' in found && found.leader !== undefined && this.#remote !== undefined) {
+        await this.#remote.ask(found.leader, batch, (asked) => append(codeForProduce(asked)))
         return
       }
       const { transactionalId, topic, partition, producerId, epoch } = batch
@@ -434,7 +485,8 @@ export class TransactionCoordinator {
 
   // --- shards
 
-  #find(transactionalId: string): { readonly shard: TransactionShard } | { readonly code: number } {
+  /** `leader` is given where another daemon leads the id's partition; −1: nobody does now. */
+  #find(transactionalId: string): Place {
     if (this.#isStopped || this.#broker.isStopping) return { code: KafkaError.NOT_COORDINATOR }
     if (this.#shards.length === 0) {
       // Where there is no topic there is no id either. While it is being made, by a request beside this one, that is not said.
@@ -445,9 +497,20 @@ export class TransactionCoordinator {
           : KafkaError.INVALID_PRODUCER_ID_MAPPING,
       }
     }
-    const shard = this.#shards[partitionOfId(transactionalId, this.#shards.length)]
-    if (shard === undefined || !shard.isCurrent) return { code: KafkaError.NOT_COORDINATOR }
+    const index = partitionOfId(transactionalId, this.#shards.length)
+    const shard = this.#shards[index]
+    if (shard === undefined || !shard.isCurrent) {
+      const leader = this.#leaderOf(index)
+      const code = KafkaError.NOT_COORDINATOR
+      return leader === this.#broker.nodeId ? { code } : { code, leader }
+    }
     return shard.isReady ? { shard } : { code: KafkaError.COORDINATOR_LOAD_IN_PROGRESS }
+  }
+
+  #leaderOf(index: number): number {
+    const { image } = this.#broker
+    if (this.#topicId === undefined) return -1
+    return image.partition(this.#topicId, index)?.value.leader ?? -1
   }
 
   #follow(change: ImageChange): void {

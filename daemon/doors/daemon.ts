@@ -103,8 +103,9 @@ class RunningDaemon implements Daemon {
     this.#ports = ports
     this.#options = options
     const { config } = broker
-    const groups = new GroupCoordinator(broker)
-    const transactions = new TransactionCoordinator(broker)
+    const { peers } = broker
+    const groups = new GroupCoordinator(broker, peers)
+    const transactions = new TransactionCoordinator(broker, peers)
     transactions.onMarker((marker) => groups.takeMarker(marker))
     const host: DaemonHost = {
       pid: options.pid,
@@ -120,6 +121,7 @@ class RunningDaemon implements Daemon {
       parkedFetches: new ParkedFetches(config.number('stream.fetch.parked.max')),
       groups,
       transactions,
+      peers,
       host,
     }
     this.#admission = new Admission(

@@ -16,11 +16,11 @@ import type { Link, LinkEvents } from '../../src/ports/net.ts'
 import { decodeRequest, encodeResponse, readRequestHeader } from '../../src/protocol/codec.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import type { ServedApi } from '../../src/protocol/served.ts'
-import { UnansweredFailure } from '../apis/00-produce.ts'
 import { apiKeysOf } from '../apis/18-api-versions.ts'
 import type { Answer, RequestContext } from '../apis/handler.ts'
 import { type HandledApi, isHandled } from '../apis/listed-ranges.ts'
 import { handle } from '../apis/registry.ts'
+import { UnansweredFailure } from '../apis/unanswered-failure.ts'
 import type { DoorOptions, DoorRules } from './door.ts'
 
 const API_VERSIONS_KEY = 18
@@ -162,7 +162,7 @@ export class Session implements LinkEvents {
       return
     }
     const range = this.#options.listed.get(apiKey)
-    if (range === undefined || apiVersion < range.acceptedMin || apiVersion > range.max) {
+    if (range === undefined || apiVersion < range.acceptedMin || apiVersion > range.acceptedMax) {
       if (apiKey === API_VERSIONS_KEY && range !== undefined) this.#answerTooNew(correlationId)
       else this.#refuseUnknown(apiKey, apiVersion, correlationId, clientId)
       return

@@ -109,6 +109,12 @@ export class PartitionLog {
     return this.#core.epochs.latest?.epoch
   }
 
+  /** Of the last batch, which an epoch without batches does not change; undefined: the log holds none. */
+  get lastBatchEpoch(): number | undefined {
+    const { logStartOffset, logEndOffset } = this.#core
+    return logEndOffset > logStartOffset ? this.epochAt(logEndOffset - 1) : undefined
+  }
+
   get sizeBytes(): number {
     return this.#core.sizeBytes
   }
@@ -144,6 +150,11 @@ export class PartitionLog {
       },
       transactionVersion,
     )
+  }
+
+  /** Whether a transaction of this producer, in this epoch, is open in this log. */
+  isInTransaction(producerId: number, epoch: number): boolean {
+    return this.#core.producers.isInTransaction(producerId, epoch)
   }
 
   /** The check of a transaction marker before it is appended. Changes nothing. */
@@ -226,6 +237,11 @@ export class PartitionLog {
   /** Rule of replication.md section 2.5. undefined: this log knows no epoch so late, or none at all. */
   endOffsetForEpoch(epoch: number): EpochEnd | undefined {
     return this.#core.epochs.endOffsetFor(epoch, this.#core.logEndOffset)
+  }
+
+  /** Of the batch at `offset`, as far as it is known. */
+  epochAt(offset: number): number | undefined {
+    return this.#core.epochs.epochAt(offset)
   }
 
   /** `epoch` begins at the log end: in memory at once, on the medium when it resolves. @throws StreamError DISK_* */

@@ -114,6 +114,12 @@ export class ProducerState {
     return this.#entries?.get(producerId)
   }
 
+  /** Whether a transaction of this very epoch is open. */
+  isInTransaction(producerId: number, epoch: number): boolean {
+    const entry = this.#entries?.get(producerId)
+    return entry !== undefined && entry.epoch === epoch && entry.transactionFirstOffset >= 0
+  }
+
   /**
    * The check of a client's batch; changes nothing. Rules: kafka-protocol.md P14, Kafka ProducerAppendInfo.
    */

@@ -35,7 +35,12 @@ export async function truncateTo(parts: CutParts, offset: number): Promise<void>
       `cannot cut at ${offset}, before the log start ${core.logStartOffset}`,
     )
   }
-  if (offset >= core.logEndOffset) return
+  if (offset >= core.logEndOffset) {
+    // An epoch that began at the end without a batch is dead all the same.
+    core.epochs.truncateEnd(core.logEndOffset)
+    if (core.epochsNeedSaving) await parts.epochFile.save()
+    return
+  }
   await stopped(parts, async () => {
     const cut = await placeOf(core, offset)
     // The batch that goes reached below the log start: nothing is left, and no offset below the start is given again.

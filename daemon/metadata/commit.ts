@@ -24,6 +24,11 @@ export interface Store {
   readonly time: Time
 }
 
+export interface CommitOptions {
+  /** Asked before the transaction is sent again: true ends the attempts, with the outcome unknown. */
+  readonly isOver?: () => boolean
+}
+
 /** A transaction: if all of `compare` hold, `writes` are applied, else `otherwise` is answered. */
 export interface GuardedWrite {
   readonly compare: readonly StoreCompare[]
@@ -35,6 +40,7 @@ export interface GuardedWrite {
 export async function commit(
   { store, time }: Store,
   { compare, writes, otherwise = [] }: GuardedWrite,
+  { isOver }: CommitOptions = {},
 ): Promise<StoreTxnResult> {
   const txn: StoreTxn = { compare, then: writes, otherwise }
   for (let attempt = 1; ; attempt += 1) {
@@ -43,6 +49,7 @@ export async function commit(
     } catch (error) {
       if (!isStreamError(error, 'STORE_UNAVAILABLE') || attempt === ATTEMPTS_MAX) throw error
       await sleep(time, Math.min(BACK_OFF_MS_MAX, BACK_OFF_MS_MIN * 2 ** attempt))
+      if (isOver?.() === true) throw error
     }
   }
 }

@@ -8,7 +8,9 @@
  *   under its current incarnation;
  * - a clean election takes only whole members of the in-sync or eligible replicas (I4, I11); every other election
  *   sets uncleanEpoch and recovering;
- * - applied to its own result with the same views it changes nothing.
+ * - applied to its own result with the same views it changes nothing;
+ * - a reassignment ends only with all added replicas in sync and a final set that has its minimum, and with an epoch of
+ *   its own.
  */
 
 import type { BrokerState, Member, PartitionValue } from './metadata-values.ts'
@@ -36,6 +38,8 @@ export interface ControllerConfig {
   readonly uncleanElection: boolean
   /** flush.messages = 1: nothing that was acknowledged can be missing from a whole replica. */
   readonly commitFlush: boolean
+  /** Effective min.insync.replicas of the topic for so many replicas; absent: as the record has it. */
+  readonly minInSync?: (replicas: number) => number
 }
 
 /** Why the partition is looked at: `timeout` means that waiting for a better copy has run out. */
@@ -50,7 +54,7 @@ export interface Decision {
 }
 
 export function next(
-  partition: PartitionValue,
+  record: PartitionValue,
   brokers: ReadonlyMap<number, BrokerView>,
   logs: ReadonlyMap<number, LogView>,
   config: ControllerConfig,
@@ -64,9 +68,14 @@ export function next(
   const isWhole = (member: Member): boolean =>
     brokers.get(member.broker)?.dataEpoch === member.dataEpoch
 
-  let inSync: readonly Member[] = partition.inSyncReplicas.filter(
+  let inSync: readonly Member[] = record.inSyncReplicas.filter(
     (m) => isActing(m.broker) && isWhole(m),
   )
+  const completed = completeReassignment({ ...record, inSyncReplicas: inSync }, config.minInSync)
+  const partition =
+    completed === undefined ? record : { ...completed, inSyncReplicas: record.inSyncReplicas }
+  const isCompleted = completed !== undefined
+  if (isCompleted) inSync = completed.inSyncReplicas
   inSync = withoutDraining(inSync, partition.minInSync, isDraining)
 
   let leader = -1
@@ -79,6 +88,13 @@ export function next(
     brokers.get(partition.leader)?.incarnation === partition.leaderIncarnation &&
     !isDraining(partition.leader)
   ) {
+    leader = partition.leader
+  } else if (
+    isMember(partition.leader) &&
+    brokers.get(partition.leader)?.incarnation === partition.leaderIncarnation &&
+    inSync.every((m) => isDraining(m.broker))
+  ) {
+    // All of them are going: moving it about helps nobody.
     leader = partition.leader
   } else if (inSync.length > 0) {
     leader =
@@ -106,7 +122,10 @@ export function next(
   const leaderIncarnation = leader < 0 ? '' : (brokers.get(leader)?.incarnation ?? '')
   // A recovery is an epoch of its own even for the same leader: uncleanEpoch names it.
   const leaderChanged =
-    recovered || leader !== partition.leader || leaderIncarnation !== partition.leaderIncarnation
+    recovered ||
+    isCompleted ||
+    leader !== partition.leader ||
+    leaderIncarnation !== partition.leaderIncarnation
   const leaderEpoch = partition.leaderEpoch + (leaderChanged ? 1 : 0)
 
   let eligibleReplicas: readonly Member[] = []
@@ -142,11 +161,139 @@ export function next(
     uncleanEpoch: recovered ? leaderEpoch : partition.uncleanEpoch,
     recovering: recovered ? true : partition.recovering,
   }
-  if (isSame(partition, decided)) return { partition, changed: false, wantsLogs }
+  if (!isCompleted && isSame(record, decided))
+    return { partition: record, changed: false, wantsLogs }
   return {
-    partition: { ...decided, partitionEpoch: partition.partitionEpoch + 1 },
+    partition: { ...decided, partitionEpoch: record.partitionEpoch + 1 },
     changed: true,
     wantsLogs,
+  }
+}
+
+/**
+ * The record with another effective minimum of in-sync replicas; its eligible and known replicas go with the change (section
+ * 5.3, 2). While nobody is in sync it stays as it is: the eligible replicas are all there is to elect from.
+ */
+export function withMinInSync(partition: PartitionValue, minInSync: number): PartitionValue {
+  if (partition.minInSync === minInSync || partition.inSyncReplicas.length === 0) return partition
+  return {
+    ...partition,
+    minInSync,
+    eligibleReplicas: [],
+    known: [],
+    partitionEpoch: partition.partitionEpoch + 1,
+  }
+}
+
+/** Replicas that count for min.insync.replicas: those that are being added do so only when the reassignment ends. */
+export function settledReplicas(partition: PartitionValue): number {
+  return partition.replicas.length - partition.adding.length
+}
+
+/** A reassignment goes on. */
+export function isReassigning(partition: PartitionValue): boolean {
+  return partition.adding.length > 0 || partition.removing.length > 0
+}
+
+/**
+ * The record at the end of its reassignment, still with the leader and epochs of before; undefined: it is none, or can not end
+ * yet. The leader may end it with T4 where it stays (partition and leader epoch + 1), else the controller does.
+ */
+export function completeReassignment(
+  partition: PartitionValue,
+  minInSyncOf: (replicas: number) => number = (replicas) => Math.min(partition.minInSync, replicas),
+): PartitionValue | undefined {
+  if (!isReassigning(partition)) return undefined
+  const replicas = partition.replicas.filter((id) => !partition.removing.includes(id))
+  const stays = (member: Member): boolean => replicas.includes(member.broker)
+  const inSyncReplicas = partition.inSyncReplicas.filter(stays)
+  const minInSync = minInSyncOf(replicas.length)
+  const allJoined = partition.adding.every((id) => inSyncReplicas.some((m) => m.broker === id))
+  if (!allJoined || inSyncReplicas.length < Math.max(1, minInSync)) return undefined
+  return {
+    ...partition,
+    replicas,
+    adding: [],
+    removing: [],
+    inSyncReplicas,
+    eligibleReplicas: [],
+    known: [],
+    minInSync,
+  }
+}
+
+/**
+ * The record with the begin of a reassignment to `target`, preferred leader first, or with its target changed. All members stay
+ * in sync; the minimum is that of the replicas of before.
+ */
+export function beginReassignment(
+  partition: PartitionValue,
+  target: readonly number[],
+): PartitionValue {
+  const settled = partition.replicas.filter((id) => !partition.adding.includes(id))
+  const members = [...partition.inSyncReplicas, ...partition.eligibleReplicas]
+  // Of a reassignment before this one: who has not joined yet leaves at once.
+  const kept = partition.replicas.filter(
+    (id) => target.includes(id) || settled.includes(id) || members.some((m) => m.broker === id),
+  )
+  const removing = kept.filter((id) => !target.includes(id))
+  return {
+    ...partition,
+    replicas: [...target, ...removing],
+    adding: target.filter((id) => !settled.includes(id)),
+    removing,
+    leaderEpoch: partition.leaderEpoch + (kept.length < partition.replicas.length ? 1 : 0),
+    partitionEpoch: partition.partitionEpoch + 1,
+  }
+}
+
+/**
+ * The record without its reassignment; the leader, where it was one of the added, is elected by `next` afterwards.
+ * @returns undefined where the replicas of before have fewer in sync than their minimum: reverting would lose copies
+ */
+export function cancelReassignment(partition: PartitionValue): PartitionValue | undefined {
+  const replicas = partition.replicas.filter((id) => !partition.adding.includes(id))
+  const stays = (member: Member): boolean => replicas.includes(member.broker)
+  const inSyncReplicas = partition.inSyncReplicas.filter(stays)
+  if (inSyncReplicas.length < partition.minInSync || inSyncReplicas.length === 0) return undefined
+  return {
+    ...partition,
+    replicas,
+    adding: [],
+    removing: [],
+    inSyncReplicas,
+    eligibleReplicas: [],
+    known: [],
+    leaderEpoch: partition.leaderEpoch + 1,
+    partitionEpoch: partition.partitionEpoch + 1,
+  }
+}
+
+/**
+ * The record led by its preferred replica.
+ * @returns undefined where it leads already, or is not in sync, whole, active and staying
+ */
+export function preferLeader(
+  partition: PartitionValue,
+  brokers: ReadonlyMap<number, BrokerView>,
+): PartitionValue | undefined {
+  const preferred = partition.replicas[0]
+  if (preferred === undefined || preferred === partition.leader) return undefined
+  if (partition.removing.includes(preferred) || partition.recovering) return undefined
+  const broker = brokers.get(preferred)
+  const member = partition.inSyncReplicas.find((m) => m.broker === preferred)
+  const mayLead =
+    broker?.live === true &&
+    broker.state === 'ACTIVE' &&
+    broker.directoryOnline &&
+    member?.dataEpoch === broker.dataEpoch
+  if (!mayLead || broker === undefined) return undefined
+  return {
+    ...partition,
+    leader: preferred,
+    leaderIncarnation: broker.incarnation,
+    leaderEpoch: partition.leaderEpoch + 1,
+    partitionEpoch: partition.partitionEpoch + 1,
   }
 }
 

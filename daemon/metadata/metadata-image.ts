@@ -10,8 +10,13 @@
 
 import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
-import type { StoreChange, StoreEntry, StoreWatch } from '../../src/ports/metadata-store.ts'
-import { sleep } from '../../src/ports/time.ts'
+import type {
+  StoreChange,
+  StoreEntry,
+  StoreListing,
+  StoreWatch,
+} from '../../src/ports/metadata-store.ts'
+import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from './commit.ts'
 import type { BrokerView } from './controller.ts'
 import type { MetadataKeys } from './metadata-keys.ts'
@@ -33,6 +38,8 @@ import {
 } from './metadata-values.ts'
 
 const RELIST_PAUSE_MS = 200
+const REFRESH_ATTEMPTS = 5
+const CATCH_UP_MS = 1000
 
 export interface PartitionImage {
   readonly topicId: string
@@ -73,6 +80,7 @@ export interface ImageChange {
   readonly topicIds: ReadonlySet<string>
   readonly deletedTopicIds: ReadonlySet<string>
   readonly brokersChanged: boolean
+  readonly controllerChanged: boolean
   readonly configScopes: ReadonlySet<string>
 }
 
@@ -94,6 +102,8 @@ export class MetadataImage {
   readonly #modRevisions = new Map<string, number>()
   #controller: (ControllerValue & { controllerEpoch: number }) | undefined
   #watch: StoreWatch | undefined
+  readonly #regressions = new Set<(reason: string) => void>()
+  #regressed: string | undefined
   #closed = false
   #revision = 0
 
@@ -178,6 +188,13 @@ export class MetadataImage {
     }
   }
 
+  /** The session of a live broker: its incarnation and its epoch E. */
+  session(
+    nodeId: number,
+  ): { readonly incarnation: string; readonly sessionEpoch: number } | undefined {
+    return this.#brokers.get(nodeId)?.live
+  }
+
   registration(
     nodeId: number,
   ): { readonly revision: number; readonly value: RegistrationValue } | undefined {
@@ -203,6 +220,55 @@ export class MetadataImage {
     })
   }
 
+  /** As waitFor, and lists where the watch does not tell. @throws StreamError CLOSED, STORE_UNAVAILABLE */
+  async catchUp(revision: number): Promise<void> {
+    while (this.#revision < revision) {
+      let timer: Timer | undefined
+      const late = new Promise<'late'>((resolve) => {
+        timer = this.#store.time.setTimer(CATCH_UP_MS, () => resolve('late'))
+      })
+      const outcome = await Promise.race([this.waitFor(revision), late]).finally(() =>
+        timer?.cancel(),
+      )
+      if (outcome !== 'late') return
+      const before = this.#revision
+      await this.refresh()
+      // A store whose revisions are not all of this prefix: what a listing shows is all there is.
+      if (this.#revision === before) return
+    }
+  }
+
+  /**
+   * Lists all of the store, linearizably, and takes over what the watch has not told: a watch may lose changes.
+   * @throws StreamError STORE_UNAVAILABLE
+   */
+  async refresh(): Promise<void> {
+    for (let attempt = 0; attempt < REFRESH_ATTEMPTS && !this.#closed; attempt += 1) {
+      const seen = this.#revision
+      const listing = await this.#store.store.list(this.#keys.prefix)
+      if (this.#closed) return
+      if (listing.revision < seen) {
+        this.#regressed ??= `its revision ${listing.revision} is below ${seen}, which was seen before`
+        for (const listener of this.#regressions) listener(this.#regressed)
+        return
+      }
+      // The watch may have overtaken the listing, which then is of the past.
+      if (listing.revision < this.#revision) continue
+      this.#take(listing)
+      return
+    }
+  }
+
+  /** Why the store is an older copy of itself; undefined: it is not. */
+  get regressed(): string | undefined {
+    return this.#regressed
+  }
+
+  onRegression(listener: (reason: string) => void): () => void {
+    this.#regressions.add(listener)
+    return () => this.#regressions.delete(listener)
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -214,6 +280,23 @@ export class MetadataImage {
 
   async #list(): Promise<void> {
     const listing = await this.#store.store.list(this.#keys.prefix)
+    if (this.#closed) return
+    this.#take(listing)
+    this.#watch?.cancel()
+    this.#watch = this.#store.store.watch(this.#keys.prefix, listing.revision + 1, {
+      onChanges: (revision, watched) => {
+        // What a listing has shown already comes once more by the watch.
+        if (!this.#closed && revision > this.#revision) this.#apply(revision, watched)
+      },
+      onEnd: (reason) => {
+        if (this.#closed) return
+        this.#log.warn('metadata watch ended, listing again', { reason: reason?.message })
+        void this.#listAgain()
+      },
+    })
+  }
+
+  #take(listing: StoreListing): void {
     const found = new Map(listing.entries.map((entry) => [entry.key, entry]))
     const changes: StoreChange[] = []
     for (const entry of listing.entries) {
@@ -224,17 +307,6 @@ export class MetadataImage {
       if (!found.has(key)) changes.push({ key, entry: undefined })
     }
     this.#apply(listing.revision, changes)
-    if (this.#closed) return
-    this.#watch = this.#store.store.watch(this.#keys.prefix, listing.revision + 1, {
-      onChanges: (revision, watched) => {
-        if (!this.#closed) this.#apply(revision, watched)
-      },
-      onEnd: (reason) => {
-        if (this.#closed) return
-        this.#log.warn('metadata watch ended, listing again', { reason: reason?.message })
-        void this.#listAgain()
-      },
-    })
   }
 
   async #listAgain(): Promise<void> {
@@ -254,6 +326,7 @@ export class MetadataImage {
     const deletedTopicIds = new Set<string>()
     const configScopes = new Set<string>()
     let brokersChanged = false
+    let controllerChanged = false
     for (const { key, entry } of changes) {
       if (entry === undefined) this.#modRevisions.delete(key)
       else this.#modRevisions.set(key, entry.modRevision)
@@ -284,6 +357,7 @@ export class MetadataImage {
           }
           break
         case 'controller':
+          controllerChanged = true
           this.#controller =
             entry === undefined
               ? undefined
@@ -306,7 +380,14 @@ export class MetadataImage {
     }
     this.#revision = Math.max(this.#revision, revision)
     for (const listener of this.#listeners) {
-      listener({ revision, topicIds, deletedTopicIds, brokersChanged, configScopes })
+      listener({
+        revision,
+        topicIds,
+        deletedTopicIds,
+        brokersChanged,
+        controllerChanged,
+        configScopes,
+      })
     }
     if (this.#waiting.length === 0) return
     const ready = this.#waiting.filter((waiter) => waiter.revision <= this.#revision)

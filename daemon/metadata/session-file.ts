@@ -24,6 +24,8 @@ export interface SessionRecord {
   readonly dataEpoch: number | undefined
   /** The largest store revision seen. */
   readonly revision: number
+  /** Of the session, where it lives by time: the next process of this directory ends it instead of waiting. */
+  readonly leaseId?: string | undefined
 }
 
 export type SessionFileState =
@@ -86,6 +88,7 @@ export function encodeSessionFile(generation: number, record: SessionRecord): Ui
       incarnations: record.incarnations.slice(-INCARNATIONS_MAX),
       dataEpoch: record.dataEpoch ?? null,
       revision: record.revision,
+      ...(record.leaseId === undefined ? {} : { leaseId: record.leaseId }),
     }),
     'utf8',
   )
@@ -124,10 +127,11 @@ function readRecord(json: string): SessionRecord | undefined {
     return undefined
   }
   if (typeof value !== 'object' || value === null) return undefined
-  const { incarnations, dataEpoch, revision } = value as Record<string, unknown>
+  const { incarnations, dataEpoch, revision, leaseId } = value as Record<string, unknown>
   if (!Array.isArray(incarnations) || !Number.isSafeInteger(revision)) return undefined
   const isEpoch = dataEpoch === null || Number.isSafeInteger(dataEpoch)
   if (!isEpoch) return undefined
+  if (leaseId !== undefined && typeof leaseId !== 'string') return undefined
   const entries: RecordedIncarnation[] = []
   for (const entry of incarnations) {
     const { incarnation, registered } = (entry ?? {}) as Record<string, unknown>
@@ -138,6 +142,7 @@ function readRecord(json: string): SessionRecord | undefined {
     incarnations: entries,
     dataEpoch: (dataEpoch as number | null) ?? undefined,
     revision: revision as number,
+    ...(leaseId === undefined ? {} : { leaseId }),
   }
 }
 

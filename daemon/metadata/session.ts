@@ -11,8 +11,13 @@
 
 import { assert } from '../../src/base/assert.ts'
 import { StreamError } from '../../src/base/errors.ts'
-import type { StoreLease, StoreOperation } from '../../src/ports/metadata-store.ts'
-import { commit, type Store } from './commit.ts'
+import type {
+  StoreCompare,
+  StoreLease,
+  StoreOperation,
+  StoreTxnResult,
+} from '../../src/ports/metadata-store.ts'
+import { type CommitOptions, commit, type GuardedWrite, type Store } from './commit.ts'
 import type { MetadataKeys } from './metadata-keys.ts'
 import {
   decodeController,
@@ -47,6 +52,8 @@ export interface SessionRequest {
   readonly lease: StoreLease
   /** Given: T7, a lossy start; the data epoch rises. */
   readonly lossyReason: string | undefined
+  /** What the start was judged by; when it has changed meanwhile nothing is written. */
+  readonly judged?: { readonly dataEpoch: number; readonly registrationRevision: number }
 }
 
 /** Creates `meta` of a new cluster; keeps the one that is there. */
@@ -66,7 +73,8 @@ export async function ensureMeta(store: Store, keys: MetadataKeys): Promise<void
 
 /**
  * T1, or T7 with `lossyReason`.
- * @throws StreamError FENCED while another incarnation holds the session
+ * @throws StreamError FENCED while another incarnation holds the session, or when the lease has ended; CONFLICT when what the
+ *   start was judged by has changed
  */
 export async function registerSession(
   store: Store,
@@ -92,8 +100,16 @@ export async function registerSession(
     const value = encodeData({ incarnation, reason: request.lossyReason })
     writes.push({ kind: 'put', key: dataKey, value })
   }
+  const { judged } = request
+  const compare: StoreCompare[] = [{ kind: 'createRevision', key: liveKey, equals: 0 }]
+  if (judged !== undefined) {
+    compare.push(
+      { kind: 'modRevision', key: dataKey, equals: judged.dataEpoch },
+      { kind: 'modRevision', key: registrationKey, equals: judged.registrationRevision },
+    )
+  }
   const result = await commit(store, {
-    compare: [{ kind: 'createRevision', key: liveKey, equals: 0 }],
+    compare,
     writes,
     otherwise: [
       { kind: 'get', key: liveKey },
@@ -104,7 +120,12 @@ export async function registerSession(
   let registrationRevision = result.revision
   if (!result.succeeded) {
     const live = result.gets[0]
-    const ours = live !== undefined && decodeLive(liveKey, live.value).incarnation === incarnation
+    if (live === undefined) {
+      throw new StreamError('CONFLICT', `the registration of node ${nodeId} has changed`, {
+        target: liveKey,
+      })
+    }
+    const ours = decodeLive(liveKey, live.value).incarnation === incarnation
     if (!ours) {
       throw new StreamError('FENCED', `another daemon with node id ${nodeId} holds the session`, {
         target: liveKey,
@@ -128,7 +149,7 @@ export async function registerSession(
 
 /**
  * T1f: the same process has lost its lease; memory and log are intact, so only E changes.
- * @throws StreamError FENCED when another incarnation has registered meanwhile
+ * @throws StreamError FENCED when another incarnation has registered meanwhile, or when the lease has ended
  */
 export async function registerAgain(
   store: Store,
@@ -136,29 +157,35 @@ export async function registerAgain(
   session: Session,
   lease: StoreLease,
 ): Promise<Session> {
-  const liveKey = keys.live(session.nodeId)
-  const registrationKey = keys.registration(session.nodeId)
-  const result = await commit(store, {
-    compare: [
-      { kind: 'createRevision', key: liveKey, equals: 0 },
-      { kind: 'modRevision', key: registrationKey, equals: session.registrationRevision },
-    ],
-    writes: [
-      {
-        kind: 'put',
-        key: liveKey,
-        value: encodeLive({ incarnation: session.incarnation }),
-        lease,
-      },
-    ],
-    otherwise: [{ kind: 'get', key: liveKey }],
-  })
-  if (result.succeeded) return { ...session, sessionEpoch: result.revision }
-  const live = result.gets[0]
-  if (live === undefined || decodeLive(liveKey, live.value).incarnation !== session.incarnation) {
-    throw new StreamError('FENCED', `the registration of node ${session.nodeId} has changed`)
+  const { nodeId, incarnation } = session
+  const liveKey = keys.live(nodeId)
+  const registrationKey = keys.registration(nodeId)
+  const changed = (): StreamError =>
+    new StreamError('FENCED', `another daemon with node id ${nodeId} has registered`, {
+      target: registrationKey,
+      hint: 'stop it, or give this one another --node-id',
+    })
+  for (;;) {
+    // The controller may have written the state of this very registration.
+    const found = await store.store.get(registrationKey)
+    if (found === undefined) throw changed()
+    const registration = decodeRegistration(registrationKey, found.value)
+    if (registration.incarnation !== incarnation) throw changed()
+    const result = await commit(store, {
+      compare: [
+        { kind: 'createRevision', key: liveKey, equals: 0 },
+        { kind: 'modRevision', key: registrationKey, equals: found.modRevision },
+      ],
+      writes: [{ kind: 'put', key: liveKey, value: encodeLive({ incarnation }), lease }],
+      otherwise: [{ kind: 'get', key: liveKey }],
+    })
+    const again = { ...session, registration, registrationRevision: found.modRevision }
+    if (result.succeeded) return { ...again, sessionEpoch: result.revision }
+    const live = result.gets[0]
+    if (live === undefined) continue
+    if (decodeLive(liveKey, live.value).incarnation !== incarnation) throw changed()
+    return { ...again, sessionEpoch: live.createRevision }
   }
-  return { ...session, sessionEpoch: live.createRevision }
 }
 
 /**
@@ -207,16 +234,76 @@ export async function becomeController(
 }
 
 /**
+ * Ends the controllership of a former session of this broker: only one process has its identity, and that is this one.
+ * Waiting for its lease would leave the cluster without controller.
+ */
+export async function endFormerControl(
+  store: Store,
+  keys: MetadataKeys,
+  session: Session,
+  controllerEpoch: number,
+): Promise<void> {
+  const key = keys.controller()
+  await commit(store, {
+    compare: [
+      { kind: 'createRevision', key, equals: controllerEpoch },
+      {
+        kind: 'createRevision',
+        key: keys.live(session.nodeId),
+        equals: session.sessionEpoch,
+      },
+    ],
+    writes: [{ kind: 'delete', key }],
+  })
+}
+
+/**
+ * T6: the controller lets a registered broker in. Only after every partition that mentions it has been evaluated, and
+ * written where that changes it, against this registration.
+ * @returns whether it was applied
+ */
+export async function activateBroker(
+  store: Store,
+  keys: MetadataKeys,
+  controllerEpoch: number,
+  broker: {
+    readonly nodeId: number
+    readonly sessionEpoch: number
+    readonly registrationRevision: number
+    readonly registration: RegistrationValue
+  },
+  options: CommitOptions = {},
+): Promise<StoreTxnResult> {
+  const key = keys.registration(broker.nodeId)
+  const write: GuardedWrite = {
+    compare: [
+      { kind: 'createRevision', key: keys.controller(), equals: controllerEpoch },
+      { kind: 'createRevision', key: keys.live(broker.nodeId), equals: broker.sessionEpoch },
+      { kind: 'modRevision', key, equals: broker.registrationRevision },
+    ],
+    writes: [
+      {
+        kind: 'put',
+        key,
+        value: encodeRegistration({ ...broker.registration, state: 'ACTIVE' }),
+      },
+    ],
+  }
+  return commit(store, write, options)
+}
+
+/**
  * T6, drain: the broker says that it is going. Fine when its registration has changed meanwhile: then there is nothing
  * left to hand over.
+ * @returns the revision from which on it is known; 0: it was not written
  */
-export async function drain(store: Store, keys: MetadataKeys, session: Session): Promise<void> {
+export async function drain(store: Store, keys: MetadataKeys, session: Session): Promise<number> {
   const key = keys.registration(session.nodeId)
   const current = await store.store.get(key)
-  if (current === undefined) return
+  if (current === undefined) return 0
   const registration = decodeRegistration(key, current.value)
-  if (registration.incarnation !== session.incarnation) return
-  await commit(store, {
+  if (registration.incarnation !== session.incarnation) return 0
+  const result = await commit(store, {
     compare: [
       {
         kind: 'createRevision',
@@ -229,4 +316,5 @@ export async function drain(store: Store, keys: MetadataKeys, session: Session):
       { kind: 'put', key, value: encodeRegistration({ ...registration, state: 'DRAINING' }) },
     ],
   })
+  return result.succeeded ? result.revision : 0
 }

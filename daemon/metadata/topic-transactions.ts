@@ -15,7 +15,7 @@ import type {
   StoreOperation,
   StoreTxnResult,
 } from '../../src/ports/metadata-store.ts'
-import { commit, type Store } from './commit.ts'
+import { type CommitOptions, commit, type Store } from './commit.ts'
 import type { MetadataKeys } from './metadata-keys.ts'
 import {
   type ConfigValue,
@@ -92,6 +92,7 @@ export async function writePartitions(
   changes: readonly PartitionChange[],
   leaders: readonly LeaderGuard[],
   activate?: Activation,
+  options: CommitOptions = {},
 ): Promise<StoreTxnResult> {
   const compare: StoreCompare[] = [
     { kind: 'createRevision', key: keys.controller(), equals: hold.controllerEpoch },
@@ -125,7 +126,7 @@ export async function writePartitions(
       key: keys.partition(change.topicId, change.partition),
     }),
   )
-  const result = await commit(store, { compare, writes, otherwise })
+  const result = await commit(store, { compare, writes, otherwise }, options)
   if (result.succeeded || !isOwnWrite(keys, changes, result.gets)) return result
   return { ...result, succeeded: true }
 }
@@ -218,21 +219,26 @@ export function withoutRecovering(value: PartitionValue, writer: Writer): Partit
   return { ...value, recovering: false, partitionEpoch: value.partitionEpoch + 1, writer }
 }
 
-/** The first record of a partition: led by the first replica, epoch 0. */
+/** The first record of a partition: led by the first replica in sync, epoch 0; by nobody while none is. */
 export function initialPartition(options: {
+  /** Those in sync, in order. */
   readonly replicas: readonly Member[]
+  /** All of them, where some are not in sync. */
+  readonly assigned?: readonly number[]
+  /** Of the first one in sync. */
   readonly leaderIncarnation: string
   readonly minInSync: number
   readonly writer: Writer
 }): PartitionValue {
+  const replicas = options.assigned ?? options.replicas.map((member) => member.broker)
+  assert(replicas.length > 0, 'a partition has replicas')
   const leader = options.replicas[0]
-  assert(leader !== undefined, 'a partition has replicas')
   return {
-    replicas: options.replicas.map((member) => member.broker),
+    replicas,
     adding: [],
     removing: [],
-    leader: leader.broker,
-    leaderIncarnation: options.leaderIncarnation,
+    leader: leader?.broker ?? -1,
+    leaderIncarnation: leader === undefined ? '' : options.leaderIncarnation,
     leaderEpoch: 0,
     partitionEpoch: 0,
     inSyncReplicas: options.replicas,
@@ -256,7 +262,7 @@ export interface NewTopic {
 /**
  * T8: the topic in state CREATING with its partition records; it is served only after finishTopic.
  * @returns the revision of the last write
- * @throws StreamError TOPIC_EXISTS, FENCED (no longer the controller)
+ * @throws StreamError TOPIC_EXISTS, NOT_CONTROLLER
  */
 export async function createTopic(
   store: Store,
@@ -283,6 +289,8 @@ export async function createTopic(
   const result = await commit(store, {
     compare: [
       { kind: 'createRevision', key: topicKey, equals: 0 },
+      // A copy of this transaction that arrives late must not bring a deleted topic back.
+      { kind: 'createRevision', key: keys.deleted(topic.topicId), equals: 0 },
       { kind: 'createRevision', key: keys.controller(), equals: hold.controllerEpoch },
     ],
     writes: [
@@ -304,6 +312,7 @@ export async function createTopic(
   return putPartitions(store, keys, hold, topicKey, topicRevision, puts, operationsMax)
 }
 
+/** New partition records in pieces; one that is there already stays as it is, for its leader may have changed it since. */
 async function putPartitions(
   store: Store,
   keys: MetadataKeys,
@@ -315,15 +324,29 @@ async function putPartitions(
 ): Promise<number> {
   let revision = topicRevision
   for (let at = 0; at < puts.length; at += operationsMax - 2) {
+    const writes = puts.slice(at, at + operationsMax - 2)
     const result = await commit(store, {
       compare: [
         { kind: 'createRevision', key: keys.controller(), equals: hold.controllerEpoch },
         { kind: 'modRevision', key: topicKey, equals: topicRevision },
+        ...writes.map(({ key }): StoreCompare => ({ kind: 'createRevision', key, equals: 0 })),
       ],
-      writes: puts.slice(at, at + operationsMax - 2),
+      writes,
+      otherwise: [
+        { kind: 'get', key: topicKey },
+        ...writes.map(({ key }): StoreOperation => ({ kind: 'get', key })),
+      ],
     })
-    if (!result.succeeded) throw notController()
     revision = result.revision
+    if (result.succeeded) continue
+    const [topic, ...records] = result.gets
+    if (topic?.modRevision !== topicRevision) {
+      throw new StreamError('CONFLICT', 'the topic was changed by somebody else meanwhile', {
+        target: topicKey,
+      })
+    }
+    // All there: this very transaction took effect, and its answer was lost.
+    if (!records.every((record) => record !== undefined)) throw notController()
   }
   return revision
 }
@@ -530,5 +553,5 @@ export async function takeProducerIds(store: Store, keys: MetadataKeys): Promise
 }
 
 function notController(): StreamError {
-  return new StreamError('FENCED', 'this broker is no longer the controller')
+  return new StreamError('NOT_CONTROLLER', 'this broker is no longer the controller')
 }

@@ -1,90 +1,50 @@
 /**
  * One broker: data directory, metadata session, partitions, controller. Started in the order of replication.md section
- * 13 and section 15: lock and recover the logs, judge the start, register, become controller, elect (leader epochs of
- * all partitions rise in one transaction), serve.
+ * 13 and section 15: lock and recover the logs, judge the start, register; alone: become controller, elect (leader epochs of
+ * all partitions rise in one transaction); in a cluster: campaign, and wait until the controller has let it in; serve.
  *
  * Invariants:
  * - No partition leads at an epoch of a former incarnation.
  * - After a failed sync nothing is acknowledged any more: all partitions stop, the state says FAILED (section 7.2).
  */
 
-import { isStreamError, StreamError } from '../../src/base/errors.ts'
-import type { Disk } from '../../src/ports/disk.ts'
+import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
-import type { MetadataStore, StoreLease } from '../../src/ports/metadata-store.ts'
 import type { Random } from '../../src/ports/random.ts'
-import type { Time } from '../../src/ports/time.ts'
-import { DataDirectory, type DataDirectoryOptions } from '../log/data-directory.ts'
+import type { Time, Timer } from '../../src/ports/time.ts'
+import type { DataDirectory } from '../log/data-directory.ts'
 import type { Store } from '../metadata/commit.ts'
-import { type BrokerView, type LogView, next } from '../metadata/controller.ts'
-import { judgeStart } from '../metadata/lossy-start.ts'
-import { type ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
-import { clusterOfKey, MetadataKeys, STORE_PREFIX } from '../metadata/metadata-keys.ts'
+import type { LogView } from '../metadata/controller.ts'
+import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
+import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { drain } from '../metadata/session.ts'
 import {
-  becomeController,
-  drain,
-  ensureMeta,
-  registerSession,
-  type Session,
-} from '../metadata/session.ts'
-import { refuseRegressedStore, SessionFile, type SessionRecord } from '../metadata/session-file.ts'
-import { newUuid } from '../metadata/topic-names.ts'
-import {
-  chunkPartitionChanges,
-  type PartitionChange,
   WriterCounter,
   withoutRecovering,
   writeOwnPartition,
-  writePartitions,
 } from '../metadata/topic-transactions.ts'
 import { BrokerConfig } from './broker-config.ts'
+import type { BrokerOptions, BrokerPorts } from './broker-options.ts'
+import { openDirectory, openHome, type Parts, prepare, syncAncestors } from './broker-start.ts'
+import type { ControllerSettings, LogInquiry, Reign } from './controller-pass.ts'
+import { ControllerService, notController } from './controller-service.ts'
 import { Housekeeping } from './housekeeping.ts'
-import { PartitionTable } from './partition-table.ts'
+import type { PartitionTable } from './partition-table.ts'
+import type { Peers } from './peers.ts'
 import { ProducerIds } from './producer-ids.ts'
+import type { Replication } from './replication.ts'
+import type { SessionKeeper, SessionView } from './session-keeper.ts'
 import { TopicController } from './topic-controller.ts'
 
-const SESSION_LEASE_MS = 10_000
-const CONTROLLER_LEASE_MS = 5_000
+export type { BrokerOptions, BrokerPorts, ClusterOptions } from './broker-options.ts'
 
-export interface BrokerPorts {
-  readonly time: Time
-  readonly random: Random
-  readonly disk: Disk
-  /** A function is called once the data directory is locked: a home inside of it must not be opened before. */
-  readonly store: MetadataStore | (() => Promise<MetadataStore>)
-  readonly log: Log
-}
-
-export interface BrokerOptions {
-  readonly dataDirectory: string
-  readonly nodeId: number
-  /** Broker configs by name, as set by flags, environment and files. */
-  readonly config: ReadonlyMap<string, string>
-  readonly bootId: string | undefined
-  /** The data is an old copy: nothing in it counts as acknowledged. */
-  readonly restored: boolean
-  /** Largest transaction of the store; the embedded home has no limit. */
-  readonly operationsMax?: number
-  /** Recent batches kept in memory over all logs. */
-  readonly cacheBytesMax?: number
-}
+/** etcd's limit of one transaction. */
+const CLUSTER_OPERATIONS_MAX = 128
+/** The longest wait for others to take over what a broker leads that is going. */
+const DRAIN_MS = 30_000
+const LOOK_AGAIN_MS = 10_000
 
 export type BrokerState = 'RUNNING' | 'DISK_FULL' | 'FAILED' | 'STOPPING'
-
-interface Parts {
-  readonly ports: BrokerPorts
-  readonly options: BrokerOptions
-  readonly config: BrokerConfig
-  readonly directory: DataDirectory
-  readonly store: Store
-  readonly keys: MetadataKeys
-  readonly image: MetadataImage
-  readonly session: Session
-  readonly leases: readonly StoreLease[]
-  readonly controllerEpoch: number
-  readonly table: PartitionTable
-  readonly writers: WriterCounter
-}
 
 export class Broker {
   readonly nodeId: number
@@ -93,16 +53,25 @@ export class Broker {
   readonly directory: DataDirectory
   readonly image: MetadataImage
   readonly table: PartitionTable
+  /** undefined: there are no other daemons. */
+  readonly replication: Replication | undefined
   readonly topics: TopicController
   readonly producerIds: ProducerIds
   readonly time: Time
   readonly random: Random
   readonly log: Log
   readonly startedMs: number
+  /** Transactions and keys of the metadata store, for who writes its own partitions. */
+  readonly store: Store
+  readonly keys: MetadataKeys
   readonly #parts: Parts
+  readonly #session: SessionKeeper
+  /** undefined: the single daemon, which is the controller for its life. */
+  readonly #controller: ControllerService | undefined
   readonly #housekeeping: Housekeeping
   readonly #stopListening: (() => void)[] = []
   #stopping = false
+  #isEnding = false
   #stopped: Promise<void> | undefined
 
   private constructor(parts: Parts) {
@@ -114,18 +83,44 @@ export class Broker {
     this.directory = directory
     this.image = image
     this.table = table
+    this.replication = parts.replication
     this.time = ports.time
     this.random = ports.random
     this.log = ports.log
     this.startedMs = ports.time.monotonicMs()
+    this.store = store
+    this.keys = keys
+    this.#session = parts.session
     const { random, log, time } = ports
-    this.topics = new TopicController(
-      { store, keys, image, table, config, random, log },
-      { controllerEpoch: parts.controllerEpoch },
-      parts.writers,
-      parts.session,
-      parts.options.operationsMax ?? Number.MAX_SAFE_INTEGER,
-    )
+    const { cluster } = parts.options
+    const operationsMax =
+      parts.options.operationsMax ??
+      (cluster === undefined ? Number.MAX_SAFE_INTEGER : CLUSTER_OPERATIONS_MAX)
+    this.topics = new TopicController({
+      store,
+      keys,
+      image,
+      table,
+      config,
+      random,
+      log,
+      operationsMax,
+      reign: () => this.#reign(),
+    })
+    if (cluster !== undefined) {
+      this.#controller = new ControllerService({
+        store,
+        keys,
+        image,
+        session: parts.session,
+        random,
+        log,
+        operationsMax,
+        settings: controllerSettings(config),
+        inquire: (nodeId, partitions) => this.#inquire(nodeId, partitions),
+        finishInterrupted: () => this.topics.finishInterrupted(time.wallMs()),
+      })
+    }
     this.producerIds = new ProducerIds(store, keys)
     this.#housekeeping = new Housekeeping({
       time,
@@ -138,26 +133,36 @@ export class Broker {
   }
 
   /**
-   * @throws StreamError DIRECTORY_LOCKED, DATA_DIRECTORY_INVALID, CONFIG_INVALID, STORE_DAMAGED, FENCED, DISK_*
+   * @throws StreamError DIRECTORY_LOCKED, DATA_DIRECTORY_INVALID, CONFIG_INVALID, STORE_DAMAGED, STORE_UNAVAILABLE, FENCED, DISK_*
    */
   static async start(ports: BrokerPorts, options: BrokerOptions): Promise<Broker> {
     const config = new BrokerConfig(options.config)
     const expiration = config.number('producer.id.expiration.ms')
-    const directory = await openDirectory(ports, {
-      path: options.dataDirectory,
-      bootId: options.bootId,
-      nodeId: options.nodeId,
-      reserveBytesMax: config.number('log.dir.reserve.bytes'),
-      producerIdExpirationMs: expiration,
-      ...(options.cacheBytesMax === undefined ? {} : { cacheBytesMax: options.cacheBytesMax }),
-    })
-    const undo: (() => Promise<void>)[] = [() => directory.close({ clean: false })]
+    const shared = await openHome(ports, options)
+    const undo: (() => Promise<void>)[] = []
+    if (shared !== undefined) undo.push(() => shared.home.close())
     try {
+      const directory = await openDirectory(ports, {
+        path: options.dataDirectory,
+        bootId: options.bootId,
+        nodeId: options.nodeId,
+        reserveBytesMax: config.number('log.dir.reserve.bytes'),
+        producerIdExpirationMs: expiration,
+        ...(shared === undefined ? {} : { clusterId: shared.clusterId }),
+        ...(options.cacheBytesMax === undefined ? {} : { cacheBytesMax: options.cacheBytesMax }),
+      })
+      undo.push(() => directory.close({ clean: false }))
       if (directory.isNew) await syncAncestors(ports.disk, directory.path)
-      const home = typeof ports.store === 'function' ? await ports.store() : ports.store
-      undo.push(() => home.close())
+      let home = shared?.home
+      if (home === undefined) {
+        const own = typeof ports.store === 'function' ? await ports.store() : ports.store
+        undo.push(() => own.close())
+        home = own
+      }
       const parts = await prepare(ports, options, config, directory, home, undo)
       const broker = new Broker(parts)
+      undo.push(() => broker.#leave())
+      await broker.#join()
       await broker.#serve()
       return broker
     } catch (error) {
@@ -167,17 +172,28 @@ export class Broker {
   }
 
   get dataEpoch(): number {
-    return this.#parts.session.dataEpoch
+    return this.#session.dataEpoch
   }
 
   get incarnation(): string {
-    return this.#parts.session.incarnation
+    return this.#session.incarnation
+  }
+
+  /** Its session in the metadata store, as it is now. */
+  get session(): SessionView {
+    return this.#session
   }
 
   get state(): BrokerState {
     if (this.directory.failure !== undefined) return 'FAILED'
+    if (this.#session.failure !== undefined) return 'FAILED'
     if (this.#stopping) return 'STOPPING'
     return this.directory.refusesWrites() === undefined ? 'RUNNING' : 'DISK_FULL'
+  }
+
+  /** Requests to the other daemons; undefined: there are none. */
+  get peers(): Peers | undefined {
+    return this.replication?.peers
   }
 
   get isStopping(): boolean {
@@ -197,20 +213,43 @@ export class Broker {
     return this.image.controller?.brokerId ?? -1
   }
 
+  /** Whether this broker may act as the controller now. */
+  get isController(): boolean {
+    return this.#controller?.isController ?? true
+  }
+
+  /** Where a live broker is reached, by its registration; undefined: it is not live, or has no such door. */
+  endpointOf(nodeId: number, door: 'zmq' | 'kafka'): string | undefined {
+    if (this.image.session(nodeId) === undefined) return undefined
+    const endpoints = this.image.registration(nodeId)?.value.endpoints ?? []
+    const scheme = door === 'zmq' ? 'tcp://' : 'kafka://'
+    return endpoints.find((endpoint) => endpoint.startsWith(scheme))
+  }
+
   sizeBytes(): number {
     let bytes = 0
     for (const partition of this.table.all()) bytes += partition.log.sizeBytes
     return bytes
   }
 
-  /** Hands over what it leads (with one broker nothing moves) and lets nobody new in; requests in work go on. */
+  /**
+   * Says that it is going, and in a cluster waits until others lead what it led (at most 30 s); alone nothing moves. Requests in
+   * work go on.
+   */
   async beginStop(): Promise<void> {
     if (this.#stopping) return
     this.#stopping = true
-    const { store, keys, session } = this.#parts
-    await drain(store, keys, session).catch((error: unknown) => {
-      this.log.warn('the broker could not say that it leaves', { error: String(error) })
-    })
+    const { options } = this.#parts
+    if (options.cluster === undefined) this.#isEnding = true
+    const draining = drain(this.store, this.keys, this.#session.session)
+      .then((revision) => (options.cluster === undefined ? undefined : this.#handOver(revision)))
+      .catch((error: unknown) => {
+        this.log.warn('the broker could not say that it leaves', { error: String(error) })
+      })
+    if (options.cluster === undefined) return void (await draining)
+    const deadline = new AbortTimer(this.time, DRAIN_MS)
+    await Promise.race([draining, deadline.passed])
+    deadline.cancel()
   }
 
   /** Writes everything down and lets go of directory and session. Idempotent. */
@@ -221,19 +260,128 @@ export class Broker {
 
   async #stop(): Promise<void> {
     await this.beginStop()
+    this.#isEnding = true
+    await this.#controller?.stop()
     await this.topics.settled()
     await this.#housekeeping.stop()
     for (const remove of this.#stopListening) remove()
+    this.replication?.stop()
     this.table.close()
+    const { revision } = this.image
     this.image.close()
-    const { session, leases, store } = this.#parts
+    const { options, controllerLease, recordRevision } = this.#parts
     const clean = this.directory.failure === undefined
     try {
-      await this.directory.close({ clean, dataEpoch: session.dataEpoch })
+      if (options.cluster !== undefined && clean) await recordRevision(revision)
+      await this.directory.close({ clean, dataEpoch: this.dataEpoch })
     } finally {
-      for (const lease of leases) await lease.revoke().catch(() => undefined)
-      await store.store.close()
+      await controllerLease?.revoke().catch(() => undefined)
+      await this.#session.end()
+      await this.store.store.close()
     }
+  }
+
+  /** @throws StreamError NOT_CONTROLLER */
+  #reign(): Reign {
+    const reign = this.#parts.reign ?? this.#controller?.reign
+    if (reign === undefined) throw notController(this.controllerId)
+    return reign
+  }
+
+  /** In a cluster: keeps the session, campaigns, and waits until a controller has let this broker in. */
+  async #join(): Promise<void> {
+    const controller = this.#controller
+    if (controller === undefined) return
+    const session = this.#session
+    session.onFenced = (error) => this.#fence(error)
+    session.onReturned = () => this.#bringInLine()
+    session.start()
+    controller.start()
+    for (;;) {
+      if (session.failure !== undefined) throw session.failure
+      const view = this.image.broker(this.nodeId)
+      const isIn = view?.state === 'ACTIVE' && view.incarnation === this.incarnation
+      if (isIn && view.live) return
+      const { controllerId } = this
+      if (!(await this.#changeWithin(LOOK_AGAIN_MS))) {
+        this.log.info('waiting for the controller to let this broker in', { controllerId })
+      }
+    }
+  }
+
+  async #leave(): Promise<void> {
+    await this.#controller?.stop()
+    await this.#housekeeping.stop()
+    for (const remove of this.#stopListening) remove()
+  }
+
+  /** What it leads moves to others; the controller does that. */
+  async #handOver(drainedAt: number): Promise<void> {
+    if (drainedAt > 0) await this.image.catchUp(drainedAt)
+    while (!this.#isEnding && this.#session.failure === undefined && this.#leadsForOthers()) {
+      await this.#changeWithin(LOOK_AGAIN_MS)
+    }
+  }
+
+  /** It leads a partition that another whole, active member in sync could lead. */
+  #leadsForOthers(): boolean {
+    const brokers = this.image.brokers()
+    for (const topicId of this.image.partitionTopicIds()) {
+      for (const { value } of this.image.partitions(topicId).values()) {
+        if (value.leader !== this.nodeId) continue
+        const hasOther = value.inSyncReplicas.some(({ broker, dataEpoch }) => {
+          const view = broker === this.nodeId ? undefined : brokers.get(broker)
+          return view?.live === true && view.state === 'ACTIVE' && view.dataEpoch === dataEpoch
+        })
+        if (hasOther) return true
+      }
+    }
+    return false
+  }
+
+  /** @returns false: nothing has changed in this time */
+  #changeWithin(delayMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const end = (hasChanged: boolean): void => {
+        remove()
+        removeSession()
+        timer.cancel()
+        resolve(hasChanged)
+      }
+      const timer = this.time.setTimer(delayMs, () => end(false))
+      const remove = this.image.onChange(() => end(true))
+      const removeSession = this.#session.onChange(() => end(true))
+    })
+  }
+
+  /** Every leadership as the store has it now: after a lost session, before self-fencing ends. */
+  async #bringInLine(): Promise<void> {
+    const topicIds = new Set([...this.table.all()].map((partition) => partition.topicId))
+    for (const topicId of topicIds) await this.table.reconcile(topicId)
+  }
+
+  #fence(error: StreamError): void {
+    for (const partition of this.table.all()) partition.stopServing('stopping')
+    this.#parts.options.cluster?.onFenced?.(error)
+  }
+
+  /** Own logs are looked at; others are asked. */
+  async #inquire(
+    nodeId: number,
+    partitions: Parameters<LogInquiry>[1],
+  ): Promise<ReadonlyMap<string, LogView>> {
+    if (nodeId !== this.nodeId) {
+      if (this.replication === undefined) throw new StreamError('UNREACHABLE', 'no way to ask it')
+      return this.replication.inquire(nodeId, partitions)
+    }
+    const found = new Map<string, LogView>()
+    for (const { topicId, partition } of partitions) {
+      const log = this.table.get(topicId, partition)?.log
+      if (log === undefined) continue
+      const { logEndOffset } = log
+      found.set(`${topicId}/${partition}`, { lastEpoch: log.latestEpoch ?? -1, logEndOffset })
+    }
+    return found
   }
 
   async #serve(): Promise<void> {
@@ -244,9 +392,12 @@ export class Broker {
     )
     this.#applyBrokerConfig()
     if (directory.failure !== undefined) this.#fail(directory.failure)
+    this.replication?.start(this.#session, () => table.all())
     await table.leadAll()
-    await this.#clearRecovering()
-    await this.topics.finishInterrupted(this.time.wallMs())
+    if (this.#controller === undefined) {
+      await this.#clearRecovering()
+      await this.topics.finishInterrupted(this.time.wallMs())
+    }
     this.#housekeeping.start()
   }
 
@@ -259,7 +410,7 @@ export class Broker {
   }
 
   #follow(change: ImageChange): void {
-    if (this.#stopping) return
+    if (this.#isEnding) return
     if (change.configScopes.size > 0) this.#applyBrokerConfig()
     for (const topicId of new Set([...change.topicIds, ...change.deletedTopicIds])) {
       this.table.reconcile(topicId).catch((error: unknown) => {
@@ -281,7 +432,8 @@ export class Broker {
 
   /** T5: a recovered leader serves, so followers may join again. */
   async #clearRecovering(): Promise<void> {
-    const { store, keys, session } = this.#parts
+    const { store, keys } = this
+    const { session } = this.#session
     const writers = new WriterCounter(session.sessionEpoch)
     for (const topicId of this.image.partitionTopicIds()) {
       for (const { partition, value, revision } of this.image.partitions(topicId).values()) {
@@ -298,226 +450,39 @@ export class Broker {
   }
 }
 
-/** Everything up to the election; what it opens is pushed on `undo`. */
-async function prepare(
-  ports: BrokerPorts,
-  options: BrokerOptions,
-  config: BrokerConfig,
-  directory: DataDirectory,
-  home: MetadataStore,
-  undo: (() => Promise<void>)[],
-): Promise<Parts> {
-  const { time, random, disk, log } = ports
-  const { nodeId } = options
-  const store: Store = { store: home, time }
-  const keys = new MetadataKeys(directory.clusterId)
-  await refuseForeignStore(home, keys, directory.path)
-  await ensureMeta(store, keys)
-  const image = await MetadataImage.open(store, keys, log)
-  undo.push(async () => image.close())
-
-  const incarnation = newUuid(random)
-  config.setDynamic(image.config('broker').value, image.config(`broker/${nodeId}`).value)
-  const table = new PartitionTable({ image, directory, config, log }, nodeId, incarnation)
-  undo.push(async () => table.close())
-  const recoveryLoss = await table.openAll()
-
-  const sessionFile = new SessionFile(disk, directory.path)
-  const found = sessionFile.read()
-  const record: SessionRecord =
-    found.kind === 'found' ? found.record : { incarnations: [], dataEpoch: undefined, revision: 0 }
-  const verdict = judgeStart({
-    directoryIsNew: directory.isNew,
-    cleanDataEpoch: directory.cleanShutdown?.dataEpoch,
-    recordedDataEpoch: record.dataEpoch,
-    recordedIncarnations: record.incarnations,
-    sameBoot: directory.sameBoot === true,
-    hostsAsyncFlush: [...table.all()].some((partition) => partition.config.flushMessages > 1),
-    recoveryLoss,
-    syncFailed: directory.failedBefore,
-    storedDataEpoch: image.broker(nodeId)?.dataEpoch || undefined,
-    storedIncarnation: image.registration(nodeId)?.value.incarnation,
-    recordedRevision: record.revision,
-    storeRevision: image.revision,
-    restored: options.restored,
-  })
-  if (verdict.kind === 'storeRegressed') refuseRegressedStore(directory.path, verdict.reason)
-  const isFirst = image.registration(nodeId) === undefined
-  if (verdict.kind === 'lossy' && !isFirst) {
-    log.warn('acknowledged records may be missing', { reason: verdict.reason })
-  }
-
-  const withOwn = (registered: boolean): SessionRecord['incarnations'] => [
-    ...record.incarnations,
-    { incarnation, registered },
-  ]
-  await sessionFile.write({ ...record, incarnations: withOwn(false) })
-  const lease = await home.lease(SESSION_LEASE_MS)
-  undo.push(() => lease.revoke())
-  const session = await registerSession(store, keys, {
-    nodeId,
-    incarnation,
-    endpoints: [],
-    rack: config.text('broker.rack'),
-    directories: [directory.directoryId],
-    lease,
-    lossyReason: verdict.kind === 'lossy' ? verdict.reason : undefined,
-  })
-  await sessionFile.write({
-    incarnations: withOwn(true),
-    dataEpoch: session.dataEpoch,
-    revision: session.registrationRevision,
-  })
-  const controllerLease = await home.lease(CONTROLLER_LEASE_MS)
-  undo.push(() => controllerLease.revoke())
-  const controllerEpoch = await becomeController(store, keys, session, controllerLease)
-  await image.waitFor(controllerEpoch)
-  const writers = new WriterCounter(controllerEpoch)
-  const parts: Parts = {
-    ports,
-    options,
-    config,
-    directory,
-    store,
-    keys,
-    image,
-    session,
-    leases: [controllerLease, lease],
-    controllerEpoch,
-    table,
-    writers,
-  }
-  await activate(parts)
-  return parts
-}
-
-/**
- * Evaluates all partitions against this registration and writes them together with ACTIVE. Where the store's limit does
- * not allow one transaction, first as fenced (which ends every leadership of a former incarnation), then ACTIVE, then
- * the elections.
- */
-async function activate(parts: Parts): Promise<void> {
-  const { store, keys, image, session, controllerEpoch } = parts
-  const hold = { controllerEpoch }
-  const operationsMax = parts.options.operationsMax ?? Number.MAX_SAFE_INTEGER
-  const guard = {
-    nodeId: session.nodeId,
-    sessionEpoch: session.sessionEpoch,
-    dataEpoch: session.dataEpoch,
-  }
-  const write = async (
-    changes: readonly PartitionChange[],
-    leads: boolean,
-    activates: boolean,
-  ): Promise<void> => {
-    const result = await writePartitions(
-      store,
-      keys,
-      hold,
-      changes,
-      leads ? [guard] : [],
-      activates ? session : undefined,
-    )
-    if (!result.succeeded) {
-      throw new StreamError('FENCED', 'another daemon has taken this broker’s place')
-    }
-    await image.waitFor(result.revision)
-  }
-  const elected = evaluate(parts, true)
-  if (elected.length + 8 <= operationsMax) {
-    await write(elected, true, true)
-    return
-  }
-  for (const chunk of chunkPartitionChanges(evaluate(parts, false), operationsMax)) {
-    await write(chunk, false, false)
-  }
-  await write([], false, true)
-  for (const chunk of chunkPartitionChanges(evaluate(parts, true), operationsMax)) {
-    await write(chunk, true, false)
-  }
-}
-
-/** The controller's decisions on all partitions, with this broker taken as active or as fenced. */
-function evaluate(parts: Parts, isActive: boolean): readonly PartitionChange[] {
-  const { image, session, table, writers } = parts
-  const brokers = new Map<number, BrokerView>(image.brokers())
-  brokers.set(session.nodeId, {
-    nodeId: session.nodeId,
-    live: true,
-    incarnation: session.incarnation,
-    state: isActive ? 'ACTIVE' : 'FENCED',
-    dataEpoch: session.dataEpoch,
-    directoryOnline: parts.directory.failure === undefined,
-  })
-  const changes: PartitionChange[] = []
-  for (const topic of image.topics()) {
-    for (const { partition, value, revision } of image.partitions(topic.topicId).values()) {
-      const own = table.get(topic.topicId, partition)
-      const logs = new Map<number, LogView>()
-      if (own !== undefined) {
-        logs.set(session.nodeId, {
-          lastEpoch: own.log.latestEpoch ?? -1,
-          logEndOffset: own.log.logEndOffset,
-        })
+function controllerSettings(config: BrokerConfig): ControllerSettings {
+  return {
+    topic: ({ value }) => {
+      const whole = config.topicConfig(value.config, 1)
+      return {
+        uncleanElection: whole.uncleanLeaderElectionEnable,
+        commitFlush: whole.flushMessages === 1,
+        minInSync: (replicas) => {
+          const { minInsyncReplicas } = config.topicConfig(value.config, replicas)
+          return Math.min(minInsyncReplicas, replicas)
+        },
       }
-      const config = {
-        uncleanElection: own?.config.uncleanLeaderElectionEnable ?? false,
-        commitFlush: own?.config.flushMessages === 1,
-      }
-      const decision = next(value, brokers, logs, config, 'event')
-      if (!decision.changed) continue
-      const changed = { ...decision.partition, writer: writers.next() }
-      changes.push({ topicId: topic.topicId, partition, revision, value: changed })
-    }
+    },
+    uncleanTimeoutMs: () => config.number('unclean.recovery.timeout.ms'),
+    imbalancePauseMs: () => config.number('leader.imbalance.check.interval.seconds') * 1000,
+    imbalancePercentage: () => config.number('leader.imbalance.per.broker.percentage'),
   }
-  return changes
 }
 
-/** @throws StreamError as DataDirectory.open; DATA_DIRECTORY_INVALID where there can be no directory */
-async function openDirectory(
-  ports: BrokerPorts,
-  options: DataDirectoryOptions,
-): Promise<DataDirectory> {
-  try {
-    return await DataDirectory.open(ports, options)
-  } catch (error) {
-    if (!isStreamError(error, 'FILE_NOT_FOUND')) throw error
-    throw new StreamError('DATA_DIRECTORY_INVALID', error.message, {
-      target: options.path,
-      cause: error,
+/** A wait that can be called off. */
+class AbortTimer {
+  readonly passed: Promise<void>
+  readonly #timer: Timer
+
+  constructor(time: Time, delayMs: number) {
+    let pass: () => void = () => undefined
+    this.passed = new Promise((resolve) => {
+      pass = resolve
     })
+    this.#timer = time.setTimer(delayMs, pass)
   }
-}
 
-/** A new directory must not vanish with its name in a power cut, after records in it were acknowledged. */
-async function syncAncestors(disk: Disk, path: string): Promise<void> {
-  for (let end = path.lastIndexOf('/'); end >= 0; end = path.lastIndexOf('/', end - 1)) {
-    try {
-      await disk.syncDirectory(end === 0 ? '/' : path.slice(0, end))
-    } catch (error) {
-      // Where we may not even look we have made nothing.
-      if (!isStreamError(error, 'PERMISSION_DENIED')) throw error
-    }
-    if (end === 0) return
-  }
-}
-
-/** A store that already belongs to another cluster is not ours to write. */
-async function refuseForeignStore(
-  home: MetadataStore,
-  keys: MetadataKeys,
-  directory: string,
-): Promise<void> {
-  if ((await home.get(keys.meta())) !== undefined) return
-  const listing = await home.list(STORE_PREFIX)
-  for (const { key } of listing.entries) {
-    const cluster = clusterOfKey(key)
-    if (cluster !== undefined && cluster !== keys.clusterId) {
-      throw new StreamError(
-        'DATA_DIRECTORY_INVALID',
-        `${directory}: its metadata belongs to cluster ${cluster}, its data to ${keys.clusterId}`,
-        { target: directory },
-      )
-    }
+  cancel(): void {
+    this.#timer.cancel()
   }
 }

@@ -6,6 +6,7 @@
  * An error of one partition is reported and the others go on; a failed disk stops the broker by itself.
  */
 
+import { isStreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
 import type { DataDirectory } from '../log/data-directory.ts'
@@ -50,9 +51,7 @@ export class Housekeeping {
     this.#every(Math.min(COMPACTION_PAUSE_MS, retentionMs), () => this.compact())
     this.#every(Math.max(checkpointMs, 100), () => this.checkpoint())
     this.#every(RETRY_PAUSE_MS, () => this.#ports.table.retry())
-    this.#every(TOMBSTONE_PAUSE_MS, () =>
-      this.#ports.topics.forgetTombstones(this.#ports.time.wallMs()),
-    )
+    this.#every(TOMBSTONE_PAUSE_MS, () => this.forgetTombstones())
   }
 
   /** Starts nothing new and waits for what runs. */
@@ -103,6 +102,16 @@ export class Housekeeping {
           mapBytesMax: config.number('log.cleaner.dedupe.buffer.size'),
         })
       })
+    }
+  }
+
+  /** The controller's work; on other brokers nothing. */
+  async forgetTombstones(): Promise<void> {
+    const { topics, time } = this.#ports
+    try {
+      await topics.forgetTombstones(time.wallMs())
+    } catch (error) {
+      if (!isStreamError(error, 'NOT_CONTROLLER')) throw error
     }
   }
 

@@ -1,9 +1,10 @@
 /**
- * The partitions of this broker: brings the logs on disk and the leaderships in line with the metadata image.
+ * The partitions of this broker: brings the logs on disk and who leads them in line with the metadata image.
  *
  * Invariants:
  * - A log is deleted only when a tombstone names its topic id (I13); nothing is deleted because a key is absent.
- * - A partition leads only at an epoch that names this broker and this incarnation (replication.md section 5.3, 3).
+ * - A partition leads only at an epoch that names this broker and this incarnation (replication.md section 5.3, 3), among
+ *   other brokers only after a linearizable read has confirmed the record (section 5.7). Else it follows.
  * - Changes of one topic are applied one after the other.
  */
 
@@ -11,9 +12,11 @@ import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { DataDirectory } from '../log/data-directory.ts'
 import type { MetadataImage, PartitionImage, TopicImage } from '../metadata/metadata-image.ts'
+import type { PartitionValue } from '../metadata/metadata-values.ts'
 import type { BrokerConfig } from './broker-config.ts'
 import { inParallel } from './in-parallel.ts'
 import { Partition } from './partition.ts'
+import type { Replication } from './replication.ts'
 
 const LOGS_AT_ONCE = 16
 
@@ -22,6 +25,8 @@ export interface PartitionTablePorts {
   readonly directory: DataDirectory
   readonly config: BrokerConfig
   readonly log: Log
+  /** Among other brokers; undefined: this one is alone. */
+  readonly replication?: Replication
 }
 
 export class PartitionTable {
@@ -89,7 +94,7 @@ export class PartitionTable {
         if (exists) onDisk.delete(name)
         const isServed =
           topic.value.state === 'READY' && partition.partition < topic.value.partitions
-        if (!exists && isServed) {
+        if (!exists && isServed && isMember(partition.value, this.#nodeId)) {
           loss = `the log of ${name} is missing from the data directory`
           log.error('a log is missing: an empty one takes its place', { partition: name })
         }
@@ -175,17 +180,53 @@ export class PartitionTable {
     await inParallel(records, LOGS_AT_ONCE, async (record) => {
       let partition = this.#byTopicId.get(topicId)?.[record.partition]
       partition ??= await this.#open(topic, record.partition, false)
-      const { value } = record
-      const leads = value.leader === this.#nodeId && value.leaderIncarnation === this.#incarnation
-      if (!leads) {
-        partition.stopServing('notLeader')
-        return
-      }
-      const durable = partition.lead(value)
-      if (waits) await durable
-      else durable.catch((error: unknown) => this.#reportLead(partition, error))
+      await this.#bringInLine(partition, record, waits)
     })
+    await this.#leaveOthers(topicId)
     this.applyConfig(topicId)
+  }
+
+  async #bringInLine(partition: Partition, record: PartitionImage, waits: boolean): Promise<void> {
+    const { replication } = this.#ports
+    let { value, revision } = record
+    const isNew = value.leaderEpoch > partition.leaderEpoch || partition.notServing !== undefined
+    if (replication !== undefined && isNew && this.#isNamed(value)) {
+      const found = await replication.confirm(partition.topicId, partition.partition)
+      if (found === undefined) return
+      value = found.value
+      revision = found.revision
+    }
+    if (!this.#isNamed(value)) {
+      if (replication === undefined) partition.stopServing('notLeader')
+      else await partition.follow(value)
+      return
+    }
+    if (partition.follower !== undefined) await partition.stopFollowing()
+    const durable = partition.lead(value, revision)
+    if (waits) await durable
+    else durable.catch((error: unknown) => this.#reportLead(partition, error))
+  }
+
+  /** This very process is the leader, with the data it had as a member (section 5.3). */
+  #isNamed(value: PartitionValue): boolean {
+    if (value.leader !== this.#nodeId || value.leaderIncarnation !== this.#incarnation) return false
+    const dataEpoch = this.#ports.replication?.dataEpoch
+    if (dataEpoch === undefined) return true
+    return value.inSyncReplicas.some(
+      (member) => member.broker === this.#nodeId && member.dataEpoch === dataEpoch,
+    )
+  }
+
+  /** Partitions that this broker holds no more: they are neither served nor followed. */
+  async #leaveOthers(topicId: string): Promise<void> {
+    const { image, replication } = this.#ports
+    if (replication === undefined) return
+    for (const partition of this.ofTopic(topicId)) {
+      const record = image.partition(topicId, partition.partition)
+      if (record === undefined || record.value.replicas.includes(this.#nodeId)) continue
+      partition.stopServing('notLeader')
+      await partition.stopFollowing()
+    }
   }
 
   #reportLead({ topic, partition }: Partition, error: unknown): void {
@@ -202,7 +243,7 @@ export class PartitionTable {
     const log = exists
       ? await directory.openPartitionLog({ ...identity, config })
       : await directory.createPartitionLog({ ...identity, config })
-    const partition = new Partition(log, identity, config)
+    const partition = new Partition(log, identity, config, this.#ports.replication)
     let partitions = this.#byTopicId.get(topic.topicId)
     if (partitions === undefined) {
       partitions = []
@@ -221,6 +262,7 @@ export class PartitionTable {
     this.#count -= partitions.length
     for (const partition of partitions) {
       partition.stopServing('deleted')
+      await partition.stopFollowing()
       partition.close()
     }
     await inParallel(partitions, LOGS_AT_ONCE, (partition) =>
@@ -259,4 +301,14 @@ export class PartitionTable {
       })
     }
   }
+}
+
+/** It may hold what was acknowledged: an empty log in its place is a loss. */
+function isMember(value: PartitionValue, nodeId: number): boolean {
+  return [
+    ...value.inSyncReplicas,
+    ...value.eligibleReplicas,
+    ...value.known,
+    ...(value.lastLeader === null ? [] : [value.lastLeader]),
+  ].some((member) => member.broker === nodeId)
 }

@@ -1,5 +1,6 @@
 /**
- * The leader's state of one partition on its log: leader epoch, high watermark, parked produces, waiting fetches.
+ * The state of one partition on its log: leader epoch, high watermark, parked produces, waiting fetches; with several
+ * replicas also the followers' positions (replica-set.ts), or the leader that is followed (follower-log.ts).
  * A synchronous state machine. Its driver is the log: an append writes at once, the log's flusher syncs, and only
  * `onDurable` moves the high watermark where the topic is durable before the ack; nothing is answered earlier.
  *
@@ -19,6 +20,14 @@ import type { BatchHeader } from '../../src/record/batch-layout.ts'
 import type { AppendResult, ProducerCheck } from '../log/log-types.ts'
 import type { PartitionLog } from '../log/partition-log.ts'
 import type { PartitionValue } from '../metadata/metadata-values.ts'
+import { FollowerLog, type Following } from './follower-log.ts'
+import {
+  type FetchVerdict,
+  type FollowerFetch,
+  type Proposal,
+  ReplicaSet,
+  type Surroundings,
+} from './replica-set.ts'
 
 /** Why a partition does not serve (any more). The apis map these to Kafka's error numbers. */
 export type NotServing = 'notLeader' | 'deleted' | 'storageFailed' | 'stopping'
@@ -33,6 +42,22 @@ export interface CommitWaiter {
 /** Waits for anything that may change what a fetch of this partition answers. */
 export interface ReadWaiter {
   onChanged(partition: Partition): void
+}
+
+/** What a partition with several replicas needs of its broker. */
+export interface ReplicaHost {
+  readonly nodeId: number
+  nowMs(): number
+  /** replica.lag.time.max.ms */
+  lagMsMax(): number
+  /** Revision of the registration of an active broker; undefined: it may not join. */
+  registrationOf(nodeId: number): number | undefined
+  /** D as the store shows it; 0: unknown. */
+  dataEpochOf(nodeId: number): number
+  /** There may be something to propose for a partition that is led here. */
+  mayPropose(partition: Partition): void
+  /** It follows another leader from now on, or none. */
+  followingChanged(partition: Partition): void
 }
 
 export interface PartitionIdentity {
@@ -55,18 +80,35 @@ export class Partition {
   #lastStableOffset: number
   #notServing: NotServing | undefined = 'notLeader'
   #parked: CommitWaiter[] = []
+  /** Of acks=1, where there are other replicas. */
+  #parkedForOwn: CommitWaiter[] = []
   readonly #waiting = new Set<ReadWaiter>()
+  /** Fetches of followers: what is written is for them, not only what is committed. */
+  readonly #waitingFollowers = new Set<ReadWaiter>()
   readonly #stopListening: () => void
+  readonly #host: ReplicaHost | undefined
+  /** Only while it leads with other replicas. */
+  #replicas: ReplicaSet | undefined
+  #follower: FollowerLog | undefined
   #appendedBytes = 0
   /** Where the epoch being made durable begins; undefined: it is durable. */
   #epochStart: number | undefined
+  /** LESO: the log end when the epoch that is led began. */
+  #epochStartOffset = 0
 
-  constructor(log: PartitionLog, identity: PartitionIdentity, config: TopicConfig) {
+  /** @param host  undefined: it is the only replica, always */
+  constructor(
+    log: PartitionLog,
+    identity: PartitionIdentity,
+    config: TopicConfig,
+    host?: ReplicaHost,
+  ) {
     this.topic = identity.topic
     this.topicId = identity.topicId
     this.partition = identity.partition
     this.log = log
     this.#config = config
+    this.#host = host
     this.#highWatermark = Math.min(log.highWatermarkHint, log.durableOffset)
     this.#lastStableOffset = log.lastStableOffset(this.#highWatermark)
     this.#stopListening = log.onDurable(() => this.#advance())
@@ -89,8 +131,23 @@ export class Partition {
     return this.#highWatermark
   }
 
+  /** A new leader's high watermark may lie below what was committed until it has reached its epoch's start (KIP-207). */
+  get isHighWatermarkFresh(): boolean {
+    return this.#replicas === undefined || this.#highWatermark >= this.#replicas.epochStart
+  }
+
   get lastStableOffset(): number {
     return this.#lastStableOffset
+  }
+
+  /** What is known of the other replicas; undefined: there are none, or it does not lead. */
+  get replicas(): ReplicaSet | undefined {
+    return this.#replicas
+  }
+
+  /** The log as a follower's; undefined: it leads, or nobody does. */
+  get follower(): FollowerLog | undefined {
+    return this.#follower
   }
 
   /** undefined: it leads and serves. */
@@ -101,6 +158,11 @@ export class Partition {
   /** Fewer in-sync replicas than acks=all asks for. */
   get isUnderMinInSync(): boolean {
     return this.#inSyncCount < this.#minInSync
+  }
+
+  /** As isUnderMinInSync, with a follower whose joining is not confirmed yet. */
+  get isUnderMinInSyncAfterAppend(): boolean {
+    return (this.#replicas?.maximalCount ?? this.#inSyncCount) < this.#minInSync
   }
 
   /** Bytes appended since this process opened the log: tells a fetch how much may have come. */
@@ -115,23 +177,26 @@ export class Partition {
   /**
    * Takes the leadership of `value`'s epoch, or its changes within that epoch, and serves from this call on. What it
    * appends is acknowledged only once the epoch is durable; that is when the promise resolves. A step that failed can
-   * be repeated (KAFKA-9307): the partition then does not lead.
+   * be repeated (KAFKA-9307): the partition then does not lead. One that follows is told to stop before
+   * (`stopFollowing`).
+   * @param revision  of the record in the store
    * @throws StreamError DISK_FAILED, DISK_FULL
    */
-  async lead(value: PartitionValue): Promise<void> {
+  async lead(value: PartitionValue, revision = 0): Promise<void> {
     if (value.leaderEpoch < this.#leaderEpoch) return
     if (value.leaderEpoch === this.#leaderEpoch && value.partitionEpoch < this.#partitionEpoch)
       return
+    assert(this.#follower === undefined, 'a replica that follows does not lead')
     const before = this.#leaderEpoch
     let durable: Promise<void> | undefined
     if (value.leaderEpoch > before) {
       this.#epochStart = this.log.logEndOffset
+      this.#epochStartOffset = this.#epochStart
+      this.#replicas = undefined
       durable = this.log.beginEpoch(value.leaderEpoch)
       this.#leaderEpoch = value.leaderEpoch
     }
-    this.#partitionEpoch = value.partitionEpoch
-    this.#inSyncCount = value.inSyncReplicas.length
-    this.#minInSync = value.minInSync
+    this.#adopt(value, revision)
     if (this.#notServing === 'notLeader') this.#notServing = undefined
     this.#advance()
     this.#wakeReaders()
@@ -148,6 +213,109 @@ export class Partition {
     if (this.#leaderEpoch !== value.leaderEpoch) return
     this.#epochStart = undefined
     this.#advance()
+    this.#host?.mayPropose(this)
+  }
+
+  /** A later record of the epoch that is led: read by the image, or written by this leader. */
+  adopt(value: PartitionValue, revision: number): void {
+    if (this.#notServing !== undefined || value.leaderEpoch !== this.#leaderEpoch) return
+    if (value.partitionEpoch < this.#partitionEpoch) return
+    this.#adopt(value, revision)
+    this.#advance()
+  }
+
+  #adopt(value: PartitionValue, revision: number): void {
+    const host = this.#host
+    this.#partitionEpoch = value.partitionEpoch
+    this.#inSyncCount = value.inSyncReplicas.length
+    this.#minInSync = value.minInSync
+    if (host === undefined) return
+    const isAlone = value.replicas.length === 1 && !value.recovering
+    if (isAlone) this.#replicas = undefined
+    else if (this.#replicas !== undefined) this.#replicas.adopt(value, revision, host.nowMs())
+    else {
+      const { nodeId } = host
+      this.#replicas = new ReplicaSet(nodeId, value, revision, this.#epochStartOffset, host.nowMs())
+    }
+  }
+
+  /**
+   * Takes over `value`'s leader, or that there is none, and from now on only what that leader says. Repeatable; the epoch
+   * is recorded last (KAFKA-9307).
+   * @throws StreamError DISK_FAILED
+   */
+  async follow(value: PartitionValue): Promise<void> {
+    if (value.leaderEpoch < this.#leaderEpoch || value.leaderEpoch < this.#followedEpoch) return
+    if (this.#follower !== undefined && value.leaderEpoch === this.#followedEpoch) return
+    this.stopServing('notLeader')
+    await this.stopFollowing()
+    this.#replicas = undefined
+    this.#epochStart = undefined
+    if (this.#notServing !== 'notLeader') return
+    const following: Following = {
+      leader: value.leader,
+      leaderEpoch: value.leaderEpoch,
+      uncleanEpoch: value.uncleanEpoch,
+    }
+    const follower = new FollowerLog(this.log, following, this.#highWatermark, (offset) =>
+      this.#followHighWatermark(offset),
+    )
+    await follower.prepare()
+    this.#follower = follower
+    this.#leaderEpoch = value.leaderEpoch
+    this.#partitionEpoch = value.partitionEpoch
+    this.#host?.followingChanged(this)
+  }
+
+  /** Resolves when no answer of a leader takes effect any more and the log is at rest. */
+  async stopFollowing(): Promise<void> {
+    const follower = this.#follower
+    if (follower === undefined) return
+    this.#follower = undefined
+    this.#host?.followingChanged(this)
+    await follower.drop()
+  }
+
+  get #followedEpoch(): number {
+    return this.#follower?.following.leaderEpoch ?? -1
+  }
+
+  #followHighWatermark(offset: number): void {
+    this.#highWatermark = offset
+    this.#lastStableOffset = this.log.lastStableOffset(offset)
+    this.#wakeReaders()
+  }
+
+  /** A follower's fetch of this partition: where it stands now, and what it gets. */
+  takeFetch(fetch: FollowerFetch): FetchVerdict {
+    const host = this.#host
+    const replicas = this.#replicas
+    if (replicas === undefined || host === undefined) return { kind: 'refused', why: 'notReplica' }
+    const verdict = replicas.onFetch(fetch, this.log, this.#surroundings(host))
+    if (verdict.kind !== 'read') return verdict
+    if (replicas.maybeHasProposal(fetch.replicaId)) host.mayPropose(this)
+    this.#advance()
+    return verdict
+  }
+
+  /** The change of its record that is called for; it is pending from now on. */
+  propose(): Proposal | undefined {
+    if (this.#notServing !== undefined || this.#host === undefined) return undefined
+    // A proposal in flight would say that this epoch serves, and it is not recorded yet.
+    if (this.#epochStart !== undefined) return undefined
+    return this.#replicas?.propose(this.#surroundings(this.#host))
+  }
+
+  #surroundings(host: ReplicaHost): Surroundings {
+    return {
+      nowMs: host.nowMs(),
+      lagMsMax: host.lagMsMax(),
+      highWatermark: this.#highWatermark,
+      logEndOffset: this.log.logEndOffset,
+      isCommitFlush: this.#config.flushMessages <= 1,
+      registrationOf: (nodeId) => host.registrationOf(nodeId),
+      dataEpochOf: (nodeId) => host.dataEpochOf(nodeId),
+    }
   }
 
   /** Stops serving; parked produces have an unknown outcome, waiting fetches are told. Final but for `notLeader`. */
@@ -155,8 +323,9 @@ export class Partition {
     if (this.#notServing !== undefined && this.#notServing !== 'notLeader') return
     if (this.#notServing === why) return
     this.#notServing = why
-    const parked = this.#parked
+    const parked = [...this.#parked, ...this.#parkedForOwn]
     this.#parked = []
+    this.#parkedForOwn = []
     for (const waiter of parked) waiter.onLost(why)
     this.#wakeReaders()
   }
@@ -186,6 +355,7 @@ export class Partition {
     assert(result.nextOffset > result.firstOffset, 'an append takes at least one offset')
     this.#appendedBytes += batch.length
     if (this.#config.flushMessages > 1) this.#advance()
+    if (this.#waitingFollowers.size > 0) wake(this.#waitingFollowers, this)
     return result
   }
 
@@ -196,12 +366,27 @@ export class Partition {
     else this.#parked.push(waiter)
   }
 
+  /** As whenCommitted, for acks=1: as soon as the leader's own copy is as safe as the topic asks for. */
+  whenSafeHere(waiter: CommitWaiter): void {
+    if (this.#replicas === undefined) this.whenCommitted(waiter)
+    else if (this.#notServing !== undefined) waiter.onLost(this.#notServing)
+    else if (waiter.endOffset <= this.#ownOffset) waiter.onCommitted()
+    else this.#parkedForOwn.push(waiter)
+  }
+
   addReader(waiter: ReadWaiter): void {
     this.#waiting.add(waiter)
   }
 
   removeReader(waiter: ReadWaiter): void {
     this.#waiting.delete(waiter)
+    this.#waitingFollowers.delete(waiter)
+  }
+
+  /** As addReader, and told of what is appended too. */
+  addFollower(waiter: ReadWaiter): void {
+    this.#waiting.add(waiter)
+    this.#waitingFollowers.add(waiter)
   }
 
   /** @throws StreamError DISK_FAILED, DISK_FULL */
@@ -229,17 +414,31 @@ export class Partition {
     )
   }
 
+  /** What this replica counts with for the high watermark. */
+  get #ownOffset(): number {
+    const end = this.log.logEndOffset
+    const written = this.#config.flushMessages > 1 ? end : Math.min(this.log.durableOffset, end)
+    return Math.min(written, this.#epochStart ?? written)
+  }
+
   #advance(): void {
+    // Whoever does not lead learns it from the leader.
+    if (this.#notServing !== undefined) return
     const { log } = this
-    const end = log.logEndOffset
-    const written = this.#config.flushMessages > 1 ? end : Math.min(log.durableOffset, end)
-    const committed = Math.min(written, this.#epochStart ?? written)
+    const own = this.#ownOffset
+    if (this.#parkedForOwn.length > 0) this.#releaseOwn(own)
+    const committed = this.#replicas === undefined ? own : this.#candidate(this.#replicas, own)
     if (committed <= this.#highWatermark) return
     this.#highWatermark = committed
     log.setHighWatermark(committed)
     this.#lastStableOffset = log.lastStableOffset(committed)
     if (this.#parked.length > 0) this.#release(committed)
     if (this.#waiting.size > 0) this.#wakeReaders()
+  }
+
+  #candidate(replicas: ReplicaSet, own: number): number {
+    const host = this.#host as ReplicaHost
+    return replicas.highWatermarkCandidate(own, this.#surroundings(host)) ?? this.#highWatermark
   }
 
   #release(committed: number): void {
@@ -252,9 +451,23 @@ export class Partition {
     }
   }
 
-  #wakeReaders(): void {
-    for (const waiter of [...this.#waiting]) {
-      if (this.#waiting.has(waiter)) waiter.onChanged(this)
+  #releaseOwn(own: number): void {
+    const parked = this.#parkedForOwn
+    const still: CommitWaiter[] = []
+    this.#parkedForOwn = still
+    for (const waiter of parked) {
+      if (waiter.endOffset <= own) waiter.onCommitted()
+      else still.push(waiter)
     }
+  }
+
+  #wakeReaders(): void {
+    wake(this.#waiting, this)
+  }
+}
+
+function wake(waiting: ReadonlySet<ReadWaiter>, partition: Partition): void {
+  for (const waiter of [...waiting]) {
+    if (waiting.has(waiter)) waiter.onChanged(partition)
   }
 }

@@ -6,43 +6,49 @@
  * - A topic becomes visible (READY, or its larger partition count) only when the logs of all its partitions exist and
  *   their directories are synced. So a log that is missing for a visible partition was lost.
  * - Actions run one after the other, so that two names that collide cannot be created at once.
+ * - Only the controller acts (I12): the epoch that guards a write is taken when the action begins.
  */
 
-import { StreamError } from '../../src/base/errors.ts'
+import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Random } from '../../src/ports/random.ts'
 import type { Store } from '../metadata/commit.ts'
+import { settledReplicas, withMinInSync } from '../metadata/controller.ts'
 import type { MetadataImage, TopicImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
-import type { PartitionValue } from '../metadata/metadata-values.ts'
-import type { Session } from '../metadata/session.ts'
+import type { Member, PartitionValue } from '../metadata/metadata-values.ts'
 import { collisionName, newUuid } from '../metadata/topic-names.ts'
 import {
   addPartitions,
-  type ControllerHold,
   createTopic,
   deleteKey,
   deletePartitionRecords,
   deleteTopic,
   initialPartition,
   type PartitionChange,
-  type WriterCounter,
   writeConfig,
   writeTopic,
 } from '../metadata/topic-transactions.ts'
 import type { BrokerConfig, Texts } from './broker-config.ts'
+import type { Reign } from './controller-pass.ts'
 import type { PartitionTable } from './partition-table.ts'
+import { assignReplicas } from './replica-placement.ts'
 
+const ATTEMPTS_MAX = 10
 const TOMBSTONE_KEPT_MS = 30 * 24 * 3_600_000
 
 export interface TopicControllerPorts {
   readonly store: Store
   readonly keys: MetadataKeys
   readonly image: MetadataImage
-  readonly table: PartitionTable
+  readonly table: Pick<PartitionTable, 'reconcile'>
   readonly config: BrokerConfig
   readonly random: Random
   readonly log: Log
+  /** What writes are guarded and signed with now. @throws StreamError NOT_CONTROLLER */
+  readonly reign: () => Reign
+  /** Largest transaction of the store. */
+  readonly operationsMax: number
 }
 
 export interface TopicRequest {
@@ -54,49 +60,61 @@ export interface TopicRequest {
 
 export class TopicController {
   readonly #ports: TopicControllerPorts
-  readonly #hold: ControllerHold
-  readonly #writers: WriterCounter
-  readonly #session: Session
-  readonly #operationsMax: number
   #queue: Promise<unknown> = Promise.resolve()
 
-  constructor(
-    ports: TopicControllerPorts,
-    hold: ControllerHold,
-    writers: WriterCounter,
-    session: Session,
-    operationsMax: number,
-  ) {
+  constructor(ports: TopicControllerPorts) {
     this.#ports = ports
-    this.#hold = hold
-    this.#writers = writers
-    this.#session = session
-    this.#operationsMax = operationsMax
+  }
+
+  /** Brokers that may hold new partitions: the active ones; a broker that is alone and going still counts. */
+  placeable(): readonly number[] {
+    const views = [...this.#ports.image.brokers().values()].filter((broker) => broker.live)
+    const active = views.filter((broker) => broker.state === 'ACTIVE')
+    const usable = active.length > 0 ? active : views.filter(({ state }) => state !== 'FENCED')
+    return usable.map((broker) => broker.nodeId).sort((a, b) => a - b)
+  }
+
+  /**
+   * Brokers for new partitions, alternating racks.
+   * @param replicas  at most the number of placeable brokers
+   * @param startAt  of a topic that grows: its partitions so far
+   */
+  place(
+    partitions: number,
+    replicas: number,
+    startAt = this.#ports.image.topicCount,
+  ): readonly (readonly number[])[] {
+    const { image } = this.#ports
+    const brokers = this.placeable()
+    const racks = new Map(
+      brokers.map((nodeId) => [nodeId, image.registration(nodeId)?.value.rack ?? null]),
+    )
+    return assignReplicas(brokers, { partitions, replicationFactor: replicas, startAt, racks })
   }
 
   /**
    * @returns the topic, visible and served
-   * @throws StreamError TOPIC_EXISTS, TOPIC_NAME_INVALID (collides with another), DISK_*, STORE_UNAVAILABLE
+   * @throws StreamError TOPIC_EXISTS, TOPIC_NAME_INVALID (collides with another), NOT_CONTROLLER, DISK_*, STORE_UNAVAILABLE
    */
   create(request: TopicRequest): Promise<TopicImage> {
-    return this.#inTurn(async () => {
-      const { store, keys, image, random, table, log } = this.#ports
+    return this.#inTurn(async (reign) => {
+      const { store, keys, image, random, table, log, operationsMax } = this.#ports
       this.checkNewName(request.name)
       const topicId = newUuid(random)
       const partitions = request.assignments.map((replicas) =>
-        this.#newPartition(replicas, request.config),
+        this.#newPartition(replicas, request.config, reign),
       )
       const topic = { name: request.name, topicId, config: request.config, partitions }
-      const revision = await createTopic(store, keys, this.#hold, topic, this.#operationsMax)
-      await image.waitFor(revision)
+      const revision = await createTopic(store, keys, reign, topic, operationsMax)
+      await image.catchUp(revision)
       try {
         await table.reconcile(topicId)
       } catch (error) {
         log.error('a topic could not be created', { topic: request.name, error: String(error) })
-        await this.#remove(request.name)
+        await this.#remove(reign, request.name)
         throw error
       }
-      return this.#finish(request.name)
+      return this.#finish(reign, request.name)
     })
   }
 
@@ -117,92 +135,96 @@ export class TopicController {
     }
   }
 
-  /** @throws StreamError TOPIC_UNKNOWN, CONFLICT, DISK_* */
+  /** @throws StreamError TOPIC_UNKNOWN, CONFLICT, NOT_CONTROLLER, DISK_* */
   grow(name: string, assignments: readonly (readonly number[])[]): Promise<void> {
-    return this.#inTurn(async () => {
-      const { store, keys, image, table } = this.#ports
+    return this.#inTurn(async (reign) => {
+      const { store, keys, image, table, operationsMax } = this.#ports
       const topic = this.#expect(name)
+      if (image.partitions(topic.topicId).size > topic.value.partitions) {
+        await this.#finish(reign, name)
+        throw new StreamError('CONFLICT', `${name}: an earlier growth was finished first`, {
+          target: name,
+          hint: 'look at the number of partitions, and try again',
+        })
+      }
       const partitions = assignments.map((replicas) =>
-        this.#newPartition(replicas, topic.value.config),
+        this.#newPartition(replicas, topic.value.config, reign),
       )
-      const revision = await addPartitions(
-        store,
-        keys,
-        this.#hold,
-        topic,
-        partitions,
-        this.#operationsMax,
-      )
-      await image.waitFor(revision)
+      const revision = await addPartitions(store, keys, reign, topic, partitions, operationsMax)
+      await image.catchUp(revision)
       await table.reconcile(topic.topicId)
-      await this.#finish(name)
+      await this.#finish(reign, name)
     })
   }
 
-  /** @throws StreamError TOPIC_UNKNOWN, CONFLICT */
+  /** @throws StreamError TOPIC_UNKNOWN, CONFLICT, NOT_CONTROLLER */
   delete(name: string): Promise<void> {
-    return this.#inTurn(() => {
+    return this.#inTurn(async (reign) => {
       this.#expect(name)
-      return this.#remove(name)
+      await this.#again(() => this.#remove(reign, name))
     })
   }
 
   /**
-   * Replaces a topic's configs, as `edit` makes them of those in force when its turn comes.
-   * @throws StreamError TOPIC_UNKNOWN, CONFIG_INVALID, CONFLICT
+   * Replaces a topic's configs, as `edit` makes them of those in force when its turn comes. Where the partitions do not fit
+   * into one transaction the topic is written first, and the controller's next pass brings their minima in line.
+   * @throws StreamError TOPIC_UNKNOWN, CONFIG_INVALID, CONFLICT, NOT_CONTROLLER
    */
   configure(name: string, edit: (before: Texts) => Texts): Promise<void> {
-    return this.#inTurn(async () => {
-      const { store, keys, image } = this.#ports
-      const topic = this.#expect(name)
-      const config = edit(topic.value.config)
-      const changes: PartitionChange[] = []
-      for (const partition of image.partitions(topic.topicId).values()) {
-        const minInSync = this.#minInSync(config, partition.value.replicas.length)
-        if (minInSync === partition.value.minInSync) continue
-        changes.push({
-          topicId: topic.topicId,
-          partition: partition.partition,
-          revision: partition.revision,
-          value: {
-            ...partition.value,
-            minInSync,
-            eligibleReplicas: [],
-            known: [],
-            partitionEpoch: partition.value.partitionEpoch + 1,
-            writer: this.#writers.next(),
-          },
-        })
-      }
-      const value = { ...topic.value, config }
-      const { revision } = topic
-      const written = await writeTopic(store, keys, this.#hold, { name, revision, value }, changes)
-      await image.waitFor(written)
-    })
+    return this.#inTurn((reign) => this.#again(() => this.#configure(reign, name, edit)))
+  }
+
+  async #configure(reign: Reign, name: string, edit: (before: Texts) => Texts): Promise<void> {
+    const { store, keys, image, operationsMax } = this.#ports
+    const topic = this.#expect(name)
+    const config = edit(topic.value.config)
+    const changes: PartitionChange[] = []
+    for (const { partition, revision, value } of image.partitions(topic.topicId).values()) {
+      const changed = withMinInSync(value, this.#minInSync(config, settledReplicas(value)))
+      if (changed === value) continue
+      const signed = { ...changed, writer: reign.writers.next() }
+      changes.push({ topicId: topic.topicId, partition, revision, value: signed })
+    }
+    const value = { ...topic.value, config }
+    const { revision } = topic
+    const together = changes.length + 2 <= operationsMax ? changes : []
+    const written = await writeTopic(store, keys, reign, { name, revision, value }, together)
+    await image.catchUp(written)
   }
 
   /**
    * Replaces broker configs. `scope`: `broker` for all, `broker/<id>` for one.
-   * @throws StreamError CONFIG_INVALID, CONFLICT
+   * @throws StreamError CONFIG_INVALID, CONFLICT, NOT_CONTROLLER
    */
   configureBroker(scope: string, edit: (before: Texts) => Texts): Promise<void> {
-    return this.#inTurn(async () => {
-      const { store, keys, image } = this.#ports
-      const before = image.config(scope)
-      const config = { scope, revision: before.revision, value: edit(before.value) }
-      await image.waitFor(await writeConfig(store, keys, this.#hold, config))
-    })
+    return this.#inTurn((reign) =>
+      this.#again(async () => {
+        const { store, keys, image } = this.#ports
+        const before = image.config(scope)
+        const config = { scope, revision: before.revision, value: edit(before.value) }
+        await image.catchUp(await writeConfig(store, keys, reign, config))
+      }),
+    )
   }
 
-  /** What a crash left in the middle: creations and growths are finished, deletions too, old tombstones forgotten. */
+  /**
+   * What a crash or a lost controller left in the middle: growths are finished, and creations whose records are all there;
+   * others are taken back, for nobody was told of them. Deletions are finished too, old tombstones forgotten.
+   */
   finishInterrupted(wallMs: number): Promise<void> {
-    return this.#inTurn(async () => {
-      const { store, keys, image, log } = this.#ports
+    return this.#inTurn(async (reign) => {
+      const { store, keys, image, log, operationsMax } = this.#ports
       for (const topic of [...image.topics()]) {
-        const grows = image.partitions(topic.topicId).size > topic.value.partitions
-        if (topic.value.state === 'READY' && !grows) continue
+        const records = image.partitions(topic.topicId).size
+        const isCreating = topic.value.state === 'CREATING'
+        if (!isCreating && records <= topic.value.partitions) continue
+        if (isCreating && records < topic.value.partitions) {
+          log.info('taking back a topic whose creation was broken off', { topic: topic.name })
+          await this.#remove(reign, topic.name)
+          continue
+        }
         log.info('finishing a topic that was being created', { topic: topic.name })
-        await this.#finish(topic.name)
+        await this.#finish(reign, topic.name)
       }
       for (const topicId of [...image.partitionTopicIds()]) {
         if (image.topicById(topicId) !== undefined) continue
@@ -211,14 +233,14 @@ export class TopicController {
           kind: 'delete' as const,
           key: keys.partition(topicId, number),
         }))
-        await deletePartitionRecords(store, keys, this.#hold, deletes, this.#operationsMax)
+        await deletePartitionRecords(store, keys, reign, deletes, operationsMax)
       }
-      await this.#forgetTombstones(wallMs)
+      await this.#forgetTombstones(reign, wallMs)
     })
   }
 
   forgetTombstones(wallMs: number): Promise<void> {
-    return this.#inTurn(() => this.#forgetTombstones(wallMs))
+    return this.#inTurn((reign) => this.#forgetTombstones(reign, wallMs))
   }
 
   /** Resolves when the actions begun so far have ended, however. */
@@ -226,33 +248,33 @@ export class TopicController {
     await this.#queue.catch(() => undefined)
   }
 
-  async #forgetTombstones(wallMs: number): Promise<void> {
+  async #forgetTombstones(reign: Reign, wallMs: number): Promise<void> {
     const { store, keys, image } = this.#ports
     for (const tombstone of [...image.deletedTopics()]) {
       if (wallMs - tombstone.value.at < TOMBSTONE_KEPT_MS) continue
       if (image.partitions(tombstone.topicId).size > 0) continue
       const key = keys.deleted(tombstone.topicId)
-      await deleteKey(store, keys, this.#hold, key, tombstone.revision)
+      await deleteKey(store, keys, reign, key, tombstone.revision)
     }
   }
 
-  async #finish(name: string): Promise<TopicImage> {
+  async #finish(reign: Reign, name: string): Promise<TopicImage> {
     const { store, keys, image } = this.#ports
     const topic = this.#expect(name)
     const partitions = image.partitions(topic.topicId).size
     const value = { ...topic.value, partitions, state: 'READY' as const }
     const { revision } = topic
-    await image.waitFor(await writeTopic(store, keys, this.#hold, { name, revision, value }))
+    await image.catchUp(await writeTopic(store, keys, reign, { name, revision, value }))
     return this.#expect(name)
   }
 
-  async #remove(name: string): Promise<void> {
-    const { store, keys, image, table } = this.#ports
+  async #remove(reign: Reign, name: string): Promise<void> {
+    const { store, keys, image, table, operationsMax } = this.#ports
     const topic = this.#expect(name)
     const revision = await deleteTopic(
       store,
       keys,
-      this.#hold,
+      reign,
       {
         name,
         topicId: topic.topicId,
@@ -260,22 +282,27 @@ export class TopicController {
         partitions: [...image.partitions(topic.topicId).keys()],
       },
       store.time.wallMs(),
-      this.#operationsMax,
+      operationsMax,
     )
-    await image.waitFor(revision)
+    await image.catchUp(revision)
     await table.reconcile(topic.topicId)
   }
 
-  #newPartition(replicas: readonly number[], config: Texts): PartitionValue {
+  /** In sync from the begin on are the replicas that are live, with their data epochs; the first of them leads. */
+  #newPartition(replicas: readonly number[], config: Texts, reign: Reign): PartitionValue {
     const { image } = this.#ports
+    const members: Member[] = []
+    for (const broker of replicas) {
+      const view = image.broker(broker)
+      if (view?.live !== true || view.state === 'FENCED' || view.dataEpoch === 0) continue
+      members.push({ broker, dataEpoch: view.dataEpoch })
+    }
     return initialPartition({
-      replicas: replicas.map((broker) => ({
-        broker,
-        dataEpoch: image.broker(broker)?.dataEpoch ?? 0,
-      })),
-      leaderIncarnation: image.broker(replicas[0] ?? -1)?.incarnation ?? this.#session.incarnation,
+      replicas: members,
+      assigned: replicas,
+      leaderIncarnation: image.session(members[0]?.broker ?? -1)?.incarnation ?? '',
       minInSync: this.#minInSync(config, replicas.length),
-      writer: this.#writers.next(),
+      writer: reign.writers.next(),
     })
   }
 
@@ -293,8 +320,22 @@ export class TopicController {
     return topic
   }
 
-  #inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const run = this.#queue.catch(() => undefined).then(action)
+  /** A leader or another action was faster: once more, with what is there now. */
+  async #again<T>(action: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await action()
+      } catch (error) {
+        if (!isStreamError(error, 'CONFLICT') || attempt === ATTEMPTS_MAX) throw error
+        // The controller's own key may be what has changed.
+        await this.#ports.image.refresh()
+        this.#ports.reign()
+      }
+    }
+  }
+
+  #inTurn<T>(action: (reign: Reign) => Promise<T>): Promise<T> {
+    const run = this.#queue.catch(() => undefined).then(() => action(this.#ports.reign()))
     this.#queue = run
     run.catch(() => undefined)
     return run

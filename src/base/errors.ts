@@ -43,6 +43,7 @@ export const errorTable = {
   NOT_DELIVERED: { retriable: false, exit: 5 },
   FENCED: { retriable: false, exit: 8 },
   CONFLICT: { retriable: false, exit: 8 },
+  NOT_CONTROLLER: { retriable: true, exit: 4 },
   NOT_ALLOWED: { retriable: false, exit: 6 },
   CONFIG_INVALID: { retriable: false, exit: 2 },
   // --- the command's own surroundings

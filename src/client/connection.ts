@@ -63,6 +63,8 @@ export interface CallOptions {
   readonly timeoutMs?: number
   /** Do not go above this version. */
   readonly versionMax?: number
+  /** Exactly this one, listed or not: among daemons, which accept more than they tell clients. */
+  readonly version?: number
 }
 
 export type OnAnswer<A extends ApiName> = (
@@ -168,7 +170,7 @@ export class Connection {
     onAnswer: OnAnswer<A>,
   ): void {
     if (this.#state !== 'open') throw this.#lost()
-    const version = this.versionOf(api, options.versionMax)
+    const version = options.version ?? this.versionOf(api, options.versionMax)
     this.#send(api, version, body, options.timeoutMs ?? this.#options.requestTimeoutMs, onAnswer)
   }
 

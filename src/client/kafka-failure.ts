@@ -75,6 +75,18 @@ const failures: Readonly<Record<number, FailureRow>> = {
     hint: 'who is in it: stream groups describe GROUP --members; take another group, or stop them first',
   },
   [KafkaError.REASSIGNMENT_IN_PROGRESS]: { code: 'CONFLICT' },
+  [KafkaError.NO_REASSIGNMENT_IN_PROGRESS]: { code: 'CONFLICT' },
+  [KafkaError.PREFERRED_LEADER_NOT_AVAILABLE]: {
+    code: 'BROKER_ERROR',
+    message: 'the preferred replica is not in sync or not alive',
+    hint: 'to see why: stream cluster doctor',
+  },
+  [KafkaError.ELIGIBLE_LEADERS_NOT_AVAILABLE]: {
+    code: 'BROKER_ERROR',
+    message: 'no replica may lead it',
+    hint: 'to see why: stream cluster doctor',
+  },
+  [KafkaError.BROKER_ID_NOT_REGISTERED]: { code: 'NAME_UNKNOWN', message: 'no such broker' },
   [KafkaError.NON_EMPTY_GROUP]: { code: 'CONFLICT' },
   [KafkaError.GROUP_ID_NOT_FOUND]: { code: 'NAME_UNKNOWN' },
   [KafkaError.FENCED_INSTANCE_ID]: { code: 'FENCED' },

@@ -64,7 +64,7 @@ export class MetadataCache {
     if (response.brokers.length > 0) {
       this.brokers.clear()
       for (const { nodeId, host, port, rack } of response.brokers) {
-        const address = this.#address(host, port)
+        const address = this.addressOf(host, port)
         this.brokers.set(nodeId, { nodeId, address, host, port, rack })
       }
     }
@@ -116,7 +116,8 @@ export class MetadataCache {
     }
   }
 
-  #address(host: string, port: number): string {
+  /** As Net.connect takes it. */
+  addressOf(host: string, port: number): string {
     if (host.includes('://')) return host
     const bracketed = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
     return `${this.scheme}://${bracketed}:${port}`

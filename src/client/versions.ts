@@ -10,6 +10,8 @@ const limits: Partial<Record<ApiName, number>> = {
   Fetch: 12,
   OffsetCommit: 9,
   OffsetFetch: 9,
+  // Later versions are for brokers.
+  AddPartitionsToTxn: 3,
   // Version 6 is the unstable two-phase commit.
   InitProducerId: 5,
   // Version 4 only adds ranges of features that nobody here asks for.

@@ -124,6 +124,7 @@ const plainBrokerKeys = [
   { name: 'transaction.state.log.num.partitions', type: 'int', default: '50', min: 1, help: 'partitions of the transaction topic' },
   { name: 'transaction.state.log.replication.factor', type: 'int', default: null, min: 1, help: 'replicas of the transaction topic; default: the number of brokers, at most 3' },
   { name: 'transactional.id.expiration.ms', type: 'int', unit: 'ms', default: '604800000', min: 1, help: 'how long an idle transactional id is kept' },
+  { name: 'unclean.recovery.timeout.ms', type: 'long', unit: 'ms', default: '30000', min: 0, help: 'how long a partition waits for a better replica before an unclean election, where its topic allows one' },
 ] as const satisfies readonly ConfigKey[]
 
 // biome-ignore format: one row, one line

@@ -144,8 +144,11 @@ export class EtcdStore implements MetadataStore {
     return this.leaseOf(ID)
   }
 
-  /** A lease taken before, perhaps by another process: a daemon that starts ends that of its predecessor. */
-  leaseOf(id: string): StoreLease {
+  revokeLease(leaseId: string): Promise<void> {
+    return this.revoke(leaseId)
+  }
+
+  private leaseOf(id: string): StoreLease {
     return {
       id,
       keepAlive: () => this.keepAlive(id),

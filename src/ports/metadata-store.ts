@@ -20,6 +20,10 @@ export interface MetadataStore {
   watch(prefix: string, fromRevision: number, events: StoreWatchEvents): StoreWatch
   /** A lease that deletes its keys when it ends. The embedded home ends it only with the process. */
   lease(ttlMs: number): Promise<StoreLease>
+  /**
+   * Ends a lease that a former process took, by its id; fine when it has ended. Absent where leases end with their process.
+   */
+  revokeLease?(leaseId: string): Promise<void>
   close(): Promise<void>
 }
 

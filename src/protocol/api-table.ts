@@ -13,6 +13,7 @@ import {
   describeTopicPartitions,
   listConfigResources,
   metadata,
+  unregisterBroker,
 } from './schemas/cluster.ts'
 import { consumerGroupDescribe, consumerGroupHeartbeat } from './schemas/consumer-groups.ts'
 import { deleteRecords, fetch, listOffsets, offsetForLeaderEpoch, produce } from './schemas/data.ts'
@@ -27,7 +28,7 @@ import {
   syncGroup,
 } from './schemas/groups.ts'
 import { offsetCommit, offsetDelete, offsetFetch } from './schemas/offsets.ts'
-import { appendAt, daemonStatus, daemonStop, localSpans } from './schemas/private.ts'
+import { appendAt, daemonStatus, daemonStop, localSpans, logInfo } from './schemas/private.ts'
 import { alterClientQuotas, describeClientQuotas } from './schemas/quotas.ts'
 import {
   alterUserScramCredentials,
@@ -42,6 +43,7 @@ import {
   createTopics,
   deleteTopics,
   describeConfigs,
+  electLeaders,
   incrementalAlterConfigs,
   listPartitionReassignments,
 } from './schemas/topics.ts'
@@ -92,6 +94,7 @@ export const apiTable = {
   SaslAuthenticate: saslAuthenticate,
   CreatePartitions: createPartitions,
   DeleteGroups: deleteGroups,
+  ElectLeaders: electLeaders,
   IncrementalAlterConfigs: incrementalAlterConfigs,
   AlterPartitionReassignments: alterPartitionReassignments,
   ListPartitionReassignments: listPartitionReassignments,
@@ -102,6 +105,7 @@ export const apiTable = {
   AlterUserScramCredentials: alterUserScramCredentials,
   DescribeCluster: describeCluster,
   DescribeProducers: describeProducers,
+  UnregisterBroker: unregisterBroker,
   DescribeTransactions: describeTransactions,
   ListTransactions: listTransactions,
   ConsumerGroupHeartbeat: consumerGroupHeartbeat,
@@ -112,6 +116,7 @@ export const apiTable = {
   DaemonStop: daemonStop,
   AppendAt: appendAt,
   LocalSpans: localSpans,
+  LogInfo: logInfo,
 } as const satisfies Record<string, ApiSchema>
 
 type Table = typeof apiTable

@@ -19,14 +19,20 @@ export interface ServedRange {
   readonly max: number
   /** The lowest version that is really answered; a listed one below it is refused like an unknown one. */
   readonly acceptedMin: number
+  /** The highest version that is answered: above what is listed, for other daemons alone. */
+  readonly acceptedMax: number
 }
 
 interface ServedRow {
   readonly A?: readonly [min: number, max: number]
   readonly B: readonly [min: number, max: number]
   readonly acceptedMin?: number
+  /** At the ZeroMQ door. */
+  readonly acceptedMax?: number
   /** Absent: both doors. */
   readonly door?: Door
+  /** At the ZeroMQ door, in place of A and B. */
+  readonly native?: readonly [min: number, max: number]
 }
 
 const both = (min: number, max: number) => ({ A: [min, max], B: [min, max] }) as const
@@ -36,7 +42,8 @@ const served = {
   // Old librdkafka asks whether v0 is listed before it compresses; nobody may really send it (P1).
   // v12 leaves adding partitions to a transaction to the broker; v13 names topics by id.
   Produce: { A: [0, 12], B: [0, 13], acceptedMin: 3 },
-  Fetch: { A: [4, 12], B: [4, 18] },
+  // Followers fetch with v18, whatever clients are told.
+  Fetch: { A: [4, 12], B: [4, 18], acceptedMax: 18 },
   ListOffsets: { A: [1, 7], B: [1, 10] },
   Metadata: { A: [0, 12], B: [0, 13] },
   OffsetCommit: { A: [1, 9], B: [1, 10], acceptedMin: 2 },
@@ -55,10 +62,12 @@ const served = {
   DeleteRecords: both(0, 2),
   InitProducerId: both(0, 5),
   OffsetForLeaderEpoch: both(2, 4),
-  // v4 and later are for brokers only, and clients exist that would pick them.
-  AddPartitionsToTxn: both(0, 3),
+  // v4 and later are for brokers only, and clients exist that would pick them at Kafka's door.
+  AddPartitionsToTxn: { ...both(0, 3), native: [0, 5] },
   AddOffsetsToTxn: both(0, 4),
   EndTxn: both(0, 5),
+  // Between daemons.
+  WriteTxnMarkers: { ...both(1, 2), door: 'zmq' },
   TxnOffsetCommit: both(0, 5),
   DescribeAcls: both(1, 3),
   CreateAcls: both(1, 3),
@@ -88,6 +97,7 @@ const served = {
   DaemonStop: { ...both(0, 0), door: 'zmq' },
   AppendAt: { ...both(0, 0), door: 'zmq' },
   LocalSpans: { ...both(0, 0), door: 'zmq' },
+  LogInfo: { ...both(0, 0), door: 'zmq' },
 } as const satisfies Partial<Record<ApiName, ServedRow>>
 
 /** The APIs that some phase lists. */
@@ -98,10 +108,12 @@ export function servedRanges(door: Door, phase: Phase): readonly ServedRange[] {
   const ranges: ServedRange[] = []
   for (const api of Object.keys(served) as ServedApi[]) {
     const row: ServedRow = served[api]
-    const range = row[phase]
+    const range = (door === 'zmq' ? row.native : undefined) ?? row[phase]
     if (range === undefined || (row.door !== undefined && row.door !== door)) continue
     const [min, max] = range
-    ranges.push({ apiKey: apiKeyOf(api), api, min, max, acceptedMin: row.acceptedMin ?? min })
+    const acceptedMin = row.acceptedMin ?? min
+    const acceptedMax = door === 'zmq' ? Math.max(row.acceptedMax ?? max, max) : max
+    ranges.push({ apiKey: apiKeyOf(api), api, min, max, acceptedMin, acceptedMax })
   }
   return ranges.sort((left, right) => left.apiKey - right.apiKey)
 }

@@ -57,6 +57,10 @@ describe('completion', () => {
     expect(await words('consume', 'o')).toEqual(['old', 'orders'])
     expect(await words('topics', 'delete', 'users', 'o')).toEqual(['old', 'orders'])
     expect(await words('topics', 'create', 'o')).toEqual([])
+    expect(await words('cluster', 'reassign', '--topics', 'o')).toEqual(['old', 'orders'])
+    const withBrokers = (w: World) => w.broker.nodes.add(12)
+    expect(await complete(withBrokers, 'cluster', 'drain', '')).toEqual(['1', '12'])
+    expect(await complete(withBrokers, 'cluster', 'reassign', '--brokers', '')).toEqual(['1', '12'])
     const withContexts = (w: World) => {
       w.files.set(
         '/config/stream/contexts.json',

@@ -6,6 +6,7 @@
 import type {
   AdminClient,
   Clients,
+  ClusterAdminClient,
   ClusterClient,
   ConsumerClient,
   GroupAdminClient,
@@ -44,6 +45,7 @@ import type {
 import type { Time, Timer } from '../../src/ports/time.ts'
 import { BatchBuilder, type ByteRange, type RecordInput } from '../../src/record/batch-builder.ts'
 import { putInt64 } from '../../src/record/batch-layout.ts'
+import { FakeClusterAdmin, FakeNodes } from './fake-nodes.ts'
 
 const NOW_MS = Date.UTC(2026, 2, 15, 12, 0, 0)
 
@@ -104,6 +106,8 @@ const latin1 = (range: ByteRange | null | undefined): string | null =>
 export class FakeBroker {
   readonly topics = new Map<string, FakeTopic>()
   readonly listeners = new Set<() => void>()
+  /** Brokers and replicas, for tests of clusters. */
+  readonly nodes = new FakeNodes()
   /** Topics that nobody leads. */
   readonly leaderless = new Set<string>()
   /** Appends that find room before a producer is full; then it has room again a moment later. */
@@ -159,15 +163,9 @@ export class FakeBroker {
       topicId: 'TTTTTTTTTTTTTTTTTTTTTT',
       isInternal: name.startsWith('__'),
       errorCode: topic === undefined ? 3 : 0,
-      partitions: (topic?.partitions ?? []).map((_, partition) => ({
-        partition,
-        leaderId: this.leaderless.has(name) ? -1 : 1,
-        leaderEpoch: 0,
-        replicas: [1],
-        inSyncReplicas: [1],
-        offlineReplicas: [],
-        errorCode: 0,
-      })),
+      partitions: (topic?.partitions ?? []).map((_, partition) =>
+        this.nodes.partitionInfo(name, partition, this.leaderless.has(name)),
+      ),
     }
   }
 
@@ -589,7 +587,7 @@ class FakeAdmin {
     options: { isTrial?: boolean } = {},
   ): Promise<Outcome[]> {
     return changes.map(({ name, set, unset }) => {
-      const configs = this.#broker.topics.get(name)?.configs
+      const configs = this.#broker.topics.get(name)?.configs ?? this.#broker.nodes.configsOf(name)
       if (options.isTrial !== true) {
         for (const [key, value] of Object.entries(set ?? {})) configs?.set(key, value)
         for (const key of unset ?? []) configs?.delete(key)
@@ -675,7 +673,7 @@ class FakeClients implements Clients {
     const broker = this.#broker
     this.addresses.push(...options.addresses)
     return {
-      metadata: {} as MetadataCache,
+      metadata: { brokers: broker.nodes.brokers() } as unknown as MetadataCache,
       requestTimeoutMs: 1000,
       close: () => undefined,
       connect: async () => {
@@ -727,6 +725,10 @@ class FakeClients implements Clients {
   async admin(): Promise<AdminClient> {
     // Only what the commands under test ask for.
     return new FakeAdmin(this.#broker) as unknown as Pick<Admin, keyof Admin>
+  }
+
+  async clusterAdmin(): Promise<ClusterAdminClient> {
+    return new FakeClusterAdmin(this.#broker.nodes, () => this.#broker.topics.keys())
   }
 
   listOffsets(

@@ -71,6 +71,24 @@ describe('topics list', () => {
     expect(await names('--unavailable')).toEqual([])
   })
 
+  it('filters by health: --under-replicated, --unavailable, --under-min-isr', async () => {
+    const w = world()
+    w.broker.nodes.place('orders', 0, [1, 2], { inSync: [1] })
+    w.broker.nodes.place('orders.big', 0, [2], { leaderId: -1, inSync: [2] })
+    for (const name of ['orders', 'users']) {
+      w.broker.topics.get(name)?.configs.set('min.insync.replicas', '2')
+    }
+    const names = async (flag: string): Promise<string[]> => {
+      w.output.chunks.length = 0
+      const { stdout } = await w.run('topics', 'list', flag)
+      return stdout.split('\n').flatMap((line) => line.split('\t')[0] || [])
+    }
+    expect(await names('--under-replicated')).toEqual(['orders'])
+    expect(await names('--unavailable')).toEqual(['orders.big'])
+    // With one replica all that can be in sync are.
+    expect(await names('--under-min-isr')).toEqual(['orders'])
+  })
+
   it('a pattern that matches nothing is an empty list; with --fail-empty 3', async () => {
     expect(await world().run('topics', 'list', 'x*')).toMatchObject({
       exit: 0,
@@ -93,7 +111,7 @@ describe('topics list', () => {
 describe('topics describe', () => {
   it('one row a partition; with --json one object a topic', async () => {
     expect((await world().run('topics', 'describe', 'orders')).stdout).toBe(
-      'orders\t0\t1\t0\t1\t1\t0\t2\t2\t20\norders\t1\t1\t0\t1\t1\t0\t1\t1\t10\n',
+      'orders\t0\t1\t0\t1\t1\t0\t2\t2\t20\t-\t-\norders\t1\t1\t0\t1\t1\t0\t1\t1\t10\t-\t-\n',
     )
     const { stdout } = await world().run('topics', 'describe', '*', '--json')
     const objects = stdout
@@ -108,6 +126,18 @@ describe('topics describe', () => {
       [1, 'topic', 'users', 1],
     ])
     expect(objects[0].detail[1]).toMatchObject({ partition: 1, leader: 1, start: 0, end: 1 })
+  })
+
+  it('tells the eligible leaders, and which replicas are down', async () => {
+    const w = world()
+    w.broker.nodes.add(2, { state: 'fenced' })
+    w.broker.nodes.place('users', 0, [1, 2], { inSync: [1], elr: [2] })
+    expect((await w.run('topics', 'describe', 'users')).stdout).toBe(
+      'users\t0\t1\t0\t1,2\t1\t0\t0\t0\t0\t2\t2\n',
+    )
+    w.output.chunks.length = 0
+    const { stdout } = await w.run('topics', 'describe', 'users', '--json')
+    expect(JSON.parse(stdout).detail[0]).toMatchObject({ isr: [1], elr: [2], offline: [2] })
   })
 
   it('--config has every setting with its origin', async () => {

@@ -140,6 +140,20 @@ while True:
     expect(await ended(child)).toBe(0)
   })
 
+  it('one signal that comes twice within a moment, as timeout(1) sends it, is one', async () => {
+    const child = program.start(program.stream, ['daemon', 'run'], { env: program.environment })
+    let said = ''
+    child.stderr?.on('data', (chunk) => {
+      said += chunk
+      // Twice more, in the moment in which it says that it stops.
+      if (said.includes('stopping why=SIGTERM')) child.kill('SIGTERM')
+    })
+    await eventually('serving', () => (said.includes(' serving ') ? true : undefined))
+    child.kill('SIGTERM')
+    expect(await ended(child), said).toBe(0)
+    expect(said).toContain(' info stopped')
+  })
+
   it.skipIf(!hasProgram('systemd-analyze'))('the units are well-formed', () => {
     for (const name of ['stream.service', 'stream.user.service']) {
       const unit = readFileSync(`${repository}/install/${name}`, 'utf8')

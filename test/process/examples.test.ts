@@ -6,6 +6,7 @@ import { Program } from '../support/program.ts'
 
 const nouns = [
   'topics',
+  'cluster',
   'groups',
   'dlq',
   'daemon',
@@ -30,6 +31,7 @@ const before: Readonly<Record<string, string>> = {
   'topics diff': 'stream topics create orders --if-not-exists',
   'topics wait':
     'stream topics delete orders -y; stream topics create orders; seq 1000000 | stream produce orders',
+  'cluster reassign': 'stream topics create orders --if-not-exists',
   'groups list':
     'stream topics create orders old-topic --if-not-exists; seq 9 | stream produce orders; seq 9 | stream produce old-topic; stream consume orders old-topic -g nightly --until-end; stream consume orders -g etl-1 --until-end',
   'groups seek': 'stream consume orders -g nightly --until-end',
@@ -53,6 +55,15 @@ const instead: Readonly<Record<string, string>> = {
   'stream groups watch nightly': 'stream groups watch nightly -n 2',
   "stream groups watch 'etl-*' --every 10s --total":
     "stream groups watch 'etl-*' --every 100ms --total -n 2",
+  // Of several brokers there is a witness (test/witness/jvm-cluster.ts); here is one.
+  "stream cluster reassign --topics 'orders*' --brokers 1,2,4 --dry-run":
+    "stream cluster reassign --topics 'orders*' --brokers 1 --dry-run",
+  'stream cluster reassign --topics orders --replicas 3 --rate 20MiB/s --wait -y':
+    'stream cluster reassign --topics orders --replicas 1 --rate 20MiB/s --wait -y',
+  'stream cluster drain 3 --leaders-only -y --wait && ssh broker3 reboot':
+    'stream cluster drain 3 --leaders-only -y --wait; [ $? = 3 ]',
+  'stream cluster drain 3 --dry-run': 'stream cluster drain 1 --dry-run; [ $? = 8 ]',
+  'stream cluster drain 3 --undo -y --wait': 'stream cluster drain 1 --undo -y --wait; [ $? = 3 ]',
   'stream daemon start --data /srv/stream': 'stream daemon stop; stream daemon start --data srv',
   'stream daemon run --listen kafka://0.0.0.0:9092 --listen ipc:///run/stream/daemon.sock':
     'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',

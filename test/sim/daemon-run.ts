@@ -16,15 +16,19 @@
  */
 import { type Daemon, type DaemonPorts, startDaemon } from '../../daemon/doors/daemon.ts'
 import { Admin } from '../../src/client/admin.ts'
-import { Cluster } from '../../src/client/cluster.ts'
-import { Consumer } from '../../src/client/consumer.ts'
 import type { LocalReadOptions } from '../../src/client/local-reads.ts'
-import { Producer, type ProducerOptions } from '../../src/client/producer.ts'
+import type { ProducerOptions } from '../../src/client/producer.ts'
 import type { Disk } from '../../src/ports/disk.ts'
-import type { Log } from '../../src/ports/log.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
-import { RecordCursor } from '../../src/record/record-cursor.ts'
-import { type Anomaly, type FoundRecord, judge, type SentRecord } from './history.ts'
+import { type Anomaly, type FoundRecord, judge } from './history.ts'
+import {
+  type ClientWorld,
+  produceLines,
+  quiet,
+  readTopic,
+  type Sent,
+  simClient,
+} from './sim-clients.ts'
 import { SimDisk } from './sim-disk.ts'
 import { SimNetwork } from './sim-net.ts'
 import type { SimRandom } from './sim-random.ts'
@@ -60,20 +64,9 @@ export interface RunResult {
   readonly trace: readonly string[]
 }
 
-interface Sent extends SentRecord {
-  acknowledged: SentRecord['acknowledged']
-}
-
 const ADDRESS = 'tcp://daemon:7000'
 const TOPIC = 'numbers'
 const PLENTY_BYTES = 2 ** 40
-const quiet: Log = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-}
-
 /** Blocks and grants so small that a run of a few kilobytes needs many. */
 function localReads(disk: SimDisk): LocalReadOptions {
   return {
@@ -366,19 +359,18 @@ class DaemonRun {
 
   // --- clients
 
-  #cluster(host: string): { cluster: Cluster; time: SimTime; random: SimRandom } {
-    const time = new SimTime(this.#world, { name: host })
-    const random = this.#world.random.fork(host)
-    const cluster = new Cluster(time, random, this.#network.host(host), quiet, {
+  #clients(): ClientWorld {
+    return {
+      world: this.#world,
+      network: this.#network,
+      random: this.#random,
       addresses: [ADDRESS],
-      connectTimeoutMs: 600_000,
-      requestTimeoutMs: 5000,
-    })
-    return { cluster, time, random }
+      topic: TOPIC,
+    }
   }
 
   async #createTopic(): Promise<void> {
-    const { cluster, time, random } = this.#cluster('admin')
+    const { cluster, time, random } = simClient(this.#clients(), 'admin')
     const work = async (): Promise<void> => {
       await cluster.connect()
       const [outcome] = await new Admin(time, random, cluster).createTopics([
@@ -398,119 +390,21 @@ class DaemonRun {
     await this.#world.settle(work())
   }
 
-  async #produce(name: string): Promise<void> {
-    const { cluster, time, random } = this.#cluster(name)
-    const own: Sent[] = []
-    const producer = new Producer(time, random, cluster, {
-      batchBytes: this.#random.pick([200, 1000, 5000]),
-      lingerMs: this.#random.pick([0, 5, 50]),
-      codec: this.#random.pick(['none', 'none', 'zstd', 'gzip']),
-      deliveryTimeoutMs: 3_600_000,
-      trackOrdinals: true,
-      ...this.#options.plantedBug?.producer,
-      onDelivery: (delivery) => {
-        if (delivery.error !== undefined) return
-        const ordinals =
-          delivery.ordinals ??
-          Array.from({ length: delivery.recordCount }, (_, index) => delivery.firstOrdinal + index)
-        for (const [index, ordinal] of ordinals.entries()) {
-          const record = own[ordinal]
-          if (record !== undefined) {
-            record.acknowledged = {
-              topic: TOPIC,
-              partition: delivery.partition,
-              // A duplicate whose place the broker no longer knows is acknowledged without one.
-              offset: delivery.baseOffset < 0 ? undefined : delivery.baseOffset + index,
-            }
-          }
-        }
-      },
+  #produce(name: string): Promise<void> {
+    const { producer } = this.#options.plantedBug ?? {}
+    return produceLines(this.#clients(), name, this.#sent, {
+      records: this.#options.records ?? 60 + this.#random.integer(100),
+      partitions: this.#partitions,
+      ...(producer === undefined ? {} : { producer }),
     })
-    await cluster.connect()
-    await producer.prepare(TOPIC)
-    const count = this.#options.records ?? 60 + this.#random.integer(100)
-    for (let ordinal = 0; ordinal < count; ) {
-      const burst = Math.min(count - ordinal, 1 + this.#random.integer(20))
-      const values: string[] = []
-      for (let index = 0; index < burst; index++)
-        values.push(`${name}-${ordinal + index}-${'x'.repeat(this.#random.integer(80))}`)
-      for (const [index, value] of values.entries()) {
-        const record = { producer: name, ordinal: ordinal + index, value, acknowledged: undefined }
-        own.push(record)
-        this.#sent.push(record)
-      }
-      const partition =
-        this.#partitions === 1 || this.#random.chance(0.5)
-          ? undefined
-          : this.#random.integer(this.#partitions)
-      const chunk = new TextEncoder().encode(`${values.join('\n')}\n`)
-      for (let at = 0; at < chunk.length; ) {
-        const taken = producer.appendLines(TOPIC, partition, chunk, at, chunk.length)
-        at += taken
-        if (at < chunk.length) await producer.writable()
-      }
-      producer.flushSoon()
-      ordinal += burst
-      await new Promise<void>((resolve) => {
-        time.setTimer(this.#random.between(0, 400), resolve)
-      })
-    }
-    await producer.flush()
-    producer.close()
-    cluster.close()
   }
 
-  async #readAll(): Promise<FoundRecord[]> {
-    const { cluster, time, random } = this.#cluster(`reader${this.#world.eventCount}`)
-    const work = async (): Promise<FoundRecord[]> => {
-      await cluster.connect()
-      const admin = new Admin(time, random, cluster)
-      const [topic] = await admin.describeTopics([TOPIC])
-      const questions = (topic?.partitions ?? []).map(({ partition }) => ({
-        topic: TOPIC,
-        partition,
-        at: 'latest' as const,
-      }))
-      const ends = await admin.listOffsets(questions)
-      const disk = this.#disk
-      const consumer = new Consumer(time, random, cluster, {
-        partitionBytesMax: this.#random.pick([300, 3000, 1_000_000]),
-        // Every second reader takes what it can from the files, as one on the daemon's machine does.
-        ...(this.#readers++ % 2 === 0 ? { localReads: localReads(disk) } : {}),
-      })
-      consumer.assign(
-        ends.map((end) => ({
-          topic: TOPIC,
-          partition: end.partition,
-          startOffset: 0,
-          endOffset: end.offset,
-        })),
-      )
-      const found: FoundRecord[] = []
-      const cursor = new RecordCursor()
-      for (;;) {
-        const event = await consumer.next()
-        if (event === undefined) break
-        if (event.kind === 'failed') throw event.error
-        if (event.kind !== 'records') continue
-        for (const at of event.batches) {
-          cursor.reset(event.bytes, at)
-          while (cursor.next()) {
-            if (cursor.offset < event.fromOffset || cursor.offset >= event.untilOffset) continue
-            const value = new TextDecoder().decode(
-              cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd),
-            )
-            found.push({ topic: TOPIC, partition: event.partition, offset: cursor.offset, value })
-          }
-        }
-        event.release?.()
-      }
-      consumer.close()
-      cluster.close()
-      found.sort((left, right) => left.partition - right.partition)
-      return found
-    }
-    return this.#world.settle(work())
+  #readAll(): Promise<FoundRecord[]> {
+    // Every second reader takes what it can from the files, as one on the daemon's machine does.
+    const isLocal = this.#readers++ % 2 === 0
+    const reads = isLocal ? localReads(this.#disk) : undefined
+    const name = `reader${this.#world.eventCount}`
+    return this.#world.settle(readTopic(this.#clients(), name, reads))
   }
 
   /** Recovery is idempotent: neither a clean restart, nor a dead process, nor another power cut changes what is read. */

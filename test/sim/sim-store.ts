@@ -42,6 +42,7 @@ export interface SimStoreFaults {
 }
 
 const LATE_MS_MAX = 5000
+const CONTACT_PAUSE_MS = 50
 
 interface Lease {
   readonly id: string
@@ -94,7 +95,16 @@ export class SimStoreServer {
     this.end(leaseId)
   }
 
+  /** Some lease ends before its time, while its holder lives. @returns false when there is none */
+  expireAny(): boolean {
+    const ids = [...this.leases.keys()]
+    if (ids.length === 0) return false
+    this.end(this.random.pick(ids))
+    return true
+  }
+
   calm(): void {
+    for (const home of this.homes) home.isCutOff = false
     this.faults.answerLost = 0
     this.faults.requestLost = 0
     this.faults.appliedLate = 0
@@ -152,6 +162,8 @@ export class SimStore implements MetadataStore {
   readonly watchers: StoreWatchers
   private readonly server: SimStoreServer
   private watchesArriveMs = 0
+  /** Nothing reaches the store from here, and no change comes: calls fail, changes wait. */
+  isCutOff = false
   private isClosed = false
   private isGone = false
 
@@ -163,7 +175,7 @@ export class SimStore implements MetadataStore {
   txn(txn: StoreTxn): Promise<StoreTxnResult> {
     const { server } = this
     const { random, faults, fired } = server
-    if (random.chance(faults.requestLost)) {
+    if (this.isCutOff || random.chance(faults.requestLost)) {
       fired.requestLost += 1
       return this.fail()
     }
@@ -209,6 +221,10 @@ export class SimStore implements MetadataStore {
     }
   }
 
+  revokeLease(leaseId: string): Promise<void> {
+    return this.call(() => this.server.end(leaseId))
+  }
+
   async close(): Promise<void> {
     if (this.isClosed) return
     this.isClosed = true
@@ -225,14 +241,35 @@ export class SimStore implements MetadataStore {
   publishLater(revision: number, changes: readonly StoreChange[]): void {
     const { world } = this.server
     this.watchesArriveMs = Math.max(this.watchesArriveMs, world.now + this.server.latency())
-    world.schedule(this.watchesArriveMs - world.now, `store.watch ${revision}`, () => {
-      if (!this.isClosed) this.watchers.publish(revision, changes)
-    })
+    const deliver = (): void => {
+      if (this.isClosed) return
+      if (this.waiting.length > 0 || this.isCutOff) this.waitForContact(deliver)
+      else this.watchers.publish(revision, changes)
+    }
+    world.schedule(this.watchesArriveMs - world.now, `store.watch ${revision}`, deliver)
+  }
+
+  /** Changes that came while cut off, in their order. */
+  private readonly waiting: (() => void)[] = []
+
+  private waitForContact(deliver: () => void): void {
+    this.waiting.push(deliver)
+    if (this.waiting.length > 1) return
+    const look = (): void => {
+      if (this.isCutOff && !this.isClosed) {
+        this.server.world.schedule(CONTACT_PAUSE_MS, 'store.contact', look)
+        return
+      }
+      const waiting = this.waiting.splice(0)
+      for (const next of waiting) next()
+    }
+    this.server.world.schedule(CONTACT_PAUSE_MS, 'store.contact', look)
   }
 
   /** The moment of effect lies one way after the call, the answer another way later. */
   private call<T>(effect: () => T): Promise<T> {
     if (this.isGone) return new Promise(() => undefined)
+    if (this.isCutOff) return this.fail()
     if (this.isClosed) return Promise.reject(closed())
     const { world } = this.server
     return new Promise((resolve, reject) => {

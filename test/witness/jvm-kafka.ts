@@ -127,24 +127,38 @@ export class KafkaBroker {
     this.#child = child
   }
 
-  static async start(kafka: Kafka, directory: string): Promise<KafkaBroker> {
+  /** @param place  of a broker of several; absent: the only one */
+  static async start(
+    kafka: Kafka,
+    directory: string,
+    place?: {
+      readonly nodeId: number
+      readonly controllerPort: number
+      readonly clusterId: string
+      readonly rack: string
+    },
+  ): Promise<KafkaBroker> {
     mkdirSync(directory, { recursive: true })
-    const [port, controllerPort] = await freePorts()
+    const [port, freePort] = await freePorts()
+    const { nodeId = 1, controllerPort = freePort } = place ?? {}
+    const isController = nodeId === 1
     const logDirectory = join(directory, 'logs')
     const properties = join(directory, 'server.properties')
     const output = join(directory, 'broker.out')
     writeFileSync(
       properties,
-      `process.roles=broker,controller
-node.id=1
+      `process.roles=${isController ? 'broker,controller' : 'broker'}
+node.id=${nodeId}
+${place === undefined ? '' : `broker.rack=${place.rack}`}
 controller.quorum.voters=1@127.0.0.1:${controllerPort}
-listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}
+listeners=PLAINTEXT://127.0.0.1:${port}${isController ? `,CONTROLLER://127.0.0.1:${controllerPort}` : ''}
 advertised.listeners=PLAINTEXT://127.0.0.1:${port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs=${logDirectory}
 auto.create.topics.enable=false
+default.replication.factor=${place === undefined ? 1 : 3}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
@@ -154,7 +168,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 `,
     )
-    const id = kafka.ok('kafka.tools.StorageTool', ['random-uuid']).trim()
+    const id = place?.clusterId ?? kafka.ok('kafka.tools.StorageTool', ['random-uuid']).trim()
     kafka.ok('kafka.tools.StorageTool', ['format', '-t', id, '-c', properties])
     const child = kafka.spawn('kafka.Kafka', [properties], output)
     const broker = new KafkaBroker(`127.0.0.1:${port}`, logDirectory, child)
@@ -177,6 +191,51 @@ share.coordinator.state.topic.min.isr=1
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 30_000)
     await ended
     clearTimeout(timer)
+  }
+}
+
+/** Several brokers, the first of which is the controller too. */
+export class KafkaBrokers {
+  readonly #brokers: readonly KafkaBroker[]
+
+  private constructor(brokers: readonly KafkaBroker[]) {
+    this.#brokers = brokers
+  }
+
+  static async start(kafka: Kafka, directory: string, racks: readonly string[]) {
+    const [, controllerPort] = await freePorts()
+    const clusterId = kafka.ok('kafka.tools.StorageTool', ['random-uuid']).trim()
+    const brokers: KafkaBroker[] = []
+    try {
+      for (const [index, rack] of racks.entries()) {
+        const path = join(directory, `broker-${index + 1}`)
+        const nodeId = index + 1
+        brokers.push(
+          await KafkaBroker.start(kafka, path, { nodeId, controllerPort, clusterId, rack }),
+        )
+      }
+    } catch (error) {
+      for (const broker of brokers) await broker.stop()
+      throw error
+    }
+    return new KafkaBrokers(brokers)
+  }
+
+  /** `kafka://…` with all of them. */
+  get address(): string {
+    return `kafka://${this.#brokers.map(({ address }) => address).join(',')}`
+  }
+
+  /** host:port of the one with this number, from 1. */
+  addressOf(nodeId: number): string {
+    return this.#brokers[nodeId - 1]?.address ?? ''
+  }
+
+  async stop(nodeId?: number): Promise<void> {
+    // The controller last: the others take leave of it.
+    for (const [index, broker] of [...this.#brokers.entries()].reverse()) {
+      if (nodeId === undefined || nodeId === index + 1) await broker.stop()
+    }
   }
 }
 

@@ -2,7 +2,7 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands]
+ *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [cluster]
  *
  * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { daemonBundle, Program, repository, streamBundle } from '../support/program.ts'
 import { checkBroker } from './jvm-broker.ts'
 import { type CheckResult, Checks, resultTable } from './jvm-checks.ts'
+import { checkCluster } from './jvm-cluster.ts'
 import { checkCommands } from './jvm-commands.ts'
 import { checkLogs } from './jvm-dump.ts'
 import { checkGroups } from './jvm-groups.ts'
@@ -29,6 +30,7 @@ const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<
   logs: checkLogs,
   broker: checkBroker,
   commands: checkCommands,
+  cluster: checkCluster,
 }
 
 process.exitCode = await main(process.argv.slice(2))

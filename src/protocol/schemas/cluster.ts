@@ -220,6 +220,20 @@ export const describeCluster = {
   ],
 } as const
 
+/** Forgets a broker that is gone for good. */
+export const unregisterBroker = {
+  key: 64,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  request: [['brokerId', 'int32', 0]],
+  response: [
+    ['throttleTimeMs', 'int32', 0],
+    ['errorCode', 'int16', 0],
+    ['errorMessage', 'string', 0, { nullable: 0 }],
+  ],
+} as const
+
 export const listConfigResources = {
   key: 74,
   min: 0,

@@ -90,6 +90,8 @@ export const produce = {
 /**
  * v4 isolation level, v5 log start offset, v7 sessions, v9 leader epoch, v10 zstd, v11 rack, v12 diverging epochs,
  * v13 topic ids, v15 replica state, v16 leader endpoints, v17 replica directory, v18 follower's high watermark.
+ *
+ * Tags from 10000 on are no part of Kafka's message: daemons alone send them, to daemons alone.
  */
 export const fetch = {
   key: 1,
@@ -134,6 +136,9 @@ export const fetch = {
                 ['partitionMaxBytes', 'int32', 0],
                 ['replicaDirectoryId', 'uuid', 17, { tag: 0, ignorable: true }],
                 ['highWatermark', 'int64', 18, { tag: 1, default: 2 ** 63, ignorable: true }],
+                ['durableOffset', 'int64', 15, { tag: 10000, default: -1, ignorable: true }],
+                ['cleanOffset', 'int64', 15, { tag: 10001, default: -1, ignorable: true }],
+                ['txnFreeOffset', 'int64', 15, { tag: 10002, default: -1, ignorable: true }],
               ],
             },
             0,
@@ -154,6 +159,8 @@ export const fetch = {
       7,
     ],
     ['rackId', 'string', 11, { default: '', ignorable: true }],
+    ['dataEpoch', 'int64', 15, { tag: 10000, default: -1, ignorable: true }],
+    ['fetchNumber', 'int64', 15, { tag: 10001, default: -1, ignorable: true }],
   ],
   response: [
     ['throttleTimeMs', 'int32', 1, { default: 0 }],

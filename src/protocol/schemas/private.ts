@@ -111,3 +111,51 @@ export const localSpans = {
     ],
   ],
 } as const
+
+/**
+ * What a replica's log holds, for the controller that looks for the best copy (replication.md section 5.6). Only
+ * partitions that this broker hosts are answered. `lastEpoch` is that of the last batch, −1 without one.
+ */
+export const logInfo = {
+  key: 1004,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  request: [
+    [
+      'topics',
+      {
+        array: [
+          ['topicId', 'uuid', 0],
+          ['partitions', 'int32[]', 0],
+        ],
+      },
+      0,
+    ],
+  ],
+  response: [
+    ['errorCode', 'int16', 0],
+    ['dataEpoch', 'int64', 0],
+    [
+      'topics',
+      {
+        array: [
+          ['topicId', 'uuid', 0],
+          [
+            'partitions',
+            {
+              array: [
+                ['partition', 'int32', 0],
+                ['lastEpoch', 'int32', 0],
+                ['logEndOffset', 'int64', 0],
+                ['durableOffset', 'int64', 0],
+              ],
+            },
+            0,
+          ],
+        ],
+      },
+      0,
+    ],
+  ],
+} as const

@@ -294,6 +294,53 @@ export const createPartitions = {
   ],
 } as const
 
+/** electionType: 0 preferred, 1 unclean. Null topicPartitions = all partitions that need it. */
+export const electLeaders = {
+  key: 43,
+  min: 0,
+  max: 2,
+  flexibleFrom: 2,
+  request: [
+    ['electionType', 'int8', 1],
+    [
+      'topicPartitions',
+      {
+        array: [
+          ['topic', 'string', 0],
+          ['partitions', 'int32[]', 0],
+        ],
+      },
+      0,
+      { nullable: 0 },
+    ],
+    ['timeoutMs', 'int32', 0, { default: 60000 }],
+  ],
+  response: [
+    ['throttleTimeMs', 'int32', 0],
+    ['errorCode', 'int16', 1],
+    [
+      'replicaElectionResults',
+      {
+        array: [
+          ['topic', 'string', 0],
+          [
+            'partitionResult',
+            {
+              array: [
+                ['partitionId', 'int32', 0],
+                ['errorCode', 'int16', 0],
+                ['errorMessage', 'string', 0, { nullable: 0 }],
+              ],
+            },
+            0,
+          ],
+        ],
+      },
+      0,
+    ],
+  ],
+} as const
+
 /** Null replicas cancel a reassignment under way. */
 export const alterPartitionReassignments = {
   key: 45,

@@ -62,6 +62,7 @@ function open(daemon: Daemon, door: 'zmq' | 'kafka', bounds: Bounds = {}) {
       parkedFetches: new ParkedFetches(100),
       groups: new GroupCoordinator(broker),
       transactions: new TransactionCoordinator(broker),
+      peers: undefined,
       host: {
         pid: 1,
         version: '0',

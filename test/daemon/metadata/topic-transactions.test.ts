@@ -75,7 +75,7 @@ describe('T8: creating a topic', () => {
     const stale = { controllerEpoch: hold.controllerEpoch - 1 }
     await expect(
       w.settle(createTopic(w.store, w.keys, stale, { ...topic, name: 'other' }, NO_LIMIT)),
-    ).rejects.toMatchObject({ code: 'FENCED' })
+    ).rejects.toMatchObject({ code: 'NOT_CONTROLLER' })
   })
 
   it('takes its own write for its own after a lost answer', async () => {

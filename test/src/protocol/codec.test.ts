@@ -118,6 +118,8 @@ describe('fields', () => {
     const { body } = decodeRequest(encodeRequest('Fetch', 4, header, fetchBody))
     expect(body).toEqual({
       clusterId: null,
+      dataEpoch: -1,
+      fetchNumber: -1,
       replicaId: -1,
       replicaState: { replicaId: -1, replicaEpoch: -1 },
       maxWaitMs: 1,
@@ -140,6 +142,9 @@ describe('fields', () => {
               partitionMaxBytes: 9,
               replicaDirectoryId: ZERO_UUID,
               highWatermark: INT64_MAX,
+              durableOffset: -1,
+              cleanOffset: -1,
+              txnFreeOffset: -1,
             },
           ],
         },

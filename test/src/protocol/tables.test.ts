@@ -77,15 +77,17 @@ describe('served ranges', () => {
     }
   })
 
-  test('private APIs are on the ZeroMQ door only, authentication on the Kafka door only', () => {
+  test('private APIs and those between daemons are on the ZeroMQ door only, authentication on the Kafka door only', () => {
     for (const phase of phases) {
       const zmq = servedRanges('zmq', phase).map((range) => range.api)
       const kafka = servedRanges('kafka', phase).map((range) => range.api)
       expect(zmq.filter((api) => !kafka.includes(api))).toEqual([
+        'WriteTxnMarkers',
         'DaemonStatus',
         'DaemonStop',
         'AppendAt',
         'LocalSpans',
+        'LogInfo',
       ])
       expect(kafka.filter((api) => !zmq.includes(api))).toEqual([
         'SaslHandshake',

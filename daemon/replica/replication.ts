@@ -1,0 +1,226 @@
+/**
+ * Replication of one broker among others: the links, a fetcher for each leader that is followed, and the keeper of the
+ * in-sync replicas. A single daemon has none of it.
+ */
+
+import { StreamError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/ports/log.ts'
+import type { Net } from '../../src/ports/net.ts'
+import type { Time } from '../../src/ports/time.ts'
+import type { Store } from '../metadata/commit.ts'
+import type { LogView } from '../metadata/controller.ts'
+import type { MetadataImage } from '../metadata/metadata-image.ts'
+import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
+import type { BrokerConfig } from './broker-config.ts'
+import { Fetcher, type FetcherPorts } from './fetcher.ts'
+import { InSyncKeeper } from './in-sync-keeper.ts'
+import type { Partition, ReplicaHost } from './partition.ts'
+import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
+import type { SessionView } from './session-keeper.ts'
+
+export interface ReplicationPorts {
+  readonly nodeId: number
+  readonly time: Time
+  readonly net: Net
+  readonly log: Log
+  readonly config: BrokerConfig
+  readonly image: MetadataImage
+  readonly store: Store
+  readonly keys: MetadataKeys
+}
+
+/** A partition record as a linearizable read has found it. */
+export interface ConfirmedRecord {
+  readonly value: PartitionValue
+  readonly revision: number
+}
+
+const LOG_INFO_TIMEOUT_MS = 5000
+
+export class Replication implements ReplicaHost {
+  readonly nodeId: number
+  readonly peers: Peers
+  readonly #ports: ReplicationPorts
+  readonly #fetchers = new Map<number, Fetcher>()
+  readonly #leaderOf = new Map<Partition, number>()
+  #session: SessionView | undefined
+  #keeper: InSyncKeeper | undefined
+  #fetchNumber = 0
+  #stopListening: (() => void) | undefined
+  #isStopped = false
+
+  constructor(ports: ReplicationPorts) {
+    this.#ports = ports
+    this.nodeId = ports.nodeId
+    this.peers = new Peers({
+      time: ports.time,
+      net: ports.net,
+      log: ports.log,
+      clientId: `${PEER_CLIENT_PREFIX}${ports.nodeId}`,
+      addressOf: (nodeId) => zmqAddressOf(ports.image, nodeId),
+    })
+  }
+
+  /** Begins to follow and to keep in-sync replicas; what the table has done before counts. */
+  start(session: SessionView, partitions: () => Iterable<Partition>): void {
+    const { time, log, store, keys, image } = this.#ports
+    this.#session = session
+    const lagMsMax = (): number => this.lagMsMax()
+    this.#keeper = new InSyncKeeper({ store, keys, time, log, session, partitions, lagMsMax })
+    this.#stopListening = image.onChange((change) => {
+      if (!change.brokersChanged) return
+      this.peers.brokersChanged()
+      // Somebody may join, or must leave, now.
+      for (const partition of partitions()) {
+        if (partition.replicas !== undefined) this.#keeper?.consider(partition)
+      }
+    })
+    for (const partition of partitions()) this.followingChanged(partition)
+    this.#keeper.start()
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#stopListening?.()
+    this.#keeper?.stop()
+    for (const fetcher of this.#fetchers.values()) fetcher.stop()
+    this.#fetchers.clear()
+    this.peers.close()
+  }
+
+  // --- for the partitions
+
+  nowMs(): number {
+    return this.#ports.time.monotonicMs()
+  }
+
+  lagMsMax(): number {
+    return this.#ports.config.number('replica.lag.time.max.ms')
+  }
+
+  registrationOf(nodeId: number): number | undefined {
+    const { image } = this.#ports
+    const broker = image.broker(nodeId)
+    if (broker?.live !== true || broker.state !== 'ACTIVE') return undefined
+    return image.registration(nodeId)?.revision
+  }
+
+  dataEpochOf(nodeId: number): number {
+    return this.#ports.image.broker(nodeId)?.dataEpoch ?? 0
+  }
+
+  mayPropose(partition: Partition): void {
+    this.#keeper?.consider(partition)
+  }
+
+  followingChanged(partition: Partition): void {
+    const session = this.#session
+    if (session === undefined || this.#isStopped) return
+    const before = this.#leaderOf.get(partition)
+    if (before !== undefined) {
+      this.#leaderOf.delete(partition)
+      const fetcher = this.#fetchers.get(before)
+      fetcher?.remove(partition)
+      if (fetcher?.isIdle === true) {
+        fetcher.stop()
+        this.#fetchers.delete(before)
+      }
+    }
+    const { follower } = partition
+    if (follower === undefined) return
+    const { leader } = follower.following
+    if (leader < 0 || leader === this.nodeId) return
+    let fetcher = this.#fetchers.get(leader)
+    if (fetcher === undefined) {
+      fetcher = new Fetcher(this.#fetcherPorts(session), leader)
+      this.#fetchers.set(leader, fetcher)
+    }
+    this.#leaderOf.set(partition, leader)
+    fetcher.add(partition, follower)
+  }
+
+  /**
+   * The record as it stands, by a linearizable read: before it is acted on as a leader for the first time.
+   * @returns undefined when it is gone
+   * @throws StreamError STORE_UNAVAILABLE
+   */
+  async confirm(topicId: string, partition: number): Promise<ConfirmedRecord | undefined> {
+    const { store, keys } = this.#ports
+    const key = keys.partition(topicId, partition)
+    const entry = await store.store.get(key)
+    if (entry === undefined) return undefined
+    return { value: decodePartition(key, entry.value), revision: entry.modRevision }
+  }
+
+  /** D of this broker, once it is known. */
+  get dataEpoch(): number | undefined {
+    return this.#session?.dataEpoch
+  }
+
+  // --- for the controller
+
+  /**
+   * What another broker's logs hold; only what it hosts is answered. Key: `topicId/partition`.
+   * @throws StreamError as Peers.call
+   */
+  async inquire(
+    nodeId: number,
+    partitions: readonly { readonly topicId: string; readonly partition: number }[],
+  ): Promise<ReadonlyMap<string, LogView>> {
+    const byTopic = new Map<string, number[]>()
+    for (const { topicId, partition } of partitions) {
+      byTopic.set(topicId, [...(byTopic.get(topicId) ?? []), partition])
+    }
+    const topics = [...byTopic].map(([topicId, indexes]) => ({ topicId, partitions: indexes }))
+    const answer = await this.peers.call(
+      nodeId,
+      'LogInfo',
+      0,
+      { topics },
+      { timeoutMs: LOG_INFO_TIMEOUT_MS },
+    )
+    if (answer.errorCode !== 0) {
+      throw new StreamError('BROKER_ERROR', `broker ${nodeId}: no answer about its logs`, {
+        kafkaError: answer.errorCode,
+      })
+    }
+    const views = new Map<string, LogView>()
+    for (const topic of answer.topics) {
+      for (const { partition, lastEpoch, logEndOffset } of topic.partitions) {
+        views.set(`${topic.topicId}/${partition}`, { lastEpoch, logEndOffset })
+      }
+    }
+    return views
+  }
+
+  #fetcherPorts(session: SessionView): FetcherPorts {
+    const { time, log, keys, config } = this.#ports
+    return {
+      time,
+      log,
+      peers: this.peers,
+      session,
+      clusterId: keys.clusterId,
+      nextNumber: () => {
+        this.#fetchNumber += 1
+        return this.#fetchNumber
+      },
+      limits: () => ({
+        partitionBytesMax: config.number('replica.fetch.max.bytes'),
+        bytesMax: config.number('replica.fetch.response.max.bytes'),
+        waitMs: config.number('replica.fetch.wait.max.ms'),
+      }),
+    }
+  }
+}
+
+/** Where a broker's daemons' door is, as it has registered it. */
+function zmqAddressOf(image: MetadataImage, nodeId: number): PeerAddress | undefined {
+  const registration = image.registration(nodeId)?.value
+  const endpoint = registration?.endpoints.find(
+    (address) => address.startsWith('tcp://') || address.startsWith('ipc://'),
+  )
+  if (registration === undefined || endpoint === undefined) return undefined
+  return { incarnation: registration.incarnation, endpoint }
+}

@@ -1,0 +1,245 @@
+/** Real brokers on one simulated store with leases by time; their data plane is not looked at. */
+import { afterEach, describe, expect, it } from 'vitest'
+import { MetadataKeys } from '../../../daemon/metadata/metadata-keys.ts'
+import { decodeRegistration } from '../../../daemon/metadata/metadata-values.ts'
+import { Broker } from '../../../daemon/replica/broker.ts'
+import type { StreamError } from '../../../src/base/errors.ts'
+import { SimDisk } from '../../sim/sim-disk.ts'
+import { type SimStore, SimStoreServer } from '../../sim/sim-store.ts'
+import { SimTime } from '../../sim/sim-time.ts'
+import { SimWorld } from '../../sim/sim-world.ts'
+import { silent } from '../metadata/store-world.ts'
+
+interface Host {
+  disk: SimDisk
+  time: SimTime
+  store: SimStore | undefined
+  broker: Broker | undefined
+}
+
+class Cluster {
+  readonly world = new SimWorld('cluster of brokers')
+  readonly server = new SimStoreServer(this.world, { leases: 'time' })
+  readonly hosts = new Map<number, Host>()
+  readonly fenced: StreamError[] = []
+
+  async start(nodeId: number, asHost = nodeId, texts: Record<string, string> = {}) {
+    return this.world.settle(this.starting(nodeId, asHost, texts))
+  }
+
+  starting(nodeId: number, asHost = nodeId, texts: Record<string, string> = {}): Promise<Broker> {
+    const host = this.#host(asHost)
+    const store = this.server.connect()
+    host.store = store
+    return Broker.start(
+      {
+        time: host.time,
+        random: this.world.random.fork(`broker ${asHost} ${this.world.eventCount}`),
+        disk: host.disk,
+        store,
+        log: silent,
+      },
+      {
+        dataDirectory: '/data',
+        nodeId,
+        config: new Map(
+          Object.entries({
+            'log.dir.reserve.bytes': '0',
+            'broker.rack': `rack-${nodeId}`,
+            ...texts,
+          }),
+        ),
+        bootId: 'boot',
+        restored: false,
+        cluster: {
+          endpoints: [`tcp://host-${nodeId}:7000`, `kafka://host-${nodeId}:9092`],
+          onFenced: (error) => this.fenced.push(error),
+        },
+      },
+    ).then((broker) => {
+      host.broker = broker
+      return broker
+    })
+  }
+
+  crash(nodeId: number): void {
+    const host = this.#host(nodeId)
+    host.disk.kill()
+    host.time.halt()
+    if (host.store !== undefined) this.server.crash(host.store)
+    host.disk = host.disk.restart('process')
+    host.time = new SimTime(this.world, { name: `host ${nodeId}` })
+    host.broker = undefined
+  }
+
+  async end(nodeId: number): Promise<void> {
+    const host = this.#host(nodeId)
+    if (host.broker !== undefined) await this.world.settle(host.broker.stop())
+    host.broker = undefined
+  }
+
+  async all(): Promise<readonly Broker[]> {
+    const starts = [1, 2, 3].map((nodeId) => this.starting(nodeId))
+    return this.world.settle(Promise.all(starts))
+  }
+
+  run(ms: number): Promise<void> {
+    return this.world.run({ untilMs: this.world.now + ms })
+  }
+
+  controller(): Broker {
+    for (const { broker } of this.hosts.values()) if (broker?.isController === true) return broker
+    throw new Error('nobody is the controller')
+  }
+
+  #host(nodeId: number): Host {
+    let host = this.hosts.get(nodeId)
+    if (host === undefined) {
+      host = {
+        disk: new SimDisk(
+          this.world.random.fork(`disk ${nodeId}`),
+          new SimTime(this.world, { name: 'disk' }),
+        ),
+        time: new SimTime(this.world, { name: `host ${nodeId}` }),
+        store: undefined,
+        broker: undefined,
+      }
+      this.hosts.set(nodeId, host)
+    }
+    return host
+  }
+}
+
+let cluster = new Cluster()
+
+afterEach(async () => {
+  for (const nodeId of cluster.hosts.keys()) cluster.crash(nodeId)
+  cluster = new Cluster()
+})
+
+function leaderOf(broker: Broker, topic: string, partition = 0): number | undefined {
+  const id = broker.image.topic(topic)?.topicId ?? ''
+  return broker.image.partition(id, partition)?.value.leader
+}
+
+describe('brokers of one cluster', () => {
+  it('find each other in an empty store, have one controller, and are let in by it', async () => {
+    const brokers = await cluster.all()
+    expect(new Set(brokers.map((broker) => broker.clusterId)).size).toBe(1)
+    await cluster.run(100)
+    expect(brokers.filter((broker) => broker.isController)).toHaveLength(1)
+    for (const broker of brokers) {
+      expect(broker.liveBrokers()).toEqual([1, 2, 3])
+      expect(broker.endpointOf(2, 'zmq')).toBe('tcp://host-2:7000')
+      expect(broker.endpointOf(2, 'kafka')).toBe('kafka://host-2:9092')
+      expect(broker.endpointOf(4, 'zmq')).toBeUndefined()
+      expect(broker.session.isSelfFenced()).toBe(false)
+    }
+  })
+
+  it('only the controller makes topics; leaders and racks are spread', async () => {
+    const brokers = await cluster.all()
+    await cluster.run(100)
+    const controller = cluster.controller()
+    const other = brokers.find((broker) => broker !== controller) as Broker
+    const assignments = controller.topics.place(6, 3)
+    await expect(
+      cluster.world.settle(other.topics.create({ name: 't', assignments, config: {} })),
+    ).rejects.toMatchObject({ code: 'NOT_CONTROLLER' })
+    await cluster.world.settle(controller.topics.create({ name: 't', assignments, config: {} }))
+    await cluster.run(100)
+    const leaders = [0, 1, 2, 3, 4, 5].map((partition) => leaderOf(other, 't', partition))
+    expect(leaders.sort()).toEqual([1, 1, 2, 2, 3, 3])
+    const id = other.image.topic('t')?.topicId ?? ''
+    expect(other.image.partition(id, 0)?.value).toMatchObject({ minInSync: 2, leaderEpoch: 0 })
+    expect(other.image.partition(id, 0)?.value.inSyncReplicas).toHaveLength(3)
+  })
+
+  it('a stop hands everything over first, and keeps the data epoch', async () => {
+    const brokers = await cluster.all()
+    await cluster.run(100)
+    const controller = cluster.controller()
+    const assignments = controller.topics.place(6, 3)
+    await cluster.world.settle(controller.topics.create({ name: 't', assignments, config: {} }))
+    const { nodeId, dataEpoch } = controller
+    const begun = cluster.world.now
+    await cluster.end(nodeId)
+    expect(cluster.world.now - begun).toBeLessThan(5000)
+    const other = brokers.find((broker) => broker !== controller) as Broker
+    await cluster.run(1000)
+    for (let partition = 0; partition < 6; partition += 1) {
+      expect(leaderOf(other, 't', partition)).not.toBe(nodeId)
+      expect(leaderOf(other, 't', partition)).not.toBe(-1)
+    }
+    expect(cluster.controller()).not.toBe(controller)
+    const again = await cluster.start(nodeId)
+    expect(again.dataEpoch).toBe(dataEpoch)
+  })
+
+  it('a death is noticed when its lease ends; a fast restart does not wait for that', async () => {
+    await cluster.all()
+    await cluster.run(100)
+    const controller = cluster.controller()
+    const assignments = controller.topics.place(3, 3)
+    await cluster.world.settle(controller.topics.create({ name: 't', assignments, config: {} }))
+    const victim = [1, 2, 3].find((id) => id !== controller.nodeId) as number
+    const dataEpoch = cluster.hosts.get(victim)?.broker?.dataEpoch
+    cluster.crash(victim)
+    await cluster.run(12_000)
+    for (const partition of [0, 1, 2]) expect(leaderOf(controller, 't', partition)).not.toBe(victim)
+    await cluster.start(victim)
+    cluster.crash(victim)
+    const begun = cluster.world.now
+    const again = await cluster.start(victim)
+    expect(cluster.world.now - begun).toBeLessThan(2000)
+    expect(again.dataEpoch).toBe(dataEpoch)
+  })
+
+  it('the death of the controller costs its short lease', async () => {
+    await cluster.all()
+    await cluster.run(100)
+    const controller = cluster.controller()
+    cluster.crash(controller.nodeId)
+    await cluster.run(6000)
+    expect(cluster.controller()).not.toBe(controller)
+  })
+
+  it('a second daemon with a node id in use is refused, and harms nothing', async () => {
+    const [first] = await cluster.all()
+    const epoch = first?.dataEpoch
+    await expect(cluster.start(1, 9)).rejects.toMatchObject({
+      code: 'FENCED',
+      message: 'another daemon with node id 1 holds the session',
+      hint: 'stop it, or give this one another --node-id',
+    })
+    expect(first?.session.isSelfFenced()).toBe(false)
+    const keys = new MetadataKeys(first?.clusterId ?? '')
+    const data = cluster.server.image.get(keys.data(1))
+    expect(data?.modRevision).toBe(epoch)
+  })
+
+  it('a broker whose lease was dropped registers again: E rises, D and its state stay', async () => {
+    const [first] = await cluster.all()
+    const broker = first as Broker
+    const { sessionEpoch, dataEpoch, incarnation } = broker.session
+    const keys = new MetadataKeys(broker.clusterId)
+    cluster.server.expire(cluster.server.image.leaseOf(keys.live(1)) ?? '')
+    await cluster.run(3000)
+    expect(broker.session.sessionEpoch).toBeGreaterThan(sessionEpoch)
+    expect(broker.session).toMatchObject({ dataEpoch, incarnation })
+    expect(broker.session.isSelfFenced()).toBe(false)
+    const entry = cluster.server.image.get(keys.registration(1))
+    expect(decodeRegistration('', entry?.value ?? new Uint8Array()).state).toBe('ACTIVE')
+    expect(cluster.fenced).toEqual([])
+  })
+
+  it('a broker that cannot reach the store fences itself before its lease ends', async () => {
+    const [first] = await cluster.all()
+    const broker = first as Broker
+    const store = cluster.hosts.get(1)?.store as SimStore
+    // Whatever it asks, nothing comes back any more.
+    Object.assign(store, { call: () => new Promise<never>(() => undefined) })
+    await cluster.run(9001)
+    expect(broker.session.isSelfFenced()).toBe(true)
+  })
+})

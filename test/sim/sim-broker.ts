@@ -1,0 +1,123 @@
+/** One daemon of a simulated cluster as a process: its disk, its clock, its place in the network, its deaths and starts. */
+import { type Daemon, type DaemonPorts, startDaemon } from '../../daemon/doors/daemon.ts'
+import type { Broker } from '../../daemon/replica/broker.ts'
+import type { Disk } from '../../src/ports/disk.ts'
+import type { MetadataStore } from '../../src/ports/metadata-store.ts'
+import { quiet } from './sim-clients.ts'
+import { SimDisk } from './sim-disk.ts'
+import type { SimNetwork } from './sim-net.ts'
+import type { SimStore, SimStoreServer } from './sim-store.ts'
+import { SimTime } from './sim-time.ts'
+import type { SimWorld } from './sim-world.ts'
+
+export interface SimBrokerWorld {
+  readonly world: SimWorld
+  readonly network: SimNetwork
+  readonly stores: SimStoreServer
+  readonly config: ReadonlyMap<string, string>
+  wrapDisk?(disk: Disk): Disk
+  wrapStore?(store: MetadataStore): MetadataStore
+}
+
+const START_AGAIN_MS = 200
+
+export class SimBroker {
+  readonly nodeId: number
+  readonly host: string
+  readonly address: string
+  disk: SimDisk
+  /** Its way to the metadata store; undefined until it has asked for it. */
+  store: SimStore | undefined
+  daemon: (Daemon & { readonly broker: Broker }) | undefined
+  readonly #shared: SimBrokerWorld
+  #time: SimTime
+  #boots = 0
+  #starts = 0
+  #isWanted = false
+
+  constructor(shared: SimBrokerWorld, nodeId: number) {
+    this.#shared = shared
+    this.nodeId = nodeId
+    this.host = `b${nodeId}`
+    this.address = `tcp://${this.host}:7000`
+    const { world } = shared
+    this.disk = new SimDisk(
+      world.random.fork(`disk${nodeId}`),
+      new SimTime(world, { name: `disk${nodeId}` }),
+    )
+    this.#time = new SimTime(world, { name: this.host })
+  }
+
+  /** Starts, again and again until it is up or killed; driven by the events of the world. */
+  start(): void {
+    this.#isWanted = true
+    this.#begin()
+  }
+
+  #begin(): void {
+    const { disk } = this
+    disk.onDeath = () => {
+      this.#shared.network.crash(this.host)
+      this.#time.halt()
+    }
+    this.#launch().then(
+      (daemon) => {
+        if (this.disk === disk) this.daemon = daemon as Daemon & { readonly broker: Broker }
+      },
+      () => {
+        if (this.disk !== disk) return
+        this.#clear('process')
+        this.#shared.world.schedule(START_AGAIN_MS, `${this.host} starts again`, () => {
+          if (this.#isWanted && this.daemon === undefined) this.#begin()
+        })
+      },
+    )
+  }
+
+  #launch(): Promise<Daemon> {
+    const { world, network, stores, config, wrapDisk, wrapStore } = this.#shared
+    this.#starts += 1
+    const ports: DaemonPorts = {
+      time: this.#time,
+      random: world.random.fork(`${this.host}/${this.#starts}`),
+      disk: wrapDisk?.(this.disk) ?? this.disk,
+      net: network.host(this.host),
+      store: () => {
+        this.store = stores.connect()
+        return Promise.resolve(wrapStore?.(this.store) ?? this.store)
+      },
+      log: quiet,
+    }
+    return startDaemon(ports, {
+      dataDirectory: '/data',
+      listen: [this.address],
+      nodeId: this.nodeId,
+      config,
+      bootId: `boot${this.#boots}`,
+      restored: false,
+      pid: this.nodeId,
+      version: 'simulated',
+      advertisedHost: this.host,
+      cluster: { endpoints: [this.address] },
+    })
+  }
+
+  /** It dies here and now. */
+  kill(kind: 'process' | 'power'): void {
+    this.#isWanted = false
+    if (!this.disk.isDead) this.disk.kill()
+    this.#clear(kind)
+  }
+
+  #clear(kind: 'process' | 'power'): void {
+    const { world, network, stores } = this.#shared
+    this.daemon = undefined
+    network.crash(this.host)
+    if (this.store !== undefined) stores.crash(this.store)
+    this.store = undefined
+    this.#time.halt()
+    this.disk = this.disk.restart(kind)
+    if (kind === 'power') this.#boots += 1
+    this.#time = new SimTime(world, { name: this.host })
+  }
+}

@@ -1,0 +1,177 @@
+/** Clients of a simulated run: producers of numbered lines that note what they were told, and a reader of all there is. */
+import { Admin } from '../../src/client/admin.ts'
+import { Cluster } from '../../src/client/cluster.ts'
+import { Consumer } from '../../src/client/consumer.ts'
+import type { LocalReadOptions } from '../../src/client/local-reads.ts'
+import { Producer, type ProducerOptions } from '../../src/client/producer.ts'
+import type { Log } from '../../src/ports/log.ts'
+import { RecordCursor } from '../../src/record/record-cursor.ts'
+import type { FoundRecord, SentRecord } from './history.ts'
+import type { SimNetwork } from './sim-net.ts'
+import type { SimRandom } from './sim-random.ts'
+import { SimTime } from './sim-time.ts'
+import type { SimWorld } from './sim-world.ts'
+
+export interface Sent extends SentRecord {
+  acknowledged: SentRecord['acknowledged']
+}
+
+export const quiet: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+}
+
+export interface ClientWorld {
+  readonly world: SimWorld
+  readonly network: SimNetwork
+  /** Of the run: what the clients choose. */
+  readonly random: SimRandom
+  readonly addresses: readonly string[]
+  readonly topic: string
+}
+
+export interface SimClient {
+  readonly cluster: Cluster
+  readonly time: SimTime
+  readonly random: SimRandom
+}
+
+export function simClient(clients: ClientWorld, host: string): SimClient {
+  const time = new SimTime(clients.world, { name: host })
+  const random = clients.world.random.fork(host)
+  const cluster = new Cluster(time, random, clients.network.host(host), quiet, {
+    addresses: clients.addresses,
+    connectTimeoutMs: 600_000,
+    requestTimeoutMs: 5000,
+  })
+  return { cluster, time, random }
+}
+
+export interface ProduceOptions {
+  readonly records: number
+  readonly partitions: number
+  readonly producer?: ProducerOptions
+}
+
+/** Sends until all is delivered, in bursts. What is sent goes to `sent` before it is sent. */
+export async function produceLines(
+  clients: ClientWorld,
+  name: string,
+  sent: Sent[],
+  options: ProduceOptions,
+): Promise<void> {
+  const { topic } = clients
+  const { cluster, time, random } = simClient(clients, name)
+  const own: Sent[] = []
+  const producer = new Producer(time, random, cluster, {
+    batchBytes: clients.random.pick([200, 1000, 5000]),
+    lingerMs: clients.random.pick([0, 5, 50]),
+    codec: clients.random.pick(['none', 'none', 'zstd', 'gzip']),
+    deliveryTimeoutMs: 3_600_000,
+    trackOrdinals: true,
+    ...options.producer,
+    onDelivery: (delivery) => {
+      if (delivery.error !== undefined) return
+      const ordinals =
+        delivery.ordinals ??
+        Array.from({ length: delivery.recordCount }, (_, index) => delivery.firstOrdinal + index)
+      for (const [index, ordinal] of ordinals.entries()) {
+        const record = own[ordinal]
+        if (record === undefined) continue
+        record.acknowledged = {
+          topic,
+          partition: delivery.partition,
+          // A duplicate whose place the broker no longer knows is acknowledged without one.
+          offset: delivery.baseOffset < 0 ? undefined : delivery.baseOffset + index,
+        }
+      }
+    },
+  })
+  await cluster.connect()
+  await producer.prepare(topic)
+  for (let ordinal = 0; ordinal < options.records; ) {
+    const burst = Math.min(options.records - ordinal, 1 + clients.random.integer(20))
+    const values: string[] = []
+    for (let index = 0; index < burst; index++)
+      values.push(`${name}-${ordinal + index}-${'x'.repeat(clients.random.integer(80))}`)
+    for (const [index, value] of values.entries()) {
+      const record = { producer: name, ordinal: ordinal + index, value, acknowledged: undefined }
+      own.push(record)
+      sent.push(record)
+    }
+    const partition =
+      options.partitions === 1 || clients.random.chance(0.5)
+        ? undefined
+        : clients.random.integer(options.partitions)
+    const chunk = new TextEncoder().encode(`${values.join('\n')}\n`)
+    for (let at = 0; at < chunk.length; ) {
+      const taken = producer.appendLines(topic, partition, chunk, at, chunk.length)
+      at += taken
+      if (at < chunk.length) await producer.writable()
+    }
+    producer.flushSoon()
+    ordinal += burst
+    await new Promise<void>((resolve) => {
+      time.setTimer(clients.random.between(0, 400), resolve)
+    })
+  }
+  await producer.flush()
+  producer.close()
+  cluster.close()
+}
+
+/** All records of the topic up to the ends that the brokers name now, per partition in the order of reading. */
+export async function readTopic(
+  clients: ClientWorld,
+  name: string,
+  localReads?: LocalReadOptions,
+): Promise<FoundRecord[]> {
+  const { topic } = clients
+  const { cluster, time, random } = simClient(clients, name)
+  await cluster.connect()
+  const admin = new Admin(time, random, cluster)
+  const [described] = await admin.describeTopics([topic])
+  const questions = (described?.partitions ?? []).map(({ partition }) => ({
+    topic,
+    partition,
+    at: 'latest' as const,
+  }))
+  const ends = await admin.listOffsets(questions)
+  const consumer = new Consumer(time, random, cluster, {
+    partitionBytesMax: clients.random.pick([300, 3000, 1_000_000]),
+    ...(localReads === undefined ? {} : { localReads }),
+  })
+  consumer.assign(
+    ends.map((end) => ({
+      topic,
+      partition: end.partition,
+      startOffset: 0,
+      endOffset: end.offset,
+    })),
+  )
+  const found: FoundRecord[] = []
+  const cursor = new RecordCursor()
+  for (;;) {
+    const event = await consumer.next()
+    if (event === undefined) break
+    if (event.kind === 'failed') throw event.error
+    if (event.kind !== 'records') continue
+    for (const at of event.batches) {
+      cursor.reset(event.bytes, at)
+      while (cursor.next()) {
+        if (cursor.offset < event.fromOffset || cursor.offset >= event.untilOffset) continue
+        const value = new TextDecoder().decode(
+          cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd),
+        )
+        found.push({ topic, partition: event.partition, offset: cursor.offset, value })
+      }
+    }
+    event.release?.()
+  }
+  consumer.close()
+  cluster.close()
+  found.sort((left, right) => left.partition - right.partition)
+  return found
+}
