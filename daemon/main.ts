@@ -266,7 +266,7 @@ async function joinCluster(options: Options, time: Time, random: Random, log: Lo
     try {
       const store = await EtcdStore.open(time, log, etcd)
       const clusterId = await clusterIdOf({ store, time }, random, name)
-      return { store, cluster: { endpoints, clusterId } }
+      return { store, cluster: { endpoints, clusterId, asksForWelcome: true } }
     } catch (error) {
       if (!isStreamError(error, 'STORE_UNAVAILABLE')) throw error
       log.warn('waiting for etcd', { error: error.message })
