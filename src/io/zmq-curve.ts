@@ -177,38 +177,57 @@ export function refusalOfMechanism(
 
 /**
  * What a ZeroMQ peer wants to see in a handshake (ZMTP 3, RFC 23): it says so as soon as the other side has told its version.
+ * Where that is not `own` it is told so, and the end is left to it: libzmq's client hangs up before the door has heard what was
+ * wrong, and then nobody there can be told.
  * @returns `NULL`, `CURVE`, `PLAIN`…; undefined for a peer that says nothing of the kind within a second
  */
-export function askMechanism(address: {
-  readonly host: string
-  readonly port: number
-}): Promise<string | undefined> {
+export function askMechanism(
+  address: { readonly host: string; readonly port: number },
+  own: 'NULL' | 'CURVE',
+): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = netModule().connect({ host: address.host, port: address.port })
     let heard = Buffer.alloc(0)
-    const done = (mechanism: string | undefined): void => {
+    let mechanism: string | undefined
+    const mine = greeting(own)
+    const done = (): void => {
       socket.destroy()
       resolve(mechanism)
     }
     const hear = (bytes: Buffer): void => {
+      if (heard.length >= MECHANISM_END) return
       heard = Buffer.concat([heard, bytes])
       if (heard.length < MECHANISM_END) return
       const isZmtp3 = heard[0] === 0xff && heard[9] === 0x7f && (heard[10] ?? 0) >= 3
-      const name = heard.toString('latin1', MECHANISM_START, MECHANISM_END)
-      done(isZmtp3 ? name.replace(/\0+$/, '') : undefined)
+      const name = latin1(heard.subarray(MECHANISM_START, MECHANISM_END)).replace(/\0+$/, '')
+      if (isZmtp3) mechanism = name
+      if (isZmtp3 && name !== own) socket.write(mine.subarray(VERSION_END))
+      else done()
     }
-    socket.setTimeout(PROBE_MS_MAX, () => done(undefined))
-    socket.once('error', () => done(undefined))
-    socket.once('close', () => done(undefined))
+    socket.setTimeout(PROBE_MS_MAX, done)
+    socket.once('error', done)
+    socket.once('close', done)
     socket.on('data', hear)
     socket.unref()
-    socket.write(SIGNATURE_AND_VERSION)
+    socket.write(mine.subarray(0, VERSION_END))
   })
 }
 
+const GREETING_BYTES = 64
+const VERSION_END = 11
 const MECHANISM_START = 12
 const MECHANISM_END = 32
-const SIGNATURE_AND_VERSION = new Uint8Array([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3])
+
+/** Signature, version 3.0, mechanism, no server. */
+function greeting(mechanism: string): Uint8Array {
+  const bytes = Buffer.alloc(GREETING_BYTES)
+  bytes[0] = 0xff
+  bytes[8] = 1
+  bytes[9] = 0x7f
+  bytes[10] = 3
+  bytes.write(mechanism, MECHANISM_START, 'latin1')
+  return bytes
+}
 
 function latin1(frame: Uint8Array | undefined): string {
   return frame === undefined ? '' : Buffer.from(frame).toString('latin1')

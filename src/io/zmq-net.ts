@@ -261,26 +261,28 @@ class DealerLink implements Link {
     this.events.onOpen?.()
   }
 
-  /** libzmq knows why only sometimes: a peer that has hung up during the handshake is asked whether it wants keys. */
+  /** libzmq knows why only sometimes, and its door still less: then the peer is asked what it wants. */
   private refused(event: ZmqEvent): void {
     if (this.state !== 'connecting') {
       this.lost(event.error)
       return
     }
     this.state = 'lost'
+    const { address, curve } = this
+    const known = refusalOfEvent(event, this.peer, curve)
     this.reason =
-      refusalOfEvent(event, this.peer, this.curve) ??
+      known ??
       new StreamError('UNREACHABLE', `${this.peer} does not speak this protocol`, {
         target: this.peer,
         cause: event.error,
       })
-    const { address } = this
-    if (address.kind !== 'tcp' || this.reason.code !== 'UNREACHABLE') {
+    const isOther = event.error?.code === 'ERR_ZMTP_MECHANISM_MISMATCH'
+    if (address.kind !== 'tcp' || (known !== undefined && !isOther)) {
       this.release(0)
       return
     }
-    void askMechanism(address).then((mechanism) => {
-      this.reason = refusalOfMechanism(mechanism, this.peer, this.curve) ?? this.reason
+    void askMechanism(address, curve === undefined ? 'NULL' : 'CURVE').then((mechanism) => {
+      this.reason = refusalOfMechanism(mechanism, this.peer, curve) ?? this.reason
       this.release(0)
     })
   }
