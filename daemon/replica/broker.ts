@@ -407,6 +407,13 @@ export class Broker {
       error: failure.message,
     })
     for (const partition of this.table.all()) partition.stopServing('storageFailed')
+    if (this.#parts.options.cluster !== undefined) void this.#resign()
+  }
+
+  /** It can lead and follow nothing any more: for the others it is dead, until it starts again. */
+  async #resign(): Promise<void> {
+    await this.#controller?.stop().catch(() => undefined)
+    await this.#session.end()
   }
 
   #follow(change: ImageChange): void {

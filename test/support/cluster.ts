@@ -104,11 +104,11 @@ export class ProcessCluster {
     return status
   }
 
-  /** As many as Metadata names; 0 while none can be asked. */
+  /** As many as take part; 0 while none can be asked. */
   liveBrokers(): number {
     const key = this.hasKeys ? `-X curve.key.file=${this.keyFile}` : ''
     const shown = this.program.shell(
-      `stream --broker ${this.addresses} ${key} cluster brokers --json | wc -l`,
+      `stream --broker ${this.addresses} ${key} cluster brokers --json | grep -c '"state":"live"'`,
       { timeoutMs: 20_000 },
     )
     return shown.status === 0 ? Number(shown.stdout) : 0
