@@ -53,6 +53,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'cluster reassign', summary: 'Move partitions to other brokers, or change how many replicas they have', load: () => import('./cluster-reassign.ts') },
   { name: 'cluster drain', summary: 'Take leaders and replicas off a broker', load: () => import('./cluster-drain.ts') },
   { name: 'cluster doctor', summary: 'Find what is wrong with the cluster, and say what to do', load: () => import('./cluster-doctor.ts') },
+  { name: 'cluster keys', summary: 'Make the keys of a cluster and of its clients', load: () => import('./cluster-keys.ts') },
   { name: 'top', summary: 'Watch topics, groups and brokers', load: () => import('./top.ts') },
   { name: 'check', summary: 'Tell whether a daemon, a cluster, a topic or a group is healthy', load: () => import('./check.ts') },
   { name: 'bench', summary: 'Measure the broker from here', load: () => import('./bench.ts') },

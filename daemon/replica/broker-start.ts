@@ -27,6 +27,7 @@ import type { Reign } from './controller-pass.ts'
 import { PartitionTable } from './partition-table.ts'
 import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
+import { assertWelcome, type PeerDoor } from './welcome.ts'
 
 /** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
 const SESSION_WAIT_MS = 25_000
@@ -111,6 +112,9 @@ export async function prepare(
   await ensureMeta(store, keys)
   const image = await MetadataImage.open(store, keys, log)
   undo.push(async () => image.close())
+  if (cluster?.asksForWelcome === true && ports.net !== undefined) {
+    await assertWelcome(time, ports.net, otherDoors(image, nodeId))
+  }
 
   const incarnation = newUuid(random)
   config.setDynamic(image.config('broker').value, image.config(`broker/${nodeId}`).value)
@@ -153,6 +157,17 @@ export async function prepare(
   const reign = { controllerEpoch, writers: new WriterCounter(controllerEpoch) }
   await activateAlone({ ...common, reign })
   return { ...common, reign, controllerLease }
+}
+
+function otherDoors(image: MetadataImage, nodeId: number): readonly PeerDoor[] {
+  const doors: PeerDoor[] = []
+  for (const broker of image.brokers().values()) {
+    if (broker.nodeId === nodeId || !broker.live) continue
+    const endpoints = image.registration(broker.nodeId)?.value.endpoints ?? []
+    const endpoint = endpoints.find((address) => address.startsWith('tcp://'))
+    if (endpoint !== undefined) doors.push({ nodeId: broker.nodeId, endpoint })
+  }
+  return doors
 }
 
 type Unregistered = Omit<Parts, 'session' | 'reign' | 'controllerLease' | 'recordRevision'>
