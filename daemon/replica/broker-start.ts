@@ -28,8 +28,6 @@ import { PartitionTable } from './partition-table.ts'
 import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
 
-const SESSION_LEASE_MS = 10_000
-const CONTROLLER_LEASE_MS = 5_000
 /** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
 const SESSION_WAIT_MS = 25_000
 /** The key that names the cluster of a store, for brokers that were not told. */
@@ -148,7 +146,7 @@ export async function prepare(
     recordRevision,
   }
   if (cluster !== undefined) return { ...common, reign: undefined, controllerLease: undefined }
-  const controllerLease = await home.lease(CONTROLLER_LEASE_MS)
+  const controllerLease = await home.lease(session.ttlMs)
   undo.push(() => controllerLease.revoke())
   const controllerEpoch = await becomeController(store, keys, session.session, controllerLease)
   await image.waitFor(controllerEpoch)
@@ -222,7 +220,7 @@ async function register(
     },
   }
   const open = await openSession(sessionPorts, judge, {
-    ttlMs: SESSION_LEASE_MS,
+    ttlMs: config.number('broker.session.timeout.ms'),
     waitMs: cluster === undefined ? 0 : SESSION_WAIT_MS,
   })
   await write({

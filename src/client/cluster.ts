@@ -8,7 +8,7 @@
  *
  * It must not know what producers and consumers do with the answers.
  */
-import { StreamError } from '../base/errors.ts'
+import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Log } from '../ports/log.ts'
 import type { Net } from '../ports/net.ts'
 import type { Random } from '../ports/random.ts'
@@ -183,7 +183,7 @@ export class Cluster {
   /**
    * Sends one request to a broker, waiting for the connection and sending again when it is lost.
    * @throws StreamError UNREACHABLE (no contact within the deadline), CONNECTION_LOST (`resend: false`), TIMED_OUT,
-   *   UNSUPPORTED_BY_BROKER, and what a notice said
+   *   BROKER_GONE (the others say that this one is down), UNSUPPORTED_BY_BROKER, and what a notice said
    */
   async call<A extends ApiName>(
     target: Target,
@@ -206,9 +206,41 @@ export class Cluster {
     }
   }
 
-  /** An open connection to a broker. @throws StreamError UNREACHABLE after the deadline (monotonic clock) */
+  /** As `call`, for what others may take over. @returns undefined: that broker is down */
+  async callUnlessGone<A extends ApiName>(
+    nodeId: number,
+    api: A,
+    body: RequestInput<A>,
+    options: ClusterCallOptions = {},
+  ): Promise<Response<A> | undefined> {
+    try {
+      return await this.call(nodeId, api, body, options)
+    } catch (error) {
+      if (isStreamError(error, 'BROKER_GONE')) return undefined
+      throw error
+    }
+  }
+
+  /** An open connection to a broker. @throws StreamError UNREACHABLE after the deadline (monotonic clock), BROKER_GONE */
   connection(target: Target, deadlineMs: number): Promise<Connection> {
     return this.#connectionFor(target, deadlineMs, false)
+  }
+
+  /**
+   * Asks every live broker. Where one goes away meanwhile, all are asked again: the others have taken over its part.
+   * @throws StreamError as `call`
+   */
+  async ofEachBroker<T>(ask: (nodeId: number) => Promise<T>): Promise<readonly T[]> {
+    for (;;) {
+      await this.describeTopics([])
+      const answers: T[] = []
+      try {
+        for (const nodeId of [...this.metadata.brokers.keys()]) answers.push(await ask(nodeId))
+        return answers
+      } catch (error) {
+        if (!isStreamError(error, 'BROKER_GONE')) throw error
+      }
+    }
   }
 
   /** Calls `listener` after each change of connections or metadata, until the returned function is called. */
@@ -425,7 +457,9 @@ export class Cluster {
       this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
-    if (this.#topicsOfInterest.size > 0) this.requestRefresh()
+    if (this.#topicsOfInterest.size > 0 && (endpoint.wasOpen || this.#isBroker(endpoint))) {
+      this.requestRefresh()
+    }
     this.#notify()
   }
 
@@ -438,16 +472,37 @@ export class Cluster {
     deadlineMs: number,
     isFirstContact: boolean,
   ): Promise<Connection> {
+    const { brokersHeard } = this.metadata
     for (;;) {
       if (this.#closed) throw new StreamError('CLOSED', 'the client is closed')
       const connection = this.#connectionOf(target)
       if (connection !== undefined) return connection
+      if (typeof target === 'number') this.#checkIsAlive(target, brokersHeard)
       const refused = this.#refusal(isFirstContact)
       if (refused !== undefined) throw refused
       const remainingMs = deadlineMs - this.#time.monotonicMs()
       if (remainingMs <= 0) throw this.#unreachable()
       await this.changed(remainingMs)
     }
+  }
+
+  /**
+   * A broker that cannot be reached may be dead: the others are asked, and know it once its lease is over.
+   * @param brokersHeard  how often brokers had been heard of when the caller began to wait
+   */
+  #checkIsAlive(nodeId: number, brokersHeard: number): void {
+    const { metadata } = this
+    const broker = metadata.brokers.get(nodeId)
+    if (broker === undefined) {
+      if (metadata.brokersHeard === brokersHeard) return
+      throw new StreamError('BROKER_GONE', `broker ${nodeId} is down`, { target: `${nodeId}` })
+    }
+    if ((this.#endpoints.get(broker.address)?.failures ?? 0) > 0) this.requestRefresh()
+  }
+
+  #isBroker({ address }: Endpoint): boolean {
+    for (const broker of this.metadata.brokers.values()) if (broker.address === address) return true
+    return false
   }
 
   #connectionOf(target: Target): Connection | undefined {
@@ -463,18 +518,21 @@ export class Cluster {
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
   #refusal(isFirstContact: boolean): StreamError | undefined {
     let failed = 0
+    let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
-      const endpoint = this.#endpoints.get(address)
-      const error = endpoint?.lastError
-      if (endpoint === undefined || error === undefined) continue
+      const error = this.#endpoints.get(address)?.lastError
+      if (error === undefined) continue
       if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
       failed++
-      if (isFirstContact && !this.#warnedWaiting && this.#options.retryFirstContact !== false) {
-        this.#warnedWaiting = true
-        this.#options.onWarning?.({ kind: 'waiting', address, error })
-      }
+      last = { address, error }
     }
     const all = failed === this.#options.addresses.length
+    // While another address may still answer there is nothing to tell.
+    const tells = isFirstContact && all && this.#options.retryFirstContact !== false
+    if (tells && last !== undefined && !this.#warnedWaiting) {
+      this.#warnedWaiting = true
+      this.#options.onWarning?.({ kind: 'waiting', ...last })
+    }
     if (isFirstContact && all && this.#options.retryFirstContact === false) {
       return this.#unreachable()
     }

@@ -51,6 +51,7 @@ export const topicKeys = [
 const plainBrokerKeys = [
   { name: 'auto.create.topics.enable', type: 'boolean', default: 'false', help: 'create a topic when a client asks about it' },
   { name: 'broker.rack', type: 'string', default: null, help: 'rack or zone of this broker' },
+  { name: 'broker.session.timeout.ms', type: 'int', unit: 'ms', default: '10000', min: 3000, help: 'in a cluster: silence towards etcd after which this daemon counts as dead, and its partitions get other leaders' },
   { name: 'connection.failed.authentication.delay.ms', type: 'int', unit: 'ms', default: '100', min: 0, help: 'wait before a failed login is answered' },
   { name: 'connections.max.idle.ms', type: 'long', unit: 'ms', default: '600000', help: 'silence after which a connection is closed' },
   { name: 'connections.max.reauth.ms', type: 'long', unit: 'ms', default: '0', help: 'life of a login; 0: no limit' },

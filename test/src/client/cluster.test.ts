@@ -169,6 +169,42 @@ describe('cluster: brokers', () => {
     expect(brokers.requests.length).toBeGreaterThan(before)
   })
 
+  it('a broker that the others call dead is not waited for', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    await world.run(cluster.describeTopics([]))
+    brokers.stop(1)
+    // Its lease has three seconds to go: until then nobody knows.
+    world.schedule(3000, () => brokers.dead.add(1))
+    const beganMs = world.nowMs
+    await expect(world.run(cluster.connection(1, beganMs + 30_000))).rejects.toMatchObject({
+      code: 'BROKER_GONE',
+      message: 'broker 1 is down',
+    })
+    expect(world.nowMs - beganMs).toBeGreaterThan(2999)
+    expect(world.nowMs - beganMs).toBeLessThan(5000)
+  })
+
+  it('whoever asks all brokers asks again when one goes away meanwhile', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    const asked: number[] = []
+    brokers.stop(2)
+    world.schedule(1000, () => brokers.dead.add(2))
+    const body = {
+      topics: [],
+      includeClusterAuthorizedOperations: false,
+      includeTopicAuthorizedOperations: false,
+    }
+    const answers = await world.run(
+      cluster.ofEachBroker(async (nodeId) => {
+        asked.push(nodeId)
+        await cluster.call(nodeId, 'Metadata', body)
+        return nodeId
+      }),
+    )
+    expect(answers).toEqual([0, 1])
+    expect(asked).toEqual([0, 1, 2, 0, 1])
+  })
+
   it('refreshes are spaced however often they are asked for', async () => {
     const { world, brokers, cluster } = fixture()
     brokers.addTopic('t')

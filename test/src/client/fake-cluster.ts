@@ -108,6 +108,8 @@ export class FakeCluster {
   readonly world: ClientWorld
   readonly addresses: readonly string[]
   readonly topics = new Map<string, FakePartition[]>()
+  /** Metadata does not name them. */
+  readonly dead = new Set<number>()
   /** Decides the fault of each Produce request. */
   produceFault: (request: Request<'Produce'>, nodeId: number) => ProduceFault | undefined = () =>
     undefined
@@ -262,7 +264,9 @@ export class FakeCluster {
   #metadata(body: Request<'Metadata'>): ResponseInput<'Metadata'> {
     const names = body.topics?.flatMap(({ name }) => name ?? []) ?? [...this.topics.keys()]
     return {
-      brokers: this.addresses.map((address, nodeId) => endpointOf(address, nodeId)),
+      brokers: this.addresses
+        .map((address, nodeId) => endpointOf(address, nodeId))
+        .filter(({ nodeId }) => !this.dead.has(nodeId)),
       clusterId: 'fake',
       controllerId: 0,
       topics: names.map((name) => {
