@@ -55,6 +55,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'cluster doctor', summary: 'Find what is wrong with the cluster, and say what to do', load: () => import('./cluster-doctor.ts') },
   { name: 'cluster demo', summary: 'Run a cluster on this machine, to try it', load: () => import('./cluster-demo.ts') },
   { name: 'cluster adopt', summary: "Make a single daemon's data the first broker of a cluster", load: () => import('./cluster-adopt.ts') },
+  { name: 'cluster keys', summary: 'Make the keys of a cluster and of its clients', load: () => import('./cluster-keys.ts') },
   { name: 'top', summary: 'Watch topics, groups and brokers', load: () => import('./top.ts') },
   { name: 'check', summary: 'Tell whether a daemon, a cluster, a topic or a group is healthy', load: () => import('./check.ts') },
   { name: 'bench', summary: 'Measure the broker from here', load: () => import('./bench.ts') },

@@ -74,6 +74,8 @@ async function main(): Promise<void> {
     loadScreens,
     runProgram: async (words, options) =>
       (await import('../src/io/child-program.ts')).runProgram(words, options),
+    makeCurveKeyPair: async () =>
+      (await import('../src/io/zeromq-addon.ts')).loadZeromq().curveKeyPair(),
     readVersion,
   }
   const exit = await dispatch(deps, host.arguments).catch((error: unknown) => {

@@ -18,6 +18,7 @@ import { runInNewContext } from 'node:vm'
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
 import { configVariable } from '../src/config/config-key.ts'
 import { findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
+import { CurveKeyring } from '../src/io/curve-keyring.ts'
 import { readBootId } from '../src/io/daemon-process.ts'
 import { EmbeddedStore } from '../src/io/embedded-store.ts'
 import { type EtcdOptions, etcdSettingsOf, readEtcdOptions } from '../src/io/etcd-options.ts'
@@ -31,6 +32,7 @@ import { StderrLog } from '../src/io/stderr-log.ts'
 import type { Log } from '../src/ports/log.ts'
 import type { Random } from '../src/ports/random.ts'
 import { sleep, type Time } from '../src/ports/time.ts'
+import { assertProtected } from './doors/address-rule.ts'
 import { advertisedEndpoints } from './doors/advertised.ts'
 import { type Daemon, startDaemon } from './doors/daemon.ts'
 import { clusterIdOf, DEFAULT_CLUSTER } from './metadata/cluster-name.ts'
@@ -264,7 +266,7 @@ async function joinCluster(options: Options, time: Time, random: Random, log: Lo
     try {
       const store = await EtcdStore.open(time, log, etcd)
       const clusterId = await clusterIdOf({ store, time }, random, name)
-      return { store, cluster: { endpoints, clusterId } }
+      return { store, cluster: { endpoints, clusterId, asksForWelcome: true } }
     } catch (error) {
       if (!isStreamError(error, 'STORE_UNAVAILABLE')) throw error
       log.warn('waiting for etcd', { error: error.message })
@@ -278,7 +280,10 @@ async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2))
   const log = new StderrLog('info')
   const time = new RealTime()
-  const { dataDirectory } = options
+  const { dataDirectory, config } = options
+  assertProtected(options.listen, config)
+  const keyFile = config.get('stream.curve.key.file')
+  const keys = keyFile ? new CurveKeyring(absolute(keyFile), log) : undefined
   let stop: (why: string) => void = () => undefined
   const stopAsked = new Promise<string>((resolve) => {
     stop = resolve
@@ -300,7 +305,7 @@ async function main(): Promise<number> {
         time,
         random,
         disk,
-        net: new RealNet(),
+        net: new RealNet(keys === undefined ? {} : { server: keys, client: keys.client }),
         store:
           joined?.store ??
           (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),

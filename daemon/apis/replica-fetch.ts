@@ -221,6 +221,7 @@ class ReplicaFetchRun implements ReadWaiter {
       fetchNumber,
       leaderEpoch: request.currentLeaderEpoch,
       fetchOffset: request.fetchOffset,
+      logStartOffset: request.logStartOffset,
       lastFetchedEpoch: request.lastFetchedEpoch,
       durableOffset: request.durableOffset,
     })

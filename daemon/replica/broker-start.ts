@@ -27,9 +27,8 @@ import type { Reign } from './controller-pass.ts'
 import { PartitionTable } from './partition-table.ts'
 import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
+import { assertWelcome, type PeerDoor } from './welcome.ts'
 
-const SESSION_LEASE_MS = 10_000
-const CONTROLLER_LEASE_MS = 5_000
 /** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
 const SESSION_WAIT_MS = 25_000
 /** The key that names the cluster of a store, for brokers that were not told. */
@@ -113,6 +112,9 @@ export async function prepare(
   await ensureMeta(store, keys)
   const image = await MetadataImage.open(store, keys, log)
   undo.push(async () => image.close())
+  if (cluster?.asksForWelcome === true && ports.net !== undefined) {
+    await assertWelcome(time, ports.net, otherDoors(image, nodeId))
+  }
 
   const incarnation = newUuid(random)
   config.setDynamic(image.config('broker').value, image.config(`broker/${nodeId}`).value)
@@ -148,13 +150,24 @@ export async function prepare(
     recordRevision,
   }
   if (cluster !== undefined) return { ...common, reign: undefined, controllerLease: undefined }
-  const controllerLease = await home.lease(CONTROLLER_LEASE_MS)
+  const controllerLease = await home.lease(session.ttlMs)
   undo.push(() => controllerLease.revoke())
   const controllerEpoch = await becomeController(store, keys, session.session, controllerLease)
   await image.waitFor(controllerEpoch)
   const reign = { controllerEpoch, writers: new WriterCounter(controllerEpoch) }
   await activateAlone({ ...common, reign })
   return { ...common, reign, controllerLease }
+}
+
+function otherDoors(image: MetadataImage, nodeId: number): readonly PeerDoor[] {
+  const doors: PeerDoor[] = []
+  for (const broker of image.brokers().values()) {
+    if (broker.nodeId === nodeId || !broker.live) continue
+    const endpoints = image.registration(broker.nodeId)?.value.endpoints ?? []
+    const endpoint = endpoints.find((address) => address.startsWith('tcp://'))
+    if (endpoint !== undefined) doors.push({ nodeId: broker.nodeId, endpoint })
+  }
+  return doors
 }
 
 type Unregistered = Omit<Parts, 'session' | 'reign' | 'controllerLease' | 'recordRevision'>
@@ -222,7 +235,7 @@ async function register(
     },
   }
   const open = await openSession(sessionPorts, judge, {
-    ttlMs: SESSION_LEASE_MS,
+    ttlMs: config.number('broker.session.timeout.ms'),
     waitMs: cluster === undefined ? 0 : SESSION_WAIT_MS,
   })
   await write({

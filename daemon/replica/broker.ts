@@ -27,8 +27,9 @@ import {
 import { BrokerConfig } from './broker-config.ts'
 import type { BrokerOptions, BrokerPorts } from './broker-options.ts'
 import { openDirectory, openHome, type Parts, prepare, syncAncestors } from './broker-start.ts'
-import type { ControllerSettings, LogInquiry, Reign } from './controller-pass.ts'
+import type { LogInquiry, Reign } from './controller-pass.ts'
 import { ControllerService, notController } from './controller-service.ts'
+import { controllerSettings } from './controller-settings.ts'
 import { Housekeeping } from './housekeeping.ts'
 import type { PartitionTable } from './partition-table.ts'
 import type { Peers } from './peers.ts'
@@ -106,6 +107,7 @@ export class Broker {
       random,
       log,
       operationsMax,
+      inquire: (nodeId, partitions) => this.#inquire(nodeId, partitions),
       reign: () => this.#reign(),
     })
     if (cluster !== undefined) {
@@ -381,7 +383,7 @@ export class Broker {
       const log = this.table.get(topicId, partition)?.log
       if (log === undefined) continue
       const { logEndOffset } = log
-      found.set(`${topicId}/${partition}`, { lastEpoch: log.latestEpoch ?? -1, logEndOffset })
+      found.set(`${topicId}/${partition}`, { lastEpoch: log.lastBatchEpoch ?? -1, logEndOffset })
     }
     return found
   }
@@ -409,6 +411,13 @@ export class Broker {
       error: failure.message,
     })
     for (const partition of this.table.all()) partition.stopServing('storageFailed')
+    if (this.#parts.options.cluster !== undefined) void this.#resign()
+  }
+
+  /** It can lead and follow nothing any more: for the others it is dead, until it starts again. */
+  async #resign(): Promise<void> {
+    await this.#controller?.stop().catch(() => undefined)
+    await this.#session.end()
   }
 
   #follow(change: ImageChange): void {
@@ -449,25 +458,6 @@ export class Broker {
         await writeOwnPartition(store, keys, session, change)
       }
     }
-  }
-}
-
-function controllerSettings(config: BrokerConfig): ControllerSettings {
-  return {
-    topic: ({ value }) => {
-      const whole = config.topicConfig(value.config, 1)
-      return {
-        uncleanElection: whole.uncleanLeaderElectionEnable,
-        commitFlush: whole.flushMessages === 1,
-        minInSync: (replicas) => {
-          const { minInsyncReplicas } = config.topicConfig(value.config, replicas)
-          return Math.min(minInsyncReplicas, replicas)
-        },
-      }
-    },
-    uncleanTimeoutMs: () => config.number('unclean.recovery.timeout.ms'),
-    imbalancePauseMs: () => config.number('leader.imbalance.check.interval.seconds') * 1000,
-    imbalancePercentage: () => config.number('leader.imbalance.per.broker.percentage'),
   }
 }
 

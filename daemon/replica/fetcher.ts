@@ -6,6 +6,8 @@
  * - An answer counts for a partition only while its log is as it was when the fetch was sent (FollowerLog.generation).
  * - At most one fetch waits at the leader; a newer one takes its place there. Numbers rise over all fetches of a process.
  * - A partition whose answer was an error is left out until its pause is over; the others go on.
+ * - No failure leaves here: one that is not foreseen ends the partition it met, for the life of this process, since its
+ *   log may have stopped half way.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
@@ -120,10 +122,12 @@ export class Fetcher {
   #schedule(): void {
     if (this.#isScheduled || this.#isStopped) return
     this.#isScheduled = true
-    void Promise.resolve().then(() => {
-      this.#isScheduled = false
-      this.#send()
-    })
+    Promise.resolve()
+      .then(() => {
+        this.#isScheduled = false
+        this.#send()
+      })
+      .catch((error: unknown) => this.#failed(this.#sent, error))
   }
 
   #durableMoved(): void {
@@ -166,10 +170,12 @@ export class Fetcher {
     const request = this.#request(entries, { bytesMax, waitMs, partitionBytesMax })
     const sent: Sent = { number: request.fetchNumber as number, generations }
     this.#sent = sent
-    this.#call(request, waitMs).then(
-      (answer) => this.#answered(sent, answer),
-      (error: unknown) => this.#failed(sent, error),
-    )
+    this.#call(request, waitMs)
+      .then(
+        (answer) => this.#answered(sent, answer),
+        (error: unknown) => this.#failed(sent, error),
+      )
+      .catch((error: unknown) => this.#failed(sent, error))
   }
 
   /** Without a wait and without bytes: it only says how far this replica is durable. */
@@ -253,11 +259,17 @@ export class Fetcher {
     this.#schedule()
   }
 
-  #failed(sent: Sent, error: unknown): void {
-    if (this.#isStopped || this.#sent !== sent) return
-    this.#sent = undefined
-    if (!isStreamError(error)) throw error
-    this.#pauseAll(error.message)
+  #failed(sent: Sent | undefined, error: unknown): void {
+    const isCurrent = this.#sent === sent
+    if (isCurrent) this.#sent = undefined
+    if (this.#isStopped) return
+    if (!isStreamError(error)) {
+      this.#ports.log.error('following a leader failed', {
+        leader: this.#leaderId,
+        error: textOf(error),
+      })
+    } else if (!isCurrent) return
+    this.#pauseAll(isStreamError(error) ? error.message : 'internal error')
   }
 
   #pauseAll(why: string): void {
@@ -332,8 +344,8 @@ export class Fetcher {
     }
     const failed = (error: unknown): void => {
       entry.isTaking = false
-      if (!isStreamError(error)) throw error
-      if (error.code !== 'CLOSED') this.#pause(entry, error.message, true)
+      if (!isStreamError(error)) this.#giveUp(entry, error)
+      else if (error.code !== 'CLOSED') this.#pause(entry, error.message, true)
     }
     try {
       const result = work()
@@ -347,6 +359,16 @@ export class Fetcher {
     } catch (error) {
       failed(error)
     }
+  }
+
+  /** Nobody knows how far its log has come: it must be recovered before anything is done with it. */
+  #giveUp(entry: Followed, error: unknown): void {
+    this.#ports.log.error('a replica has failed: it takes no part until the daemon starts again', {
+      ...nameOf(entry),
+      error: textOf(error),
+    })
+    this.remove(entry.partition)
+    entry.partition.stopServing('storageFailed')
   }
 
   #pause(entry: Followed, why: string, isTrouble = false): void {
@@ -375,6 +397,10 @@ export class Fetcher {
 /** It stands in the fetch that waits, and its log has not changed since. */
 function isAsked(sent: Sent, entry: Followed): boolean {
   return sent.generations.get(entry) === entry.follower.generation
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }
 
 function keyOf(topicId: string, partition: number): string {

@@ -328,6 +328,8 @@ export class Partition {
     this.#parkedForOwn = []
     for (const waiter of parked) waiter.onLost(why)
     this.#wakeReaders()
+    // What is final ends following as well.
+    if (why !== 'notLeader') this.stopFollowing().catch(() => undefined)
   }
 
   close(): void {

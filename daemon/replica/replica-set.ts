@@ -26,6 +26,7 @@ export interface FollowerFetch {
   readonly leaderEpoch: number
   /** The follower's log end offset. */
   readonly fetchOffset: number
+  readonly logStartOffset: number
   /** Epoch of the follower's last batch; −1: it has none. */
   readonly lastFetchedEpoch: number
   readonly durableOffset: number
@@ -45,6 +46,12 @@ export type FetchVerdict =
   | { readonly kind: 'read' }
   | { readonly kind: 'diverging'; readonly end: EpochEnd }
   | { readonly kind: 'refused'; readonly why: FetchRefusal }
+
+export interface FollowerPosition {
+  readonly logStartOffset: number
+  readonly logEndOffset: number
+  readonly durableOffset: number
+}
 
 /** The leader's own log, as far as it decides. */
 export interface LeaderLog {
@@ -90,6 +97,7 @@ interface Follower {
   sessionEpoch: number
   dataEpoch: number
   fetchNumber: number
+  logStartOffset: number
   logEndOffset: number
   durableOffset: number
   /** Largest position counted in this epoch, of the kind that counts: a replica below it has lost data. */
@@ -147,9 +155,7 @@ export class ReplicaSet {
   }
 
   /** Where a follower stands in this epoch; undefined: it has not fetched yet. */
-  position(
-    nodeId: number,
-  ): { readonly logEndOffset: number; readonly durableOffset: number } | undefined {
+  position(nodeId: number): FollowerPosition | undefined {
     const follower = this.#followers.get(nodeId)
     return follower?.isKnown === true ? follower : undefined
   }
@@ -205,6 +211,7 @@ export class ReplicaSet {
     follower.sessionEpoch = fetch.sessionEpoch
     follower.dataEpoch = fetch.dataEpoch
     follower.fetchNumber = fetch.fetchNumber
+    follower.logStartOffset = fetch.logStartOffset
     follower.logEndOffset = fetch.fetchOffset
     follower.durableOffset = Math.min(fetch.durableOffset, fetch.fetchOffset)
     follower.best = Math.max(follower.best, ackOf(follower, around))
@@ -383,6 +390,7 @@ export class ReplicaSet {
         sessionEpoch: 0,
         dataEpoch: 0,
         fetchNumber: 0,
+        logStartOffset: 0,
         logEndOffset: 0,
         durableOffset: 0,
         best: 0,

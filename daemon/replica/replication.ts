@@ -37,6 +37,7 @@ export interface ConfirmedRecord {
 }
 
 const LOG_INFO_TIMEOUT_MS = 5000
+const RACK_SELECTOR = /^rack$|RackAwareReplicaSelector$/
 
 export class Replication implements ReplicaHost {
   readonly nodeId: number
@@ -156,6 +157,31 @@ export class Replication implements ReplicaHost {
   /** D of this broker, once it is known. */
   get dataEpoch(): number | undefined {
     return this.#session?.dataEpoch
+  }
+
+  /**
+   * The replica in sync that stands in a consumer's rack and holds what it asks for, the furthest of them (KIP-392).
+   * @returns undefined: the leader itself is as near, or nobody is
+   */
+  nearestReplica(partition: Partition, rack: string, offset: number): number | undefined {
+    const { replicas } = partition
+    const { image, config } = this.#ports
+    if (replicas === undefined || !config.text('replica.selector.class')?.match(RACK_SELECTOR)) {
+      return undefined
+    }
+    if (image.registration(this.nodeId)?.value.rack === rack) return undefined
+    let nearest: number | undefined
+    let furthest = -1
+    for (const { broker } of replicas.value.inSyncReplicas) {
+      if (broker === this.nodeId || image.registration(broker)?.value.rack !== rack) continue
+      if (this.registrationOf(broker) === undefined) continue
+      const position = replicas.position(broker)
+      if (position === undefined || position.logEndOffset < offset) continue
+      if (position.logStartOffset > offset || position.logEndOffset <= furthest) continue
+      nearest = broker
+      furthest = position.logEndOffset
+    }
+    return nearest
   }
 
   // --- for the controller

@@ -104,7 +104,8 @@ export class SessionKeeper implements SessionView {
   readonly incarnation: string
   readonly dataEpoch: number
   readonly #ports: SessionPorts
-  readonly #ttlMs: number
+  /** Life of its lease. */
+  readonly ttlMs: number
   readonly #expires: boolean
   readonly #listeners = new Set<() => void>()
   #session: Session
@@ -127,7 +128,7 @@ export class SessionKeeper implements SessionView {
     this.#ports = ports
     this.#session = open.session
     this.#lease = open.lease
-    this.#ttlMs = open.ttlMs
+    this.ttlMs = open.ttlMs
     this.#expires = expires
     this.#deadlineMs = open.grantedMs + open.ttlMs - MARGIN_MS
     this.nodeId = open.session.nodeId
@@ -166,7 +167,7 @@ export class SessionKeeper implements SessionView {
     this.#stopListening = this.#ports.image.onChange((change) => {
       if (change.brokersChanged) this.#compare()
     })
-    this.#schedule(this.#ttlMs / 3)
+    this.#schedule(this.ttlMs / 3)
     this.#compare()
   }
 
@@ -198,8 +199,8 @@ export class SessionKeeper implements SessionView {
       return
     }
     if (lease !== this.#lease) return
-    this.#deadlineMs = sentMs + this.#ttlMs - MARGIN_MS
-    this.#schedule(this.#ttlMs / 3)
+    this.#deadlineMs = sentMs + this.ttlMs - MARGIN_MS
+    this.#schedule(this.ttlMs / 3)
   }
 
   /** The store may have dropped the session although the lease is answered: what counts is the key. */
@@ -220,7 +221,7 @@ export class SessionKeeper implements SessionView {
       .finally(() => {
         this.#returning = undefined
         this.#tell()
-        this.#schedule(this.#ttlMs / 3)
+        this.#schedule(this.ttlMs / 3)
         this.#compare()
       })
     this.#tell()
@@ -234,7 +235,7 @@ export class SessionKeeper implements SessionView {
       try {
         const sentMs = time.monotonicMs()
         if (lease === undefined) {
-          lease = await store.store.lease(this.#ttlMs)
+          lease = await store.store.lease(this.ttlMs)
           await this.#ports.recordLease(lease.id)
         } else await lease.keepAlive()
         const session = await registerAgain(store, keys, this.#session, lease)
@@ -245,9 +246,9 @@ export class SessionKeeper implements SessionView {
         this.#session = session
         this.#lease = lease
         this.#isHeld = true
-        this.#deadlineMs = sentMs + this.#ttlMs - MARGIN_MS
+        this.#deadlineMs = sentMs + this.ttlMs - MARGIN_MS
         // From here on the lease lives whatever takes how long.
-        this.#schedule(this.#ttlMs / 3)
+        this.#schedule(this.ttlMs / 3)
         await image.catchUp(session.sessionEpoch)
         await this.onReturned?.()
         log.info('the broker has registered again', { sessionEpoch: session.sessionEpoch })

@@ -8,9 +8,9 @@
  *
  * It must not know what producers and consumers do with the answers.
  */
-import { StreamError } from '../base/errors.ts'
+import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Log } from '../ports/log.ts'
-import type { Net } from '../ports/net.ts'
+import type { LinkSecurity, Net } from '../ports/net.ts'
 import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { ApiName, RequestInput, Response } from '../protocol/api-table.ts'
@@ -34,6 +34,8 @@ export interface ClusterOptions {
   readonly requestTimeoutMs?: number
   /** Between attempts to reconnect and to refresh metadata; default 50 to 1000. */
   readonly backoff?: BackoffOptions
+  /** Keys for the links to all brokers; default: those of the Net. */
+  readonly security?: LinkSecurity | undefined
   /** For the user: contact lost, waited for, regained. */
   readonly onWarning?: (warning: ClusterWarning) => void
 }
@@ -143,7 +145,10 @@ export class Cluster {
    */
   connectionTo(nodeId: number): Connection | undefined {
     const broker = this.metadata.brokers.get(nodeId)
-    return broker === undefined ? undefined : this.#openAt(broker.address)
+    if (broker !== undefined) return this.#openAt(broker.address)
+    // It was away when metadata came; it, or whoever took its place, may be there by now.
+    this.requestRefresh()
+    return undefined
   }
 
   /** Any open connection; else attempts are started and undefined is returned. */
@@ -180,7 +185,7 @@ export class Cluster {
   /**
    * Sends one request to a broker, waiting for the connection and sending again when it is lost.
    * @throws StreamError UNREACHABLE (no contact within the deadline), CONNECTION_LOST (`resend: false`), TIMED_OUT,
-   *   UNSUPPORTED_BY_BROKER, and what a notice said
+   *   BROKER_GONE (the others say that this one is down), UNSUPPORTED_BY_BROKER, and what a notice said
    */
   async call<A extends ApiName>(
     target: Target,
@@ -203,9 +208,41 @@ export class Cluster {
     }
   }
 
-  /** An open connection to a broker. @throws StreamError UNREACHABLE after the deadline (monotonic clock) */
+  /** As `call`, for what others may take over. @returns undefined: that broker is down */
+  async callUnlessGone<A extends ApiName>(
+    nodeId: number,
+    api: A,
+    body: RequestInput<A>,
+    options: ClusterCallOptions = {},
+  ): Promise<Response<A> | undefined> {
+    try {
+      return await this.call(nodeId, api, body, options)
+    } catch (error) {
+      if (isStreamError(error, 'BROKER_GONE')) return undefined
+      throw error
+    }
+  }
+
+  /** An open connection to a broker. @throws StreamError UNREACHABLE after the deadline (monotonic clock), BROKER_GONE */
   connection(target: Target, deadlineMs: number): Promise<Connection> {
     return this.#connectionFor(target, deadlineMs, false)
+  }
+
+  /**
+   * Asks every live broker. Where one goes away meanwhile, all are asked again: the others have taken over its part.
+   * @throws StreamError as `call`
+   */
+  async ofEachBroker<T>(ask: (nodeId: number) => Promise<T>): Promise<readonly T[]> {
+    for (;;) {
+      await this.describeTopics([])
+      const answers: T[] = []
+      try {
+        for (const nodeId of [...this.metadata.brokers.keys()]) answers.push(await ask(nodeId))
+        return answers
+      } catch (error) {
+        if (!isStreamError(error, 'BROKER_GONE')) throw error
+      }
+    }
   }
 
   /** Calls `listener` after each change of connections or metadata, until the returned function is called. */
@@ -375,6 +412,7 @@ export class Cluster {
         clientId: this.#options.clientId ?? defaults.clientId,
         correlationIds: this.#correlationIds,
         connectTimeoutMs: this.#attemptTimeoutMs(),
+        security: this.#options.security,
         requestTimeoutMs: this.requestTimeoutMs,
       },
       {
@@ -422,7 +460,7 @@ export class Cluster {
       this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
-    if (endpoint.wasOpen && this.#topicsOfInterest.size > 0) this.requestRefresh()
+    if (this.#topicsOfInterest.size > 0) this.requestRefresh()
     this.#notify()
   }
 
@@ -435,16 +473,32 @@ export class Cluster {
     deadlineMs: number,
     isFirstContact: boolean,
   ): Promise<Connection> {
+    const { brokersHeard } = this.metadata
     for (;;) {
       if (this.#closed) throw new StreamError('CLOSED', 'the client is closed')
       const connection = this.#connectionOf(target)
       if (connection !== undefined) return connection
+      if (typeof target === 'number') this.#checkIsAlive(target, brokersHeard)
       const refused = this.#refusal(isFirstContact)
       if (refused !== undefined) throw refused
       const remainingMs = deadlineMs - this.#time.monotonicMs()
       if (remainingMs <= 0) throw this.#unreachable()
       await this.changed(remainingMs)
     }
+  }
+
+  /**
+   * A broker that cannot be reached may be dead: the others are asked, and know it once its lease is over.
+   * @param brokersHeard  how often brokers had been heard of when the caller began to wait
+   */
+  #checkIsAlive(nodeId: number, brokersHeard: number): void {
+    const { metadata } = this
+    const broker = metadata.brokers.get(nodeId)
+    if (broker === undefined) {
+      if (metadata.brokersHeard === brokersHeard) return
+      throw new StreamError('BROKER_GONE', `broker ${nodeId} is down`, { target: `${nodeId}` })
+    }
+    if ((this.#endpoints.get(broker.address)?.failures ?? 0) > 0) this.requestRefresh()
   }
 
   #connectionOf(target: Target): Connection | undefined {
@@ -460,18 +514,21 @@ export class Cluster {
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
   #refusal(isFirstContact: boolean): StreamError | undefined {
     let failed = 0
+    let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
-      const endpoint = this.#endpoints.get(address)
-      const error = endpoint?.lastError
-      if (endpoint === undefined || error === undefined) continue
+      const error = this.#endpoints.get(address)?.lastError
+      if (error === undefined) continue
       if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
       failed++
-      if (isFirstContact && !this.#warnedWaiting && this.#options.retryFirstContact !== false) {
-        this.#warnedWaiting = true
-        this.#options.onWarning?.({ kind: 'waiting', address, error })
-      }
+      last = { address, error }
     }
     const all = failed === this.#options.addresses.length
+    // While another address may still answer there is nothing to tell.
+    const tells = isFirstContact && all && this.#options.retryFirstContact !== false
+    if (tells && last !== undefined && !this.#warnedWaiting) {
+      this.#warnedWaiting = true
+      this.#options.onWarning?.({ kind: 'waiting', ...last })
+    }
     if (isFirstContact && all && this.#options.retryFirstContact === false) {
       return this.#unreachable()
     }

@@ -44,6 +44,8 @@ export class MetadataCache {
   readonly topics = new Map<string, TopicInfo>()
   clusterId: string | undefined
   controllerId = -1
+  /** How often an answer has named the live brokers. */
+  brokersHeard = 0
   readonly scheme: string
 
   /** `scheme` of the bootstrap addresses: with `kafka` an address is made of host and port, else host is the address. */
@@ -62,6 +64,7 @@ export class MetadataCache {
   /** `all`: topics missing from the answer do not exist. */
   update(response: Response<'Metadata'>, all: boolean): void {
     if (response.brokers.length > 0) {
+      this.brokersHeard += 1
       this.brokers.clear()
       for (const { nodeId, host, port, rack } of response.brokers) {
         const address = this.addressOf(host, port)

@@ -21,8 +21,10 @@ import type { CommandDeps } from '../../cmd/deps.ts'
 import { dispatch } from '../../cmd/dispatch.ts'
 import { BrokenPipe, exitCodeOf } from '../../cmd/exit-code.ts'
 import { Interruption } from '../../cmd/interruption.ts'
+import type { CurveKeyPair } from '../../src/base/curve-keys.ts'
 import { StreamError } from '../../src/base/errors.ts'
 import type { Admin, NewTopic, Outcome } from '../../src/client/admin.ts'
+import type { ClusterOptions } from '../../src/client/cluster.ts'
 import type { Assignment, ConsumerEvent } from '../../src/client/consumer.ts'
 import type { MetadataCache, TopicInfo } from '../../src/client/metadata-cache.ts'
 import type { OffsetAnswer, OffsetQuestion } from '../../src/client/offsets.ts'
@@ -32,7 +34,7 @@ import type { Adoption } from '../../src/ports/adoption.ts'
 import type { Children } from '../../src/ports/children.ts'
 import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launcher.ts'
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
-import type { Net } from '../../src/ports/net.ts'
+import type { LinkSecurity, Net } from '../../src/ports/net.ts'
 import type { Offline } from '../../src/ports/offline.ts'
 import type { Screens } from '../../src/ports/screen.ts'
 import type { Servers } from '../../src/ports/servers.ts'
@@ -667,12 +669,16 @@ class FakeClients implements Clients {
     this.#time = time
   }
 
+  /** Of the last cluster that was asked for. */
+  security: LinkSecurity | undefined
+
   async cluster(
     _log: unknown,
-    options: { readonly addresses: readonly string[] },
+    options: Pick<ClusterOptions, 'addresses' | 'security'>,
   ): Promise<ClusterClient> {
     const broker = this.#broker
     this.addresses.push(...options.addresses)
+    this.security = options.security
     return {
       metadata: { brokers: broker.nodes.brokers() } as unknown as MetadataCache,
       requestTimeoutMs: 1000,
@@ -864,6 +870,8 @@ export class World {
   readonly time = new FakeTime()
   readonly output = new FakeOutput()
   readonly files = new Map<string, Uint8Array>()
+  /** Permission bits of files; 0600 where nothing is said. */
+  readonly modes = new Map<string, number>()
   readonly written = new Map<string, FakeOutput>()
   readonly locks = new Set<string>()
   /** Inputs that give nothing before the clock has moved. */
@@ -924,6 +932,8 @@ export class World {
     return { exit, stdout: this.output.text, stderr: this.#stderr }
   }
 
+  /** What `cluster keys` makes, in this order. */
+  keyPairs: CurveKeyPair[] = []
   offline = {} as Offline
   adoption = {} as Adoption
   servers = {} as Servers
@@ -973,6 +983,7 @@ export class World {
       openChildren: () => this.children,
       loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),
+      makeCurveKeyPair: async () => this.keyPairs.shift() ?? { publicKey: '', secretKey: '' },
       readVersion: () => '1.2.3',
     }
   }
@@ -1028,8 +1039,9 @@ export class World {
         throw new Error('dying is for main')
       },
       readFile: (path) => this.files.get(path),
-      writeFile: (path, bytes) => {
+      writeFile: (path, bytes, mode) => {
         this.files.set(path, bytes)
+        if (mode !== undefined) this.modes.set(path, mode)
       },
       makeDirectory: () => undefined,
       removeFile: (path) => {
@@ -1050,7 +1062,12 @@ export class World {
         const content = this.files.get(path)
         return content === undefined
           ? undefined
-          : { ...directory, kind: 'file', sizeBytes: content.length }
+          : {
+              ...directory,
+              kind: 'file',
+              sizeBytes: content.length,
+              mode: this.modes.get(path) ?? 0o600,
+            }
       },
     }
   }

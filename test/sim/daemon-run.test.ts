@@ -38,6 +38,16 @@ describe('simulated daemon', () => {
     }
   }, 900_000)
 
+  const regressions: [number, string][] = [
+    [311, 'died before it could note a failed sync, and the restart trusted the page cache'],
+    [438, 'the same, where the next failed sync was noted'],
+    [727, 'a disk full at the moment of a start: the leadership was tried again only 30 s later'],
+  ]
+  it.each(regressions)('seed %i: %s', async (seed) => {
+    const { failures } = await runSeeds(seed, 1)
+    expect(failures.join('\n')).toBe('')
+  })
+
   it('one seed twice is one run, to the last event; two seeds are two', async () => {
     const [a, b, c] = [await runDaemon(7), await runDaemon(7), await runDaemon(8)]
     expect(a.traceHash).toBe(b.traceHash)

@@ -76,6 +76,7 @@ class Bench {
         fetchNumber: this.#number,
         leaderEpoch: 5,
         fetchOffset: offset,
+        logStartOffset: 0,
         lastFetchedEpoch: 5,
         durableOffset: offset,
         ...change,

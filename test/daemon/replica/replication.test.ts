@@ -263,6 +263,32 @@ describe('replication', () => {
   })
 })
 
+describe('a disk that fails under a follower', () => {
+  it('fails its data directory, as on a leader; the others go on without it', async () => {
+    const world = await started(15, { config: { 'replica.lag.time.max.ms': '1000' } })
+    const poor = world.node(3)
+    poor.disk.failsSync = () => true
+    expect(await world.settle(world.produce(world.node(1)))).toBe('committed')
+    expect(poor.running?.directory.failure?.code).toBe('DISK_FAILED')
+    expect(world.record().value.inSyncReplicas.map((member) => member.broker)).toEqual([1, 2])
+    expect(world.said.some((line) => line.includes('b3 error'))).toBe(true)
+  })
+
+  it('an append that dies half way ends the replica, and nothing is thrown past it', async () => {
+    const world = await started(16, { config: { 'replica.lag.time.max.ms': '1000' } })
+    const poor = world.node(3)
+    poor.disk.crashAtOperation = poor.disk.operations + 1
+    expect(await world.settle(world.produce(world.node(1)))).toBe('committed')
+    expect(poor.partition().notServing).toBe('storageFailed')
+    expect(poor.partition().follower).toBeUndefined()
+    // It comes back as another process, and joins.
+    world.crash(poor, 'process')
+    world.expire(poor)
+    await world.start(poor)
+    await expectWhole(world)
+  })
+})
+
 describe('replication under faults', () => {
   for (let seed = 1; seed <= 6; seed += 1) {
     it(`keeps what it acknowledged, seed ${seed}`, async () => {

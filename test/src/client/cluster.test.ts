@@ -147,6 +147,64 @@ describe('cluster: brokers', () => {
     expect(count).toBe(1)
   })
 
+  it('a broker that the others call dead is not waited for', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    await world.run(cluster.describeTopics([]))
+    brokers.stop(1)
+    // Its lease has three seconds to go: until then nobody knows.
+    world.schedule(3000, () => brokers.dead.add(1))
+    const beganMs = world.nowMs
+    await expect(world.run(cluster.connection(1, beganMs + 30_000))).rejects.toMatchObject({
+      code: 'BROKER_GONE',
+      message: 'broker 1 is down',
+    })
+    expect(world.nowMs - beganMs).toBeGreaterThan(2999)
+    expect(world.nowMs - beganMs).toBeLessThan(5000)
+  })
+
+  it('whoever asks all brokers asks again when one goes away meanwhile', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    const asked: number[] = []
+    brokers.stop(2)
+    world.schedule(1000, () => brokers.dead.add(2))
+    const body = {
+      topics: [],
+      includeClusterAuthorizedOperations: false,
+      includeTopicAuthorizedOperations: false,
+    }
+    const answers = await world.run(
+      cluster.ofEachBroker(async (nodeId) => {
+        asked.push(nodeId)
+        await cluster.call(nodeId, 'Metadata', body)
+        return nodeId
+      }),
+    )
+    expect(answers).toEqual([0, 1])
+    expect(asked).toEqual([0, 1, 2, 0, 1])
+  })
+
+  it('a leader that metadata does not list, or that was never reached, makes it ask again', async () => {
+    const world = new ClientWorld()
+    const brokers = new FakeCluster(world, ADDRESSES)
+    brokers.addTopic('t', 3)
+    const { cluster } = clusterOf(world, ADDRESSES)
+    await world.run(cluster.awaitTopic('t'))
+    cluster.addTopic('t')
+    const leaders = [0, 1, 2].map((at) => cluster.leaderOf('t', at)?.leaderId ?? -1)
+    const away = leaders.find((id) => cluster.metadata.brokers.get(id)?.address === ADDRESSES[2])
+    const leaderId = away as number
+    // Simulation of the cluster, seed 348: the broker was not live when the answer was made.
+    cluster.metadata.brokers.delete(leaderId)
+    expect(cluster.connectionTo(leaderId)).toBeUndefined()
+    await world.pass(1000)
+    expect(cluster.metadata.brokers.has(leaderId)).toBe(true)
+    brokers.stop(2)
+    const before = brokers.requests.length
+    expect(cluster.connectionTo(leaderId)).toBeUndefined()
+    await world.pass(3000)
+    expect(brokers.requests.length).toBeGreaterThan(before)
+  })
+
   it('refreshes are spaced however often they are asked for', async () => {
     const { world, brokers, cluster } = fixture()
     brokers.addTopic('t')
