@@ -1,7 +1,7 @@
 /** What a command is given — the ports, the client behind interfaces, the way it was called — and what a command is. */
 
-import type { Adoption } from '../src/ports/adoption.ts'
 import type { CurveKeyPair } from '../src/base/curve-keys.ts'
+import type { Adoption } from '../src/ports/adoption.ts'
 import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Disk } from '../src/ports/disk.ts'

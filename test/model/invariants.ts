@@ -163,7 +163,7 @@ function onRecovery(
   // A log that starts above that leaves a gap, which is nobody's and nobody has to hold.
   const { start } = world.broker(after.leader).log
   for (let offset = kept; offset < start; offset++) world.committed[offset] = NO_RECORD
-  world.trueHighWatermark = Math.max(start, Math.min(kept, world.trueHighWatermark))
+  world.trueHighWatermark = Math.min(kept, world.trueHighWatermark)
 }
 
 /**

@@ -44,7 +44,9 @@ describe.skipIf(hasNoEtcd)('cluster adopt', () => {
   })
 
   it('moves the data, once', () => {
-    expect(program.ok(`stream cluster adopt --etcd ${etcd.url} --dry-run`)).toMatch(/^would move 2 topics/)
+    expect(program.ok(`stream cluster adopt --etcd ${etcd.url} --dry-run`)).toMatch(
+      /^would move 2 topics/,
+    )
     expect(program.ok(`stream cluster adopt --etcd ${etcd.url} -y`)).toMatch(/^moved 2 topics/)
     expect(existsSync(program.path('data/stream/stream-moved'))).toBe(true)
     const again = program.shell(`stream cluster adopt --etcd ${etcd.url} -y`)
@@ -72,7 +74,9 @@ describe.skipIf(hasNoEtcd)('cluster adopt', () => {
     program.ok(
       `stream daemon start --etcd ${etcd.url} --node-id 2 --data second --listen ipc://$PWD/d2.sock --listen ${addresses[1]}`,
     )
-    const brokers = program.ok(`stream cluster brokers --json -b ${addresses.join(',')}`.replace(',tcp://', ','))
+    const brokers = program.ok(
+      `stream cluster brokers --json -b ${addresses.join(',')}`.replace(',tcp://', ','),
+    )
     expect(brokers.trim().split('\n')).toHaveLength(2)
   })
 })
