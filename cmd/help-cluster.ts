@@ -3,7 +3,7 @@
  * test/process/runbook.test.ts; a name before it is the host that a line is for.
  */
 
-export const clusterText = String.raw`A cluster is several daemons, each with a number, a data directory and an
+export const clusterText = `A cluster is several daemons, each with a number, a data directory and an
 address of its own, and an etcd that keeps who has what. Any daemon may die: a
 topic of three replicas goes on with two, and nothing acknowledged is lost.
 To try it on one machine: stream cluster demo.
