@@ -3,8 +3,8 @@
  * bugs: for each fault one that only this fault brings to light, which the oracles must catch.
  */
 import { describe, expect, it } from 'vitest'
-import type { Disk, DiskFile } from '../../src/ports/disk.ts'
 import { type FaultName, type PlantedBug, type RunOptions, runDaemon } from './daemon-run.ts'
+import { lyingDisk } from './lying-disk.ts'
 
 const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 1000)
 const first = Number(process.env['STREAM_SIM_FIRST'] ?? 0)
@@ -55,29 +55,6 @@ describe('simulated daemon', () => {
     expect(a.traceHash).not.toBe(c.traceHash)
   })
 })
-
-/** A disk whose files lie about some calls. */
-function lyingDisk(lie: (file: DiskFile) => Partial<DiskFile>): (disk: Disk) => Disk {
-  return (disk) =>
-    new Proxy(disk, {
-      get(target, name) {
-        const member = Reflect.get(target, name)
-        if (name === 'open') {
-          return (path: string, mode: 'read' | 'write') => {
-            const file = disk.open(path, mode)
-            const lies = lie(file)
-            return new Proxy(file, {
-              get(inner, key) {
-                const own = Reflect.get(lies, key) ?? Reflect.get(inner, key)
-                return typeof own === 'function' ? own.bind(key in lies ? lies : inner) : own
-              },
-            })
-          }
-        }
-        return typeof member === 'function' ? member.bind(target) : member
-      },
-    })
-}
 
 describe('planted bugs are caught', () => {
   const planted: { name: string; only: FaultName[]; bug: PlantedBug; caught: RegExp }[] = [
