@@ -397,6 +397,7 @@ function codeOfRefusal(why: FetchRefusal): number {
     case 'notReplica':
       return KafkaError.UNKNOWN_TOPIC_OR_PARTITION
     case 'belowLogStart':
+    case 'startsOver':
       return KafkaError.OFFSET_OUT_OF_RANGE
     case 'staleFetch':
       return KafkaError.NOT_LEADER_OR_FOLLOWER

@@ -17,6 +17,7 @@ import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { refuseMovedHome } from '../metadata/moved-home.ts'
 import { drain } from '../metadata/session.ts'
 import {
   WriterCounter,
@@ -140,6 +141,7 @@ export class Broker {
   static async start(ports: BrokerPorts, options: BrokerOptions): Promise<Broker> {
     const config = new BrokerConfig(options.config)
     const expiration = config.number('producer.id.expiration.ms')
+    refuseMovedHome(ports.disk, options.dataDirectory, options.cluster !== undefined)
     const shared = await openHome(ports, options)
     const undo: (() => Promise<void>)[] = []
     if (shared !== undefined) undo.push(() => shared.home.close())

@@ -337,10 +337,8 @@ export class Fetcher {
   #takeError(entry: Followed, generation: number, answer: PartitionAnswer): void {
     if (answer.errorCode === KafkaError.OFFSET_OUT_OF_RANGE && answer.logStartOffset >= 0) {
       const start = answer.logStartOffset
-      if (start > entry.partition.log.logEndOffset) {
-        this.#settle(entry, true, () => entry.follower.restart(start, generation))
-        return
-      }
+      this.#settle(entry, true, () => entry.follower.restart(start, generation))
+      return
     }
     const isLoss = answer.errorCode === KafkaError.INELIGIBLE_REPLICA
     this.#pause(

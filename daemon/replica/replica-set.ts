@@ -37,6 +37,8 @@ export type FetchRefusal =
   | 'unknownEpoch'
   | 'notReplica'
   | 'belowLogStart'
+  /** What the follower holds cannot be compared: it begins anew at the log start. */
+  | 'startsOver'
   | 'staleFetch'
   | 'lostData'
 
@@ -190,8 +192,14 @@ export class ReplicaSet {
       if (end.epoch < fetch.lastFetchedEpoch || end.endOffset < fetch.fetchOffset) {
         return { kind: 'diverging', end }
       }
+      // Where that epoch ended lies below the log start: nothing tells whether what the follower holds is what was here.
+      const isForgotten =
+        fetch.lastFetchedEpoch < leaderEpoch && end.endOffset <= log.logStartOffset
+      if (isForgotten) return refuse('startsOver')
     } else if (fetch.fetchOffset > log.logEndOffset) {
       return { kind: 'diverging', end: { epoch: leaderEpoch, endOffset: log.logEndOffset } }
+    } else if (fetch.fetchOffset > log.logStartOffset && !this.#isCompared(follower, fetch)) {
+      return refuse('startsOver')
     }
     const ack = around.isCommitFlush ? fetch.durableOffset : fetch.fetchOffset
     const isComparable =
@@ -319,6 +327,18 @@ export class ReplicaSet {
     const ack = ackOf(follower, around)
     if (ack < around.highWatermark || ack < this.epochStart) return false
     return inSyncReplicas.length >= minInSync || isCaughtUp(follower, around)
+  }
+
+  /**
+   * An empty log tells by its position alone what it once held, and an unclean election may have changed what that means. Who
+   * is a member, or has fetched in this epoch, has been compared since.
+   */
+  #isCompared(follower: Follower, fetch: FollowerFetch): boolean {
+    if (follower.isKnown && follower.dataEpoch === fetch.dataEpoch) return true
+    const { inSyncReplicas, eligibleReplicas } = this.#value
+    return [...inSyncReplicas, ...eligibleReplicas].some(
+      ({ broker, dataEpoch }) => broker === fetch.replicaId && dataEpoch === fetch.dataEpoch,
+    )
   }
 
   #isAboutToJoin(follower: Follower, around: Surroundings): boolean {
