@@ -76,7 +76,9 @@ describe.skipIf(hasNoEtcd)('cluster demo', () => {
       const { child, end, said } = demo(program, directory, '--daemons', '1')
       await until(() => said.out.includes('Ctrl-C ends') || child.exitCode !== null, 'it is up')
       const line = said.out.split('\n').find((text) => text.includes('export'))
-      const counted = program.ok(`${line}; seq 10 | stream produce kept --create; stream cat kept | wc -l`)
+      const counted = program.ok(
+        `${line}; seq 10 | stream produce kept --create; stream cat kept | wc -l`,
+      )
       expect(counted.trim()).toBe(expected)
       child.kill('SIGTERM')
       expect(await end).toBe(143)
