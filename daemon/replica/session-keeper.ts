@@ -18,6 +18,7 @@ import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import {
   registerAgain,
   registerSession,
@@ -73,6 +74,8 @@ export async function openSession(
   const deadlineMs = time.monotonicMs() + waitMs
   let lease: StoreLease | undefined
   let grantedMs = 0
+  const message = 'waiting for another session of this node to end'
+  const waiting = new RepeatedWarning(time, ports.log, message)
   for (;;) {
     if (lease === undefined) {
       grantedMs = time.monotonicMs()
@@ -89,6 +92,7 @@ export async function openSession(
         await lease.revoke().catch(() => undefined)
         throw error
       }
+      if (isStreamError(error, 'FENCED')) waiting.tell(error)
       const sentMs = time.monotonicMs()
       if (await hasEnded(lease)) lease = undefined
       else {
