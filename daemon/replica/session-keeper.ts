@@ -157,6 +157,7 @@ export class SessionKeeper implements SessionView {
   isSelfFenced(): boolean {
     if (!this.#expires) return false
     if (this.#ended || this.#failure !== undefined || this.#returning !== undefined) return true
+    if (this.#ports.image.regressed !== undefined) return true
     return this.#ports.store.time.monotonicMs() >= this.#deadlineMs
   }
 
@@ -237,6 +238,12 @@ export class SessionKeeper implements SessionView {
     let lease: StoreLease | undefined
     while (!this.#ended) {
       try {
+        // In an older copy of the store this session and what it leads mean nothing.
+        if (image.regressed === undefined) await image.refresh()
+        if (image.regressed !== undefined) {
+          await sleep(time, RETRY_PAUSE_MS)
+          continue
+        }
         const sentMs = time.monotonicMs()
         if (lease === undefined) {
           lease = await store.store.lease(this.ttlMs)
