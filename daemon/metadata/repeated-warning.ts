@@ -1,4 +1,5 @@
 /** A warning that would come again and again while its cause lasts: told once, when it changes, and then once a minute. */
+import { isStreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Time } from '../../src/ports/time.ts'
 
@@ -22,7 +23,8 @@ export class RepeatedWarning {
     const told = this.#told
     if (told !== undefined && told.why === why && nowMs - told.atMs < PAUSE_MS) return
     this.#told = { why, atMs: nowMs }
-    this.#log.warn(this.#message, { error: why })
+    const hint = isStreamError(error) ? error.hint : undefined
+    this.#log.warn(this.#message, { error: why, hint })
   }
 
   /** The cause is gone: the next one is told at once. @returns whether there was one */
