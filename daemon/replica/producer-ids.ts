@@ -3,7 +3,7 @@
  * the last one is used up, so that producers can begin while the store is away.
  */
 
-import { StreamError } from '../../src/base/errors.ts'
+import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
@@ -69,7 +69,7 @@ export class ProducerIds {
       this.#spare = { next: first, end: first + PRODUCER_ID_BLOCK }
       this.#trouble.over()
     } catch (error) {
-      this.#trouble.tell(error)
+      if (!isStreamError(error, 'CLOSED')) this.#trouble.tell(error)
       throw error
     }
   }
