@@ -18,6 +18,9 @@ const controllerApis = [
   'CreatePartitions',
   'AlterConfigs',
   'IncrementalAlterConfigs',
+  'ElectLeaders',
+  'AlterPartitionReassignments',
+  'ListPartitionReassignments',
 ] as const satisfies readonly HandledApi[]
 
 type ControllerApi = (typeof controllerApis)[number]

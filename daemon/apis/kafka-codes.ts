@@ -89,12 +89,30 @@ export function findLeader(
   }
   const { notServing } = partition
   if (notServing !== undefined) return { partition, code: codeOfNotServing(notServing) }
-  if (leaderEpoch >= 0 && leaderEpoch !== partition.leaderEpoch) {
-    const code =
-      leaderEpoch < partition.leaderEpoch
-        ? KafkaError.FENCED_LEADER_EPOCH
-        : KafkaError.UNKNOWN_LEADER_EPOCH
-    return { partition, code }
-  }
-  return { partition, code: 0 }
+  return { partition, code: codeOfEpoch(partition, leaderEpoch) }
+}
+
+/**
+ * As findLeader, or the partition as a follower holds it, for who may read from the nearest replica (KIP-392). A broker
+ * that may have been left behind by the others serves nobody as a follower.
+ */
+export function findReadable(
+  broker: Broker,
+  topic: string,
+  index: number,
+  leaderEpoch: number,
+): FoundPartition {
+  const found = findLeader(broker, topic, index, leaderEpoch)
+  const { partition } = found
+  const leader = partition?.follower?.following.leader ?? -1
+  if (partition === undefined || leader < 0 || partition.notServing !== 'notLeader') return found
+  if (broker.session.isSelfFenced()) return found
+  return { partition, code: codeOfEpoch(partition, leaderEpoch) }
+}
+
+function codeOfEpoch(partition: Partition, leaderEpoch: number): number {
+  if (leaderEpoch < 0 || leaderEpoch === partition.leaderEpoch) return 0
+  return leaderEpoch < partition.leaderEpoch
+    ? KafkaError.FENCED_LEADER_EPOCH
+    : KafkaError.UNKNOWN_LEADER_EPOCH
 }

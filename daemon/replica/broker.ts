@@ -17,6 +17,7 @@ import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { refuseMovedHome } from '../metadata/moved-home.ts'
 import { drain } from '../metadata/session.ts'
 import {
   WriterCounter,
@@ -26,8 +27,9 @@ import {
 import { BrokerConfig } from './broker-config.ts'
 import type { BrokerOptions, BrokerPorts } from './broker-options.ts'
 import { openDirectory, openHome, type Parts, prepare, syncAncestors } from './broker-start.ts'
-import type { ControllerSettings, LogInquiry, Reign } from './controller-pass.ts'
+import type { LogInquiry, Reign } from './controller-pass.ts'
 import { ControllerService, notController } from './controller-service.ts'
+import { controllerSettings } from './controller-settings.ts'
 import { Housekeeping } from './housekeeping.ts'
 import type { PartitionTable } from './partition-table.ts'
 import type { Peers } from './peers.ts'
@@ -105,6 +107,7 @@ export class Broker {
       random,
       log,
       operationsMax,
+      inquire: (nodeId, partitions) => this.#inquire(nodeId, partitions),
       reign: () => this.#reign(),
     })
     if (cluster !== undefined) {
@@ -138,6 +141,7 @@ export class Broker {
   static async start(ports: BrokerPorts, options: BrokerOptions): Promise<Broker> {
     const config = new BrokerConfig(options.config)
     const expiration = config.number('producer.id.expiration.ms')
+    refuseMovedHome(ports.disk, options.dataDirectory, options.cluster !== undefined)
     const shared = await openHome(ports, options)
     const undo: (() => Promise<void>)[] = []
     if (shared !== undefined) undo.push(() => shared.home.close())
@@ -381,7 +385,7 @@ export class Broker {
       const log = this.table.get(topicId, partition)?.log
       if (log === undefined) continue
       const { logEndOffset } = log
-      found.set(`${topicId}/${partition}`, { lastEpoch: log.latestEpoch ?? -1, logEndOffset })
+      found.set(`${topicId}/${partition}`, { lastEpoch: log.lastBatchEpoch ?? -1, logEndOffset })
     }
     return found
   }
@@ -457,25 +461,6 @@ export class Broker {
         await writeOwnPartition(store, keys, session, change)
       }
     }
-  }
-}
-
-function controllerSettings(config: BrokerConfig): ControllerSettings {
-  return {
-    topic: ({ value }) => {
-      const whole = config.topicConfig(value.config, 1)
-      return {
-        uncleanElection: whole.uncleanLeaderElectionEnable,
-        commitFlush: whole.flushMessages === 1,
-        minInSync: (replicas) => {
-          const { minInsyncReplicas } = config.topicConfig(value.config, replicas)
-          return Math.min(minInsyncReplicas, replicas)
-        },
-      }
-    },
-    uncleanTimeoutMs: () => config.number('unclean.recovery.timeout.ms'),
-    imbalancePauseMs: () => config.number('leader.imbalance.check.interval.seconds') * 1000,
-    imbalancePercentage: () => config.number('leader.imbalance.per.broker.percentage'),
   }
 }
 

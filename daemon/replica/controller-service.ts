@@ -118,12 +118,6 @@ export class ControllerService {
     this.#wake()
   }
 
-  /** The controller is asked to elect uncleanly where nobody else can lead, now. */
-  allowUnclean(topicId: string, partition: number): void {
-    this.#pass.allowUnclean(topicId, partition)
-    this.#wake()
-  }
-
   #follow(change: ImageChange): void {
     if (change.controllerChanged) this.#wake()
     if (this.#reign === undefined) return

@@ -111,10 +111,15 @@ export class FollowerLog {
     return this.#follow(answer) || changed
   }
 
-  /** The leader no longer has what comes next here: begins anew where its log starts. */
+  /**
+   * Begins anew where the leader's log starts: it no longer has what comes next here, or nothing that is held here can be
+   * compared with it. Records at and beyond that offset are never dropped so.
+   */
   async restart(logStartOffset: number, generation: number): Promise<boolean> {
     if (this.#isDropped || generation !== this.#generation || this.isBusy) return false
-    if (logStartOffset <= this.#log.logEndOffset) return false
+    const { logEndOffset } = this.#log
+    const isEmpty = logEndOffset === this.#log.logStartOffset
+    if (isEmpty ? logStartOffset === logEndOffset : logStartOffset < logEndOffset) return false
     this.#generation += 1
     await this.#exclusively(() => this.#log.resetTo(logStartOffset))
     this.#setHighWatermark(logStartOffset)

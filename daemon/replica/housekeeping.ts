@@ -16,7 +16,7 @@ import type { PartitionTable } from './partition-table.ts'
 import type { TopicController } from './topic-controller.ts'
 
 const COMPACTION_PAUSE_MS = 15_000
-const RETRY_PAUSE_MS = 30_000
+const RETRY_PAUSE_MS = 5_000
 const TOMBSTONE_PAUSE_MS = 24 * 3_600_000
 
 export interface HousekeepingPorts {

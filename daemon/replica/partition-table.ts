@@ -35,6 +35,7 @@ export class PartitionTable {
   readonly #incarnation: string
   readonly #byTopicId = new Map<string, Partition[]>()
   readonly #chains = new Map<string, Promise<void>>()
+  readonly #leadershipListeners = new Set<(partition: Partition) => void>()
   #count = 0
   #leads = false
 
@@ -124,7 +125,8 @@ export class PartitionTable {
   async retry(): Promise<void> {
     const topicIds = new Set<string>()
     for (const partition of this.all()) {
-      if (partition.notServing === 'notLeader') topicIds.add(partition.topicId)
+      const isIdle = partition.notServing === 'notLeader' && partition.follower === undefined
+      if (isIdle) topicIds.add(partition.topicId)
     }
     for (const topicId of topicIds) await this.reconcile(topicId)
   }
@@ -147,6 +149,12 @@ export class PartitionTable {
     }
     run.then(forget, forget)
     return run
+  }
+
+  /** Calls `listener` whenever this broker has begun or ceased to lead a partition, or leads in another epoch. */
+  onLeadership(listener: (partition: Partition) => void): () => void {
+    this.#leadershipListeners.add(listener)
+    return () => this.#leadershipListeners.delete(listener)
   }
 
   /** The broker's or a topic's configs have changed. */
@@ -197,12 +205,15 @@ export class PartitionTable {
       revision = found.revision
     }
     if (!this.#isNamed(value)) {
+      const hasLed = partition.notServing === undefined
       if (replication === undefined) partition.stopServing('notLeader')
       else await partition.follow(value)
+      if (hasLed) this.#tellLeadership(partition)
       return
     }
     if (partition.follower !== undefined) await partition.stopFollowing()
     const durable = partition.lead(value, revision)
+    if (isNew) this.#tellLeadership(partition)
     if (waits) await durable
     else durable.catch((error: unknown) => this.#reportLead(partition, error))
   }
@@ -224,9 +235,15 @@ export class PartitionTable {
     for (const partition of this.ofTopic(topicId)) {
       const record = image.partition(topicId, partition.partition)
       if (record === undefined || record.value.replicas.includes(this.#nodeId)) continue
+      const hasLed = partition.notServing === undefined
       partition.stopServing('notLeader')
+      if (hasLed) this.#tellLeadership(partition)
       await partition.stopFollowing()
     }
+  }
+
+  #tellLeadership(partition: Partition): void {
+    for (const listener of this.#leadershipListeners) listener(partition)
   }
 
   #reportLead({ topic, partition }: Partition, error: unknown): void {

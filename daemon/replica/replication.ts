@@ -17,6 +17,7 @@ import { Fetcher, type FetcherPorts } from './fetcher.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
+import { isListed, ReplicationQuota } from './replication-quota.ts'
 import type { SessionView } from './session-keeper.ts'
 
 export interface ReplicationPorts {
@@ -37,10 +38,14 @@ export interface ConfirmedRecord {
 }
 
 const LOG_INFO_TIMEOUT_MS = 5000
+const RACK_SELECTOR = /^rack$|RackAwareReplicaSelector$/
 
 export class Replication implements ReplicaHost {
   readonly nodeId: number
   readonly peers: Peers
+  /** Of what is sent to followers, and of what is copied from leaders. */
+  readonly leaderQuota: ReplicationQuota
+  readonly followerQuota: ReplicationQuota
   readonly #ports: ReplicationPorts
   readonly #fetchers = new Map<number, Fetcher>()
   readonly #leaderOf = new Map<Partition, number>()
@@ -53,6 +58,13 @@ export class Replication implements ReplicaHost {
   constructor(ports: ReplicationPorts) {
     this.#ports = ports
     this.nodeId = ports.nodeId
+    const { time, config } = ports
+    this.leaderQuota = new ReplicationQuota(time, () =>
+      config.number('leader.replication.throttled.rate'),
+    )
+    this.followerQuota = new ReplicationQuota(time, () =>
+      config.number('follower.replication.throttled.rate'),
+    )
     this.peers = new Peers({
       time: ports.time,
       net: ports.net,
@@ -158,6 +170,49 @@ export class Replication implements ReplicaHost {
     return this.#session?.dataEpoch
   }
 
+  /** Whether what is sent of a partition that is led here counts for the limit. */
+  isLimitedAsLeader({ config, partition }: Partition): boolean {
+    return isListed(config.leaderThrottledReplicas, partition, this.nodeId)
+  }
+
+  isLimitedAsFollower({ config, partition }: Partition): boolean {
+    return isListed(config.followerThrottledReplicas, partition, this.nodeId)
+  }
+
+  /** How much this broker may ask for of a partition that it follows; 0 or less: nothing now. */
+  bytesWanted(partition: Partition): number {
+    if (!this.isLimitedAsFollower(partition)) return Number.POSITIVE_INFINITY
+    const { topicId, partition: index } = partition
+    const record = this.#ports.image.partition(topicId, index)?.value
+    const isInSync = record?.inSyncReplicas.some(({ broker }) => broker === this.nodeId) === true
+    return isInSync ? Number.POSITIVE_INFINITY : this.followerQuota.bytesLeft
+  }
+
+  /**
+   * The replica in sync that stands in a consumer's rack and holds what it asks for, the furthest of them (KIP-392).
+   * @returns undefined: the leader itself is as near, or nobody is
+   */
+  nearestReplica(partition: Partition, rack: string, offset: number): number | undefined {
+    const { replicas } = partition
+    const { image, config } = this.#ports
+    if (replicas === undefined || !config.text('replica.selector.class')?.match(RACK_SELECTOR)) {
+      return undefined
+    }
+    if (image.registration(this.nodeId)?.value.rack === rack) return undefined
+    let nearest: number | undefined
+    let furthest = -1
+    for (const { broker } of replicas.value.inSyncReplicas) {
+      if (broker === this.nodeId || image.registration(broker)?.value.rack !== rack) continue
+      if (this.registrationOf(broker) === undefined) continue
+      const position = replicas.position(broker)
+      if (position === undefined || position.logEndOffset < offset) continue
+      if (position.logStartOffset > offset || position.logEndOffset <= furthest) continue
+      nearest = broker
+      furthest = position.logEndOffset
+    }
+    return nearest
+  }
+
   // --- for the controller
 
   /**
@@ -202,6 +257,12 @@ export class Replication implements ReplicaHost {
       peers: this.peers,
       session,
       clusterId: keys.clusterId,
+      quota: {
+        bytesWanted: (partition) => this.bytesWanted(partition),
+        isLimited: (partition) => this.isLimitedAsFollower(partition),
+        record: (bytes) => this.followerQuota.record(bytes),
+        pauseMs: () => this.followerQuota.pauseMs,
+      },
       nextNumber: () => {
         this.#fetchNumber += 1
         return this.#fetchNumber

@@ -145,7 +145,10 @@ export class Cluster {
    */
   connectionTo(nodeId: number): Connection | undefined {
     const broker = this.metadata.brokers.get(nodeId)
-    return broker === undefined ? undefined : this.#openAt(broker.address)
+    if (broker !== undefined) return this.#openAt(broker.address)
+    // It was away when metadata came; it, or whoever took its place, may be there by now.
+    this.requestRefresh()
+    return undefined
   }
 
   /** Any open connection; else attempts are started and undefined is returned. */
@@ -457,9 +460,7 @@ export class Cluster {
       this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
-    if (this.#topicsOfInterest.size > 0 && (endpoint.wasOpen || this.#isBroker(endpoint))) {
-      this.requestRefresh()
-    }
+    if (this.#topicsOfInterest.size > 0) this.requestRefresh()
     this.#notify()
   }
 
@@ -500,11 +501,6 @@ export class Cluster {
     if ((this.#endpoints.get(broker.address)?.failures ?? 0) > 0) this.requestRefresh()
   }
 
-  #isBroker({ address }: Endpoint): boolean {
-    for (const broker of this.metadata.brokers.values()) if (broker.address === address) return true
-    return false
-  }
-
   #connectionOf(target: Target): Connection | undefined {
     if (target === 'any') return this.anyConnection()
     const nodeId = target === 'controller' ? this.metadata.controllerId : target
@@ -518,18 +514,21 @@ export class Cluster {
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
   #refusal(isFirstContact: boolean): StreamError | undefined {
     let failed = 0
+    let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
-      const endpoint = this.#endpoints.get(address)
-      const error = endpoint?.lastError
-      if (endpoint === undefined || error === undefined) continue
+      const error = this.#endpoints.get(address)?.lastError
+      if (error === undefined) continue
       if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
       failed++
-      if (isFirstContact && !this.#warnedWaiting && this.#options.retryFirstContact !== false) {
-        this.#warnedWaiting = true
-        this.#options.onWarning?.({ kind: 'waiting', address, error })
-      }
+      last = { address, error }
     }
     const all = failed === this.#options.addresses.length
+    // While another address may still answer there is nothing to tell.
+    const tells = isFirstContact && all && this.#options.retryFirstContact !== false
+    if (tells && last !== undefined && !this.#warnedWaiting) {
+      this.#warnedWaiting = true
+      this.#options.onWarning?.({ kind: 'waiting', ...last })
+    }
     if (isFirstContact && all && this.#options.retryFirstContact === false) {
       return this.#unreachable()
     }

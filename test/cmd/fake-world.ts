@@ -30,12 +30,14 @@ import type { MetadataCache, TopicInfo } from '../../src/client/metadata-cache.t
 import type { OffsetAnswer, OffsetQuestion } from '../../src/client/offsets.ts'
 import { partitionForKey } from '../../src/client/partitioner.ts'
 import type { Delivery, ProducerOptions } from '../../src/client/producer.ts'
+import type { Adoption } from '../../src/ports/adoption.ts'
 import type { Children } from '../../src/ports/children.ts'
 import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launcher.ts'
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
 import type { LinkSecurity, Net } from '../../src/ports/net.ts'
 import type { Offline } from '../../src/ports/offline.ts'
 import type { Screens } from '../../src/ports/screen.ts'
+import type { Servers } from '../../src/ports/servers.ts'
 import type {
   ByteInput,
   ByteOutput,
@@ -933,6 +935,8 @@ export class World {
   /** What `cluster keys` makes, in this order. */
   keyPairs: CurveKeyPair[] = []
   offline = {} as Offline
+  adoption = {} as Adoption
+  servers = {} as Servers
   children = {} as Children
   screen: Screens = {
     openScreen: () => {
@@ -974,6 +978,8 @@ export class World {
         return 0
       },
       openOffline: () => this.offline,
+      openAdoption: () => this.adoption,
+      loadServers: async () => this.servers,
       openChildren: () => this.children,
       loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),

@@ -121,7 +121,6 @@ export function onAnswer(world: ModelWorld, broker: ModelBroker, answer: Message
     onOutOfRange(world, broker, answer)
   } else if (answer.kind === 'diverging') {
     truncate(world, broker, cutFor(broker, answer))
-    if (world.rules.divergesWithoutFloor) raiseStart(broker, answer.start)
   } else {
     // The answer continues the log, or it is none of ours.
     if (answer.offset !== log.end) return
@@ -155,7 +154,7 @@ function raiseStart(broker: ModelBroker, start: number): void {
 
 function onOutOfRange(world: ModelWorld, broker: ModelBroker, answer: Message): void {
   const { log } = broker
-  if (log.end >= answer.start && log.end > log.start) return
+  if (log.end > answer.start && log.end > log.start) return
   world.trace?.push(`${world.step} b${broker.id} starts over at ${answer.start}`)
   log.startAt(answer.start)
 }

@@ -371,7 +371,7 @@ export class ReplicaWorld {
     const registration = encodeRegistration({
       incarnation,
       endpoints: [node.endpoint],
-      rack: null,
+      rack: `rack-${node.nodeId}`,
       directories: [],
       state: 'FENCED',
     })
@@ -399,6 +399,7 @@ export class ReplicaWorld {
       time,
       replication,
       isStopping: false,
+      session: { isSelfFenced: () => running.session.fenced },
       dataEpoch: running.session.dataEpoch,
     }
     const services = { broker, phase: 'A', parkedFetches: new ParkedFetches(1000) }

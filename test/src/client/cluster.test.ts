@@ -183,6 +183,28 @@ describe('cluster: brokers', () => {
     expect(asked).toEqual([0, 1, 2, 0, 1])
   })
 
+  it('a leader that metadata does not list, or that was never reached, makes it ask again', async () => {
+    const world = new ClientWorld()
+    const brokers = new FakeCluster(world, ADDRESSES)
+    brokers.addTopic('t', 3)
+    const { cluster } = clusterOf(world, ADDRESSES)
+    await world.run(cluster.awaitTopic('t'))
+    cluster.addTopic('t')
+    const leaders = [0, 1, 2].map((at) => cluster.leaderOf('t', at)?.leaderId ?? -1)
+    const away = leaders.find((id) => cluster.metadata.brokers.get(id)?.address === ADDRESSES[2])
+    const leaderId = away as number
+    // Simulation of the cluster, seed 348: the broker was not live when the answer was made.
+    cluster.metadata.brokers.delete(leaderId)
+    expect(cluster.connectionTo(leaderId)).toBeUndefined()
+    await world.pass(1000)
+    expect(cluster.metadata.brokers.has(leaderId)).toBe(true)
+    brokers.stop(2)
+    const before = brokers.requests.length
+    expect(cluster.connectionTo(leaderId)).toBeUndefined()
+    await world.pass(3000)
+    expect(brokers.requests.length).toBeGreaterThan(before)
+  })
+
   it('refreshes are spaced however often they are asked for', async () => {
     const { world, brokers, cluster } = fixture()
     brokers.addTopic('t')
