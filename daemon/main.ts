@@ -274,13 +274,18 @@ async function joinCluster(options: Options, time: Time, random: Random, log: Lo
 }
 
 /** Waits for etcd, however long it is away or full: a daemon that is started with its host must not depend on who is first. */
-async function whenEtcdServes<T>(time: Time, log: Log, begin: () => Promise<T>): Promise<T> {
+async function whenEtcdServes<T>(
+  options: Options,
+  time: Time,
+  log: Log,
+  begin: () => Promise<T>,
+): Promise<T> {
   const trouble = new RepeatedWarning(time, log, 'waiting for etcd')
   for (;;) {
     try {
       return await begin()
     } catch (error) {
-      if (!isEtcdAway(error)) throw error
+      if (options.cluster === undefined || !isEtcdAway(error)) throw error
       trouble.tell(error)
       await sleep(time, ETCD_PAUSE_MS)
     }
@@ -316,7 +321,7 @@ async function main(): Promise<number> {
   }
   let daemon: Daemon
   try {
-    daemon = await whenEtcdServes(time, log, async () => {
+    daemon = await whenEtcdServes(options, time, log, async () => {
       const joined = await joinCluster(options, time, random, log)
       return startDaemon(
         {
