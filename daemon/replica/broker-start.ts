@@ -29,8 +29,8 @@ import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
 import { assertWelcome, type PeerDoor } from './welcome.ts'
 
-/** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
-const SESSION_WAIT_MS = 25_000
+/** Beyond twice a session's life: a dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
+const SESSION_WAIT_MS = 5_000
 /** The key that names the cluster of a store, for brokers that were not told. */
 const CLUSTER_KEY = `${STORE_PREFIX}cluster`
 
@@ -234,9 +234,10 @@ async function register(
       if (cluster !== undefined) await write({ leaseId })
     },
   }
+  const ttlMs = config.number('broker.session.timeout.ms')
   const open = await openSession(sessionPorts, judge, {
-    ttlMs: config.number('broker.session.timeout.ms'),
-    waitMs: cluster === undefined ? 0 : SESSION_WAIT_MS,
+    ttlMs,
+    waitMs: cluster === undefined ? 0 : 2 * ttlMs + SESSION_WAIT_MS,
   })
   await write({
     incarnations: [...before.incarnations, { incarnation, registered: true }],

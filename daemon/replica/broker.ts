@@ -124,7 +124,7 @@ export class Broker {
         finishInterrupted: () => this.topics.finishInterrupted(time.wallMs()),
       })
     }
-    this.producerIds = new ProducerIds(store, keys)
+    this.producerIds = new ProducerIds(store, keys, image, log)
     this.#housekeeping = new Housekeeping({
       time,
       log,
@@ -322,7 +322,9 @@ export class Broker {
   /** What it leads moves to others; the controller does that. */
   async #handOver(drainedAt: number): Promise<void> {
     if (drainedAt > 0) await this.image.catchUp(drainedAt)
-    while (!this.#isEnding && this.#session.failure === undefined && this.#leadsForOthers()) {
+    const isMoot = (): boolean =>
+      this.#isEnding || this.#session.failure !== undefined || this.image.regressed !== undefined
+    while (!isMoot() && this.#leadsForOthers()) {
       await this.#changeWithin(LOOK_AGAIN_MS)
     }
   }
@@ -398,7 +400,8 @@ export class Broker {
     if (directory.failure !== undefined) this.#fail(directory.failure)
     this.replication?.start(this.#session, () => table.all())
     await table.leadAll()
-    if (this.#controller === undefined) {
+    if (this.#controller !== undefined) this.producerIds.prepare()
+    else {
       await this.#clearRecovering()
       await this.topics.finishInterrupted(this.time.wallMs())
     }

@@ -15,6 +15,7 @@ import { sleep, type Time, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type Writer } from '../metadata/metadata-values.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import { writeOwnPartition } from '../metadata/topic-transactions.ts'
 import type { Partition } from './partition.ts'
 import type { Proposal } from './replica-set.ts'
@@ -38,6 +39,7 @@ const COUNTER_START = 1_000_000
 
 export class InSyncKeeper {
   readonly #ports: InSyncKeeperPorts
+  readonly #trouble: RepeatedWarning
   readonly #busy = new Set<Partition>()
   #counter = COUNTER_START
   #timer: Timer | undefined
@@ -45,6 +47,8 @@ export class InSyncKeeper {
 
   constructor(ports: InSyncKeeperPorts) {
     this.#ports = ports
+    const message = 'in-sync replicas cannot be changed; tried again'
+    this.#trouble = new RepeatedWarning(ports.time, ports.log, message)
   }
 
   start(): void {
@@ -113,7 +117,10 @@ export class InSyncKeeper {
         await sleep(time, PAUSE_MS)
         return
       } catch (error) {
-        if (!isStreamError(error, 'STORE_UNAVAILABLE')) throw error
+        // A store that refuses it now (full, without the right) may take it later; and an earlier copy may be on its way.
+        const isRefused = isStreamError(error, 'DISK_FULL') || isStreamError(error, 'NOT_ALLOWED')
+        if (!isRefused && !isStreamError(error, 'STORE_UNAVAILABLE')) throw error
+        if (isRefused) this.#trouble.tell(error)
         // Unknown: it may still be applied. A later record of the store, or another epoch, ends this as well.
         if (this.#isStopped || partition.replicas?.pending !== proposal) return
         await sleep(time, RETRY_MS)

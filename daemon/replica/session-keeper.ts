@@ -18,6 +18,7 @@ import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import {
   registerAgain,
   registerSession,
@@ -73,6 +74,8 @@ export async function openSession(
   const deadlineMs = time.monotonicMs() + waitMs
   let lease: StoreLease | undefined
   let grantedMs = 0
+  const message = 'waiting for another session of this node to end'
+  const waiting = new RepeatedWarning(time, ports.log, message)
   for (;;) {
     if (lease === undefined) {
       grantedMs = time.monotonicMs()
@@ -89,6 +92,7 @@ export async function openSession(
         await lease.revoke().catch(() => undefined)
         throw error
       }
+      if (isStreamError(error, 'FENCED')) waiting.tell(error)
       const sentMs = time.monotonicMs()
       if (await hasEnded(lease)) lease = undefined
       else {
@@ -153,6 +157,7 @@ export class SessionKeeper implements SessionView {
   isSelfFenced(): boolean {
     if (!this.#expires) return false
     if (this.#ended || this.#failure !== undefined || this.#returning !== undefined) return true
+    if (this.#ports.image.regressed !== undefined) return true
     return this.#ports.store.time.monotonicMs() >= this.#deadlineMs
   }
 
@@ -233,6 +238,12 @@ export class SessionKeeper implements SessionView {
     let lease: StoreLease | undefined
     while (!this.#ended) {
       try {
+        // In an older copy of the store this session and what it leads mean nothing.
+        if (image.regressed === undefined) await image.refresh()
+        if (image.regressed !== undefined) {
+          await sleep(time, RETRY_PAUSE_MS)
+          continue
+        }
         const sentMs = time.monotonicMs()
         if (lease === undefined) {
           lease = await store.store.lease(this.ttlMs)
