@@ -204,6 +204,11 @@ export class Broker {
     return this.#stopping
   }
 
+  /** Nothing waits here any more. In a cluster that is so once others lead what this broker led, not before. */
+  get isEnding(): boolean {
+    return this.#isEnding
+  }
+
   /** Ids of the brokers that a client can talk to. */
   liveBrokers(): readonly number[] {
     const ids: number[] = []
@@ -254,6 +259,7 @@ export class Broker {
     const deadline = new AbortTimer(this.time, DRAIN_MS)
     await Promise.race([draining, deadline.passed])
     deadline.cancel()
+    this.#isEnding = true
   }
 
   /** Writes everything down and lets go of directory and session. Idempotent. */
