@@ -222,7 +222,13 @@ export class Broker {
 
   /** Where a live broker is reached, by its registration; undefined: it is not live, or has no such door. */
   endpointOf(nodeId: number, door: 'zmq' | 'kafka'): string | undefined {
-    if (this.image.session(nodeId) === undefined) return undefined
+    return this.image.session(nodeId) === undefined
+      ? undefined
+      : this.registeredEndpointOf(nodeId, door)
+  }
+
+  /** Where a broker was or is reached, live or not, as it has registered last. */
+  registeredEndpointOf(nodeId: number, door: 'zmq' | 'kafka'): string | undefined {
     const endpoints = this.image.registration(nodeId)?.value.endpoints ?? []
     const scheme = door === 'zmq' ? 'tcp://' : 'kafka://'
     return endpoints.find((endpoint) => endpoint.startsWith(scheme))

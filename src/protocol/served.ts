@@ -87,7 +87,7 @@ const served = {
   AlterClientQuotas: phaseB(0, 1),
   DescribeUserScramCredentials: phaseB(0, 0),
   AlterUserScramCredentials: phaseB(0, 0),
-  DescribeCluster: { A: [0, 1], B: [0, 2] },
+  DescribeCluster: both(0, 2),
   DescribeProducers: both(0, 0),
   DescribeTransactions: both(0, 0),
   ListTransactions: both(0, 2),

@@ -91,10 +91,10 @@ export class ProcessCluster {
     return status
   }
 
-  /** As many as Metadata names; 0 while none can be asked. */
+  /** As many as are live; 0 while none can be asked. */
   liveBrokers(): number {
     const shown = this.program.shell(
-      `stream --broker ${this.addresses} cluster brokers --json | wc -l`,
+      `stream --broker ${this.addresses} cluster brokers --json | grep -c '"state":"live"'`,
       { timeoutMs: 20_000 },
     )
     return shown.status === 0 ? Number(shown.stdout) : 0
