@@ -463,6 +463,10 @@ export class MetadataImage {
       decodeData(key, entry.value)
       broker.dataEpoch = entry.modRevision
     }
+    const { live, registration, dataEpoch } = broker
+    if (live === undefined && registration === undefined && dataEpoch === undefined) {
+      this.#brokers.delete(nodeId)
+    }
   }
 }
 

@@ -272,7 +272,7 @@ export class SessionKeeper implements SessionView {
         })
     this.#failure = failure
     this.#timer?.cancel()
-    this.#ports.log.error('this broker is out: another daemon has its place', {
+    this.#ports.log.error('this broker is out of the cluster', {
       error: failure.message,
     })
     this.onFenced?.(failure)

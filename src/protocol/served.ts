@@ -89,6 +89,7 @@ const served = {
   AlterUserScramCredentials: phaseB(0, 0),
   DescribeCluster: both(0, 2),
   DescribeProducers: both(0, 0),
+  UnregisterBroker: both(0, 0),
   DescribeTransactions: both(0, 0),
   ListTransactions: both(0, 2),
   ConsumerGroupHeartbeat: both(0, 1),

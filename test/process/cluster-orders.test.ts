@@ -120,6 +120,10 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
     expect(row?.leader).toBe(leader)
     cluster.program.ok(`printf '0\\n1\\n' | stream --broker ${cluster.addresses} produce risky`)
     await cluster.end(daemon(follower))
+    await until(
+      () => brokers().find(({ id }) => id === follower)?.state === 'fenced',
+      'the follower is fenced',
+    )
     await until(() => partitions('risky')[0]?.isr.length === 1, 'the follower has left')
     cluster.program.ok(`printf '2\\n' | stream --broker ${cluster.addresses} produce risky`)
     await cluster.end(daemon(leader))
@@ -135,6 +139,30 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
     allThere('risky', 2)
     cluster.run(daemon(leader))
     await until(() => partitions('risky')[0]?.isr.length === 2, 'both are in sync')
+    allThere('risky', 2)
+  })
+
+  it('forget takes a drained broker out; started again it joins anew', {
+    timeout: 180_000,
+  }, async () => {
+    const held = run('cluster forget 3 -y')
+    expect(held.status).toBe(8)
+    ok('cluster drain 3 --wait -y')
+    const alive = run('cluster forget 3 -y')
+    expect(alive.stderr).toContain('broker 3 is alive; stop it first')
+    expect(alive.status).toBe(8)
+    await cluster.end(daemon(3), 'SIGTERM')
+    await until(
+      () => brokers().find(({ id }) => id === 3)?.state === 'fenced',
+      'broker 3 is fenced',
+    )
+    ok('cluster forget 3 -y')
+    expect(brokers().map(({ id }) => id)).toEqual([1, 2])
+    expect(run('cluster forget 3 -y').status).toBe(3)
+    cluster.run(daemon(3))
+    await until(() => cluster.liveBrokers() === 3, 'broker 3 is back')
+    ok('cluster drain 3 --undo --wait -y')
+    allThere()
     allThere('risky', 2)
   })
 })
