@@ -29,8 +29,11 @@ export interface BrokerView {
 
 /** What a replica says about its log (LogInfo); gathered before the call, only where a branch asks for it. */
 export interface LogView {
+  /** Of its last batch. */
   readonly lastEpoch: number
   readonly logEndOffset: number
+  /** The latest that it knows, with or without batches; above the record's only where the store is an old copy. */
+  readonly latestEpoch?: number
 }
 
 export interface ControllerConfig {
@@ -126,7 +129,8 @@ export function next(
     isCompleted ||
     leader !== partition.leader ||
     leaderIncarnation !== partition.leaderIncarnation
-  const leaderEpoch = partition.leaderEpoch + (leaderChanged ? 1 : 0)
+  const epochBefore = recovered ? latestEpochOf(partition, logs) : partition.leaderEpoch
+  const leaderEpoch = epochBefore + (leaderChanged ? 1 : 0)
 
   let eligibleReplicas: readonly Member[] = []
   let known: readonly Member[] = []
@@ -339,6 +343,15 @@ function recover(
     return { elect: longest(answered, logs), wantsLogs: [] }
   }
   return { elect: undefined, wantsLogs: [] }
+}
+
+/** Over the record and all that logs know: a store that was restored may be behind them (section 5.8). */
+function latestEpochOf(partition: PartitionValue, logs: ReadonlyMap<number, LogView>): number {
+  let latest = partition.leaderEpoch
+  for (const { lastEpoch, latestEpoch = -1 } of logs.values()) {
+    latest = Math.max(latest, lastEpoch, latestEpoch)
+  }
+  return latest
 }
 
 function longest(
