@@ -4,6 +4,8 @@ import { type ClusterDaemon, ProcessCluster } from '../support/cluster.ts'
 import { hasNoEtcd } from '../support/etcd.ts'
 
 const LINES = 500
+/** A command that meets a daemon just as it dies may take its whole time. */
+const PATIENCE_MS = 90_000
 
 interface BrokerRow {
   readonly id: number
@@ -47,13 +49,17 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
     rows<{ detail: PartitionRow[] }>(`topics describe ${topic}`)[0]?.detail ?? []
   /** A daemon that has just gone may be the one that is asked. */
   const until = (isSo: () => boolean, what: string): Promise<void> =>
-    cluster.until(() => {
-      try {
-        return isSo()
-      } catch {
-        return false
-      }
-    }, what)
+    cluster.until(
+      () => {
+        try {
+          return isSo()
+        } catch {
+          return false
+        }
+      },
+      what,
+      PATIENCE_MS,
+    )
   const daemon = (nodeId: number): ClusterDaemon => cluster.daemons[nodeId - 1] as ClusterDaemon
   const allThere = (topic = 'orders', count = LINES): void => {
     const found = ok(`cat ${topic}`).split('\n').slice(0, -1)
@@ -73,7 +79,7 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
     allThere()
   })
 
-  it('drain takes all off a broker, and --undo puts it back', { timeout: 180_000 }, async () => {
+  it('drain takes all off a broker, and --undo puts it back', { timeout: 300_000 }, async () => {
     ok('cluster reassign --topics orders --brokers 2,3 --wait -y')
     ok('cluster drain 3 --wait -y')
     expect(brokers().find(({ id }) => id === 3)).toMatchObject({ leads: 0, replicas: 0 })
@@ -87,7 +93,7 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
   })
 
   it('a broker that is down is fenced, and elect gives its partitions back', {
-    timeout: 180_000,
+    timeout: 300_000,
   }, async () => {
     ok('cluster reassign --topics orders --brokers 1,2 --wait -y')
     ok('cluster elect')
@@ -112,7 +118,7 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
   })
 
   it('an unclean election is asked for, and only then takes place', {
-    timeout: 180_000,
+    timeout: 300_000,
   }, async () => {
     ok('topics create risky -r 2 --set min.insync.replicas=1')
     const [row] = partitions('risky')
@@ -143,7 +149,7 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
   })
 
   it('forget takes a drained broker out; started again it joins anew', {
-    timeout: 180_000,
+    timeout: 300_000,
   }, async () => {
     const held = run('cluster forget 3 -y')
     expect(held.status).toBe(8)

@@ -298,8 +298,10 @@ describe('next', () => {
         expect(after.partitionEpoch).toBe(before.partitionEpoch + (changed ? 1 : 0))
         const moved =
           after.leader !== before.leader || after.leaderIncarnation !== before.leaderIncarnation
-        const recovered = after.uncleanEpoch === before.leaderEpoch + 1
-        expect(after.leaderEpoch).toBe(before.leaderEpoch + (moved || recovered ? 1 : 0))
+        const recovered = after.uncleanEpoch !== before.uncleanEpoch
+        const epochs = [...known.values()].map(({ lastEpoch }) => lastEpoch)
+        const epochBefore = Math.max(before.leaderEpoch, ...(recovered ? epochs : []))
+        expect(after.leaderEpoch).toBe(epochBefore + (moved || recovered ? 1 : 0))
         if (after.leader >= 0) {
           const leader = now.get(after.leader)
           expect(leader?.live && leader.state !== 'FENCED' && leader.directoryOnline).toBe(true)
