@@ -63,6 +63,22 @@ export function next(
   config: ControllerConfig,
   cause: Cause,
 ): Decision {
+  const first = decide(record, brokers, logs, config, cause)
+  if (!first.changed || !isReassigning(first.partition)) return first
+  // Whom it elected may be all that the end of the reassignment waited for.
+  const second = decide(first.partition, brokers, logs, config, cause)
+  if (!second.changed) return first
+  const partition = { ...second.partition, partitionEpoch: record.partitionEpoch + 1 }
+  return { ...second, partition }
+}
+
+function decide(
+  record: PartitionValue,
+  brokers: ReadonlyMap<number, BrokerView>,
+  logs: ReadonlyMap<number, LogView>,
+  config: ControllerConfig,
+  cause: Cause,
+): Decision {
   const isActing = (nodeId: number): boolean => {
     const broker = brokers.get(nodeId)
     return broker?.live === true && broker.state !== 'FENCED' && broker.directoryOnline
@@ -207,7 +223,8 @@ export function completeReassignment(
   partition: PartitionValue,
   minInSyncOf: (replicas: number) => number = (replicas) => Math.min(partition.minInSync, replicas),
 ): PartitionValue | undefined {
-  if (!isReassigning(partition)) return undefined
+  // After an election that could lose data its leader speaks first (T5).
+  if (!isReassigning(partition) || partition.recovering) return undefined
   const replicas = partition.replicas.filter((id) => !partition.removing.includes(id))
   const stays = (member: Member): boolean => replicas.includes(member.broker)
   const inSyncReplicas = partition.inSyncReplicas.filter(stays)
@@ -235,8 +252,10 @@ export function beginReassignment(
   target: readonly number[],
 ): PartitionValue {
   const settled = partition.replicas.filter((id) => !partition.adding.includes(id))
-  const members = [...partition.inSyncReplicas, ...partition.eligibleReplicas]
-  // Of a reassignment before this one: who has not joined yet leaves at once.
+  const { inSyncReplicas, eligibleReplicas, known, lastLeader } = partition
+  const members = [...inSyncReplicas, ...eligibleReplicas, ...known]
+  if (lastLeader !== null) members.push(lastLeader)
+  // Of a reassignment before this one: who has never joined leaves at once.
   const kept = partition.replicas.filter(
     (id) => target.includes(id) || settled.includes(id) || members.some((m) => m.broker === id),
   )

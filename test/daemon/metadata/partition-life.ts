@@ -131,7 +131,7 @@ export class PartitionLife {
       else if (host.state === 'DRAINING') this.#restart(host, false)
     }
     const step = (what: Step['what'], broker = 1): void =>
-      this.take({ what, broker, number: 9, order: [] })
+      this.take({ what, broker, number: 200, order: [] })
     for (let round = 0; round < 12; round += 1) {
       step('control')
       for (const nodeId of this.#hosts.keys()) step('activate', nodeId)
@@ -277,7 +277,6 @@ export class PartitionLife {
       after.replicas.length < before.replicas.length
     if (isElection) expect(after.leaderEpoch).toBeGreaterThan(before.leaderEpoch)
     if (isReassigning(before) && !isReassigning(after)) {
-      expect(after.leaderEpoch).toBeGreaterThan(before.leaderEpoch)
       this.seen['ended'] = (this.seen['ended'] ?? 0) + 1
     }
     if (after.leaderEpoch === before.leaderEpoch || after.leader < 0) return
