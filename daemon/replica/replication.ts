@@ -242,8 +242,8 @@ export class Replication implements ReplicaHost {
     }
     const views = new Map<string, LogView>()
     for (const topic of answer.topics) {
-      for (const { partition, lastEpoch, logEndOffset } of topic.partitions) {
-        views.set(`${topic.topicId}/${partition}`, { lastEpoch, logEndOffset })
+      for (const { partition, lastEpoch, logEndOffset, latestEpoch } of topic.partitions) {
+        views.set(`${topic.topicId}/${partition}`, { lastEpoch, logEndOffset, latestEpoch })
       }
     }
     return views
