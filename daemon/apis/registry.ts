@@ -40,6 +40,7 @@ import { listPartitionReassignments } from './46-list-partition-reassignments.ts
 import { offsetDelete } from './47-offset-delete.ts'
 import { describeCluster } from './60-describe-cluster.ts'
 import { describeProducers } from './61-describe-producers.ts'
+import { unregisterBroker } from './64-unregister-broker.ts'
 import { describeTransactions } from './65-describe-transactions.ts'
 import { listTransactions } from './66-list-transactions.ts'
 import { consumerGroupHeartbeat } from './68-consumer-group-heartbeat.ts'
@@ -94,6 +95,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   ListPartitionReassignments: listPartitionReassignments,
   DescribeCluster: describeCluster,
   DescribeProducers: describeProducers,
+  UnregisterBroker: unregisterBroker,
   DescribeTransactions: describeTransactions,
   ListTransactions: listTransactions,
   ConsumerGroupHeartbeat: consumerGroupHeartbeat,

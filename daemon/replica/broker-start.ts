@@ -9,11 +9,12 @@ import type { MetadataStore, StoreLease } from '../../src/ports/metadata-store.t
 import { DataDirectory, type DataDirectoryOptions } from '../log/data-directory.ts'
 import { commit, type Store } from '../metadata/commit.ts'
 import { type BrokerView, type LogView, next } from '../metadata/controller.ts'
-import { judgeStart, type StartVerdict } from '../metadata/lossy-start.ts'
+import { findRegression, judgeStart, type StartFacts } from '../metadata/lossy-start.ts'
 import { MetadataImage } from '../metadata/metadata-image.ts'
 import { clusterOfKey, MetadataKeys, STORE_PREFIX } from '../metadata/metadata-keys.ts'
+import { declareStoreRestored } from '../metadata/restored-store.ts'
 import { becomeController, ensureMeta, type SessionRequest } from '../metadata/session.ts'
-import { refuseRegressedStore, SessionFile, type SessionRecord } from '../metadata/session-file.ts'
+import { regressedStore, SessionFile, type SessionRecord } from '../metadata/session-file.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import {
   chunkPartitionChanges,
@@ -29,8 +30,8 @@ import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
 import { assertWelcome, type PeerDoor } from './welcome.ts'
 
-/** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
-const SESSION_WAIT_MS = 25_000
+/** Beyond twice a session's life: a dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
+const SESSION_WAIT_MS = 5_000
 /** The key that names the cluster of a store, for brokers that were not told. */
 const CLUSTER_KEY = `${STORE_PREFIX}cluster`
 
@@ -203,11 +204,25 @@ async function register(
   }
   if (cluster === undefined) await write({})
   let isJudged = false
+  let restoredId = before.restoredId
   const judge = async (): Promise<Omit<SessionRequest, 'lease'>> => {
     if (isJudged) await image.refresh()
     isJudged = true
-    const verdict = judgeNow(parts, before, recoveryLoss)
-    if (verdict.kind === 'storeRegressed') refuseRegressedStore(directory.path, verdict.reason)
+    const facts = factsNow(parts, before, recoveryLoss)
+    if (cluster !== undefined && options.restored && !facts.storeDeclared) {
+      const regression = findRegression(facts)
+      if (regression !== undefined) {
+        ports.log.warn('the metadata store counts from now on although it is an old copy', {
+          regression,
+        })
+        await declareStoreRestored(store, keys, image, newUuid(ports.random))
+      }
+    }
+    const verdict = judgeStart(factsNow(parts, before, recoveryLoss))
+    if (verdict.kind === 'storeRegressed') {
+      throw regressedStore(directory.path, verdict.reason, cluster !== undefined)
+    }
+    restoredId = image.restored?.id
     const registration = image.registration(nodeId)
     if (verdict.kind === 'lossy' && registration !== undefined) {
       ports.log.warn('acknowledged records may be missing', { reason: verdict.reason })
@@ -234,14 +249,16 @@ async function register(
       if (cluster !== undefined) await write({ leaseId })
     },
   }
+  const ttlMs = config.number('broker.session.timeout.ms')
   const open = await openSession(sessionPorts, judge, {
-    ttlMs: config.number('broker.session.timeout.ms'),
-    waitMs: cluster === undefined ? 0 : SESSION_WAIT_MS,
+    ttlMs,
+    waitMs: cluster === undefined ? 0 : 2 * ttlMs + SESSION_WAIT_MS,
   })
   await write({
     incarnations: [...before.incarnations, { incarnation, registered: true }],
     dataEpoch: open.session.dataEpoch,
     revision: open.session.registrationRevision,
+    restoredId,
   })
   return {
     session: new SessionKeeper(sessionPorts, open, cluster !== undefined),
@@ -249,13 +266,14 @@ async function register(
   }
 }
 
-function judgeNow(
+function factsNow(
   { options, directory, image, table }: Unregistered,
   record: SessionRecord,
   recoveryLoss: string | undefined,
-): StartVerdict {
+): StartFacts {
   const { nodeId } = options
-  return judgeStart({
+  const sharesStore = options.cluster !== undefined
+  return {
     directoryIsNew: directory.isNew,
     cleanDataEpoch: directory.cleanShutdown?.dataEpoch,
     recordedDataEpoch: record.dataEpoch,
@@ -269,7 +287,25 @@ function judgeNow(
     recordedRevision: record.revision,
     storeRevision: image.revision,
     restored: options.restored,
-  })
+    sharesStore,
+    epochAhead: sharesStore ? findEpochAhead(image, table) : undefined,
+    storeDeclared:
+      sharesStore && image.restored !== undefined && image.restored.id !== record.restoredId,
+  }
+}
+
+/** A log of leader epochs that the store has not reached. Records older than the operator's word on the store are known to be. */
+function findEpochAhead(image: MetadataImage, table: PartitionTable): string | undefined {
+  for (const { topic, topicId, partition, log } of table.all()) {
+    const record = image.partition(topicId, partition)
+    if (record === undefined || record.revision <= (image.restored?.revision ?? 0)) continue
+    const { leaderEpoch } = record.value
+    const { latestEpoch = -1 } = log
+    if (latestEpoch > leaderEpoch) {
+      return `${topic}-${partition} was led at epoch ${latestEpoch}, the store knows ${leaderEpoch}`
+    }
+  }
+  return undefined
 }
 
 type AloneParts = Omit<Parts, 'controllerLease' | 'reign'> & { readonly reign: Reign }

@@ -17,6 +17,7 @@ import { Fetcher, type FetcherPorts } from './fetcher.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
+import { isListed, ReplicationQuota } from './replication-quota.ts'
 import type { SessionView } from './session-keeper.ts'
 
 export interface ReplicationPorts {
@@ -42,6 +43,9 @@ const RACK_SELECTOR = /^rack$|RackAwareReplicaSelector$/
 export class Replication implements ReplicaHost {
   readonly nodeId: number
   readonly peers: Peers
+  /** Of what is sent to followers, and of what is copied from leaders. */
+  readonly leaderQuota: ReplicationQuota
+  readonly followerQuota: ReplicationQuota
   readonly #ports: ReplicationPorts
   readonly #fetchers = new Map<number, Fetcher>()
   readonly #leaderOf = new Map<Partition, number>()
@@ -54,6 +58,13 @@ export class Replication implements ReplicaHost {
   constructor(ports: ReplicationPorts) {
     this.#ports = ports
     this.nodeId = ports.nodeId
+    const { time, config } = ports
+    this.leaderQuota = new ReplicationQuota(time, () =>
+      config.number('leader.replication.throttled.rate'),
+    )
+    this.followerQuota = new ReplicationQuota(time, () =>
+      config.number('follower.replication.throttled.rate'),
+    )
     this.peers = new Peers({
       time: ports.time,
       net: ports.net,
@@ -159,6 +170,24 @@ export class Replication implements ReplicaHost {
     return this.#session?.dataEpoch
   }
 
+  /** Whether what is sent of a partition that is led here counts for the limit. */
+  isLimitedAsLeader({ config, partition }: Partition): boolean {
+    return isListed(config.leaderThrottledReplicas, partition, this.nodeId)
+  }
+
+  isLimitedAsFollower({ config, partition }: Partition): boolean {
+    return isListed(config.followerThrottledReplicas, partition, this.nodeId)
+  }
+
+  /** How much this broker may ask for of a partition that it follows; 0 or less: nothing now. */
+  bytesWanted(partition: Partition): number {
+    if (!this.isLimitedAsFollower(partition)) return Number.POSITIVE_INFINITY
+    const { topicId, partition: index } = partition
+    const record = this.#ports.image.partition(topicId, index)?.value
+    const isInSync = record?.inSyncReplicas.some(({ broker }) => broker === this.nodeId) === true
+    return isInSync ? Number.POSITIVE_INFINITY : this.followerQuota.bytesLeft
+  }
+
   /**
    * The replica in sync that stands in a consumer's rack and holds what it asks for, the furthest of them (KIP-392).
    * @returns undefined: the leader itself is as near, or nobody is
@@ -213,8 +242,8 @@ export class Replication implements ReplicaHost {
     }
     const views = new Map<string, LogView>()
     for (const topic of answer.topics) {
-      for (const { partition, lastEpoch, logEndOffset } of topic.partitions) {
-        views.set(`${topic.topicId}/${partition}`, { lastEpoch, logEndOffset })
+      for (const { partition, lastEpoch, logEndOffset, latestEpoch } of topic.partitions) {
+        views.set(`${topic.topicId}/${partition}`, { lastEpoch, logEndOffset, latestEpoch })
       }
     }
     return views
@@ -228,6 +257,12 @@ export class Replication implements ReplicaHost {
       peers: this.peers,
       session,
       clusterId: keys.clusterId,
+      quota: {
+        bytesWanted: (partition) => this.bytesWanted(partition),
+        isLimited: (partition) => this.isLimitedAsFollower(partition),
+        record: (bytes) => this.followerQuota.record(bytes),
+        pauseMs: () => this.followerQuota.pauseMs,
+      },
       nextNumber: () => {
         this.#fetchNumber += 1
         return this.#fetchNumber

@@ -799,8 +799,16 @@ export class Producer {
       batch.baseOffset = row.baseOffset
       return lane.queue.acknowledge(batch)
     }
-    if (staleMetadata.has(row.errorCode)) this.#cluster.requestRefresh()
-    return lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, this.#batchBytes))
+    const result = lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, this.#batchBytes))
+    if (!staleMetadata.has(row.errorCode)) return result
+    const { leaderId, leaderEpoch } = row.currentLeader
+    const { metadata } = this.#cluster
+    // To the next leader at once, where the last one has named it.
+    if (metadata.learnLeader(lane.topic, lane.partition, leaderId, leaderEpoch)) {
+      return { ...result, pauseFailures: 0 }
+    }
+    this.#cluster.requestRefresh()
+    return result
   }
 
   #apply(lane: Lane, result: StepResult<Batch>): void {

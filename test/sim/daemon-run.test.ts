@@ -3,8 +3,8 @@
  * bugs: for each fault one that only this fault brings to light, which the oracles must catch.
  */
 import { describe, expect, it } from 'vitest'
-import type { Disk, DiskFile } from '../../src/ports/disk.ts'
 import { type FaultName, type PlantedBug, type RunOptions, runDaemon } from './daemon-run.ts'
+import { lyingDisk } from './lying-disk.ts'
 
 const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 1000)
 const first = Number(process.env['STREAM_SIM_FIRST'] ?? 0)
@@ -56,29 +56,6 @@ describe('simulated daemon', () => {
   })
 })
 
-/** A disk whose files lie about some calls. */
-function lyingDisk(lie: (file: DiskFile) => Partial<DiskFile>): (disk: Disk) => Disk {
-  return (disk) =>
-    new Proxy(disk, {
-      get(target, name) {
-        const member = Reflect.get(target, name)
-        if (name === 'open') {
-          return (path: string, mode: 'read' | 'write') => {
-            const file = disk.open(path, mode)
-            const lies = lie(file)
-            return new Proxy(file, {
-              get(inner, key) {
-                const own = Reflect.get(lies, key) ?? Reflect.get(inner, key)
-                return typeof own === 'function' ? own.bind(key in lies ? lies : inner) : own
-              },
-            })
-          }
-        }
-        return typeof member === 'function' ? member.bind(target) : member
-      },
-    })
-}
-
 describe('planted bugs are caught', () => {
   const planted: { name: string; only: FaultName[]; bug: PlantedBug; caught: RegExp }[] = [
     {
@@ -90,7 +67,7 @@ describe('planted bugs are caught', () => {
         ),
       },
       caught:
-        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER/,
+        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER|CORRUPT_MESSAGE/,
     },
     {
       name: 'failed sync: a log that takes EIO for success',
@@ -102,7 +79,7 @@ describe('planted bugs are caught', () => {
         })),
       },
       caught:
-        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER/,
+        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER|CORRUPT_MESSAGE/,
     },
     {
       name: 'lost answers: a producer that is not idempotent',

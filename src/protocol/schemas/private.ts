@@ -149,6 +149,7 @@ export const logInfo = {
                 ['lastEpoch', 'int32', 0],
                 ['logEndOffset', 'int64', 0],
                 ['durableOffset', 'int64', 0],
+                ['latestEpoch', 'int32', 0, { default: -1 }],
               ],
             },
             0,

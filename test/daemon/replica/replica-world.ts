@@ -399,6 +399,7 @@ export class ReplicaWorld {
       time,
       replication,
       isStopping: false,
+      isEnding: false,
       session: { isSelfFenced: () => running.session.fenced },
       dataEpoch: running.session.dataEpoch,
     }
