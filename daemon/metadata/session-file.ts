@@ -28,7 +28,11 @@ export interface SessionRecord {
   readonly leaseId?: string | undefined
   /** The operator's last word on an old store that this directory has followed. */
   readonly restoredId?: string | undefined
+  /** Partition epochs of the store as last seen, by topic id and partition; only of partitions held here, -1: another's. */
+  readonly partitionEpochs?: PartitionEpochs | undefined
 }
+
+export type PartitionEpochs = Readonly<Record<string, readonly number[]>>
 
 export type SessionFileState =
   | { readonly kind: 'absent' }
@@ -92,6 +96,7 @@ export function encodeSessionFile(generation: number, record: SessionRecord): Ui
       revision: record.revision,
       ...(record.leaseId === undefined ? {} : { leaseId: record.leaseId }),
       ...(record.restoredId === undefined ? {} : { restoredId: record.restoredId }),
+      ...(record.partitionEpochs === undefined ? {} : { partitionEpochs: record.partitionEpochs }),
     }),
     'utf8',
   )
@@ -130,15 +135,14 @@ function readRecord(json: string): SessionRecord | undefined {
     return undefined
   }
   if (typeof value !== 'object' || value === null) return undefined
-  const { incarnations, dataEpoch, revision, leaseId, restoredId } = value as Record<
-    string,
-    unknown
-  >
+  const fields = value as Record<string, unknown>
+  const { incarnations, dataEpoch, revision, leaseId, restoredId, partitionEpochs } = fields
   if (!Array.isArray(incarnations) || !Number.isSafeInteger(revision)) return undefined
   const isEpoch = dataEpoch === null || Number.isSafeInteger(dataEpoch)
   if (!isEpoch) return undefined
   if (leaseId !== undefined && typeof leaseId !== 'string') return undefined
   if (restoredId !== undefined && typeof restoredId !== 'string') return undefined
+  if (partitionEpochs !== undefined && !isEpochTable(partitionEpochs)) return undefined
   const entries: RecordedIncarnation[] = []
   for (const entry of incarnations) {
     const { incarnation, registered } = (entry ?? {}) as Record<string, unknown>
@@ -151,7 +155,15 @@ function readRecord(json: string): SessionRecord | undefined {
     revision: revision as number,
     ...(leaseId === undefined ? {} : { leaseId }),
     ...(restoredId === undefined ? {} : { restoredId }),
+    ...(partitionEpochs === undefined ? {} : { partitionEpochs }),
   }
+}
+
+function isEpochTable(value: unknown): value is PartitionEpochs {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  return Object.values(value).every(
+    (epochs) => Array.isArray(epochs) && epochs.every((epoch) => Number.isSafeInteger(epoch)),
+  )
 }
 
 /** The store is an older copy than what this directory knows. `shared`: other daemons have it too. */

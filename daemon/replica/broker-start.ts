@@ -14,7 +14,12 @@ import { MetadataImage } from '../metadata/metadata-image.ts'
 import { clusterOfKey, MetadataKeys, STORE_PREFIX } from '../metadata/metadata-keys.ts'
 import { declareStoreRestored } from '../metadata/restored-store.ts'
 import { becomeController, ensureMeta, type SessionRequest } from '../metadata/session.ts'
-import { regressedStore, SessionFile, type SessionRecord } from '../metadata/session-file.ts'
+import {
+  type PartitionEpochs,
+  regressedStore,
+  SessionFile,
+  type SessionRecord,
+} from '../metadata/session-file.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import {
   chunkPartitionChanges,
@@ -50,8 +55,8 @@ export interface Parts {
   /** The single daemon's, for its life; undefined in a cluster. */
   readonly reign: Reign | undefined
   readonly controllerLease: StoreLease | undefined
-  /** Writes down the largest revision seen, before a clean end. */
-  readonly recordRevision: (revision: number) => Promise<void>
+  /** Writes down how far the store was seen, so that the next start knows an older copy of it. */
+  readonly recordSeen: () => Promise<void>
 }
 
 /** The store's home where it must be known before the data directory, and the cluster that the directory belongs to. */
@@ -131,7 +136,7 @@ export async function prepare(
   undo.push(async () => table.close())
   const recoveryLoss = await table.openAll()
 
-  const { session, recordRevision } = await register(
+  const { session, recordSeen } = await register(
     { ports, options, config, directory, store, keys, image, table, replication },
     incarnation,
     recoveryLoss,
@@ -148,7 +153,7 @@ export async function prepare(
     session,
     table,
     replication,
-    recordRevision,
+    recordSeen,
   }
   if (cluster !== undefined) return { ...common, reign: undefined, controllerLease: undefined }
   const controllerLease = await home.lease(session.ttlMs)
@@ -171,14 +176,14 @@ function otherDoors(image: MetadataImage, nodeId: number): readonly PeerDoor[] {
   return doors
 }
 
-type Unregistered = Omit<Parts, 'session' | 'reign' | 'controllerLease' | 'recordRevision'>
+type Unregistered = Omit<Parts, 'session' | 'reign' | 'controllerLease' | 'recordSeen'>
 
 /** T1 or T7, as the directory and the store judge the start. */
 async function register(
   parts: Unregistered,
   incarnation: string,
   recoveryLoss: string | undefined,
-): Promise<Pick<Parts, 'session' | 'recordRevision'>> {
+): Promise<Pick<Parts, 'session' | 'recordSeen'>> {
   const { ports, options, config, directory, store, keys, image } = parts
   const { nodeId, cluster } = options
   const sessionFile = new SessionFile(ports.disk, directory.path)
@@ -259,10 +264,15 @@ async function register(
     dataEpoch: open.session.dataEpoch,
     revision: open.session.registrationRevision,
     restoredId,
+    ...(cluster === undefined ? {} : { partitionEpochs: epochsSeen(image, nodeId) }),
   })
   return {
     session: new SessionKeeper(sessionPorts, open, cluster !== undefined),
-    recordRevision: (revision) => write({ revision: Math.max(revision, record.revision) }),
+    recordSeen: () =>
+      write({
+        revision: Math.max(image.revision, record.revision),
+        partitionEpochs: epochsSeen(image, nodeId),
+      }),
   }
 }
 
@@ -288,21 +298,46 @@ function factsNow(
     storeRevision: image.revision,
     restored: options.restored,
     sharesStore,
-    epochAhead: sharesStore ? findEpochAhead(image, table) : undefined,
+    epochAhead: sharesStore ? findEpochAhead(image, table, record.partitionEpochs) : undefined,
     storeDeclared:
       sharesStore && image.restored !== undefined && image.restored.id !== record.restoredId,
   }
 }
 
-/** A log of leader epochs that the store has not reached. Records older than the operator's word on the store are known to be. */
-function findEpochAhead(image: MetadataImage, table: PartitionTable): string | undefined {
+function epochsSeen(image: MetadataImage, nodeId: number): PartitionEpochs {
+  const seen: Record<string, number[]> = {}
+  for (const topicId of image.partitionTopicIds()) {
+    for (const { partition, value } of image.partitions(topicId).values()) {
+      if (!value.replicas.includes(nodeId)) continue
+      const epochs = seen[topicId] ?? []
+      seen[topicId] = epochs
+      while (epochs.length < partition) epochs.push(-1)
+      epochs[partition] = value.partitionEpoch
+    }
+  }
+  return seen
+}
+
+/**
+ * A partition whose epochs the store has not reached: its leader epoch by the log, its partition epoch by what was seen last. Revisions
+ * alone do not tell: after a restore they rise again. Records older than the operator's word on the store are known to be old.
+ */
+function findEpochAhead(
+  image: MetadataImage,
+  table: PartitionTable,
+  seen: PartitionEpochs = {},
+): string | undefined {
   for (const { topic, topicId, partition, log } of table.all()) {
     const record = image.partition(topicId, partition)
     if (record === undefined || record.revision <= (image.restored?.revision ?? 0)) continue
-    const { leaderEpoch } = record.value
+    const { leaderEpoch, partitionEpoch } = record.value
     const { latestEpoch = -1 } = log
     if (latestEpoch > leaderEpoch) {
       return `${topic}-${partition} was led at epoch ${latestEpoch}, the store knows ${leaderEpoch}`
+    }
+    const seenEpoch = seen[topicId]?.[partition] ?? -1
+    if (seenEpoch > partitionEpoch) {
+      return `${topic}-${partition} was at partition epoch ${seenEpoch}, the store knows ${partitionEpoch}`
     }
   }
   return undefined

@@ -287,12 +287,11 @@ export class Broker {
     this.#recordTimer?.cancel()
     this.replication?.stop()
     this.table.close()
-    const { revision } = this.image
     this.image.close()
-    const { options, controllerLease, recordRevision } = this.#parts
+    const { options, controllerLease, recordSeen } = this.#parts
     const clean = this.directory.failure === undefined
     try {
-      if (options.cluster !== undefined && clean) await recordRevision(revision)
+      if (options.cluster !== undefined && clean) await recordSeen()
       await this.directory.close({ clean, dataEpoch: this.dataEpoch })
     } finally {
       await controllerLease?.revoke().catch(() => undefined)
@@ -466,7 +465,7 @@ export class Broker {
     this.#recordTimer = this.time.setTimer(RECORD_PAUSE_MS, () => {
       this.#recordTimer = undefined
       if (this.#isEnding || this.image.regressed !== undefined) return
-      this.#parts.recordRevision(this.image.revision).catch((error: unknown) => {
+      this.#parts.recordSeen().catch((error: unknown) => {
         this.log.warn('what was seen of the metadata could not be written down', {
           error: String(error),
         })

@@ -23,8 +23,22 @@ describe.skipIf(hasNoEtcd)('an etcd restored from an old snapshot', () => {
   }
   const daemon = (nodeId: number): ClusterDaemon => cluster.daemons[nodeId - 1] as ClusterDaemon
 
+  /** A command that meets a daemon just as it dies may take its whole time. */
+  const until = (isSo: () => boolean, what: string): Promise<void> =>
+    cluster.until(
+      () => {
+        try {
+          return isSo()
+        } catch {
+          return false
+        }
+      },
+      what,
+      90_000,
+    )
+
   it('is refused with one line, and every record is there after --restored', {
-    timeout: 240_000,
+    timeout: 400_000,
   }, async () => {
     const { etcd, program } = cluster
     program.ok(`stream --broker ${cluster.addresses} topics create orders --partitions 3 -r 3`)
@@ -34,7 +48,7 @@ describe.skipIf(hasNoEtcd)('an etcd restored from an old snapshot', () => {
     await etcd.run()
     // What follows the old copy does not know: that broker 3 has left, and that others lead at later epochs.
     await cluster.end(daemon(3))
-    await cluster.until(() => cluster.liveBrokers() === 2, 'broker 3 is fenced')
+    await until(() => cluster.liveBrokers() === 2, 'broker 3 is fenced')
     produce(LINES, 2 * LINES)
     // The revision is written down some seconds after the change.
     await new Promise((resolve) => setTimeout(resolve, 6000))
@@ -63,19 +77,19 @@ describe.skipIf(hasNoEtcd)('an etcd restored from an old snapshot', () => {
     daemon(1).process = first.process
     await cluster.until(() => first.log.includes('counts from now on'), 'it is decided')
     for (const nodeId of [2, 3]) cluster.run(daemon(nodeId))
-    await cluster.until(() => cluster.liveBrokers() === 3, 'all are back')
+    await until(() => cluster.liveBrokers() === 3, 'all are back')
     const found = (): number[] =>
       shell(`stream --broker ${cluster.addresses} cat orders`)
         .stdout.split('\n')
         .slice(0, -1)
         .map(Number)
-    await cluster.until(() => found().length === 2 * LINES, 'all records are back')
+    await until(() => found().length === 2 * LINES, 'all records are back')
     produce(2 * LINES, 3 * LINES)
     expect(found().sort((a, b) => a - b)).toEqual(
       Array.from({ length: 3 * LINES }, (_, line) => line),
     )
     await cluster.end(daemon(2))
     cluster.run(daemon(2))
-    await cluster.until(() => cluster.liveBrokers() === 3, 'a restart is not refused again')
+    await until(() => cluster.liveBrokers() === 3, 'a restart is not refused again')
   })
 })

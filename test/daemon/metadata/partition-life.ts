@@ -126,9 +126,8 @@ export class PartitionLife {
   /** Everybody comes back and keeps up: the partition must be led and whole, and nothing be under way (I15). */
   heal(): void {
     for (const host of this.#hosts.values()) {
-      if (!host.isUp) this.#restart(host, false)
-      else if (!host.live) host.live = true
-      else if (host.state === 'DRAINING') this.#restart(host, false)
+      if (!host.isUp || host.state === 'DRAINING') this.#restart(host, false)
+      else host.live = true
     }
     const step = (what: Step['what'], broker = 1): void =>
       this.take({ what, broker, number: 200, order: [] })

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MetadataKeys } from '../../../daemon/metadata/metadata-keys.ts'
 import { decodeProducerIds } from '../../../daemon/metadata/metadata-values.ts'
 import { PRODUCER_IDS_LEAP } from '../../../daemon/metadata/restored-store.ts'
+import { WriterCounter, writeOwnPartition } from '../../../daemon/metadata/topic-transactions.ts'
 import type { Broker } from '../../../daemon/replica/broker.ts'
 import type { StoreImage } from '../../../src/io/store-image.ts'
 import { batchOf } from '../batches.ts'
@@ -66,6 +67,35 @@ describe('a metadata store that is an older copy of itself', () => {
     await expect(started(2)).rejects.toMatchObject({
       code: 'DATA_DIRECTORY_INVALID',
       message: expect.stringMatching(/t-0 was led at epoch \d+, the store knows \d+$/),
+    })
+  })
+
+  it('is refused by partition epochs where leaders are the same and revisions have risen again', async () => {
+    const leader = cluster.hosts.get(2)?.broker as Broker
+    snapshot = cluster.server.image.copy()
+    const topicId = leader.image.topic('t')?.topicId ?? ''
+    const found = leader.image.partition(topicId, 0)
+    if (found === undefined) throw new Error('no partition')
+    const { value, revision } = found
+    // As a leader does whose follower has fallen behind: what is committed from now on, broker 1 may lack.
+    const shrunk = {
+      ...value,
+      inSyncReplicas: value.inSyncReplicas.filter(({ broker }) => broker !== 1),
+      partitionEpoch: value.partitionEpoch + 1,
+      writer: new WriterCounter(leader.session.sessionEpoch).next(),
+    }
+    const change = { topicId, partition: 0, revision, value: shrunk }
+    await cluster.world.settle(writeOwnPartition(leader.store, leader.keys, leader.session, change))
+    await cluster.run(6000)
+    crashAll()
+    cluster.server.restore(snapshot)
+    for (let count = 0; count < 100; count += 1) {
+      const key = '/other/key'
+      cluster.server.apply({ compare: [], then: [{ kind: 'put', key, value: new Uint8Array(1) }] })
+    }
+    await expect(started(2)).rejects.toMatchObject({
+      code: 'DATA_DIRECTORY_INVALID',
+      message: expect.stringMatching(/t-0 was at partition epoch \d+, the store knows \d+$/),
     })
   })
 
