@@ -36,6 +36,8 @@ export interface FetcherPorts {
   readonly peers: Peers
   readonly session: SessionView
   readonly clusterId: string
+  /** Its log is damaged, and what was copied now would make it count as whole. */
+  readonly isHeld: (partition: Partition) => boolean
   /** Rises over all fetchers of the process. */
   readonly nextNumber: () => number
   readonly limits: () => {
@@ -103,6 +105,11 @@ export class Fetcher {
     this.#schedule()
   }
 
+  /** A partition may be fetched again. */
+  wake(): void {
+    this.#schedule()
+  }
+
   remove(partition: Partition): void {
     const key = keyOf(partition.topicId, partition.partition)
     const entry = this.#followed.get(key)
@@ -155,7 +162,8 @@ export class Fetcher {
   #ready(): Followed[] {
     const ready: Followed[] = []
     for (const entry of this.#followed.values()) {
-      if (!entry.isPaused && !entry.isTaking && !entry.follower.isBusy) ready.push(entry)
+      if (entry.isPaused || entry.isTaking || entry.follower.isBusy) continue
+      if (!this.#ports.isHeld(entry.partition)) ready.push(entry)
     }
     if (ready.length < 2) return ready
     this.#turn = (this.#turn + 1) % ready.length

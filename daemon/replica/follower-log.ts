@@ -111,6 +111,20 @@ export class FollowerLog {
     return this.#follow(answer) || changed
   }
 
+  /**
+   * Gives up everything from `offset` on, where nobody counts on this replica: it is copied again, as an empty one's.
+   * @throws StreamError DISK_*, CLOSED
+   */
+  async dropFrom(offset: number): Promise<void> {
+    if (this.#isDropped || this.isBusy) return
+    this.#generation += 1
+    const log = this.#log
+    await this.#exclusively(() =>
+      offset <= log.logStartOffset ? log.resetTo(log.logStartOffset) : log.truncateTo(offset),
+    )
+    this.#setHighWatermark(Math.min(this.#highWatermark, log.logEndOffset))
+  }
+
   /** The leader no longer has what comes next here: begins anew where its log starts. */
   async restart(logStartOffset: number, generation: number): Promise<boolean> {
     if (this.#isDropped || generation !== this.#generation || this.isBusy) return false
