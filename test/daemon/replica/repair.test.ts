@@ -1,8 +1,12 @@
 /** Damage on a minority of the replicas: found, quarantined, repaired from the others, said. */
 import { describe, expect, it } from 'vitest'
+import { encodePartition } from '../../../daemon/metadata/metadata-values.ts'
+import type { PartitionTable } from '../../../daemon/replica/partition-table.ts'
 import { isStreamError } from '../../../src/base/errors.ts'
 import { batchBytesAt } from '../../../src/record/batch-layout.ts'
-import { type Node, ReplicaWorld, type WorldOptions } from './replica-world.ts'
+import { SimDisk } from '../../sim/sim-disk.ts'
+import { SimTime } from '../../sim/sim-time.ts'
+import { type Node, ReplicaWorld, TOPIC_ID, type WorldOptions } from './replica-world.ts'
 
 const SMALL = { topicConfig: { 'internal.segment.bytes': '2000', 'index.interval.bytes': '500' } }
 
@@ -208,5 +212,64 @@ describe('a damaged range', () => {
       }
       await expectWhole(world)
     }
+  })
+})
+
+describe('a disk that was replaced', () => {
+  it('empty: the broker counts nowhere until it has copied everything', async () => {
+    const world = await started(20)
+    const poor = world.node(3)
+    const oldEpoch = world.dataEpoch(3)
+    world.crash(poor, 'power')
+    world.expire(poor)
+    poor.disk = new SimDisk(world.world.random.fork('new disk'), new SimTime(world.world))
+    world.network.blockBoth('b1', 'b3')
+    await world.start(poor)
+    expect(world.dataEpoch(3)).toBeGreaterThan(oldEpoch)
+    await fill(world, 2)
+    expect(world.record().value.inSyncReplicas.map(({ broker }) => broker)).toEqual([1, 2])
+    expect(poor.log.logEndOffset).toBe(0)
+    world.network.heal()
+    await expectWhole(world)
+    expect(content(poor)).toBe(content(world.node(1)))
+  })
+
+  it('a log that this broker holds no more is set aside, never taken back, and removed in time', async () => {
+    const world = await started(21)
+    const left = world.node(3)
+    const directories = () =>
+      new Set(left.disk.files().map(({ path }) => path.split('/')[2] as string))
+    const assign = (replicas: number[]) => {
+      const { value } = world.record()
+      const inSyncReplicas = value.inSyncReplicas.filter(({ broker }) => replicas.includes(broker))
+      const partitionEpoch = value.partitionEpoch + 1
+      const key = world.keys.partition(TOPIC_ID, 0)
+      const changed = { ...value, replicas, inSyncReplicas, partitionEpoch }
+      world.put({ kind: 'put', key, value: encodePartition(changed) })
+    }
+    assign([1, 2])
+    await world.run(500)
+    expect(left.running?.table.get(TOPIC_ID, 0)).toBeUndefined()
+    expect([...directories()].some((name) => /^t-0\.[0-9a-f]{32}-stray$/.test(name))).toBe(true)
+    expect(directories().has('t-0')).toBe(false)
+    // It returns, and starts empty.
+    const end = world.node(1).log.logEndOffset
+    assign([1, 2, 3])
+    await world.until(() => left.running?.table.get(TOPIC_ID, 0)?.log.logEndOffset === end)
+    await expectWhole(world)
+    const { table } = left.running as { table: PartitionTable }
+    table.removeStrays(0)
+    table.removeStrays(3_500_000)
+    expect([...directories()].some((name) => name.endsWith('-stray'))).toBe(true)
+    table.removeStrays(3_700_000)
+    expect([...directories()].some((name) => name.endsWith('-stray'))).toBe(false)
+    // Left out while it is down: set aside at the start.
+    world.crash(left, 'process')
+    world.expire(left)
+    assign([1, 2])
+    await world.start(left)
+    expect(left.running?.table.get(TOPIC_ID, 0)).toBeUndefined()
+    expect(directories().has('t-0')).toBe(false)
+    expect([...directories()].some((name) => name.endsWith('-stray'))).toBe(true)
   })
 })
