@@ -119,6 +119,20 @@ export class FollowerLog {
   }
 
   /**
+   * Gives up everything from `offset` on, where nobody counts on this replica: it is copied again, as an empty one's.
+   * @throws StreamError DISK_*, CLOSED
+   */
+  async dropFrom(offset: number): Promise<void> {
+    if (this.#isDropped || this.isBusy) return
+    this.#generation += 1
+    const log = this.#log
+    await this.#exclusively(() =>
+      offset <= log.logStartOffset ? log.resetTo(log.logStartOffset) : log.truncateTo(offset),
+    )
+    this.#setHighWatermark(Math.min(this.#highWatermark, log.logEndOffset))
+  }
+
+  /**
    * Begins anew where the leader's log starts: it no longer has what comes next here, or nothing that is held here can be
    * compared with it. Records at and beyond that offset are never dropped so.
    */

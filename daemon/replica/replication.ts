@@ -17,6 +17,7 @@ import { Fetcher, type FetcherPorts } from './fetcher.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
+import { Repairer } from './repairer.ts'
 import { isListed, ReplicationQuota } from './replication-quota.ts'
 import type { SessionView } from './session-keeper.ts'
 
@@ -51,6 +52,7 @@ export class Replication implements ReplicaHost {
   readonly #leaderOf = new Map<Partition, number>()
   #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
+  #repairer: Repairer | undefined
   #fetchNumber = 0
   #stopListening: (() => void) | undefined
   #isStopped = false
@@ -88,14 +90,20 @@ export class Replication implements ReplicaHost {
         if (partition.replicas !== undefined) this.#keeper?.consider(partition)
       }
     })
+    const { clusterId } = keys
+    const wake = (partition: Partition): void => this.#wake(partition)
+    const repairPorts = { time, log, image, peers: this.peers, clusterId, session, partitions }
+    this.#repairer = new Repairer({ ...repairPorts, wake })
     for (const partition of partitions()) this.followingChanged(partition)
     this.#keeper.start()
+    this.#repairer.start()
   }
 
   stop(): void {
     this.#isStopped = true
     this.#stopListening?.()
     this.#keeper?.stop()
+    this.#repairer?.stop()
     for (const fetcher of this.#fetchers.values()) fetcher.stop()
     this.#fetchers.clear()
     this.peers.close()
@@ -150,6 +158,11 @@ export class Replication implements ReplicaHost {
     }
     this.#leaderOf.set(partition, leader)
     fetcher.add(partition, follower)
+  }
+
+  #wake(partition: Partition): void {
+    const leader = this.#leaderOf.get(partition)
+    if (leader !== undefined) this.#fetchers.get(leader)?.wake()
   }
 
   /**
@@ -263,6 +276,7 @@ export class Replication implements ReplicaHost {
         record: (bytes) => this.followerQuota.record(bytes),
         pauseMs: () => this.followerQuota.pauseMs,
       },
+      isHeld: (partition) => this.#repairer?.isHeld(partition) ?? false,
       nextNumber: () => {
         this.#fetchNumber += 1
         return this.#fetchNumber
