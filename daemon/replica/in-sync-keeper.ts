@@ -90,7 +90,7 @@ export class InSyncKeeper {
   }
 
   async #write(partition: Partition, proposal: Proposal): Promise<void> {
-    const { store, keys, session, log, time } = this.#ports
+    const { store, keys, session, time } = this.#ports
     const { nodeId, sessionEpoch } = session
     const hold = { nodeId, sessionEpoch }
     const { topicId, partition: index } = partition
