@@ -482,6 +482,7 @@ export class Producer {
       openedMs: 0,
       isUrgent: false,
       identity: undefined,
+      failuresForgiven: 0,
       notBeforeMs: Number.NEGATIVE_INFINITY,
       pauseTimer: undefined,
     }
@@ -803,15 +804,20 @@ export class Producer {
     if (!staleMetadata.has(row.errorCode)) return result
     const { leaderId, leaderEpoch } = row.currentLeader
     const { metadata } = this.#cluster
-    // To the next leader at once, where the last one has named it.
-    if (metadata.learnLeader(lane.topic, lane.partition, leaderId, leaderEpoch)) {
+    metadata.learnLeader(lane.topic, lane.partition, leaderId, leaderEpoch)
+    const known = metadata.partition(lane.topic, lane.partition)
+    if (leaderId >= 0 && known?.leaderId === leaderId && known.leaderEpoch === leaderEpoch) {
+      // To the next leader at once: the last one has named it.
+      lane.failuresForgiven = Math.max(lane.failuresForgiven, result.pauseFailures)
       return { ...result, pauseFailures: 0 }
     }
     this.#cluster.requestRefresh()
-    return result
+    if (result.pauseFailures === 0) return result
+    return { ...result, pauseFailures: Math.max(1, result.pauseFailures - lane.failuresForgiven) }
   }
 
   #apply(lane: Lane, result: StepResult<Batch>): void {
+    if (result.delivered.length > 0) lane.failuresForgiven = 0
     for (const batch of result.delivered) {
       this.#releaseBuilder(batch, this.#acks !== 0 && batch.sends === 1)
       this.#report(batch, undefined)
