@@ -89,6 +89,7 @@ export function findLeader(
   }
   const { notServing } = partition
   if (notServing !== undefined) return { partition, code: codeOfNotServing(notServing) }
+  if (partition.isDeserted) return { partition, code: KafkaError.NOT_LEADER_OR_FOLLOWER }
   return { partition, code: codeOfEpoch(partition, leaderEpoch) }
 }
 

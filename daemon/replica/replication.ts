@@ -6,12 +6,13 @@
 import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Net } from '../../src/ports/net.ts'
-import type { Time } from '../../src/ports/time.ts'
+import type { Time, Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
+import { isInternalTopic } from '../metadata/topic-names.ts'
 import type { BrokerConfig } from './broker-config.ts'
 import { Fetcher, type FetcherPorts } from './fetcher.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
@@ -40,6 +41,7 @@ export interface ConfirmedRecord {
 
 const LOG_INFO_TIMEOUT_MS = 5000
 const RACK_SELECTOR = /^rack$|RackAwareReplicaSelector$/
+const DESERTED_LOOK_MS = 500
 
 export class Replication implements ReplicaHost {
   readonly nodeId: number
@@ -55,6 +57,7 @@ export class Replication implements ReplicaHost {
   #repairer: Repairer | undefined
   #fetchNumber = 0
   #stopListening: (() => void) | undefined
+  #deserted: Timer | undefined
   #isStopped = false
 
   constructor(ports: ReplicationPorts) {
@@ -97,16 +100,31 @@ export class Replication implements ReplicaHost {
     for (const partition of partitions()) this.followingChanged(partition)
     this.#keeper.start()
     this.#repairer.start()
+    this.#lookForDeserted(session, partitions)
   }
 
   stop(): void {
     this.#isStopped = true
     this.#stopListening?.()
+    this.#deserted?.cancel()
     this.#keeper?.stop()
     this.#repairer?.stop()
     for (const fetcher of this.#fetchers.values()) fetcher.stop()
     this.#fetchers.clear()
     this.peers.close()
+  }
+
+  /** Clients of a leader that nobody follows any more are sent elsewhere, those that wait as well. */
+  #lookForDeserted(session: SessionView, partitions: () => Iterable<Partition>): void {
+    if (this.#isStopped) return
+    if (session.isSelfFenced()) {
+      for (const partition of partitions()) {
+        // Who appends to internal topics goes by the leader epoch alone.
+        if (!isInternalTopic(partition.topic) && partition.isDeserted) partition.releaseDeserted()
+      }
+    }
+    const look = (): void => this.#lookForDeserted(session, partitions)
+    this.#deserted = this.#ports.time.setTimer(DESERTED_LOOK_MS, look)
   }
 
   // --- for the partitions
@@ -117,6 +135,10 @@ export class Replication implements ReplicaHost {
 
   lagMsMax(): number {
     return this.#ports.config.number('replica.lag.time.max.ms')
+  }
+
+  isSelfFenced(): boolean {
+    return this.#session?.isSelfFenced() ?? false
   }
 
   registrationOf(nodeId: number): number | undefined {
