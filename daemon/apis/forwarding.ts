@@ -18,6 +18,10 @@ const controllerApis = [
   'CreatePartitions',
   'AlterConfigs',
   'IncrementalAlterConfigs',
+  'ElectLeaders',
+  'AlterPartitionReassignments',
+  'ListPartitionReassignments',
+  'UnregisterBroker',
 ] as const satisfies readonly HandledApi[]
 
 type ControllerApi = (typeof controllerApis)[number]

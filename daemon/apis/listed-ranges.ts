@@ -15,7 +15,6 @@ import {
 export const unhandledApis = [
   'SaslHandshake',
   'SaslAuthenticate',
-  'AlterPartitionReassignments',
   'DescribeClientQuotas',
   'AlterClientQuotas',
   'DescribeUserScramCredentials',

@@ -92,7 +92,6 @@ export class ControllerPass {
   readonly #logs = new Map<string, Map<number, KnownLog>>()
   readonly #asked = new Set<number>()
   readonly #leaderlessSince = new Map<string, number>()
-  readonly #uncleanAllowed = new Set<string>()
   #writeMax = WRITE_PARTITIONS_MAX
   #balanceAtMs = 0
 
@@ -110,7 +109,6 @@ export class ControllerPass {
     this.#isAllMarked = true
     this.#logs.clear()
     this.#leaderlessSince.clear()
-    this.#uncleanAllowed.clear()
     this.#writeMax = WRITE_PARTITIONS_MAX
     this.#balanceAtMs = this.#nowMs() + this.#ports.settings.imbalancePauseMs()
   }
@@ -121,11 +119,6 @@ export class ControllerPass {
 
   markAll(): void {
     this.#isAllMarked = true
-  }
-
-  allowUnclean(topicId: string, partition: number): void {
-    this.#uncleanAllowed.add(keyOf(topicId, partition))
-    this.#marked.add(topicId)
   }
 
   /**
@@ -211,16 +204,13 @@ export class ControllerPass {
   ): Decided {
     const { value, topicId, partition } = record
     const key = keyOf(topicId, partition)
-    const isAllowed = this.#uncleanAllowed.has(key)
-    const config = { ...settings, uncleanElection: settings.uncleanElection || isAllowed }
-    const cause = isAllowed ? 'timeout' : this.#causeOf(record, settings)
+    const cause = this.#causeOf(record, settings)
     const minInSync = settings.minInSync?.(settledReplicas(value)) ?? value.minInSync
     const base = withMinInSync(value, minInSync)
-    const decision = next(base, brokers, this.#logsOf(key), config, cause)
+    const decision = next(base, brokers, this.#logsOf(key), settings, cause)
     if (decision.partition.leader >= 0) {
       this.#leaderlessSince.delete(key)
-      this.#uncleanAllowed.delete(key)
-    } else if (config.uncleanElection || decision.wantsLogs.length > 0) {
+    } else if (settings.uncleanElection || decision.wantsLogs.length > 0) {
       this.#waiting.add(topicId)
     }
     return {

@@ -17,6 +17,7 @@ import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import { becomeController, endFormerControl } from '../metadata/session.ts'
 import { WriterCounter } from '../metadata/topic-transactions.ts'
 import {
@@ -63,6 +64,7 @@ export class ControllerService {
   readonly #ports: ControllerPorts
   readonly #pass: ControllerPass
   readonly #leaseMs: number
+  readonly #trouble: RepeatedWarning
   #reign: OwnReign | undefined
   #running: Promise<void> | undefined
   #closed = false
@@ -73,6 +75,8 @@ export class ControllerService {
 
   constructor(ports: ControllerPorts) {
     this.#ports = ports
+    const message = 'the controller met an error and begins again'
+    this.#trouble = new RepeatedWarning(ports.store.time, ports.log, message)
     this.#leaseMs = Math.min(LEASE_MS_MAX, ports.session.ttlMs)
     this.#pass = new ControllerPass({
       ...ports,
@@ -108,18 +112,6 @@ export class ControllerService {
     await this.#running
   }
 
-  /** Everything is looked at again, soon. */
-  evaluateAll(): void {
-    this.#pass.markAll()
-    this.#wake()
-  }
-
-  /** The controller is asked to elect uncleanly where nobody else can lead, now. */
-  allowUnclean(topicId: string, partition: number): void {
-    this.#pass.allowUnclean(topicId, partition)
-    this.#wake()
-  }
-
   #follow(change: ImageChange): void {
     if (change.controllerChanged) this.#wake()
     if (this.#reign === undefined) return
@@ -136,9 +128,7 @@ export class ControllerService {
         if (reign !== undefined) await this.#rule(reign)
       } catch (error) {
         if (isStreamError(error, 'CLOSED')) return
-        this.#ports.log.warn('the controller met an error and begins again', {
-          error: String(error),
-        })
+        this.#trouble.tell(error)
         await this.#nap(RETRY_PAUSE_MS)
       }
     }

@@ -36,6 +36,15 @@ export interface FetcherPorts {
   readonly peers: Peers
   readonly session: SessionView
   readonly clusterId: string
+  /** The limit on copying (KIP-73). */
+  readonly quota: {
+    bytesWanted(partition: Partition): number
+    isLimited(partition: Partition): boolean
+    record(bytes: number): void
+    pauseMs(): number
+  }
+  /** Its log is damaged, and what was copied now would make it count as whole. */
+  readonly isHeld: (partition: Partition) => boolean
   /** Rises over all fetchers of the process. */
   readonly nextNumber: () => number
   readonly limits: () => {
@@ -75,6 +84,8 @@ export class Fetcher {
   #isScheduled = false
   #failurePauseMs = PAUSE_MS_MIN
   #isPaused = false
+  /** Until what is limited may be copied on. */
+  #quotaTimer: Timer | undefined
   #turn = 0
   #isStopped = false
 
@@ -103,6 +114,11 @@ export class Fetcher {
     this.#schedule()
   }
 
+  /** A partition may be fetched again. */
+  wake(): void {
+    this.#schedule()
+  }
+
   remove(partition: Partition): void {
     const key = keyOf(partition.topicId, partition.partition)
     const entry = this.#followed.get(key)
@@ -114,6 +130,7 @@ export class Fetcher {
   stop(): void {
     this.#isStopped = true
     for (const timer of this.#timers) timer.cancel()
+    this.#quotaTimer?.cancel()
     for (const entry of this.#followed.values()) entry.stopListening()
     this.#followed.clear()
   }
@@ -155,11 +172,22 @@ export class Fetcher {
   #ready(): Followed[] {
     const ready: Followed[] = []
     for (const entry of this.#followed.values()) {
-      if (!entry.isPaused && !entry.isTaking && !entry.follower.isBusy) ready.push(entry)
+      if (entry.isPaused || entry.isTaking || entry.follower.isBusy) continue
+      if (this.#ports.isHeld(entry.partition)) continue
+      if (this.#ports.quota.bytesWanted(entry.partition) > 0) ready.push(entry)
+      else this.#awaitQuota()
     }
     if (ready.length < 2) return ready
     this.#turn = (this.#turn + 1) % ready.length
     return [...ready.slice(this.#turn), ...ready.slice(0, this.#turn)]
+  }
+
+  #awaitQuota(): void {
+    const { time, quota } = this.#ports
+    this.#quotaTimer ??= time.setTimer(quota.pauseMs(), () => {
+      this.#quotaTimer = undefined
+      this.#schedule()
+    })
   }
 
   #fetch(entries: readonly Followed[]): void {
@@ -199,7 +227,7 @@ export class Fetcher {
     entries: readonly Followed[],
     limits: ReturnType<FetcherPorts['limits']>,
   ): RequestInput<'Fetch'> {
-    const { session, clusterId, nextNumber } = this.#ports
+    const { session, clusterId, nextNumber, quota } = this.#ports
     type Topic = RequestInput<'Fetch'>['topics'][number]
     const byTopic = new Map<string, Topic['partitions'][number][]>()
     for (const entry of entries) {
@@ -218,7 +246,7 @@ export class Fetcher {
         fetchOffset: log.logEndOffset,
         lastFetchedEpoch: log.lastBatchEpoch ?? -1,
         logStartOffset: log.logStartOffset,
-        partitionMaxBytes: limits.partitionBytesMax,
+        partitionMaxBytes: Math.min(limits.partitionBytesMax, quota.bytesWanted(partition)),
         replicaDirectoryId: ZERO_UUID,
         highWatermark: follower.highWatermark,
         durableOffset,
@@ -289,6 +317,9 @@ export class Fetcher {
       this.#takeError(entry, generation, answer)
       return
     }
+    const { quota } = this.#ports
+    const bytes = answer.records?.length ?? 0
+    if (bytes > 0 && quota.isLimited(entry.partition)) quota.record(bytes)
     const { epoch, endOffset } = answer.divergingEpoch
     const diverging = epoch < 0 && endOffset < 0 ? undefined : { epoch, endOffset }
     this.#settle(entry, diverging !== undefined, () =>
@@ -314,10 +345,8 @@ export class Fetcher {
   #takeError(entry: Followed, generation: number, answer: PartitionAnswer): void {
     if (answer.errorCode === KafkaError.OFFSET_OUT_OF_RANGE && answer.logStartOffset >= 0) {
       const start = answer.logStartOffset
-      if (start > entry.partition.log.logEndOffset) {
-        this.#settle(entry, true, () => entry.follower.restart(start, generation))
-        return
-      }
+      this.#settle(entry, true, () => entry.follower.restart(start, generation))
+      return
     }
     const isLoss = answer.errorCode === KafkaError.INELIGIBLE_REPLICA
     this.#pause(

@@ -29,6 +29,7 @@ export interface FollowerFetch {
   readonly leaderEpoch: number
   /** The follower's log end offset. */
   readonly fetchOffset: number
+  readonly logStartOffset: number
   /** Epoch of the follower's last batch; −1: it has none. */
   readonly lastFetchedEpoch: number
   readonly durableOffset: number
@@ -39,6 +40,8 @@ export type FetchRefusal =
   | 'unknownEpoch'
   | 'notReplica'
   | 'belowLogStart'
+  /** What the follower holds cannot be compared: it begins anew at the log start. */
+  | 'startsOver'
   | 'staleFetch'
   | 'lostData'
 
@@ -46,6 +49,12 @@ export type FetchVerdict =
   | { readonly kind: 'read' }
   | { readonly kind: 'diverging'; readonly end: EpochEnd }
   | { readonly kind: 'refused'; readonly why: FetchRefusal }
+
+export interface FollowerPosition {
+  readonly logStartOffset: number
+  readonly logEndOffset: number
+  readonly durableOffset: number
+}
 
 /** The leader's own log, as far as it decides. */
 export interface LeaderLog {
@@ -91,6 +100,7 @@ interface Follower {
   sessionEpoch: number
   dataEpoch: number
   fetchNumber: number
+  logStartOffset: number
   logEndOffset: number
   durableOffset: number
   /** Largest position counted in this epoch, of the kind that counts: a replica below it has lost data. */
@@ -149,9 +159,7 @@ export class ReplicaSet {
   }
 
   /** Where a follower stands in this epoch; undefined: it has not fetched yet. */
-  position(
-    nodeId: number,
-  ): { readonly logEndOffset: number; readonly durableOffset: number } | undefined {
+  position(nodeId: number): FollowerPosition | undefined {
     const follower = this.#followers.get(nodeId)
     return follower?.isKnown === true ? follower : undefined
   }
@@ -201,8 +209,14 @@ export class ReplicaSet {
       if (end.epoch < fetch.lastFetchedEpoch || end.endOffset < fetch.fetchOffset) {
         return { kind: 'diverging', end }
       }
+      // Where that epoch ended lies below the log start: nothing tells whether what the follower holds is what was here.
+      const isForgotten =
+        fetch.lastFetchedEpoch < leaderEpoch && end.endOffset <= log.logStartOffset
+      if (isForgotten) return refuse('startsOver')
     } else if (fetch.fetchOffset > log.logEndOffset) {
       return { kind: 'diverging', end: { epoch: leaderEpoch, endOffset: log.logEndOffset } }
+    } else if (fetch.fetchOffset > log.logStartOffset && !this.#isCompared(follower, fetch)) {
+      return refuse('startsOver')
     }
     const ack = around.isCommitFlush ? fetch.durableOffset : fetch.fetchOffset
     const isComparable =
@@ -214,6 +228,7 @@ export class ReplicaSet {
     follower.sessionEpoch = fetch.sessionEpoch
     follower.dataEpoch = fetch.dataEpoch
     follower.fetchNumber = fetch.fetchNumber
+    follower.logStartOffset = fetch.logStartOffset
     follower.lastFetchMs = around.nowMs
     follower.logEndOffset = fetch.fetchOffset
     follower.durableOffset = Math.min(fetch.durableOffset, fetch.fetchOffset)
@@ -332,6 +347,18 @@ export class ReplicaSet {
     return inSyncReplicas.length >= minInSync || isCaughtUp(follower, around)
   }
 
+  /**
+   * An empty log tells by its position alone what it once held, and an unclean election may have changed what that means. Who
+   * is a member, or has fetched in this epoch, has been compared since.
+   */
+  #isCompared(follower: Follower, fetch: FollowerFetch): boolean {
+    if (follower.isKnown && follower.dataEpoch === fetch.dataEpoch) return true
+    const { inSyncReplicas, eligibleReplicas } = this.#value
+    return [...inSyncReplicas, ...eligibleReplicas].some(
+      ({ broker, dataEpoch }) => broker === fetch.replicaId && dataEpoch === fetch.dataEpoch,
+    )
+  }
+
   #isAboutToJoin(follower: Follower, around: Surroundings): boolean {
     return (
       follower.isKnown &&
@@ -381,6 +408,7 @@ export class ReplicaSet {
         sessionEpoch: 0,
         dataEpoch: 0,
         fetchNumber: 0,
+        logStartOffset: 0,
         logEndOffset: 0,
         durableOffset: 0,
         best: 0,

@@ -18,6 +18,7 @@ import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import {
   registerAgain,
   registerSession,
@@ -73,6 +74,8 @@ export async function openSession(
   const deadlineMs = time.monotonicMs() + waitMs
   let lease: StoreLease | undefined
   let grantedMs = 0
+  const message = 'waiting for another session of this node to end'
+  const waiting = new RepeatedWarning(time, ports.log, message)
   for (;;) {
     if (lease === undefined) {
       grantedMs = time.monotonicMs()
@@ -89,6 +92,7 @@ export async function openSession(
         await lease.revoke().catch(() => undefined)
         throw error
       }
+      if (isStreamError(error, 'FENCED')) waiting.tell(error)
       const sentMs = time.monotonicMs()
       if (await hasEnded(lease)) lease = undefined
       else {
@@ -153,6 +157,7 @@ export class SessionKeeper implements SessionView {
   isSelfFenced(): boolean {
     if (!this.#expires) return false
     if (this.#ended || this.#failure !== undefined || this.#returning !== undefined) return true
+    if (this.#ports.image.regressed !== undefined) return true
     return this.#ports.store.time.monotonicMs() >= this.#deadlineMs
   }
 
@@ -207,7 +212,15 @@ export class SessionKeeper implements SessionView {
   #compare(): void {
     if (this.#ended || this.#returning !== undefined || this.#failure !== undefined) return
     const { image } = this.#ports
-    if (image.revision < this.#session.sessionEpoch) return
+    if (image.revision < this.#session.sessionEpoch || image.regressed !== undefined) return
+    if ((image.broker(this.nodeId)?.dataEpoch ?? 0) > this.dataEpoch) {
+      this.#fail(
+        new StreamError('FENCED', 'an operator has declared the metadata store restored', {
+          hint: 'start this daemon again',
+        }),
+      )
+      return
+    }
     if (image.session(this.nodeId)?.sessionEpoch === this.#session.sessionEpoch) return
     this.#return('its key is gone from the store')
   }
@@ -232,9 +245,13 @@ export class SessionKeeper implements SessionView {
     const { time } = store
     let lease: StoreLease | undefined
     while (!this.#ended) {
+      // An older copy of the store may know another incarnation; its owner says what is to be done then.
+      if (image.regressed !== undefined) return
       try {
         const sentMs = time.monotonicMs()
         if (lease === undefined) {
+          await image.refresh()
+          if (image.regressed !== undefined) return
           lease = await store.store.lease(this.ttlMs)
           await this.#ports.recordLease(lease.id)
         } else await lease.keepAlive()
@@ -273,7 +290,7 @@ export class SessionKeeper implements SessionView {
         })
     this.#failure = failure
     this.#timer?.cancel()
-    this.#ports.log.error('this broker is out: another daemon has its place', {
+    this.#ports.log.error('this broker is out of the cluster', {
       error: failure.message,
     })
     this.onFenced?.(failure)

@@ -12,6 +12,7 @@
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Random } from '../../src/ports/random.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
 import type { Store } from '../metadata/commit.ts'
 import { settledReplicas, withMinInSync } from '../metadata/controller.ts'
 import type { MetadataImage, TopicImage } from '../metadata/metadata-image.ts'
@@ -30,7 +31,16 @@ import {
   writeTopic,
 } from '../metadata/topic-transactions.ts'
 import type { BrokerConfig, Texts } from './broker-config.ts'
-import type { Reign } from './controller-pass.ts'
+import { type BrokerRemoval, forgetBroker } from './broker-removal.ts'
+import type { LogInquiry, Reign } from './controller-pass.ts'
+import {
+  type ElectionKind,
+  type PartitionName,
+  PartitionOrders,
+  type PartitionOutcome,
+  type ReplicaOrder,
+  type RunningReassignment,
+} from './partition-orders.ts'
 import type { PartitionTable } from './partition-table.ts'
 import { assignReplicas } from './replica-placement.ts'
 
@@ -45,6 +55,7 @@ export interface TopicControllerPorts {
   readonly config: BrokerConfig
   readonly random: Random
   readonly log: Log
+  readonly inquire: LogInquiry
   /** What writes are guarded and signed with now. @throws StreamError NOT_CONTROLLER */
   readonly reign: () => Reign
   /** Largest transaction of the store. */
@@ -60,10 +71,12 @@ export interface TopicRequest {
 
 export class TopicController {
   readonly #ports: TopicControllerPorts
+  readonly #orders: PartitionOrders
   #queue: Promise<unknown> = Promise.resolve()
 
   constructor(ports: TopicControllerPorts) {
     this.#ports = ports
+    this.#orders = new PartitionOrders(ports)
   }
 
   /** Brokers that may hold new partitions: the active ones; a broker that is alone and going still counts. */
@@ -172,6 +185,48 @@ export class TopicController {
    */
   configure(name: string, edit: (before: Texts) => Texts): Promise<void> {
     return this.#inTurn((reign) => this.#again(() => this.#configure(reign, name, edit)))
+  }
+
+  /** Moves under way, of these partitions, absent: of all; as far as this broker knows, controller or not. */
+  reassignments(names?: readonly PartitionName[]): readonly RunningReassignment[] {
+    return this.#orders.reassignments(names)
+  }
+
+  /**
+   * @param mayResize  a partition may get another number of replicas than it has
+   * @returns an outcome per partition
+   * @throws StreamError NOT_CONTROLLER, STORE_UNAVAILABLE
+   */
+  reassign(
+    orders: readonly ReplicaOrder[],
+    options: { readonly mayResize: boolean } = { mayResize: true },
+  ): Promise<readonly PartitionOutcome[]> {
+    return this.#inTurn(() => this.#orders.reassign(orders, options))
+  }
+
+  /**
+   * @param names  undefined: all partitions
+   * @returns an outcome per partition; without names only of those that needed an election
+   * @throws StreamError NOT_CONTROLLER, STORE_UNAVAILABLE
+   */
+  async electLeaders(
+    kind: ElectionKind,
+    names?: readonly PartitionName[],
+  ): Promise<readonly PartitionOutcome[]> {
+    this.#ports.reign()
+    const wanted = names ?? [...this.#orders.allPartitions()]
+    const logs = kind === 'unclean' ? await this.#orders.askForLogs(wanted) : new Map()
+    const outcomes = await this.#inTurn(() => this.#orders.electLeaders(kind, wanted, logs))
+    if (names !== undefined) return outcomes
+    return outcomes.filter(({ code }) => code !== KafkaError.ELECTION_NOT_NEEDED)
+  }
+
+  /**
+   * Takes a broker out of the cluster for good, unless it is alive or holds replicas.
+   * @throws StreamError CONFLICT, NOT_CONTROLLER, STORE_UNAVAILABLE
+   */
+  forgetBroker(nodeId: number): Promise<BrokerRemoval> {
+    return this.#inTurn((reign) => forgetBroker(this.#ports, reign, nodeId))
   }
 
   async #configure(reign: Reign, name: string, edit: (before: Texts) => Texts): Promise<void> {

@@ -12,7 +12,7 @@
  */
 import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Log } from '../ports/log.ts'
-import type { Net } from '../ports/net.ts'
+import type { LinkSecurity, Net } from '../ports/net.ts'
 import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { ApiName, RequestInput, Response } from '../protocol/api-table.ts'
@@ -36,6 +36,8 @@ export interface ClusterOptions {
   readonly requestTimeoutMs?: number
   /** Between attempts to reconnect and to refresh metadata; default 50 to 1000. */
   readonly backoff?: BackoffOptions
+  /** Keys for the links to all brokers; default: those of the Net. */
+  readonly security?: LinkSecurity | undefined
   /** For the user: contact lost, waited for, regained. */
   readonly onWarning?: (warning: ClusterWarning) => void
 }
@@ -418,6 +420,7 @@ export class Cluster {
         clientId: this.#options.clientId ?? defaults.clientId,
         correlationIds: this.#correlationIds,
         connectTimeoutMs: this.#attemptTimeoutMs(),
+        security: this.#options.security,
         requestTimeoutMs: this.requestTimeoutMs,
       },
       {

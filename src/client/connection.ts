@@ -10,7 +10,7 @@
  * - Answers are delivered from the link's own callbacks, from timers, and from inside close(); never inside request().
  */
 import { isStreamError, StreamError } from '../base/errors.ts'
-import type { Link, Net } from '../ports/net.ts'
+import type { Link, LinkEvents, LinkSecurity, Net } from '../ports/net.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import { type ApiName, apiTable, type RequestInput, type Response } from '../protocol/api-table.ts'
 import {
@@ -43,6 +43,8 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number
   /** Default deadline of a request. */
   readonly requestTimeoutMs: number
+  /** Default: that of the Net. */
+  readonly security?: LinkSecurity | undefined
 }
 
 export interface ConnectionEvents {
@@ -100,11 +102,12 @@ export class Connection {
     this.#options = options
     this.#events = events
     this.address = options.address
-    this.#link = net.connect(options.address, {
+    const linkEvents: LinkEvents = {
       onMessage: (frames) => this.#onMessage(frames),
       onDrain: () => events.onDrain?.(),
       onClose: (reason) => this.#onLinkClose(reason),
-    })
+    }
+    this.#link = net.connect(options.address, linkEvents, options.security)
     this.#connectTimer = time.setTimer(options.connectTimeoutMs, () => {
       this.#end(
         new StreamError('UNREACHABLE', `${this.address}: no answer`, { target: this.address }),

@@ -224,6 +224,7 @@ export class ControlBroker {
       random: this.#random,
       log: quiet,
       operationsMax: OPERATIONS_MAX,
+      inquire: (to, partitions) => this.#inquire(to, partitions),
       reign: () => {
         const { reign } = controller
         if (reign === undefined) throw notController(-1)

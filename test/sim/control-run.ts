@@ -12,6 +12,8 @@
  * | store | answers are lost, requests too, and transactions take effect after their caller was told "unknown" |
  * | drain | a broker leaves in order, and comes back |
  * | forget | the store forgets its history: watches end |
+ * | admin | topics are made, grown, configured, deleted |
+ * | order | partitions are moved to other brokers, moves are cancelled, leaders are elected, uncleanly as well |
  */
 import { settledReplicas } from '../../daemon/metadata/controller.ts'
 import { MetadataKeys } from '../../daemon/metadata/metadata-keys.ts'
@@ -150,6 +152,8 @@ class ControlRun {
       'forget',
       'admin',
       'admin',
+      'order',
+      'order',
     ] as const)
     this.#count(kind)
     switch (kind) {
@@ -177,6 +181,9 @@ class ControlRun {
         break
       case 'admin':
         this.#administer()
+        break
+      case 'order':
+        this.#order()
         break
     }
   }
@@ -215,6 +222,34 @@ class ControlRun {
       if (replicas.length === 0 || replicas.length > placeable) return
       broker.topics.grow(topic.name, broker.topics.place(2, replicas.length)).catch(ignore)
     }
+  }
+
+  #order(): void {
+    const broker = this.#brokers.find((each) => each.isController)
+    const known = broker === undefined ? [] : [...broker.image.topics()]
+    const topic = known.length === 0 ? undefined : this.#random.pick(known)
+    if (broker === undefined || topic === undefined) return
+    const { topics, image } = broker
+    const names = [...image.partitions(topic.topicId).keys()].map((partition) => ({
+      topic: topic.name,
+      partition,
+    }))
+    const ignore = (): void => undefined
+    const kind = this.#random.pick(['move', 'move', 'cancel', 'preferred', 'unclean'] as const)
+    this.#count(kind)
+    if (kind === 'preferred' || kind === 'unclean') topics.electLeaders(kind, names).catch(ignore)
+    else {
+      const orders = names.map((name) => ({
+        ...name,
+        replicas: kind === 'cancel' ? null : this.#target(topics.placeable()),
+      }))
+      topics.reassign(orders).catch(ignore)
+    }
+  }
+
+  #target(placeable: readonly number[]): readonly number[] {
+    const count = Math.min(placeable.length, this.#random.pick([1, 2, 3, 3]))
+    return this.#random.shuffle(placeable).slice(0, count)
   }
 
   #calm(): void {

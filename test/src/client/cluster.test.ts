@@ -331,6 +331,22 @@ describe('metadata cache', () => {
     expect(cache.partition('t', 0)?.leaderId).toBe(4)
   })
 
+  it('a leader named in passing is taken over when it is news, and its broker known (KIP-951)', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    brokers.addTopic('t')
+    await world.run(cluster.awaitTopic('t'))
+    const { metadata } = cluster
+    const other = [...metadata.brokers.keys()].find(
+      (id) => id !== metadata.partition('t', 0)?.leaderId,
+    ) as number
+    const epoch = metadata.partition('t', 0)?.leaderEpoch ?? 0
+    expect(metadata.learnLeader('t', 0, other, epoch)).toBe(false)
+    expect(metadata.learnLeader('t', 0, 77, epoch + 1)).toBe(false)
+    expect(metadata.learnLeader('t', 9, other, epoch + 1)).toBe(false)
+    expect(metadata.learnLeader('t', 0, other, epoch + 1)).toBe(true)
+    expect(metadata.partition('t', 0)).toMatchObject({ leaderId: other, leaderEpoch: epoch + 1 })
+  })
+
   it('“no leader yet” does not wipe out what is known; “unknown” does', () => {
     const cache = new MetadataCache('kafka')
     cache.update(answer(2, 5, 'a'), false)
