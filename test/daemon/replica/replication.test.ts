@@ -266,7 +266,9 @@ describe('replication', () => {
         { topicId: TOPIC_ID, partition: 9 },
       ]),
     )
-    expect([...views]).toEqual([[`${TOPIC_ID}/0`, { lastEpoch: 0, logEndOffset: 4 }]])
+    expect([...views]).toEqual([
+      [`${TOPIC_ID}/0`, { lastEpoch: 0, latestEpoch: 0, logEndOffset: 4 }],
+    ])
   })
 
   it('outcomes of the store that are unknown change nothing: the same write is sent again', async () => {
