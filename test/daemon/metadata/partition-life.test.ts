@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { PartitionLife, type Step, steps } from './partition-life.ts'
 
 const BROKERS = 4
-const runs = Number(process.env['FUZZ_RUNS'] ?? 500)
+const runs = Number(process.env['FUZZ_RUNS'] ?? 300)
 
 const step: fc.Arbitrary<Step> = fc.record({
   what: fc.constantFrom(...steps),
@@ -13,7 +13,9 @@ const step: fc.Arbitrary<Step> = fc.record({
 })
 
 describe('a partition that is moved, elected and loses its brokers', () => {
-  it('keeps the invariants of section 6 at every step, and comes to health', () => {
+  it('keeps the invariants of section 6 at every step, and comes to health', {
+    timeout: 120_000,
+  }, () => {
     const seen: Record<string, number> = {}
     const start = fc.record({
       replicas: fc.integer({ min: 1, max: 3 }),

@@ -18,6 +18,7 @@ import {
   withMinInSync,
 } from '../../../daemon/metadata/controller.ts'
 import type { Member, PartitionValue } from '../../../daemon/metadata/metadata-values.ts'
+import { assert } from '../../../src/base/assert.ts'
 
 export interface Step {
   readonly what: (typeof steps)[number]
@@ -154,24 +155,28 @@ export class PartitionLife {
     const { replicas, adding, removing, inSyncReplicas, eligibleReplicas } = part
     const isReplica = (id: number): boolean => replicas.includes(id)
     for (const ids of [replicas, adding, removing, inSyncReplicas.map((m) => m.broker)]) {
-      expect(new Set(ids).size).toBe(ids.length)
-      expect(ids.every(isReplica)).toBe(true)
+      assert(new Set(ids).size === ids.length, 'no broker stands in a list twice')
+      assert(ids.every(isReplica), 'whoever comes, goes or is in sync is a replica')
     }
-    expect(adding.some((id) => removing.includes(id))).toBe(false)
-    expect(replicas.some((id) => !removing.includes(id))).toBe(true)
-    expect(settledReplicas(part)).toBeGreaterThan(0)
-    expect(eligibleReplicas.every((m) => isReplica(m.broker))).toBe(true)
-    expect(eligibleReplicas.some((m) => has(inSyncReplicas, m.broker))).toBe(false)
-    if (inSyncReplicas.length >= part.minInSync && !part.recovering) {
-      expect(eligibleReplicas).toEqual([])
-    }
-    if (part.leader >= 0) expect(has(inSyncReplicas, part.leader)).toBe(true)
-    else expect(part.leaderIncarnation).toBe('')
-    // I4: whoever may be elected cleanly has all that was committed.
+    assert(!adding.some((id) => removing.includes(id)), 'nobody comes and goes at once')
+    assert(
+      replicas.some((id) => !removing.includes(id)),
+      'replicas are left at the end of the move',
+    )
+    assert(settledReplicas(part) > 0, 'a cancelled move leaves replicas')
+    assert(
+      eligibleReplicas.every((m) => isReplica(m.broker) && !has(inSyncReplicas, m.broker)),
+      'eligible are replicas out of sync',
+    )
+    const isEnough = inSyncReplicas.length >= part.minInSync && !part.recovering
+    assert(!isEnough || eligibleReplicas.length === 0, 'nobody else is eligible at the minimum')
+    assert(part.leader < 0 || has(inSyncReplicas, part.leader), 'a leader is in sync (I11)')
+    assert(part.leader >= 0 || part.leaderIncarnation === '', 'nobody leads as nobody')
     for (const member of [...inSyncReplicas, ...eligibleReplicas]) {
       const host = this.#host(member.broker)
-      if (host.dataEpoch !== member.dataEpoch) continue
-      expect(commonLength(host.log, this.#committed)).toBe(this.#committed.length)
+      const isWhole = host.dataEpoch === member.dataEpoch
+      const isComplete = commonLength(host.log, this.#committed) === this.#committed.length
+      assert(!isWhole || isComplete, 'who may be elected cleanly has what was committed (I4)')
     }
   }
 
@@ -267,8 +272,8 @@ export class PartitionLife {
 
   #change(before: PartitionValue, after: PartitionValue): void {
     // I2
-    expect(after.leaderEpoch).toBeGreaterThanOrEqual(before.leaderEpoch)
-    expect(after.partitionEpoch).toBeGreaterThan(before.partitionEpoch)
+    assert(after.leaderEpoch >= before.leaderEpoch, 'leader epochs never fall')
+    assert(after.partitionEpoch > before.partitionEpoch, 'a change raises the partition epoch')
     this.part = after
     const isElection =
       after.leader !== before.leader ||
@@ -313,8 +318,7 @@ export class PartitionLife {
     }
     const decision = next(base, this.#hosts, logs, config, cause)
     const again = next(decision.partition, this.#hosts, logs, config, cause)
-    // Level-triggered: the same views change nothing more.
-    expect(again.changed).toBe(false)
+    assert(!again.changed, 'the same views change nothing more')
     if (decision.changed) this.seen['decided'] = (this.seen['decided'] ?? 0) + 1
     return decision.partition
   }
