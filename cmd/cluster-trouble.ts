@@ -80,7 +80,7 @@ const brokersDown: Look = ({ view }) =>
         cure:
           has > 0
             ? `start it; if it will not come back: stream cluster drain ${nodeId}`
-            : 'start it, or take it out of the cluster',
+            : `start it; if it will not come back: stream cluster forget ${nodeId}`,
       },
     ]
   })

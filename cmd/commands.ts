@@ -52,6 +52,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'cluster elect', summary: 'Give the lead of partitions back to their preferred replicas', load: () => import('./cluster-elect.ts') },
   { name: 'cluster reassign', summary: 'Move partitions to other brokers, or change how many replicas they have', load: () => import('./cluster-reassign.ts') },
   { name: 'cluster drain', summary: 'Take leaders and replicas off a broker', load: () => import('./cluster-drain.ts') },
+  { name: 'cluster forget', summary: 'Take brokers that are gone for good out of the cluster', load: () => import('./cluster-forget.ts') },
   { name: 'cluster doctor', summary: 'Find what is wrong with the cluster, and say what to do', load: () => import('./cluster-doctor.ts') },
   { name: 'cluster demo', summary: 'Run a cluster on this machine, to try it', load: () => import('./cluster-demo.ts') },
   { name: 'cluster adopt', summary: "Make a single daemon's data the first broker of a cluster", load: () => import('./cluster-adopt.ts') },

@@ -19,7 +19,7 @@ export const startOptions: readonly OptionSpec[] = [
   { long: 'cluster', argument: 'NAME', help: 'which cluster of that etcd; default `default`' },
   { long: 'advertise', argument: 'ADDRESS', isRepeatable: true, help: 'what others are told in the place of a --listen address' },
   { long: 'ephemeral', help: 'own temporary data and socket, removed at the end; prints its address' },
-  { long: 'restored', help: 'the data is an old copy: nothing in it counts as acknowledged' },
+  { long: 'restored', help: 'the data is an old copy, or in a cluster etcd is one: nothing in it counts as acknowledged' },
 ]
 
 export interface DaemonLink {

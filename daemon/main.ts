@@ -30,6 +30,7 @@ import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { notifyServiceManager } from '../src/io/service-notify.ts'
 import { StderrLog } from '../src/io/stderr-log.ts'
+import { diskError } from '../src/io/system-errors.ts'
 import type { Log } from '../src/ports/log.ts'
 import type { Random } from '../src/ports/random.ts'
 import { sleep, type Time } from '../src/ports/time.ts'
@@ -356,7 +357,11 @@ async function main(): Promise<number> {
     throw error
   }
   const pidFile = join(dataDirectory, 'daemon.pid')
-  writeFileSync(pidFile, `${process.pid}\n`)
+  try {
+    writeFileSync(pidFile, `${process.pid}\n`)
+  } catch (error) {
+    throw diskError(error, 'write', pidFile)
+  }
   log.info('serving', { addresses: daemon.addresses.join(' '), data: dataDirectory })
   if (options.ephemeralDirectory !== undefined) {
     process.stdout.write(`${daemon.addresses[0]}\n`)

@@ -20,7 +20,7 @@ import { codecId } from '../../src/record/compression.ts'
 import type { LogSlice } from '../log/log-types.ts'
 import type { Partition, ReadWaiter } from '../replica/partition.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
-import { codeOfError, findLeader, findReadable } from './kafka-codes.ts'
+import { codeOfError, findLeader, findReadable, leaderElsewhere } from './kafka-codes.ts'
 import { replicaFetch } from './replica-fetch.ts'
 
 type TopicAnswer = ResponseInput<'Fetch'>['responses'][number]
@@ -141,7 +141,7 @@ class FetchRun implements ReadWaiter {
   }
 
   #mayPark(): boolean {
-    if (this.#request.maxWaitMs <= 0 || this.#services.broker.isStopping) return false
+    if (this.#request.maxWaitMs <= 0 || this.#services.broker.isEnding) return false
     return this.#services.parkedFetches.enter()
   }
 
@@ -252,7 +252,9 @@ class FetchRun implements ReadWaiter {
     const found = find(broker, topic, asked.partition, asked.currentLeaderEpoch)
     const { partition } = found
     if (found.code !== 0 || partition === undefined) {
-      return this.#refuse(asked, partition, found.code)
+      const refusal = this.#refuse(asked, partition, found.code)
+      const currentLeader = leaderElsewhere(broker, topic, asked.partition, found.code)
+      return currentLeader === undefined ? refusal : { ...refusal, currentLeader }
     }
     const { log } = partition
     const offset = asked.fetchOffset

@@ -21,20 +21,31 @@ import { codeOfError } from './kafka-codes.ts'
 
 type TopicAnswer = ResponseInput<'Metadata'>['topics'][number]
 
+/** What the description of every topic needs. */
+interface Look {
+  readonly broker: Broker
+  readonly live: ReadonlySet<number>
+  readonly withOperations: boolean
+}
+
 export const metadata: Handler<'Metadata'> = async (services, context, request) => {
   const { broker } = services
   const { topics: asked } = request
   const wantsAll = asked === null || (asked.length === 0 && context.apiVersion === 0)
-  const withOperations = request.includeTopicAuthorizedOperations
+  const look: Look = {
+    broker,
+    live: new Set(broker.liveBrokers()),
+    withOperations: request.includeTopicAuthorizedOperations,
+  }
   const topics: TopicAnswer[] = []
   if (wantsAll) {
     for (const topic of broker.image.topics()) {
-      if (topic.value.state === 'READY') topics.push(describe(broker, topic, withOperations))
+      if (topic.value.state === 'READY') topics.push(describe(look, topic))
     }
   } else {
     for (const { name, topicId } of asked) {
       if (name === null) {
-        topics.push(describeById(broker, topicId, withOperations))
+        topics.push(describeById(look, topicId))
         continue
       }
       const answer =
@@ -45,7 +56,7 @@ export const metadata: Handler<'Metadata'> = async (services, context, request) 
       if (answer !== undefined || topic === undefined) {
         const errorCode = answer ?? KafkaError.UNKNOWN_TOPIC_OR_PARTITION
         topics.push({ errorCode, name, topicId: ZERO_UUID, partitions: [] })
-      } else topics.push(describe(broker, topic, withOperations))
+      } else topics.push(describe(look, topic))
     }
   }
   return {
@@ -86,15 +97,15 @@ async function findOrCreate(
   }
 }
 
-function describeById(broker: Broker, topicId: string, withOperations: boolean): TopicAnswer {
-  const topic = broker.image.topicById(topicId)
+function describeById(look: Look, topicId: string): TopicAnswer {
+  const topic = look.broker.image.topicById(topicId)
   if (topic === undefined || topic.value.state !== 'READY') {
     return { errorCode: KafkaError.UNKNOWN_TOPIC_ID, name: null, topicId, partitions: [] }
   }
-  return describe(broker, topic, withOperations)
+  return describe(look, topic)
 }
 
-function describe(broker: Broker, topic: TopicImage, withOperations: boolean): TopicAnswer {
+function describe({ broker, live, withOperations }: Look, topic: TopicImage): TopicAnswer {
   const partitions: TopicAnswer['partitions'][number][] = []
   for (let index = 0; index < topic.value.partitions; index += 1) {
     const record = broker.image.partition(topic.topicId, index)?.value
@@ -106,7 +117,7 @@ function describe(broker: Broker, topic: TopicImage, withOperations: boolean): T
       leaderEpoch: record?.leaderEpoch ?? -1,
       replicaNodes: record?.replicas ?? [],
       isrNodes: (record?.inSyncReplicas ?? []).map((member) => member.broker),
-      offlineReplicas: [],
+      offlineReplicas: (record?.replicas ?? []).filter((nodeId) => !live.has(nodeId)),
     })
   }
   return {

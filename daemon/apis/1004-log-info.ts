@@ -24,6 +24,7 @@ export const logInfo: Handler<'LogInfo'> = ({ broker }, _context, request) => {
         lastEpoch: log.lastBatchEpoch ?? -1,
         logEndOffset: log.logEndOffset,
         durableOffset: log.durableOffset,
+        latestEpoch: log.latestEpoch ?? -1,
       })
     }
     return { topicId, partitions: known }

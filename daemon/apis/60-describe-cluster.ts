@@ -1,11 +1,15 @@
-/** DescribeCluster (60), versions 0 and 1: cluster id, controller, brokers by the addresses of this door. */
+/**
+ * DescribeCluster (60), versions 0 to 2: cluster id, controller, brokers by the addresses of this door; from v2 on request also those
+ * that are registered and take no part.
+ */
 
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { clusterOperations } from './authorized-operations.ts'
-import { brokerEndpoints } from './broker-endpoints.ts'
+import { brokerEndpoints, fencedEndpoints } from './broker-endpoints.ts'
 import type { Handler } from './handler.ts'
 
 const BROKERS = 1
+const FENCED_VERSION = 2
 
 export const describeCluster: Handler<'DescribeCluster'> = ({ broker }, context, request) => {
   const { clusterId } = broker
@@ -19,12 +23,15 @@ export const describeCluster: Handler<'DescribeCluster'> = ({ broker }, context,
       brokers: [],
     }
   }
+  const isFull = context.apiVersion >= FENCED_VERSION && request.includeFencedBrokers
+  const live = brokerEndpoints(broker, context).map((row) => ({ ...row, isFenced: false }))
+  const fenced = fencedEndpoints(broker, context).map((row) => ({ ...row, isFenced: true }))
   return {
     throttleTimeMs: 0,
     errorCode: 0,
     clusterId,
     controllerId: broker.controllerId,
-    brokers: brokerEndpoints(broker, context).map(({ nodeId, ...rest }) => ({
+    brokers: [...live, ...(isFull ? fenced : [])].map(({ nodeId, ...rest }) => ({
       brokerId: nodeId,
       ...rest,
     })),

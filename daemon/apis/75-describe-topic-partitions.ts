@@ -6,6 +6,7 @@
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { ZERO_UUID } from '../../src/protocol/schema.ts'
+import type { PartitionValue } from '../metadata/metadata-values.ts'
 import { findTopicNameDefect, isInternalTopic } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import { topicOperations } from './authorized-operations.ts'
@@ -27,6 +28,7 @@ export const describeTopicPartitions: Handler<'DescribeTopicPartitions'> = (
     broker.config.number('max.request.partition.size.limit'),
   )
   const { cursor } = request
+  const live = new Set(broker.liveBrokers())
   const topics: Response['topics'][number][] = []
   for (const name of names) {
     if (cursor !== null && name < cursor.topicName) continue
@@ -44,7 +46,7 @@ export const describeTopicPartitions: Handler<'DescribeTopicPartitions'> = (
     const end = Math.min(image.value.partitions, first + left)
     const partitions: PartitionAnswer[] = []
     for (let index = first; index < end; index += 1) {
-      partitions.push(describe(broker, image.topicId, index))
+      partitions.push(describe(broker.image.partition(image.topicId, index)?.value, index, live))
     }
     left -= partitions.length
     topics.push({
@@ -68,8 +70,11 @@ function readyTopics(broker: Broker): string[] {
   return names
 }
 
-function describe(broker: Broker, topicId: string, partitionIndex: number): PartitionAnswer {
-  const record = broker.image.partition(topicId, partitionIndex)?.value
+function describe(
+  record: PartitionValue | undefined,
+  partitionIndex: number,
+  live: ReadonlySet<number>,
+): PartitionAnswer {
   const leaderId = record?.leader ?? -1
   return {
     errorCode: leaderId < 0 ? KafkaError.LEADER_NOT_AVAILABLE : 0,
@@ -79,8 +84,8 @@ function describe(broker: Broker, topicId: string, partitionIndex: number): Part
     replicaNodes: record?.replicas ?? [],
     isrNodes: (record?.inSyncReplicas ?? []).map((member) => member.broker),
     eligibleLeaderReplicas: (record?.eligibleReplicas ?? []).map((member) => member.broker),
-    lastKnownElr: [],
-    offlineReplicas: [],
+    lastKnownElr: [...new Set((record?.known ?? []).map((member) => member.broker))],
+    offlineReplicas: (record?.replicas ?? []).filter((nodeId) => !live.has(nodeId)),
   }
 }
 

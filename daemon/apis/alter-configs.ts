@@ -53,9 +53,14 @@ export async function alterResource(
       return answer(0, null)
     }
     const scope =
-      resourceType === BROKER_RESOURCE ? brokerScope(resourceName, broker.nodeId) : undefined
+      resourceType === BROKER_RESOURCE
+        ? brokerScope(resourceName, registeredId(broker, resourceName))
+        : undefined
     if (scope === undefined) {
-      return answer(KafkaError.INVALID_REQUEST, 'only topics and this broker have configs')
+      return answer(
+        KafkaError.INVALID_REQUEST,
+        'only topics and the brokers of the cluster have configs',
+      )
     }
     const checked: ConfigEdit = (before) => {
       const texts = edit(before)
@@ -70,6 +75,12 @@ export async function alterResource(
     const code = error.code === 'RECORD_INVALID' ? KafkaError.INVALID_REQUEST : codeOfError(error)
     return answer(code, messageOfError(error))
   }
+}
+
+/** The controller writes the configs of every broker there is, not of itself alone. */
+function registeredId(broker: Broker, resourceName: string): number {
+  const nodeId = /^\d{1,10}$/.test(resourceName) ? Number(resourceName) : -1
+  return broker.image.registration(nodeId) === undefined ? broker.nodeId : nodeId
 }
 
 /** Elements added to, or taken from, a value of type list. @throws StreamError CONFIG_INVALID */

@@ -25,6 +25,21 @@ export function brokerEndpoints(
   return found
 }
 
+/** Those that are registered and take no part: they are down, or not let in. By rising id; never this one. */
+export function fencedEndpoints(
+  broker: Broker,
+  { door }: Pick<RequestContext, 'door'>,
+): readonly BrokerEndpoint[] {
+  const found: BrokerEndpoint[] = []
+  const live = new Set([broker.nodeId, ...broker.liveBrokers()])
+  for (const nodeId of [...broker.image.brokers().keys()].sort((a, b) => a - b)) {
+    if (live.has(nodeId)) continue
+    const address = broker.registeredEndpointOf(nodeId, door)
+    if (address !== undefined) found.push({ nodeId, ...asEndpoint(broker, door, nodeId, address) })
+  }
+  return found
+}
+
 /** undefined: it is not known, or not reachable through this door. */
 export function endpointOfBroker(
   broker: Broker,
@@ -33,7 +48,15 @@ export function endpointOfBroker(
 ): (Endpoint & { readonly rack: string | null }) | undefined {
   if (nodeId === broker.nodeId) return { ...endpoint, rack: broker.config.text('broker.rack') }
   const address = broker.endpointOf(nodeId, door)
-  if (address === undefined) return undefined
+  return address === undefined ? undefined : asEndpoint(broker, door, nodeId, address)
+}
+
+function asEndpoint(
+  broker: Broker,
+  door: RequestContext['door'],
+  nodeId: number,
+  address: string,
+): Endpoint & { readonly rack: string | null } {
   const rack = broker.image.registration(nodeId)?.value.rack ?? null
   if (door === 'zmq') return { host: address, port: 0, rack }
   const [, host = '', port = ''] = /^kafka:\/\/(.*):(\d+)$/.exec(address) ?? []

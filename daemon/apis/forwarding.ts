@@ -21,6 +21,7 @@ const controllerApis = [
   'ElectLeaders',
   'AlterPartitionReassignments',
   'ListPartitionReassignments',
+  'UnregisterBroker',
 ] as const satisfies readonly HandledApi[]
 
 type ControllerApi = (typeof controllerApis)[number]

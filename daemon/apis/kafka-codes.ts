@@ -89,6 +89,7 @@ export function findLeader(
   }
   const { notServing } = partition
   if (notServing !== undefined) return { partition, code: codeOfNotServing(notServing) }
+  if (partition.isDeserted) return { partition, code: KafkaError.NOT_LEADER_OR_FOLLOWER }
   return { partition, code: codeOfEpoch(partition, leaderEpoch) }
 }
 
@@ -108,6 +109,24 @@ export function findReadable(
   if (partition === undefined || leader < 0 || partition.notServing !== 'notLeader') return found
   if (broker.session.isSelfFenced()) return found
   return { partition, code: codeOfEpoch(partition, leaderEpoch) }
+}
+
+/**
+ * Who leads a partition instead, for an answer that says that this broker does not (KIP-951): the client need not ask.
+ * @returns undefined: nothing to tell
+ */
+export function leaderElsewhere(
+  { image, nodeId }: Broker,
+  topic: string,
+  index: number,
+  errorCode: number,
+): { readonly leaderId: number; readonly leaderEpoch: number } | undefined {
+  const { NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH } = KafkaError
+  if (errorCode !== NOT_LEADER_OR_FOLLOWER && errorCode !== FENCED_LEADER_EPOCH) return undefined
+  const value = image.partition(image.topic(topic)?.topicId ?? '', index)?.value
+  if (value === undefined || value.leader < 0) return undefined
+  if (value.leader === nodeId && errorCode === NOT_LEADER_OR_FOLLOWER) return undefined
+  return { leaderId: value.leader, leaderEpoch: value.leaderEpoch }
 }
 
 function codeOfEpoch(partition: Partition, leaderEpoch: number): number {

@@ -40,6 +40,7 @@ import { listPartitionReassignments } from './46-list-partition-reassignments.ts
 import { offsetDelete } from './47-offset-delete.ts'
 import { describeCluster } from './60-describe-cluster.ts'
 import { describeProducers } from './61-describe-producers.ts'
+import { unregisterBroker } from './64-unregister-broker.ts'
 import { describeTransactions } from './65-describe-transactions.ts'
 import { listTransactions } from './66-list-transactions.ts'
 import { consumerGroupHeartbeat } from './68-consumer-group-heartbeat.ts'
@@ -50,6 +51,7 @@ import { daemonStop } from './1001-daemon-stop.ts'
 import { appendAt } from './1002-append-at.ts'
 import { localSpans } from './1003-local-spans.ts'
 import { logInfo } from './1004-log-info.ts'
+import { segmentSync } from './1005-segment-sync.ts'
 import { forwardToController } from './forwarding.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
@@ -94,6 +96,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   ListPartitionReassignments: listPartitionReassignments,
   DescribeCluster: describeCluster,
   DescribeProducers: describeProducers,
+  UnregisterBroker: unregisterBroker,
   DescribeTransactions: describeTransactions,
   ListTransactions: listTransactions,
   ConsumerGroupHeartbeat: consumerGroupHeartbeat,
@@ -104,6 +107,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   AppendAt: appendAt,
   LocalSpans: localSpans,
   LogInfo: logInfo,
+  SegmentSync: segmentSync,
 }
 
 /**

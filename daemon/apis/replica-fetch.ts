@@ -104,7 +104,7 @@ class ReplicaFetchRun implements ReadWaiter {
 
   #answerOrPark(): FetchAnswer | Promise<FetchAnswer> {
     const { maxWaitMs } = this.#request
-    if (this.#answers.length > 0 || maxWaitMs <= 0 || this.#services.broker.isStopping) {
+    if (this.#answers.length > 0 || maxWaitMs <= 0 || this.#services.broker.isEnding) {
       return this.#answer()
     }
     return this.#park(maxWaitMs)

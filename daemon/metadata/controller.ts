@@ -29,8 +29,11 @@ export interface BrokerView {
 
 /** What a replica says about its log (LogInfo); gathered before the call, only where a branch asks for it. */
 export interface LogView {
+  /** Of its last batch. */
   readonly lastEpoch: number
   readonly logEndOffset: number
+  /** The latest that it knows, with or without batches; above the record's only where the store is an old copy. */
+  readonly latestEpoch?: number
 }
 
 export interface ControllerConfig {
@@ -54,6 +57,22 @@ export interface Decision {
 }
 
 export function next(
+  record: PartitionValue,
+  brokers: ReadonlyMap<number, BrokerView>,
+  logs: ReadonlyMap<number, LogView>,
+  config: ControllerConfig,
+  cause: Cause,
+): Decision {
+  const first = decide(record, brokers, logs, config, cause)
+  if (!first.changed || !isReassigning(first.partition)) return first
+  // Whom it elected may be all that the end of the reassignment waited for.
+  const second = decide(first.partition, brokers, logs, config, cause)
+  if (!second.changed) return first
+  const partition = { ...second.partition, partitionEpoch: record.partitionEpoch + 1 }
+  return { ...second, partition }
+}
+
+function decide(
   record: PartitionValue,
   brokers: ReadonlyMap<number, BrokerView>,
   logs: ReadonlyMap<number, LogView>,
@@ -126,7 +145,8 @@ export function next(
     isCompleted ||
     leader !== partition.leader ||
     leaderIncarnation !== partition.leaderIncarnation
-  const leaderEpoch = partition.leaderEpoch + (leaderChanged ? 1 : 0)
+  const epochBefore = recovered ? latestEpochOf(partition, logs) : partition.leaderEpoch
+  const leaderEpoch = epochBefore + (leaderChanged ? 1 : 0)
 
   let eligibleReplicas: readonly Member[] = []
   let known: readonly Member[] = []
@@ -203,7 +223,8 @@ export function completeReassignment(
   partition: PartitionValue,
   minInSyncOf: (replicas: number) => number = (replicas) => Math.min(partition.minInSync, replicas),
 ): PartitionValue | undefined {
-  if (!isReassigning(partition)) return undefined
+  // After an election that could lose data its leader speaks first (T5).
+  if (!isReassigning(partition) || partition.recovering) return undefined
   const replicas = partition.replicas.filter((id) => !partition.removing.includes(id))
   const stays = (member: Member): boolean => replicas.includes(member.broker)
   const inSyncReplicas = partition.inSyncReplicas.filter(stays)
@@ -231,8 +252,10 @@ export function beginReassignment(
   target: readonly number[],
 ): PartitionValue {
   const settled = partition.replicas.filter((id) => !partition.adding.includes(id))
-  const members = [...partition.inSyncReplicas, ...partition.eligibleReplicas]
-  // Of a reassignment before this one: who has not joined yet leaves at once.
+  const { inSyncReplicas, eligibleReplicas, known, lastLeader } = partition
+  const members = [...inSyncReplicas, ...eligibleReplicas, ...known]
+  if (lastLeader !== null) members.push(lastLeader)
+  // Of a reassignment before this one: who has never joined leaves at once.
   const kept = partition.replicas.filter(
     (id) => target.includes(id) || settled.includes(id) || members.some((m) => m.broker === id),
   )
@@ -339,6 +362,15 @@ function recover(
     return { elect: longest(answered, logs), wantsLogs: [] }
   }
   return { elect: undefined, wantsLogs: [] }
+}
+
+/** Over the record and all that logs know: a store that was restored may be behind them (section 5.8). */
+function latestEpochOf(partition: PartitionValue, logs: ReadonlyMap<number, LogView>): number {
+  let latest = partition.leaderEpoch
+  for (const { lastEpoch, latestEpoch = -1 } of logs.values()) {
+    latest = Math.max(latest, lastEpoch, latestEpoch)
+  }
+  return latest
 }
 
 function longest(

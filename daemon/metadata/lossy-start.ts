@@ -34,6 +34,12 @@ export interface StartFacts {
   readonly storeRevision: number
   /** (f) */
   readonly restored: boolean
+  /** Other brokers have the store too: it is not a part of the directory. */
+  readonly sharesStore: boolean
+  /** A log that knows a later leader epoch than the store, and which; undefined: none. */
+  readonly epochAhead: string | undefined
+  /** Since this directory's last run the operator has said that the store counts although it is an old copy. */
+  readonly storeDeclared: boolean
 }
 
 export type StartVerdict =
@@ -42,31 +48,49 @@ export type StartVerdict =
   /** The store is the old copy: do not register. */
   | { readonly kind: 'storeRegressed'; readonly reason: string }
 
+const STORE_IS_OLD = 'the metadata store is older than the data directory'
+
+/** Why the store must be an older copy of itself (section 5.8); undefined: nothing says so. */
+export function findRegression(facts: StartFacts): string | undefined {
+  const { recordedDataEpoch, storedDataEpoch, storedIncarnation } = facts
+  if (storedDataEpoch === undefined && !facts.sharesStore) return undefined
+  if (facts.recordedRevision > facts.storeRevision) return STORE_IS_OLD
+  if (facts.epochAhead !== undefined) return `${STORE_IS_OLD}: ${facts.epochAhead}`
+  if (recordedDataEpoch === undefined || storedDataEpoch === undefined) return undefined
+  if (recordedDataEpoch > storedDataEpoch) return STORE_IS_OLD
+  if (recordedDataEpoch < storedDataEpoch || storedIncarnation === undefined) return undefined
+  const at = facts.recordedIncarnations.findIndex(
+    (entry) => entry.incarnation === storedIncarnation,
+  )
+  const isForgotten =
+    at >= 0 && facts.recordedIncarnations.slice(at + 1).some((entry) => entry.registered)
+  return isForgotten ? 'the metadata store has forgotten the last run' : undefined
+}
+
 export function judgeStart(facts: StartFacts): StartVerdict {
   const lossy = (reason: string): StartVerdict => ({ kind: 'lossy', reason })
-  if (facts.storedDataEpoch === undefined) return lossy('first start of this broker')
-  if (facts.recordedRevision > facts.storeRevision && !facts.restored) {
-    return { kind: 'storeRegressed', reason: 'the metadata store is older than the data directory' }
+  if (!facts.storeDeclared && !facts.restored) {
+    const reason = findRegression(facts)
+    if (reason !== undefined) return { kind: 'storeRegressed', reason }
   }
+  if (facts.storedDataEpoch === undefined) {
+    const isKnown = facts.sharesStore && facts.recordedDataEpoch !== undefined
+    return lossy(isKnown ? 'the cluster has forgotten this broker' : 'first start of this broker')
+  }
+  if (facts.storeDeclared) return lossy('the metadata store was restored')
   if (facts.restored) return lossy('restored by the operator')
   if (facts.directoryIsNew) return lossy('the data directory is new')
   if (facts.recordedDataEpoch === undefined) {
     return lossy('the data directory does not know its data epoch')
   }
-  if (facts.recordedDataEpoch > facts.storedDataEpoch) {
-    return { kind: 'storeRegressed', reason: 'the metadata store is older than the data directory' }
-  }
   if (facts.recordedDataEpoch < facts.storedDataEpoch) {
     return lossy('the data directory is an old copy: its data epoch is behind')
   }
   if (facts.storedIncarnation !== undefined) {
-    const at = facts.recordedIncarnations.findIndex(
+    const isKnown = facts.recordedIncarnations.some(
       (entry) => entry.incarnation === facts.storedIncarnation,
     )
-    if (at < 0) return lossy('the data directory is an old copy: it does not know its last run')
-    if (facts.recordedIncarnations.slice(at + 1).some((entry) => entry.registered)) {
-      return { kind: 'storeRegressed', reason: 'the metadata store has forgotten the last run' }
-    }
+    if (!isKnown) return lossy('the data directory is an old copy: it does not know its last run')
   }
   if (facts.syncFailed) return lossy('a sync failed in the last run')
   if (facts.recoveryLoss !== undefined) return lossy(facts.recoveryLoss)

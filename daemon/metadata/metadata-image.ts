@@ -31,6 +31,7 @@ import {
   decodeLive,
   decodePartition,
   decodeRegistration,
+  decodeRestored,
   decodeTopic,
   type PartitionValue,
   type RegistrationValue,
@@ -102,6 +103,7 @@ export class MetadataImage {
   #waiting: { revision: number; resolve: () => void; reject: (error: Error) => void }[] = []
   /** Every key seen and its mod revision: what a further listing is compared with. */
   readonly #modRevisions = new Map<string, number>()
+  #restored: { readonly id: string; readonly revision: number } | undefined
   #controller: (ControllerValue & { controllerEpoch: number }) | undefined
   #watch: StoreWatch | undefined
   readonly #regressions = new Set<(reason: string) => void>()
@@ -129,6 +131,11 @@ export class MetadataImage {
 
   get controller(): (ControllerValue & { readonly controllerEpoch: number }) | undefined {
     return this.#controller
+  }
+
+  /** The operator's last word that the store counts although it is an older copy of itself. */
+  get restored(): { readonly id: string; readonly revision: number } | undefined {
+    return this.#restored
   }
 
   topic(name: string): TopicImage | undefined {
@@ -386,6 +393,12 @@ export class MetadataImage {
                   controllerEpoch: entry.createRevision,
                 }
           break
+        case 'restored':
+          this.#restored =
+            entry === undefined
+              ? undefined
+              : { id: decodeRestored(key, entry.value).id, revision: entry.modRevision }
+          break
         case 'live':
         case 'registration':
         case 'data':
@@ -482,6 +495,10 @@ export class MetadataImage {
     else {
       decodeData(key, entry.value)
       broker.dataEpoch = entry.modRevision
+    }
+    const { live, registration, dataEpoch } = broker
+    if (live === undefined && registration === undefined && dataEpoch === undefined) {
+      this.#brokers.delete(nodeId)
     }
   }
 }

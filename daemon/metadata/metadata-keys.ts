@@ -16,6 +16,7 @@ export type MetadataKey =
   | { readonly kind: 'deleted'; readonly topicId: string }
   | { readonly kind: 'config'; readonly scope: string }
   | { readonly kind: 'producerIds' }
+  | { readonly kind: 'restored' }
 
 export class MetadataKeys {
   readonly clusterId: string
@@ -67,6 +68,11 @@ export class MetadataKeys {
     return `${this.prefix}pid/next`
   }
 
+  /** The operator's word that this store counts although it is an older copy of itself. */
+  restored(): string {
+    return `${this.prefix}restored`
+  }
+
   /** What a key stands for; undefined for one of a later version, which is left alone. */
   parse(key: string): MetadataKey | undefined {
     if (!key.startsWith(this.prefix)) return undefined
@@ -99,6 +105,8 @@ export class MetadataKeys {
         return rest === '' ? undefined : { kind: 'deleted', topicId: rest }
       case 'cfg':
         return rest === '' ? undefined : { kind: 'config', scope: rest }
+      case 'restored':
+        return rest === '' ? { kind: 'restored' } : undefined
       case 'pid':
         return rest === 'next' ? { kind: 'producerIds' } : undefined
       default:

@@ -54,6 +54,13 @@ export interface DeletedValue {
   readonly at: number
 }
 
+export interface RestoredValue {
+  /** Names this decision: a directory remembers the last one that it has followed. */
+  readonly id: string
+  /** Wall clock, milliseconds since 1970. */
+  readonly at: number
+}
+
 export type ConfigValue = Readonly<Record<string, string>>
 
 /** A replica together with the data epoch in which it holds what the membership claims. */
@@ -184,6 +191,15 @@ export function encodeDeleted(value: DeletedValue): Uint8Array {
 export function decodeDeleted(key: string, bytes: Uint8Array): DeletedValue {
   const object = decode(key, bytes)
   return { name: text(key, object, 'name'), at: integer(key, object, 'at') }
+}
+
+export function encodeRestored(value: RestoredValue): Uint8Array {
+  return encode(value)
+}
+
+export function decodeRestored(key: string, bytes: Uint8Array): RestoredValue {
+  const object = decode(key, bytes)
+  return { id: text(key, object, 'id'), at: integer(key, object, 'at') }
 }
 
 export function encodeConfig(value: ConfigValue): Uint8Array {

@@ -26,7 +26,13 @@ export interface SessionRecord {
   readonly revision: number
   /** Of the session, where it lives by time: the next process of this directory ends it instead of waiting. */
   readonly leaseId?: string | undefined
+  /** The operator's last word on an old store that this directory has followed. */
+  readonly restoredId?: string | undefined
+  /** Partition epochs of the store as last seen, by topic id and partition; only of partitions held here, -1: another's. */
+  readonly partitionEpochs?: PartitionEpochs | undefined
 }
+
+export type PartitionEpochs = Readonly<Record<string, readonly number[]>>
 
 export type SessionFileState =
   | { readonly kind: 'absent' }
@@ -89,6 +95,8 @@ export function encodeSessionFile(generation: number, record: SessionRecord): Ui
       dataEpoch: record.dataEpoch ?? null,
       revision: record.revision,
       ...(record.leaseId === undefined ? {} : { leaseId: record.leaseId }),
+      ...(record.restoredId === undefined ? {} : { restoredId: record.restoredId }),
+      ...(record.partitionEpochs === undefined ? {} : { partitionEpochs: record.partitionEpochs }),
     }),
     'utf8',
   )
@@ -127,11 +135,14 @@ function readRecord(json: string): SessionRecord | undefined {
     return undefined
   }
   if (typeof value !== 'object' || value === null) return undefined
-  const { incarnations, dataEpoch, revision, leaseId } = value as Record<string, unknown>
+  const fields = value as Record<string, unknown>
+  const { incarnations, dataEpoch, revision, leaseId, restoredId, partitionEpochs } = fields
   if (!Array.isArray(incarnations) || !Number.isSafeInteger(revision)) return undefined
   const isEpoch = dataEpoch === null || Number.isSafeInteger(dataEpoch)
   if (!isEpoch) return undefined
   if (leaseId !== undefined && typeof leaseId !== 'string') return undefined
+  if (restoredId !== undefined && typeof restoredId !== 'string') return undefined
+  if (partitionEpochs !== undefined && !isEpochTable(partitionEpochs)) return undefined
   const entries: RecordedIncarnation[] = []
   for (const entry of incarnations) {
     const { incarnation, registered } = (entry ?? {}) as Record<string, unknown>
@@ -143,13 +154,25 @@ function readRecord(json: string): SessionRecord | undefined {
     dataEpoch: (dataEpoch as number | null) ?? undefined,
     revision: revision as number,
     ...(leaseId === undefined ? {} : { leaseId }),
+    ...(restoredId === undefined ? {} : { restoredId }),
+    ...(partitionEpochs === undefined ? {} : { partitionEpochs }),
   }
 }
 
-/** @throws StreamError DATA_DIRECTORY_INVALID */
-export function refuseRegressedStore(directory: string, reason: string): never {
-  throw new StreamError('DATA_DIRECTORY_INVALID', `${directory}: ${reason}`, {
+function isEpochTable(value: unknown): value is PartitionEpochs {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  return Object.values(value).every(
+    (epochs) => Array.isArray(epochs) && epochs.every((epoch) => Number.isSafeInteger(epoch)),
+  )
+}
+
+/** The store is an older copy than what this directory knows. `shared`: other daemons have it too. */
+export function regressedStore(directory: string, reason: string, shared: boolean): StreamError {
+  const hint = shared
+    ? 'put back the newer copy of etcd; or, to go on with the old one, start one daemon with --restored once, then the others'
+    : 'put back the newer copy of the metadata, or announce the old one: --restored'
+  return new StreamError('DATA_DIRECTORY_INVALID', `${directory}: ${reason}`, {
     target: directory,
-    hint: 'put back the newer copy of the metadata, or announce the old one: --restored',
+    hint,
   })
 }

@@ -168,7 +168,16 @@ export async function registerAgain(
   for (;;) {
     // The controller may have written the state of this very registration.
     const found = await store.store.get(registrationKey)
-    if (found === undefined) throw changed()
+    if (found === undefined) {
+      throw new StreamError(
+        'FENCED',
+        `the cluster has forgotten broker ${nodeId} while it was away`,
+        {
+          target: registrationKey,
+          hint: 'start it again to join as a new broker',
+        },
+      )
+    }
     const registration = decodeRegistration(registrationKey, found.value)
     if (registration.incarnation !== incarnation) throw changed()
     const result = await commit(store, {
@@ -290,6 +299,29 @@ export async function activateBroker(
     ],
   }
   return commit(store, write, options)
+}
+
+/** The controller forgets a broker that has no session any more: its registration, its data epoch, its configs. */
+export function removeBroker(
+  store: Store,
+  keys: MetadataKeys,
+  controllerEpoch: number,
+  broker: { readonly nodeId: number; readonly revision: number },
+): Promise<StoreTxnResult> {
+  const { nodeId, revision } = broker
+  const registrationKey = keys.registration(nodeId)
+  return commit(store, {
+    compare: [
+      { kind: 'createRevision', key: keys.controller(), equals: controllerEpoch },
+      { kind: 'createRevision', key: keys.live(nodeId), equals: 0 },
+      { kind: 'modRevision', key: registrationKey, equals: revision },
+    ],
+    writes: [
+      { kind: 'delete', key: registrationKey },
+      { kind: 'delete', key: keys.data(nodeId) },
+      { kind: 'delete', key: keys.config(`broker/${nodeId}`) },
+    ],
+  })
 }
 
 /**

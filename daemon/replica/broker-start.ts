@@ -9,11 +9,17 @@ import type { MetadataStore, StoreLease } from '../../src/ports/metadata-store.t
 import { DataDirectory, type DataDirectoryOptions } from '../log/data-directory.ts'
 import { commit, type Store } from '../metadata/commit.ts'
 import { type BrokerView, type LogView, next } from '../metadata/controller.ts'
-import { judgeStart, type StartVerdict } from '../metadata/lossy-start.ts'
+import { findRegression, judgeStart, type StartFacts } from '../metadata/lossy-start.ts'
 import { MetadataImage } from '../metadata/metadata-image.ts'
 import { clusterOfKey, MetadataKeys, STORE_PREFIX } from '../metadata/metadata-keys.ts'
+import { declareStoreRestored } from '../metadata/restored-store.ts'
 import { becomeController, ensureMeta, type SessionRequest } from '../metadata/session.ts'
-import { refuseRegressedStore, SessionFile, type SessionRecord } from '../metadata/session-file.ts'
+import {
+  type PartitionEpochs,
+  regressedStore,
+  SessionFile,
+  type SessionRecord,
+} from '../metadata/session-file.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import {
   chunkPartitionChanges,
@@ -49,8 +55,8 @@ export interface Parts {
   /** The single daemon's, for its life; undefined in a cluster. */
   readonly reign: Reign | undefined
   readonly controllerLease: StoreLease | undefined
-  /** Writes down the largest revision seen, before a clean end. */
-  readonly recordRevision: (revision: number) => Promise<void>
+  /** Writes down how far the store was seen, so that the next start knows an older copy of it. */
+  readonly recordSeen: () => Promise<void>
 }
 
 /** The store's home where it must be known before the data directory, and the cluster that the directory belongs to. */
@@ -130,7 +136,7 @@ export async function prepare(
   undo.push(async () => table.close())
   const recoveryLoss = await table.openAll()
 
-  const { session, recordRevision } = await register(
+  const { session, recordSeen } = await register(
     { ports, options, config, directory, store, keys, image, table, replication },
     incarnation,
     recoveryLoss,
@@ -147,7 +153,7 @@ export async function prepare(
     session,
     table,
     replication,
-    recordRevision,
+    recordSeen,
   }
   if (cluster !== undefined) return { ...common, reign: undefined, controllerLease: undefined }
   const controllerLease = await home.lease(session.ttlMs)
@@ -170,14 +176,14 @@ function otherDoors(image: MetadataImage, nodeId: number): readonly PeerDoor[] {
   return doors
 }
 
-type Unregistered = Omit<Parts, 'session' | 'reign' | 'controllerLease' | 'recordRevision'>
+type Unregistered = Omit<Parts, 'session' | 'reign' | 'controllerLease' | 'recordSeen'>
 
 /** T1 or T7, as the directory and the store judge the start. */
 async function register(
   parts: Unregistered,
   incarnation: string,
   recoveryLoss: string | undefined,
-): Promise<Pick<Parts, 'session' | 'recordRevision'>> {
+): Promise<Pick<Parts, 'session' | 'recordSeen'>> {
   const { ports, options, config, directory, store, keys, image } = parts
   const { nodeId, cluster } = options
   const sessionFile = new SessionFile(ports.disk, directory.path)
@@ -203,11 +209,25 @@ async function register(
   }
   if (cluster === undefined) await write({})
   let isJudged = false
+  let restoredId = before.restoredId
   const judge = async (): Promise<Omit<SessionRequest, 'lease'>> => {
     if (isJudged) await image.refresh()
     isJudged = true
-    const verdict = judgeNow(parts, before, recoveryLoss)
-    if (verdict.kind === 'storeRegressed') refuseRegressedStore(directory.path, verdict.reason)
+    const facts = factsNow(parts, before, recoveryLoss)
+    if (cluster !== undefined && options.restored && !facts.storeDeclared) {
+      const regression = findRegression(facts)
+      if (regression !== undefined) {
+        ports.log.warn('the metadata store counts from now on although it is an old copy', {
+          regression,
+        })
+        await declareStoreRestored(store, keys, image, newUuid(ports.random))
+      }
+    }
+    const verdict = judgeStart(factsNow(parts, before, recoveryLoss))
+    if (verdict.kind === 'storeRegressed') {
+      throw regressedStore(directory.path, verdict.reason, cluster !== undefined)
+    }
+    restoredId = image.restored?.id
     const registration = image.registration(nodeId)
     if (verdict.kind === 'lossy' && registration !== undefined) {
       ports.log.warn('acknowledged records may be missing', { reason: verdict.reason })
@@ -243,20 +263,27 @@ async function register(
     incarnations: [...before.incarnations, { incarnation, registered: true }],
     dataEpoch: open.session.dataEpoch,
     revision: open.session.registrationRevision,
+    restoredId,
+    ...(cluster === undefined ? {} : { partitionEpochs: epochsSeen(image, nodeId) }),
   })
   return {
     session: new SessionKeeper(sessionPorts, open, cluster !== undefined),
-    recordRevision: (revision) => write({ revision: Math.max(revision, record.revision) }),
+    recordSeen: () =>
+      write({
+        revision: Math.max(image.revision, record.revision),
+        partitionEpochs: epochsSeen(image, nodeId),
+      }),
   }
 }
 
-function judgeNow(
+function factsNow(
   { options, directory, image, table }: Unregistered,
   record: SessionRecord,
   recoveryLoss: string | undefined,
-): StartVerdict {
+): StartFacts {
   const { nodeId } = options
-  return judgeStart({
+  const sharesStore = options.cluster !== undefined
+  return {
     directoryIsNew: directory.isNew,
     cleanDataEpoch: directory.cleanShutdown?.dataEpoch,
     recordedDataEpoch: record.dataEpoch,
@@ -270,7 +297,50 @@ function judgeNow(
     recordedRevision: record.revision,
     storeRevision: image.revision,
     restored: options.restored,
-  })
+    sharesStore,
+    epochAhead: sharesStore ? findEpochAhead(image, table, record.partitionEpochs) : undefined,
+    storeDeclared:
+      sharesStore && image.restored !== undefined && image.restored.id !== record.restoredId,
+  }
+}
+
+function epochsSeen(image: MetadataImage, nodeId: number): PartitionEpochs {
+  const seen: Record<string, number[]> = {}
+  for (const topicId of image.partitionTopicIds()) {
+    for (const { partition, value } of image.partitions(topicId).values()) {
+      if (!value.replicas.includes(nodeId)) continue
+      const epochs = seen[topicId] ?? []
+      seen[topicId] = epochs
+      while (epochs.length < partition) epochs.push(-1)
+      epochs[partition] = value.partitionEpoch
+    }
+  }
+  return seen
+}
+
+/**
+ * A partition whose epochs the store has not reached: its leader epoch by the log, its partition epoch by what was seen last. Revisions
+ * alone do not tell: after a restore they rise again. Records older than the operator's word on the store are known to be old.
+ */
+function findEpochAhead(
+  image: MetadataImage,
+  table: PartitionTable,
+  seen: PartitionEpochs = {},
+): string | undefined {
+  for (const { topic, topicId, partition, log } of table.all()) {
+    const record = image.partition(topicId, partition)
+    if (record === undefined || record.revision <= (image.restored?.revision ?? 0)) continue
+    const { leaderEpoch, partitionEpoch } = record.value
+    const { latestEpoch = -1 } = log
+    if (latestEpoch > leaderEpoch) {
+      return `${topic}-${partition} was led at epoch ${latestEpoch}, the store knows ${leaderEpoch}`
+    }
+    const seenEpoch = seen[topicId]?.[partition] ?? -1
+    if (seenEpoch > partitionEpoch) {
+      return `${topic}-${partition} was at partition epoch ${seenEpoch}, the store knows ${partitionEpoch}`
+    }
+  }
+  return undefined
 }
 
 type AloneParts = Omit<Parts, 'controllerLease' | 'reign'> & { readonly reign: Reign }

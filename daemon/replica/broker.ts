@@ -19,6 +19,7 @@ import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { refuseMovedHome } from '../metadata/moved-home.ts'
 import { drain } from '../metadata/session.ts'
+import { regressedStore } from '../metadata/session-file.ts'
 import {
   WriterCounter,
   withoutRecovering,
@@ -45,6 +46,7 @@ const CLUSTER_OPERATIONS_MAX = 128
 /** The longest wait for others to take over what a broker leads that is going. */
 const DRAIN_MS = 30_000
 const LOOK_AGAIN_MS = 10_000
+const RECORD_PAUSE_MS = 5_000
 
 export type BrokerState = 'RUNNING' | 'DISK_FULL' | 'FAILED' | 'STOPPING'
 
@@ -72,6 +74,7 @@ export class Broker {
   readonly #controller: ControllerService | undefined
   readonly #housekeeping: Housekeeping
   readonly #stopListening: (() => void)[] = []
+  #recordTimer: Timer | undefined
   #stopping = false
   #isEnding = false
   #stopped: Promise<void> | undefined
@@ -204,6 +207,11 @@ export class Broker {
     return this.#stopping
   }
 
+  /** Nothing waits here any more. In a cluster that is so once others lead what this broker led, not before. */
+  get isEnding(): boolean {
+    return this.#isEnding
+  }
+
   /** Ids of the brokers that a client can talk to. */
   liveBrokers(): readonly number[] {
     const ids: number[] = []
@@ -224,7 +232,13 @@ export class Broker {
 
   /** Where a live broker is reached, by its registration; undefined: it is not live, or has no such door. */
   endpointOf(nodeId: number, door: 'zmq' | 'kafka'): string | undefined {
-    if (this.image.session(nodeId) === undefined) return undefined
+    return this.image.session(nodeId) === undefined
+      ? undefined
+      : this.registeredEndpointOf(nodeId, door)
+  }
+
+  /** Where a broker was or is reached, live or not, as it has registered last. */
+  registeredEndpointOf(nodeId: number, door: 'zmq' | 'kafka'): string | undefined {
     const endpoints = this.image.registration(nodeId)?.value.endpoints ?? []
     const scheme = door === 'zmq' ? 'tcp://' : 'kafka://'
     return endpoints.find((endpoint) => endpoint.startsWith(scheme))
@@ -254,6 +268,7 @@ export class Broker {
     const deadline = new AbortTimer(this.time, DRAIN_MS)
     await Promise.race([draining, deadline.passed])
     deadline.cancel()
+    this.#isEnding = true
   }
 
   /** Writes everything down and lets go of directory and session. Idempotent. */
@@ -269,14 +284,14 @@ export class Broker {
     await this.topics.settled()
     await this.#housekeeping.stop()
     for (const remove of this.#stopListening) remove()
+    this.#recordTimer?.cancel()
     this.replication?.stop()
     this.table.close()
-    const { revision } = this.image
     this.image.close()
-    const { options, controllerLease, recordRevision } = this.#parts
+    const { options, controllerLease, recordSeen } = this.#parts
     const clean = this.directory.failure === undefined
     try {
-      if (options.cluster !== undefined && clean) await recordRevision(revision)
+      if (options.cluster !== undefined && clean) await recordSeen()
       await this.directory.close({ clean, dataEpoch: this.dataEpoch })
     } finally {
       await controllerLease?.revoke().catch(() => undefined)
@@ -299,6 +314,7 @@ export class Broker {
     const session = this.#session
     session.onFenced = (error) => this.#fence(error)
     session.onReturned = () => this.#bringInLine()
+    this.#stopListening.push(this.image.onRegression((reason) => this.#refuseOldStore(reason)))
     session.start()
     controller.start()
     for (;;) {
@@ -322,9 +338,9 @@ export class Broker {
   /** What it leads moves to others; the controller does that. */
   async #handOver(drainedAt: number): Promise<void> {
     if (drainedAt > 0) await this.image.catchUp(drainedAt)
-    const isMoot = (): boolean =>
-      this.#isEnding || this.#session.failure !== undefined || this.image.regressed !== undefined
-    while (!isMoot() && this.#leadsForOthers()) {
+    const mayHandOver = (): boolean =>
+      this.#session.failure === undefined && this.image.regressed === undefined
+    while (!this.#isEnding && mayHandOver() && this.#leadsForOthers()) {
       await this.#changeWithin(LOOK_AGAIN_MS)
     }
   }
@@ -366,6 +382,15 @@ export class Broker {
     for (const topicId of topicIds) await this.table.reconcile(topicId)
   }
 
+  /** The store has become an older copy of itself: nothing is served by its records until an operator has decided. */
+  #refuseOldStore(reason: string): void {
+    const error = regressedStore(this.directory.path, `the metadata store is old: ${reason}`, true)
+    this.log.error('this daemon refuses the metadata store', {
+      error: `${error.message}; ${error.hint}`,
+    })
+    this.#fence(error)
+  }
+
   #fence(error: StreamError): void {
     for (const partition of this.table.all()) partition.stopServing('stopping')
     this.#parts.options.cluster?.onFenced?.(error)
@@ -384,8 +409,8 @@ export class Broker {
     for (const { topicId, partition } of partitions) {
       const log = this.table.get(topicId, partition)?.log
       if (log === undefined) continue
-      const { logEndOffset } = log
-      found.set(`${topicId}/${partition}`, { lastEpoch: log.lastBatchEpoch ?? -1, logEndOffset })
+      const { logEndOffset, lastBatchEpoch: lastEpoch = -1, latestEpoch = -1 } = log
+      found.set(`${topicId}/${partition}`, { lastEpoch, logEndOffset, latestEpoch })
     }
     return found
   }
@@ -425,12 +450,27 @@ export class Broker {
 
   #follow(change: ImageChange): void {
     if (this.#isEnding) return
+    this.#recordSoon()
     if (change.configScopes.size > 0) this.#applyBrokerConfig()
     for (const topicId of new Set([...change.topicIds, ...change.deletedTopicIds])) {
       this.table.reconcile(topicId).catch((error: unknown) => {
         this.log.error('a topic could not be brought in line', { topicId, error: String(error) })
       })
     }
+  }
+
+  /** The largest revision seen is written down, so that the next start knows an older copy of the store. */
+  #recordSoon(): void {
+    if (this.#parts.options.cluster === undefined || this.#recordTimer !== undefined) return
+    this.#recordTimer = this.time.setTimer(RECORD_PAUSE_MS, () => {
+      this.#recordTimer = undefined
+      if (this.#isEnding || this.image.regressed !== undefined) return
+      this.#parts.recordSeen().catch((error: unknown) => {
+        this.log.warn('what was seen of the metadata could not be written down', {
+          error: String(error),
+        })
+      })
+    })
   }
 
   #applyBrokerConfig(): void {

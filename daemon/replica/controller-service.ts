@@ -112,12 +112,6 @@ export class ControllerService {
     await this.#running
   }
 
-  /** Everything is looked at again, soon. */
-  evaluateAll(): void {
-    this.#pass.markAll()
-    this.#wake()
-  }
-
   #follow(change: ImageChange): void {
     if (change.controllerChanged) this.#wake()
     if (this.#reign === undefined) return

@@ -43,6 +43,8 @@ export interface FetcherPorts {
     record(bytes: number): void
     pauseMs(): number
   }
+  /** Its log is damaged, and what was copied now would make it count as whole. */
+  readonly isHeld: (partition: Partition) => boolean
   /** Rises over all fetchers of the process. */
   readonly nextNumber: () => number
   readonly limits: () => {
@@ -112,6 +114,11 @@ export class Fetcher {
     this.#schedule()
   }
 
+  /** A partition may be fetched again. */
+  wake(): void {
+    this.#schedule()
+  }
+
   remove(partition: Partition): void {
     const key = keyOf(partition.topicId, partition.partition)
     const entry = this.#followed.get(key)
@@ -166,6 +173,7 @@ export class Fetcher {
     const ready: Followed[] = []
     for (const entry of this.#followed.values()) {
       if (entry.isPaused || entry.isTaking || entry.follower.isBusy) continue
+      if (this.#ports.isHeld(entry.partition)) continue
       if (this.#ports.quota.bytesWanted(entry.partition) > 0) ready.push(entry)
       else this.#awaitQuota()
     }

@@ -14,7 +14,7 @@ import type { Log } from '../../src/ports/log.ts'
 import { sleep, type Time, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
-import { decodePartition, type Writer } from '../metadata/metadata-values.ts'
+import { decodePartition, type PartitionValue, type Writer } from '../metadata/metadata-values.ts'
 import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import { writeOwnPartition } from '../metadata/topic-transactions.ts'
 import type { Partition } from './partition.ts'
@@ -94,7 +94,7 @@ export class InSyncKeeper {
   }
 
   async #write(partition: Partition, proposal: Proposal): Promise<void> {
-    const { store, keys, session, log, time } = this.#ports
+    const { store, keys, session, time } = this.#ports
     const { nodeId, sessionEpoch } = session
     const hold = { nodeId, sessionEpoch }
     const { topicId, partition: index } = partition
@@ -106,11 +106,7 @@ export class InSyncKeeper {
         const found = result.gets[0]
         if (result.succeeded) {
           partition.adopt(value, found?.modRevision ?? result.revision)
-          log.info('in-sync replicas changed', {
-            partition: `${partition.topic}-${index}`,
-            change: proposal.kind,
-            inSync: value.inSyncReplicas.map((member) => member.broker).join(','),
-          })
+          this.#report(partition, proposal.kind, value)
           return
         }
         this.#refused(partition, proposal, found)
@@ -127,6 +123,21 @@ export class InSyncKeeper {
         if (this.#isStopped || partition.replicas?.pending !== proposal) return
       }
     }
+  }
+
+  #report(partition: Partition, change: Proposal['kind'], value: PartitionValue): void {
+    const { log } = this.#ports
+    const { inSyncReplicas, minInSync, replicas } = value
+    const fields = {
+      partition: `${partition.topic}-${partition.partition}`,
+      change,
+      inSync: inSyncReplicas.map((member) => member.broker).join(','),
+    }
+    if (inSyncReplicas.length < minInSync) {
+      log.warn('a partition has too few in-sync replicas: acks=all is refused', fields)
+    } else if (change === 'shrink') {
+      log.warn('a partition is under-replicated', { ...fields, replicas: replicas.join(',') })
+    } else log.info('in-sync replicas changed', fields)
   }
 
   #refused(

@@ -3,6 +3,8 @@
  *
  * Invariants:
  * - A log is deleted only when a tombstone names its topic id (I13); nothing is deleted because a key is absent.
+ * - A log of a partition whose committed record leaves this broker out is set aside, and never taken back (section 5.7);
+ *   it is removed after the tombstone, or STRAY_GRACE_MS later.
  * - A partition leads only at an epoch that names this broker and this incarnation (replication.md section 5.3, 3), among
  *   other brokers only after a linearizable read has confirmed the record (section 5.7). Else it follows.
  * - Changes of one topic are applied one after the other.
@@ -10,7 +12,7 @@
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
-import type { DataDirectory } from '../log/data-directory.ts'
+import type { DataDirectory, PartitionId } from '../log/data-directory.ts'
 import type { MetadataImage, PartitionImage, TopicImage } from '../metadata/metadata-image.ts'
 import type { PartitionValue } from '../metadata/metadata-values.ts'
 import type { BrokerConfig } from './broker-config.ts'
@@ -19,6 +21,8 @@ import { Partition } from './partition.ts'
 import type { Replication } from './replication.ts'
 
 const LOGS_AT_ONCE = 16
+/** How long a log that was set aside is kept, counted within one process. */
+const STRAY_GRACE_MS = 3_600_000
 
 export interface PartitionTablePorts {
   readonly image: MetadataImage
@@ -36,6 +40,8 @@ export class PartitionTable {
   readonly #byTopicId = new Map<string, Partition[]>()
   readonly #chains = new Map<string, Promise<void>>()
   readonly #leadershipListeners = new Set<(partition: Partition) => void>()
+  /** When a log that was set aside was seen first. */
+  readonly #straysSince = new Map<string, number>()
   #count = 0
   #leads = false
 
@@ -239,6 +245,40 @@ export class PartitionTable {
       partition.stopServing('notLeader')
       if (hasLed) this.#tellLeadership(partition)
       await partition.stopFollowing()
+      partition.close()
+      await this.#setAside(partition)
+      delete this.#byTopicId.get(topicId)?.[partition.partition]
+      this.#count -= 1
+    }
+  }
+
+  async #setAside(id: PartitionId): Promise<void> {
+    const { directory, log } = this.#ports
+    const { topic, topicId, partition } = id
+    await directory.setAside({ topic, topicId, partition })
+    log.warn('a log was set aside: its partition has no replica here any more', {
+      partition: `${topic}-${partition}`,
+    })
+  }
+
+  /**
+   * Removes logs that were set aside: after the tombstone of their topic, or an hour after they were seen first where
+   * the record still leaves this broker out, or has it in sync again.
+   */
+  removeStrays(nowMs: number): void {
+    const { image, directory, log } = this.#ports
+    for (const { name, topicId, partition } of directory.strays()) {
+      if (topicId === undefined) continue
+      const sinceMs = this.#straysSince.get(name) ?? nowMs
+      this.#straysSince.set(name, sinceMs)
+      const record = partition === undefined ? undefined : image.partition(topicId, partition)
+      const isNoReplica = record?.value.replicas.includes(this.#nodeId) === false
+      const isInSync = record?.value.inSyncReplicas.some(({ broker }) => broker === this.#nodeId)
+      const isOver = (isNoReplica || isInSync === true) && nowMs - sinceMs >= STRAY_GRACE_MS
+      if (image.deletedTopic(topicId) === undefined && !isOver) continue
+      directory.removeStray(name)
+      this.#straysSince.delete(name)
+      log.info('a log that was set aside is removed', { directory: name })
     }
   }
 
@@ -300,10 +340,19 @@ export class PartitionTable {
       const partition = Number(name.slice(cut + 1))
       if (topicId !== undefined && image.deletedTopic(topicId) !== undefined) {
         await directory.deletePartitionLog({ topic, topicId, partition })
+      } else if (topicId !== undefined && this.#isLeftOut(topicId, partition)) {
+        await this.#setAside({ topic, topicId, partition })
       } else {
         log.warn('a log belongs to no known topic; it is left alone', { partition: name, topicId })
       }
     }
+  }
+
+  /** The committed record names other brokers only. Alone, a daemon holds what it holds. */
+  #isLeftOut(topicId: string, partition: number): boolean {
+    const { image, replication } = this.#ports
+    const record = replication && image.partition(topicId, partition)
+    return record !== undefined && !record.value.replicas.includes(this.#nodeId)
   }
 
   #configOf(topic: TopicImage, index: number): Partition['config'] {

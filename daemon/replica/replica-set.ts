@@ -14,6 +14,9 @@ import { assert } from '../../src/base/assert.ts'
 import type { EpochEnd } from '../log/log-types.ts'
 import type { Member, PartitionValue } from '../metadata/metadata-values.ts'
 
+/** Several times as long as a follower's fetch waits for records. */
+const DESERTED_MS = 1500
+
 /** One partition of a follower's fetch. */
 export interface FollowerFetch {
   readonly replicaId: number
@@ -106,6 +109,7 @@ interface Follower {
   /** It has fetched in this epoch. */
   isKnown: boolean
   lastCaughtUpMs: number
+  lastFetchMs: number
   /** The leader's end at `markMs`: once the follower is there, it was caught up then. */
   mark: number
   markMs: number
@@ -160,6 +164,19 @@ export class ReplicaSet {
     return follower?.isKnown === true ? follower : undefined
   }
 
+  /**
+   * Whether a replica that could have been elected in the leader's place has not fetched in this epoch for a while: one that has
+   * moved on to another leader never does again, and without it nothing is committed here.
+   */
+  isDeserted(nowMs: number): boolean {
+    const { inSyncReplicas, eligibleReplicas } = this.#value
+    const hasLeft = ({ broker }: Member): boolean => {
+      const follower = this.#followers.get(broker)
+      return follower !== undefined && nowMs - follower.lastFetchMs > DESERTED_MS
+    }
+    return inSyncReplicas.some(hasLeft) || eligibleReplicas.some(hasLeft)
+  }
+
   /** A later record of the same leader epoch. It decides whatever is pending: its guard cannot hold any more. */
   adopt(value: PartitionValue, revision: number, nowMs: number): void {
     if (revision <= this.#revision) return
@@ -212,6 +229,7 @@ export class ReplicaSet {
     follower.dataEpoch = fetch.dataEpoch
     follower.fetchNumber = fetch.fetchNumber
     follower.logStartOffset = fetch.logStartOffset
+    follower.lastFetchMs = around.nowMs
     follower.logEndOffset = fetch.fetchOffset
     follower.durableOffset = Math.min(fetch.durableOffset, fetch.fetchOffset)
     follower.best = Math.max(follower.best, ackOf(follower, around))
@@ -399,6 +417,7 @@ export class ReplicaSet {
         lastCaughtUpMs: inSyncReplicas.some((member) => member.broker === nodeId)
           ? nowMs
           : Number.NEGATIVE_INFINITY,
+        lastFetchMs: nowMs,
         mark: Number.POSITIVE_INFINITY,
         markMs: nowMs,
       })

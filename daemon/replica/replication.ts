@@ -6,17 +6,19 @@
 import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Net } from '../../src/ports/net.ts'
-import type { Time } from '../../src/ports/time.ts'
+import type { Time, Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
+import { isInternalTopic } from '../metadata/topic-names.ts'
 import type { BrokerConfig } from './broker-config.ts'
 import { Fetcher, type FetcherPorts } from './fetcher.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
+import { Repairer } from './repairer.ts'
 import { isListed, ReplicationQuota } from './replication-quota.ts'
 import type { SessionView } from './session-keeper.ts'
 
@@ -39,6 +41,7 @@ export interface ConfirmedRecord {
 
 const LOG_INFO_TIMEOUT_MS = 5000
 const RACK_SELECTOR = /^rack$|RackAwareReplicaSelector$/
+const DESERTED_LOOK_MS = 500
 
 export class Replication implements ReplicaHost {
   readonly nodeId: number
@@ -51,8 +54,10 @@ export class Replication implements ReplicaHost {
   readonly #leaderOf = new Map<Partition, number>()
   #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
+  #repairer: Repairer | undefined
   #fetchNumber = 0
   #stopListening: (() => void) | undefined
+  #deserted: Timer | undefined
   #isStopped = false
 
   constructor(ports: ReplicationPorts) {
@@ -88,17 +93,38 @@ export class Replication implements ReplicaHost {
         if (partition.replicas !== undefined) this.#keeper?.consider(partition)
       }
     })
+    const { clusterId } = keys
+    const wake = (partition: Partition): void => this.#wake(partition)
+    const repairPorts = { time, log, image, peers: this.peers, clusterId, session, partitions }
+    this.#repairer = new Repairer({ ...repairPorts, wake })
     for (const partition of partitions()) this.followingChanged(partition)
     this.#keeper.start()
+    this.#repairer.start()
+    this.#lookForDeserted(session, partitions)
   }
 
   stop(): void {
     this.#isStopped = true
     this.#stopListening?.()
+    this.#deserted?.cancel()
     this.#keeper?.stop()
+    this.#repairer?.stop()
     for (const fetcher of this.#fetchers.values()) fetcher.stop()
     this.#fetchers.clear()
     this.peers.close()
+  }
+
+  /** Clients of a leader that nobody follows any more are sent elsewhere, those that wait as well. */
+  #lookForDeserted(session: SessionView, partitions: () => Iterable<Partition>): void {
+    if (this.#isStopped) return
+    if (session.isSelfFenced()) {
+      for (const partition of partitions()) {
+        // Who appends to internal topics goes by the leader epoch alone.
+        if (!isInternalTopic(partition.topic) && partition.isDeserted) partition.releaseDeserted()
+      }
+    }
+    const look = (): void => this.#lookForDeserted(session, partitions)
+    this.#deserted = this.#ports.time.setTimer(DESERTED_LOOK_MS, look)
   }
 
   // --- for the partitions
@@ -109,6 +135,10 @@ export class Replication implements ReplicaHost {
 
   lagMsMax(): number {
     return this.#ports.config.number('replica.lag.time.max.ms')
+  }
+
+  isSelfFenced(): boolean {
+    return this.#session?.isSelfFenced() ?? false
   }
 
   registrationOf(nodeId: number): number | undefined {
@@ -150,6 +180,11 @@ export class Replication implements ReplicaHost {
     }
     this.#leaderOf.set(partition, leader)
     fetcher.add(partition, follower)
+  }
+
+  #wake(partition: Partition): void {
+    const leader = this.#leaderOf.get(partition)
+    if (leader !== undefined) this.#fetchers.get(leader)?.wake()
   }
 
   /**
@@ -242,8 +277,8 @@ export class Replication implements ReplicaHost {
     }
     const views = new Map<string, LogView>()
     for (const topic of answer.topics) {
-      for (const { partition, lastEpoch, logEndOffset } of topic.partitions) {
-        views.set(`${topic.topicId}/${partition}`, { lastEpoch, logEndOffset })
+      for (const { partition, lastEpoch, logEndOffset, latestEpoch } of topic.partitions) {
+        views.set(`${topic.topicId}/${partition}`, { lastEpoch, logEndOffset, latestEpoch })
       }
     }
     return views
@@ -263,6 +298,7 @@ export class Replication implements ReplicaHost {
         record: (bytes) => this.followerQuota.record(bytes),
         pauseMs: () => this.followerQuota.pauseMs,
       },
+      isHeld: (partition) => this.#repairer?.isHeld(partition) ?? false,
       nextNumber: () => {
         this.#fetchNumber += 1
         return this.#fetchNumber

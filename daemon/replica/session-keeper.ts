@@ -212,7 +212,15 @@ export class SessionKeeper implements SessionView {
   #compare(): void {
     if (this.#ended || this.#returning !== undefined || this.#failure !== undefined) return
     const { image } = this.#ports
-    if (image.revision < this.#session.sessionEpoch) return
+    if (image.revision < this.#session.sessionEpoch || image.regressed !== undefined) return
+    if ((image.broker(this.nodeId)?.dataEpoch ?? 0) > this.dataEpoch) {
+      this.#fail(
+        new StreamError('FENCED', 'an operator has declared the metadata store restored', {
+          hint: 'start this daemon again',
+        }),
+      )
+      return
+    }
     if (image.session(this.nodeId)?.sessionEpoch === this.#session.sessionEpoch) return
     this.#return('its key is gone from the store')
   }
@@ -237,15 +245,13 @@ export class SessionKeeper implements SessionView {
     const { time } = store
     let lease: StoreLease | undefined
     while (!this.#ended) {
+      // An older copy of the store may know another incarnation; its owner says what is to be done then.
+      if (image.regressed !== undefined) return
       try {
-        // In an older copy of the store this session and what it leads mean nothing.
-        if (image.regressed === undefined) await image.refresh()
-        if (image.regressed !== undefined) {
-          await sleep(time, RETRY_PAUSE_MS)
-          continue
-        }
         const sentMs = time.monotonicMs()
         if (lease === undefined) {
+          await image.refresh()
+          if (image.regressed !== undefined) return
           lease = await store.store.lease(this.ttlMs)
           await this.#ports.recordLease(lease.id)
         } else await lease.keepAlive()
@@ -284,7 +290,7 @@ export class SessionKeeper implements SessionView {
         })
     this.#failure = failure
     this.#timer?.cancel()
-    this.#ports.log.error('this broker is out: another daemon has its place', {
+    this.#ports.log.error('this broker is out of the cluster', {
       error: failure.message,
     })
     this.onFenced?.(failure)

@@ -31,6 +31,7 @@ import {
   writeTopic,
 } from '../metadata/topic-transactions.ts'
 import type { BrokerConfig, Texts } from './broker-config.ts'
+import { type BrokerRemoval, forgetBroker } from './broker-removal.ts'
 import type { LogInquiry, Reign } from './controller-pass.ts'
 import {
   type ElectionKind,
@@ -218,6 +219,14 @@ export class TopicController {
     const outcomes = await this.#inTurn(() => this.#orders.electLeaders(kind, wanted, logs))
     if (names !== undefined) return outcomes
     return outcomes.filter(({ code }) => code !== KafkaError.ELECTION_NOT_NEEDED)
+  }
+
+  /**
+   * Takes a broker out of the cluster for good, unless it is alive or holds replicas.
+   * @throws StreamError CONFLICT, NOT_CONTROLLER, STORE_UNAVAILABLE
+   */
+  forgetBroker(nodeId: number): Promise<BrokerRemoval> {
+    return this.#inTurn((reign) => forgetBroker(this.#ports, reign, nodeId))
   }
 
   async #configure(reign: Reign, name: string, edit: (before: Texts) => Texts): Promise<void> {

@@ -354,7 +354,10 @@ export class ClusterAdmin {
       .sort((a, b) => (a.topic < b.topic ? -1 : a.topic > b.topic ? 1 : a.partition - b.partition))
   }
 
-  /** Forgets a broker that is gone for good. @throws StreamError NAME_UNKNOWN, UNSUPPORTED_BY_BROKER, NOT_ALLOWED */
+  /**
+   * Forgets a broker that is gone for good.
+   * @throws StreamError NAME_UNKNOWN, CONFLICT (it lives, or holds replicas), UNSUPPORTED_BY_BROKER, NOT_ALLOWED
+   */
   async unregister(nodeId: number): Promise<void> {
     const response = await this.#order(
       'UnregisterBroker',
@@ -363,7 +366,14 @@ export class ClusterAdmin {
     )
     if (response.errorCode === 0) return
     const target = `broker ${nodeId}`
-    throw kafkaFailure(response.errorCode, { target, brokerMessage: response.errorMessage })
+    const { errorCode, errorMessage } = response
+    if (errorCode === KafkaError.INVALID_REQUEST && errorMessage !== null) {
+      throw new StreamError('CONFLICT', `${target}: ${errorMessage}`, {
+        target,
+        kafkaError: errorCode,
+      })
+    }
+    throw kafkaFailure(errorCode, { target, brokerMessage: errorMessage })
   }
 
   // --- calls

@@ -4,6 +4,8 @@
  * Invariants:
  * - At most one connection per address exists, and attempts at one address are spaced by a jittered back-off.
  * - Metadata refreshes are coalesced: one in flight, and one more wanted at most.
+ * - A broker that owes an answer is not waited for longer than the others call it live: they know of its death when its lease
+ *   ends, while a paused process or a dead cable ends no connection.
  * - Whoever waits is woken by `onChange`: a connection opened or closed, or metadata came. Nobody polls.
  *
  * It must not know what producers and consumers do with the answers.
@@ -71,6 +73,9 @@ interface Endpoint {
 }
 
 const REFRESH_ROW_MS = 5000
+/** A request that waits longer makes the client ask the other brokers; nobody is waited for longer to say what it knows. */
+const SILENT_MS = 1500
+const SILENCE_LOOK_MS = 500
 
 const defaults = {
   clientId: 'stream',
@@ -97,6 +102,10 @@ export class Cluster {
   #refreshesInRow = 0
   #lastRefreshMs = Number.NEGATIVE_INFINITY
   #refreshTimer: Timer | undefined
+  #silenceTimer: Timer | undefined
+  /** All that metadata has ever named: a bootstrap address may be none. */
+  readonly #brokerAddresses = new Set<string>()
+  #lastAsked: Connection | undefined
   #closed = false
 
   constructor(time: Time, random: Random, net: Net, log: Log, options: ClusterOptions) {
@@ -153,9 +162,13 @@ export class Cluster {
 
   /** Any open connection; else attempts are started and undefined is returned. */
   anyConnection(): Connection | undefined {
+    let silent: Connection | undefined
     for (const { connection } of this.#endpoints.values()) {
-      if (connection?.isOpen === true) return connection
+      if (connection?.isOpen !== true) continue
+      if (connection.oldestWaitMs < SILENT_MS) return connection
+      silent ??= connection
     }
+    if (silent !== undefined) return silent
     const addresses = this.#addresses()
     // One attempt at a time, in turn: a dead first address must not hide a living second one.
     for (const address of addresses) {
@@ -306,16 +319,10 @@ export class Cluster {
     const response = await this.call(
       'any',
       'Metadata',
-      {
-        topics: topics?.map((name) => ({ name, topicId: ZERO_UUID })) ?? null,
-        allowAutoTopicCreation: options.allowAutoCreation ?? false,
-        includeClusterAuthorizedOperations: false,
-        includeTopicAuthorizedOperations: false,
-      },
+      metadataRequest(topics, options.allowAutoCreation ?? false),
       options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs },
     )
-    this.metadata.update(response, topics === undefined)
-    this.#notify()
+    this.#learn(response, topics === undefined)
     const names = topics ?? response.topics.flatMap(({ name }) => (name === null ? [] : [name]))
     return names.flatMap((name) => this.metadata.topic(name) ?? [])
   }
@@ -349,6 +356,7 @@ export class Cluster {
     if (this.#closed) return
     this.#closed = true
     this.#refreshTimer?.cancel()
+    this.#silenceTimer?.cancel()
     for (const endpoint of this.#endpoints.values()) {
       endpoint.timer?.cancel()
       endpoint.connection?.close()
@@ -546,6 +554,75 @@ export class Cluster {
     })
   }
 
+  async #isAnsweredSoon(asking: Promise<unknown>): Promise<boolean> {
+    let timer: Timer | undefined
+    const late = new Promise<boolean>((resolve) => {
+      timer = this.#time.setTimer(SILENT_MS, () => resolve(false))
+    })
+    try {
+      return await Promise.race([asking.then(() => true), late])
+    } finally {
+      timer?.cancel()
+    }
+  }
+
+  async #ask(connection: Connection): Promise<void> {
+    this.#lastAsked = connection
+    const response = await connection.call(
+      'Metadata',
+      metadataRequest([...this.#topicsOfInterest], false),
+    )
+    this.#learn(response, false)
+    this.#endDead(connection)
+  }
+
+  /**
+   * Whom to ask about the others: one that owes no answer, and not the same as last time where there is a choice, since one that is
+   * cut off says the same again. undefined: any.
+   */
+  #connectionToAsk(): Connection | undefined {
+    const { brokers } = this.metadata
+    if (brokers.size < 2) return undefined
+    const open = [...this.#endpoints.values()].flatMap(({ connection }) =>
+      connection?.isOpen === true && connection.oldestWaitMs < SILENT_MS ? [connection] : [],
+    )
+    const other = open.find((connection) => connection !== this.#lastAsked)
+    if (other !== undefined) return other
+    // For the next time.
+    if (this.#refreshesInRow > 1 || open.length === 0) {
+      for (const { address } of brokers.values()) this.#openAt(address)
+    }
+    return open[0]
+  }
+
+  #learn(response: Response<'Metadata'>, all: boolean): void {
+    this.metadata.update(response, all)
+    for (const { address } of this.metadata.brokers.values()) this.#brokerAddresses.add(address)
+    if (this.metadata.brokers.size > 1) this.#lookForSilence()
+    this.#notify()
+  }
+
+  #lookForSilence(): void {
+    if (this.#closed) return
+    this.#silenceTimer ??= this.#time.setTimer(SILENCE_LOOK_MS, () => {
+      this.#silenceTimer = undefined
+      for (const { connection } of this.#endpoints.values()) {
+        if (connection !== undefined && connection.oldestWaitMs >= SILENT_MS) this.requestRefresh()
+      }
+      this.#lookForSilence()
+    })
+  }
+
+  /** @param witness  who has just named the live brokers */
+  #endDead(witness: Connection): void {
+    const live = new Set([...this.metadata.brokers.values()].map(({ address }) => address))
+    for (const { address, connection } of this.#endpoints.values()) {
+      if (connection === undefined || connection === witness || live.has(address)) continue
+      if (!this.#brokerAddresses.has(address) || connection.oldestWaitMs < SILENT_MS) continue
+      connection.giveUp('no answer, and the other brokers say that it is down')
+    }
+  }
+
   async #refresh(): Promise<void> {
     if (this.#closed) return
     this.#refreshing = true
@@ -553,7 +630,15 @@ export class Cluster {
     this.#refreshesInRow++
     this.#lastRefreshMs = this.#time.monotonicMs()
     try {
-      await this.describeTopics([...this.#topicsOfInterest])
+      const connection = this.#connectionToAsk()
+      const asking =
+        connection === undefined
+          ? this.describeTopics([...this.#topicsOfInterest])
+          : this.#ask(connection)
+      const isAnswered = await this.#isAnsweredSoon(asking)
+      // Its answer counts when it comes; meanwhile another one is asked.
+      asking.catch(() => undefined)
+      if (!isAnswered) this.#refreshWanted = true
     } catch (error) {
       // Not lost: whoever needs the topic has its own deadline and asks again.
       this.#log.debug('metadata refresh failed', { error: String(error) })
@@ -561,6 +646,18 @@ export class Cluster {
     }
     this.#refreshing = false
     if (this.#refreshWanted) this.requestRefresh()
+  }
+}
+
+function metadataRequest(
+  topics: readonly string[] | undefined,
+  allowAutoTopicCreation: boolean,
+): RequestInput<'Metadata'> {
+  return {
+    topics: topics?.map((name) => ({ name, topicId: ZERO_UUID })) ?? null,
+    allowAutoTopicCreation,
+    includeClusterAuthorizedOperations: false,
+    includeTopicAuthorizedOperations: false,
   }
 }
 

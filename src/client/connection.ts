@@ -75,6 +75,7 @@ export type OnAnswer<A extends ApiName> = (
 interface InFlight {
   readonly api: ApiName
   readonly version: number
+  readonly sentMs: number
   readonly deadlineMs: number
   readonly settle: (failure: StreamError | undefined, response: unknown) => void
 }
@@ -126,6 +127,12 @@ export class Connection {
 
   get requestsInFlight(): number {
     return this.#inFlight.size
+  }
+
+  /** For how long the oldest request has waited for its answer; 0: none does. */
+  get oldestWaitMs(): number {
+    for (const { sentMs } of this.#inFlight.values()) return this.#time.monotonicMs() - sentMs
+    return 0
   }
 
   /** Bytes given to the transport that it has not taken yet. */
@@ -221,9 +228,10 @@ export class Connection {
     const correlationId = this.#options.correlationIds.take()
     const header = { correlationId, clientId: this.#options.clientId }
     const frames = encodeRequest(api, version, header, body)
-    const deadlineMs = this.#time.monotonicMs() + timeoutMs
+    const sentMs = this.#time.monotonicMs()
+    const deadlineMs = sentMs + timeoutMs
     const settle = onAnswer as InFlight['settle']
-    this.#inFlight.set(correlationId, { api, version, deadlineMs, settle })
+    this.#inFlight.set(correlationId, { api, version, sentMs, deadlineMs, settle })
     this.#armDeadline(deadlineMs)
     this.#link.send(frames)
   }
@@ -310,6 +318,13 @@ export class Connection {
     }
     this.#events.onNotice?.(failure)
     this.#settleAll(failure)
+  }
+
+  /** Ends it, as a link that has gone: what is in flight has an unknown outcome. */
+  giveUp(why: string): void {
+    this.#end(
+      new StreamError('CONNECTION_LOST', `${this.address}: ${why}`, { target: this.address }),
+    )
   }
 
   #onLinkClose(reason: Error | undefined): void {

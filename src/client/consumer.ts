@@ -593,8 +593,14 @@ export class Consumer {
       const row = rows.get(keyOf(part.topic, part.partition))
       if (row === undefined) this.#backOff(part)
       else if (row.errorCode !== 0 && question.isNearest) this.#leaveNearest(part)
-      else if (row.errorCode !== 0) this.#onError(part, row.errorCode)
-      else if (row.divergingEpoch.endOffset >= 0) this.#onCutBack(part, row)
+      else if (row.errorCode !== 0) {
+        const { leaderId, leaderEpoch } = row.currentLeader
+        const { metadata } = this.#cluster
+        // The next leader is asked at once, where the last one has named it.
+        if (!metadata.learnLeader(part.topic, part.partition, leaderId, leaderEpoch)) {
+          this.#onError(part, row.errorCode)
+        }
+      } else if (row.divergingEpoch.endOffset >= 0) this.#onCutBack(part, row)
       else if (row.preferredReadReplica >= 0) this.#goNearer(part, row.preferredReadReplica)
       else this.#onRow(question, row, isAllEmpty || question.isFirst)
     }

@@ -87,8 +87,9 @@ const served = {
   AlterClientQuotas: phaseB(0, 1),
   DescribeUserScramCredentials: phaseB(0, 0),
   AlterUserScramCredentials: phaseB(0, 0),
-  DescribeCluster: { A: [0, 1], B: [0, 2] },
+  DescribeCluster: both(0, 2),
   DescribeProducers: both(0, 0),
+  UnregisterBroker: both(0, 0),
   DescribeTransactions: both(0, 0),
   ListTransactions: both(0, 2),
   ConsumerGroupHeartbeat: both(0, 1),
@@ -99,6 +100,7 @@ const served = {
   AppendAt: { ...both(0, 0), door: 'zmq' },
   LocalSpans: { ...both(0, 0), door: 'zmq' },
   LogInfo: { ...both(0, 0), door: 'zmq' },
+  SegmentSync: { ...both(0, 0), door: 'zmq' },
 } as const satisfies Partial<Record<ApiName, ServedRow>>
 
 /** The APIs that some phase lists. */

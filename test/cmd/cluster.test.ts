@@ -352,6 +352,41 @@ describe('cluster drain', () => {
   })
 })
 
+describe('cluster forget', () => {
+  it('takes out what is down and empty, after asking', async () => {
+    const w = world()
+    w.broker.nodes.add(4, { state: 'fenced', rack: 'b' })
+    const refused = await w.run('cluster', 'forget', '4')
+    expect(refused.exit).toBe(2)
+    expect(refused.stderr).toContain('nobody can be asked here')
+    const dry = await w.run('cluster', 'forget', '4', '--dry-run')
+    expect(dry).toMatchObject({ exit: 0, stdout: '4\tkafka://broker4:9092\tb\n' })
+    expect(w.broker.nodes.orders).toEqual([])
+    w.output.chunks.length = 0
+    const done = await w.run('cluster', 'forget', '4', '4', '-y')
+    expect(done).toMatchObject({ exit: 0, stdout: '4\tkafka://broker4:9092\tb\n' })
+    expect(w.broker.nodes.orders).toEqual(['forget 4'])
+    expect(w.broker.nodes.all.has(4)).toBe(false)
+  })
+
+  it('holds replicas, lives: 8; unknown: 3; no id: 2; nothing is changed', async () => {
+    const w = world()
+    w.broker.nodes.add(3, { state: 'fenced' })
+    const held = await w.run('cluster', 'forget', '3', '-y')
+    expect(held.exit).toBe(8)
+    expect(held.stderr).toContain('broker 3 holds 2 replicas')
+    expect(held.stderr).toContain('stream cluster drain 3')
+    w.broker.nodes.add(4)
+    const alive = await w.run('cluster', 'forget', '4', '-y')
+    expect(alive.exit).toBe(8)
+    expect(alive.stderr).toContain('broker 4 is alive')
+    expect((await w.run('cluster', 'forget', '9', '-y')).exit).toBe(3)
+    expect((await w.run('cluster', 'forget')).exit).toBe(2)
+    expect((await w.run('cluster', 'forget', 'x')).exit).toBe(2)
+    expect(w.broker.nodes.orders).toEqual([])
+  })
+})
+
 describe('cluster doctor', () => {
   const found = async (change: (w: World) => void): Promise<string> => {
     const w = world()

@@ -238,6 +238,7 @@ export class FakeClusterAdmin implements ClusterAdminClient {
   }
 
   async unregister(nodeId: number) {
+    this.#nodes.orders.push(`forget ${nodeId}`)
     this.#nodes.all.delete(nodeId)
   }
 }

@@ -72,13 +72,13 @@ function checkCopies(world: ModelWorld, leader: ModelBroker, position: number): 
   const id = leader.log.idAt(position - 1)
   let copies = 0
   for (const replica of part.replicas) {
-    const { log, hasLostData } = world.broker(replica)
+    const { log, hasLostData, strayEpoch } = world.broker(replica)
     // One that has lost its copy since it was counted had it: that is the failure that minIsr − 1 others allow for.
     const wasCounted = (leader.followers[replica]?.durable ?? 0) >= position
     const dataEpoch = world.store.dataEpoch(world.store.revision, replica)
     const hasLost = hasLostData || dataEpoch !== leader.followers[replica]?.dataEpoch
-    // The directory of a replica that was removed stays as a stray.
-    const isStray = !world.stored().replicas.includes(replica)
+    // The directory of a replica that a later epoch has removed stays as a stray.
+    const isStray = strayEpoch > leader.epoch
     if (wasCounted && (hasLost || isStray)) copies += 1
     else if (log.stable >= position && log.idAt(position - 1) === id) copies += 1
   }

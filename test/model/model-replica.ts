@@ -39,6 +39,7 @@ export function adopt(world: ModelWorld, broker: ModelBroker, revision: number):
     world.trace?.push(`${world.step} b${broker.id} is no replica any more`)
     broker.log.clear()
     broker.reconciledEpoch = -1
+    broker.strayEpoch = part.leaderEpoch
   }
   const mayLead =
     part.leader === broker.id &&

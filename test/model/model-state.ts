@@ -50,6 +50,8 @@ export class ModelBroker {
   /** The directory: D as recorded, and whether the last run lost data. */
   dataEpoch = 0
   hasLostData = false
+  /** Leader epoch that took its replica away last; -1: none has. */
+  strayEpoch = -1
   /** Revision of its view of the store. */
   image = 0
   /** It has seen itself active: fetchers and leaders run. */
@@ -243,6 +245,7 @@ export class ModelWorld {
       broker.lease = 1
       broker.hasLostData = false
       broker.reconciledEpoch = -1
+      broker.strayEpoch = -1
       broker.proposals = 0
       if (broker.isUp) store.install(broker.id, broker.incarnation)
       broker.sessionEpoch = store.revision

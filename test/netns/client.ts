@@ -45,6 +45,8 @@ export interface ClientPlan {
 const DELIVERY_MS = 3_600_000
 const WINDOW_MAX = 2000
 const GROUP_SESSION_MS = 6000
+/** After a timeout kafkajs sends to the same broker again, until its metadata have expired; its default is 5 minutes. */
+const METADATA_MS = 1000
 
 const plan = JSON.parse(process.argv[2] ?? '') as ClientPlan
 let isEnding = false
@@ -125,7 +127,11 @@ async function produceKafkajs({ name, burst, pauseMs, ...fixed }: ProducerPlan):
   let turn = 0
   for (let life = 0; !isEnding; life++) {
     const own = `${name}.${life}`
-    const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
+    const producer = kafka.producer({
+      idempotent: true,
+      maxInFlightRequests: 1,
+      metadataMaxAge: METADATA_MS,
+    })
     let ordinal = 0
     try {
       await producer.connect()
@@ -172,7 +178,20 @@ async function readNative({ name }: ReaderPlan): Promise<void> {
   }
 }
 
-async function readGroup({ name }: ReaderPlan): Promise<void> {
+/** kafkajs gives a consumer up for good where it takes an error for one that trying again does not help: a new one follows. */
+async function readGroup(reader: ReaderPlan): Promise<void> {
+  for (;;) {
+    try {
+      await readGroupOnce(reader)
+    } catch (error) {
+      complain(reader.name, error)
+    }
+    await pause(500)
+  }
+}
+
+/** Resolves when the consumer has given up. */
+async function readGroupOnce({ name }: ReaderPlan): Promise<void> {
   const consumer = kafka.consumer({
     groupId: name,
     sessionTimeout: GROUP_SESSION_MS,
@@ -180,7 +199,12 @@ async function readGroup({ name }: ReaderPlan): Promise<void> {
     heartbeatInterval: 500,
     maxWaitTimeInMs: 500,
   })
-  consumer.on(consumer.events.CRASH, ({ payload }) => complain(name, payload.error))
+  const hasEnded = new Promise<void>((resolve) => {
+    consumer.on(consumer.events.CRASH, ({ payload }) => {
+      complain(name, payload.error)
+      if (!payload.restart) resolve()
+    })
+  })
   await consumer.connect()
   await consumer.subscribe({ topic: plan.topic, fromBeginning: true })
   await consumer.run({
@@ -195,6 +219,8 @@ async function readGroup({ name }: ReaderPlan): Promise<void> {
       await commitOffsetsIfNecessary()
     },
   })
+  await hasEnded
+  await consumer.disconnect().catch(() => undefined)
 }
 
 /** Each transaction writes its number to every partition, and every seventh is aborted. */
@@ -207,6 +233,7 @@ async function transact({ name, topic, partitions, pauseMs }: TransactionPlan): 
         transactionalId: name,
         idempotent: true,
         maxInFlightRequests: 1,
+        metadataMaxAge: METADATA_MS,
         transactionTimeout: 15_000,
         retry: { retries: 8, initialRetryTime: 50, maxRetryTime: 1000 },
       })

@@ -167,8 +167,9 @@ function coordinator(
   return async (cluster, names) => {
     const data = await leaders(cluster, names.topic)
     const shards = await leaders(cluster, internal)
-    const shard = shards[Math.abs(hashOf(nameOf(names))) % Math.max(1, shards.length)]
-    const nodeId = shard?.leader ?? 1
+    const shard = shards[Math.abs(hashOf(nameOf(names))) % shards.length]
+    if (shard === undefined) throw new Error(`${internal} has no partitions yet`)
+    const nodeId = shard.leader
     const other = data.find((each) => each.leader !== nodeId)
     return { nodeId, partition: other?.partition ?? 0 }
   }

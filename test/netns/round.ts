@@ -128,7 +128,7 @@ async function createTopics(
   random: SimRandom,
 ): Promise<void> {
   const segment = random.pick([20_000, 200_000, 100_000_000])
-  const words = `--replicas 3 --set internal.segment.bytes=${segment}`
+  const words = `--if-not-exists --replicas 3 --set internal.segment.bytes=${segment}`
   await cluster.stream(`topics create ${topic} --partitions ${PARTITIONS} ${words}`)
   await cluster.stream(`topics create ${paid} --partitions ${TRANSACTION_PARTITIONS} ${words}`)
 }

@@ -41,32 +41,41 @@ const say = (text: string): void => {
 const endMs = performance.now() + Number(values.minutes) * 60_000
 const startedMs = performance.now()
 const results: RoundResult[] = []
+const broken: string[] = []
 let cluster: HostsCluster | undefined
 process.once('SIGINT', () => void cluster?.stop().finally(() => process.exit(130)))
 process.once('SIGTERM', () => void cluster?.stop().finally(() => process.exit(143)))
 try {
   for (let round = 0; performance.now() < endMs; round++) {
     const sessionMs = SESSIONS_MS[Math.floor(round / ROUNDS_OF_CLUSTER) % 2] ?? 3000
-    if (round % ROUNDS_OF_CLUSTER === 0) {
+    if (cluster === undefined || round % ROUNDS_OF_CLUSTER === 0) {
       await cluster?.stop()
       const config = [`broker.session.timeout.ms=${sessionMs}`, 'replica.lag.time.max.ms=5000']
       cluster = await HostsCluster.start({ config })
     }
-    if (cluster === undefined) break
     const seed = `${values.seed}.${round}`
     say(`round ${seed}, session ${sessionMs} ms`)
     const options = { seed, lengthMs: ROUND_MS, sessionMs, say }
-    const result = await playRound(cluster, only === undefined ? options : { ...options, only })
-    results.push(result)
-    say(describe(result))
-    for (const text of shorten(result.remarks)) say(`  remark: ${text}`)
-    for (const text of shorten(result.anomalies)) say(`  ANOMALY ${text}`)
-    if (result.anomalies.length > 0) process.exitCode = 1
+    try {
+      const result = await playRound(cluster, only === undefined ? options : { ...options, only })
+      results.push(result)
+      say(describe(result))
+      for (const text of shorten(result.remarks)) say(`  remark: ${text}`)
+      for (const text of shorten(result.anomalies)) say(`  ANOMALY ${text}`)
+      if (result.anomalies.length > 0) process.exitCode = 1
+    } catch (error) {
+      // The round could not be played to its end: that is a finding, and the next one begins with a new cluster.
+      say(`  ANOMALY round ${seed}: ${String(error)}`)
+      broken.push(`- round ${seed}: ${String(error).split('\n').slice(0, 3).join(' ')}`)
+      process.exitCode = 1
+      await cluster.stop()
+      cluster = undefined
+    }
+    if (values.save) save()
   }
 } finally {
   await cluster?.stop()
 }
-if (values.save) save()
 
 function describe(result: RoundResult): string {
   const faults = [...result.faults].map(([kind, count]) => `${kind} ${count}`).join(', ')
@@ -85,9 +94,10 @@ function save(): void {
   for (const result of results) {
     for (const [kind, count] of result.faults) faults.set(kind, (faults.get(kind) ?? 0) + count)
   }
-  const anomalies = results.flatMap(({ seed, anomalies: rows }) =>
+  const found = results.flatMap(({ seed, anomalies: rows }) =>
     shorten(rows).map((text) => `- round ${seed}: ${text}`),
   )
+  const anomalies = [...found, ...broken]
   const minutes = Math.round((performance.now() - startedMs) / 60_000)
   const command = `npm run netns -- --minutes ${values.minutes} --seed ${values.seed} --save`
   const text = `# Last run of \`npm run netns\`

@@ -67,7 +67,7 @@ describe('planted bugs are caught', () => {
         ),
       },
       caught:
-        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER/,
+        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER|CORRUPT_MESSAGE/,
     },
     {
       name: 'failed sync: a log that takes EIO for success',
@@ -79,7 +79,7 @@ describe('planted bugs are caught', () => {
         })),
       },
       caught:
-        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER/,
+        /lost-write|inconsistent-offsets|hole|moved-write|altered|OUT_OF_ORDER_SEQUENCE_NUMBER|CORRUPT_MESSAGE/,
     },
     {
       name: 'lost answers: a producer that is not idempotent',

@@ -56,7 +56,7 @@ export class SimStoreServer {
   readonly random: SimRandom
   readonly faults: SimStoreFaults = { answerLost: 0, requestLost: 0, appliedLate: 0 }
   readonly fired = { answerLost: 0, requestLost: 0, appliedLate: 0 }
-  readonly image = new StoreImage()
+  image = new StoreImage()
   private readonly latencyMs: readonly [number, number]
   private readonly leaseKind: 'process' | 'time'
   private readonly leases = new Map<string, Lease>()
@@ -88,6 +88,19 @@ export class SimStoreServer {
   compact(): void {
     this.world.note('store.compact')
     for (const home of this.homes) home.watchers.forget(this.image.revision)
+  }
+
+  /** It becomes an older copy of itself (`image.copy()`): all leases are lost, and watches wait for revisions to come. */
+  restore(copy: StoreImage): void {
+    this.world.note('store.restore')
+    for (const lease of this.leases.values()) lease.expiry?.cancel()
+    this.leases.clear()
+    this.image = copy.copy()
+    const { image } = this
+    const leased = image
+      .list('')
+      .entries.flatMap(({ key }) => (image.leaseOf(key) === undefined ? [] : [key]))
+    if (leased.length > 0) image.apply(deletionOf(leased))
   }
 
   /** A lease ends before its time, as an etcd leader's mistake may make it. */

@@ -180,6 +180,15 @@ describe('next', () => {
       })
     })
 
+    it('leads above every epoch that a log knows, though the record is an old copy', () => {
+      const logs = new Map([
+        [1, { lastEpoch: 7, logEndOffset: 900, latestEpoch: 12 }],
+        [2, { lastEpoch: 9, logEndOffset: 700 }],
+      ])
+      const { partition } = next(before, all, logs, config, 'event')
+      expect(partition).toMatchObject({ leader: 2, leaderEpoch: 13, uncleanEpoch: 13 })
+    })
+
     it('waits while one of them is away', () => {
       const logs = new Map([[1, { lastEpoch: 5, logEndOffset: 1 }]])
       const now = brokers(view(1), view(2, { live: false }), view(3))
@@ -289,8 +298,10 @@ describe('next', () => {
         expect(after.partitionEpoch).toBe(before.partitionEpoch + (changed ? 1 : 0))
         const moved =
           after.leader !== before.leader || after.leaderIncarnation !== before.leaderIncarnation
-        const recovered = after.uncleanEpoch === before.leaderEpoch + 1
-        expect(after.leaderEpoch).toBe(before.leaderEpoch + (moved || recovered ? 1 : 0))
+        const recovered = after.uncleanEpoch !== before.uncleanEpoch
+        const epochs = [...known.values()].map(({ lastEpoch }) => lastEpoch)
+        const epochBefore = Math.max(before.leaderEpoch, ...(recovered ? epochs : []))
+        expect(after.leaderEpoch).toBe(epochBefore + (moved || recovered ? 1 : 0))
         if (after.leader >= 0) {
           const leader = now.get(after.leader)
           expect(leader?.live && leader.state !== 'FENCED' && leader.directoryOnline).toBe(true)

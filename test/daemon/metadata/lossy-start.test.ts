@@ -18,6 +18,9 @@ const facts: StartFacts = {
   recordedRevision: 20,
   storeRevision: 20,
   restored: false,
+  sharesStore: true,
+  epochAhead: undefined,
+  storeDeclared: false,
 }
 
 describe('judgeStart', () => {
@@ -57,6 +60,21 @@ describe('judgeStart', () => {
     expect(judge({ recordedDataEpoch: 9 })).toBe('storeRegressed')
     expect(judge({ storedIncarnation: 'a' })).toBe('storeRegressed')
     expect(judge({ recordedRevision: 21 })).toBe('storeRegressed')
+    expect(judge({ epochAhead: 't-0' })).toBe('storeRegressed')
+    expect(judge({ recordedRevision: 21, storedDataEpoch: undefined })).toBe('storeRegressed')
+    // Alone the store is a part of the directory: without it a broker begins anew.
+    const alone = { sharesStore: false, recordedRevision: 21, storedDataEpoch: undefined }
+    expect(judge(alone)).toBe('lossy')
+  })
+
+  it('an old copy of the store that an operator has declared good starts everybody anew', () => {
+    expect(judge({ recordedRevision: 21, storeDeclared: true })).toBe('lossy')
+    expect(judge({ storeDeclared: true })).toBe('lossy')
+    expect(judge({ recordedRevision: 21, restored: true })).toBe('lossy')
+  })
+
+  it('a broker that the cluster has forgotten joins as a new one', () => {
+    expect(judge({ storedDataEpoch: undefined, storedIncarnation: undefined })).toBe('lossy')
   })
 
   it('a start that crashed before it registered leaves no trace', () => {

@@ -8,6 +8,14 @@ const record = fc.record({
   }),
   dataEpoch: fc.option(fc.nat(), { nil: undefined }),
   revision: fc.nat(),
+  leaseId: fc.option(fc.string(), { nil: undefined }),
+  restoredId: fc.option(fc.string(), { nil: undefined }),
+  partitionEpochs: fc.option(
+    fc.dictionary(fc.constantFrom('a', 'b'), fc.array(fc.integer({ min: -1 })), {
+      noNullPrototype: true,
+    }),
+    { nil: undefined },
+  ),
 })
 
 describe('the session file', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { decodeRegistration } from '../../../daemon/metadata/metadata-values.ts'
-import { drain, ensureMeta, registerAgain } from '../../../daemon/metadata/session.ts'
+import { drain, ensureMeta, registerAgain, removeBroker } from '../../../daemon/metadata/session.ts'
 import { StoreWorld } from './store-world.ts'
 
 describe('T1, T7: registering a session', () => {
@@ -58,6 +58,28 @@ describe('T1, T7: registering a session', () => {
     await expect(
       w.settle(registerAgain(w.store, w.keys, { ...session, incarnation: 'other' }, lease)),
     ).rejects.toMatchObject({ code: 'FENCED' })
+  })
+})
+
+describe('forgetting a broker', () => {
+  it('is refused while it has a session; one that was only away is told', async () => {
+    const w = new StoreWorld(8)
+    const { controllerEpoch } = await w.settle(w.begin())
+    const second = await w.settle(w.register({ nodeId: 2, lossyReason: 'new' }))
+    const broker = { nodeId: 2, revision: second.registrationRevision }
+    const remove = () => w.settle(removeBroker(w.store, w.keys, controllerEpoch, broker))
+    expect(await remove()).toMatchObject({ succeeded: false })
+    const live = w.server.image.leaseOf(w.keys.live(2)) ?? ''
+    w.server.expire(live)
+    expect(await remove()).toMatchObject({ succeeded: true })
+    for (const key of [w.keys.registration(2), w.keys.data(2)]) {
+      expect(await w.settle(w.home.get(key))).toBeUndefined()
+    }
+    const lease = await w.settle(w.home.lease(10_000))
+    await expect(w.settle(registerAgain(w.store, w.keys, second, lease))).rejects.toMatchObject({
+      code: 'FENCED',
+      message: 'the cluster has forgotten broker 2 while it was away',
+    })
   })
 })
 

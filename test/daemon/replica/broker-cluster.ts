@@ -24,7 +24,17 @@ export class BrokerCluster {
     return this.world.settle(this.starting(nodeId, asHost, texts))
   }
 
-  starting(nodeId: number, asHost = nodeId, texts: Record<string, string> = {}): Promise<Broker> {
+  /** With the operator's word that what there is counts. */
+  startRestored(nodeId: number): Promise<Broker> {
+    return this.world.settle(this.starting(nodeId, nodeId, {}, true))
+  }
+
+  starting(
+    nodeId: number,
+    asHost = nodeId,
+    texts: Record<string, string> = {},
+    restored = false,
+  ): Promise<Broker> {
     const host = this.#host(asHost)
     const store = this.server.connect()
     host.store = store
@@ -47,7 +57,7 @@ export class BrokerCluster {
           }),
         ),
         bootId: 'boot',
-        restored: false,
+        restored,
         cluster: {
           endpoints: [`tcp://host-${nodeId}:7000`, `kafka://host-${nodeId}:9092`],
           onFenced: (error) => this.fenced.push(error),

@@ -138,6 +138,39 @@ describe('reassignment', () => {
   })
 })
 
+describe('forgetting a broker', () => {
+  const forget = (nodeId: number) => cluster.world.settle(controller.topics.forgetBroker(nodeId))
+
+  it('refuses one that lives, holds replicas or is not known', async () => {
+    const [a] = others as [number, number]
+    expect(await forget(9)).toMatchObject({ code: KafkaError.BROKER_ID_NOT_REGISTERED })
+    expect(await forget(a)).toMatchObject({
+      code: KafkaError.INVALID_REQUEST,
+      message: 'it is alive; stop it first',
+    })
+    await create([[controller.nodeId, a]])
+    cluster.crash(a)
+    await cluster.run(12_000)
+    expect(await forget(a)).toMatchObject({
+      code: KafkaError.INVALID_REQUEST,
+      message: `it holds 1 replicas; take them off it first: stream cluster drain ${a}`,
+    })
+  })
+
+  it('it is gone from the image, and joins anew when it is started again', async () => {
+    const [a] = others as [number, number]
+    const before = cluster.hosts.get(a)?.broker?.dataEpoch ?? 0
+    cluster.crash(a)
+    await cluster.run(12_000)
+    expect(await forget(a)).toEqual({ code: 0, message: null })
+    expect(controller.image.broker(a)).toBeUndefined()
+    expect([...controller.image.brokers().keys()]).not.toContain(a)
+    const again = await cluster.start(a)
+    expect(again.dataEpoch).toBeGreaterThan(before)
+    expect(controller.liveBrokers()).toEqual([1, 2, 3])
+  })
+})
+
 describe('election', () => {
   it('gives the lead to the preferred replica, once', async () => {
     const [a, b] = others as [number, number]

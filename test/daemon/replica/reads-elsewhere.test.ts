@@ -178,3 +178,27 @@ describe('a consumer that says what it has read last (KIP-320)', () => {
     expect((await ask(1, 77, 0))?.errorCode).toBe(KafkaError.CLUSTER_AUTHORIZATION_FAILED)
   })
 })
+
+describe('who leads instead (KIP-951)', () => {
+  it('is named in the refusal, of a fetch and of a produce', async () => {
+    const world = await started('elsewhere')
+    const [first, second] = world.nodes as [Node, Node, Node]
+    world.elect(2)
+    await world.until(() => second.partition().notServing === undefined)
+    const row = await fetch(world, first, { offset: 0, version: 4 })
+    expect(row.errorCode).toBe(KafkaError.NOT_LEADER_OR_FOLLOWER)
+    const stale = await fetch(world, first, { offset: 0, currentLeaderEpoch: 0 })
+    expect(stale.errorCode).toBe(KafkaError.FENCED_LEADER_EPOCH)
+    expect(stale.currentLeader).toEqual({ leaderId: 2, leaderEpoch: 1 })
+    const peers = world.node(3).running?.replication.peers
+    const body = {
+      ...{ transactionalId: null, acks: -1, timeoutMs: 1000 },
+      topicData: [{ name: TOPIC, partitionData: [{ index: 0, records: null }] }],
+    }
+    const answer = await world.settle(peers!.call(1, 'Produce', 12, body))
+    expect(answer.responses[0]?.partitionResponses[0]).toMatchObject({
+      errorCode: KafkaError.NOT_LEADER_OR_FOLLOWER,
+      currentLeader: { leaderId: 2, leaderEpoch: 1 },
+    })
+  })
+})

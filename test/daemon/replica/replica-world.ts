@@ -330,7 +330,8 @@ export class ReplicaWorld {
       incarnation,
     )
     const loss = await table.openAll()
-    const isLossy = lossy || loss !== undefined || this.dataEpoch(node.nodeId) === 0
+    const isUnknown = directory.isNew || this.dataEpoch(node.nodeId) === 0
+    const isLossy = lossy || loss !== undefined || isUnknown
     const sessionEpoch = this.#register(node, incarnation, isLossy)
     const session = { sessionEpoch, dataEpoch: this.dataEpoch(node.nodeId), fenced: false }
     node.running = {
@@ -399,6 +400,7 @@ export class ReplicaWorld {
       time,
       replication,
       isStopping: false,
+      isEnding: false,
       session: { isSelfFenced: () => running.session.fenced },
       dataEpoch: running.session.dataEpoch,
     }

@@ -139,6 +139,30 @@ describe('replication', () => {
     expect(world.problems).toEqual([])
   })
 
+  it('a leader without a session serves on while its followers fetch, and sends clients away when they do not', async () => {
+    const world = await started(7)
+    const leader = world.node(1)
+    const session = leader.running?.session
+    if (session === undefined) throw new Error('it runs')
+    session.fenced = true
+    await world.run(4000)
+    expect(leader.partition().isDeserted).toBe(false)
+    expect(await world.settle(world.produce(leader))).toBe('committed')
+    // They follow another one, or nobody: it does not hear of it.
+    world.network.blockBoth('b1', 'b2')
+    world.network.blockBoth('b1', 'b3')
+    const waiting = world.produce(leader)
+    await world.run(1000)
+    expect(leader.partition().isDeserted).toBe(false)
+    await world.run(2000)
+    expect(leader.partition().isDeserted).toBe(true)
+    expect(await world.settle(waiting)).toBe('notLeader')
+    world.network.heal()
+    await world.run(2000)
+    expect(leader.partition().isDeserted).toBe(false)
+    expect(await world.settle(world.produce(leader))).toBe('committed')
+  })
+
   it('I10 a replica keeps committed records that its leader lacks, unless an unclean election says so', async () => {
     const world = await started(8, { minInSync: 1 })
     const [first, second, third] = world.nodes as [Node, Node, Node]

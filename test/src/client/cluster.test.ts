@@ -3,7 +3,7 @@ import { Cluster } from '../../../src/client/cluster.ts'
 import { MetadataCache } from '../../../src/client/metadata-cache.ts'
 import type { Response } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
-import { fixture } from './client-fixture.ts'
+import { appendAll, fixture, producerOf } from './client-fixture.ts'
 import { ClientWorld } from './client-world.ts'
 import { FakeCluster } from './fake-cluster.ts'
 
@@ -162,6 +162,57 @@ describe('cluster: brokers', () => {
     expect(world.nowMs - beganMs).toBeLessThan(5000)
   })
 
+  it('a request to a leader that says nothing goes to the next one when the others call the first dead', async () => {
+    const stage = fixture({ addresses: ADDRESSES })
+    const { world, brokers } = stage
+    brokers.addTopic('t')
+    brokers.moveLeader('t', 0, 1)
+    const { producer, deliveries } = await producerOf(stage, 't')
+    brokers.produceFault = (_, nodeId) => (nodeId === 1 ? { hangs: true } : undefined)
+    const beganMs = world.nowMs
+    // The process is paused: its links stay, and its lease ends after three seconds.
+    world.schedule(3000, () => {
+      brokers.dead.add(1)
+      brokers.moveLeader('t', 0, 2)
+    })
+    await appendAll(producer, 't', 0, ['a'])
+    await world.run(producer.flush())
+    expect(deliveries.map(({ error }) => error)).toEqual([undefined])
+    expect(brokers.partition('t').values()).toEqual(['a'])
+    expect(world.nowMs - beganMs).toBeGreaterThan(2999)
+    expect(world.nowMs - beganMs).toBeLessThan(5000)
+  })
+
+  it('a slow leader that the others call live is waited for', async () => {
+    const stage = fixture({ addresses: ADDRESSES })
+    const { world, brokers } = stage
+    brokers.addTopic('t')
+    brokers.moveLeader('t', 0, 1)
+    const { producer } = await producerOf(stage, 't')
+    brokers.produceFault = () => ({ delayMs: 8000 })
+    await appendAll(producer, 't', 0, ['a'])
+    await world.run(producer.flush())
+    const produced = brokers.requests.filter(({ api }) => api === 'Produce')
+    expect(produced.length).toBe(1)
+  })
+
+  it('a broker that says it has no leader is not the only one asked', async () => {
+    const stage = fixture({ addresses: ADDRESSES })
+    const { world, brokers, cluster } = stage
+    brokers.addTopic('t', 3)
+    const { producer } = await producerOf(stage, 't')
+    await appendAll(producer, 't', 0, ['a'])
+    await appendAll(producer, 't', 1, ['b'])
+    await world.run(producer.flush())
+    const before = brokers.requests.length
+    for (let round = 0; round < 4; round++) {
+      cluster.requestRefresh()
+      await world.pass(2000)
+    }
+    const asked = brokers.requests.slice(before).filter(({ api }) => api === 'Metadata')
+    expect(new Set(asked.map(({ nodeId }) => nodeId)).size).toBeGreaterThan(1)
+  })
+
   it('whoever asks all brokers asks again when one goes away meanwhile', async () => {
     const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
     const asked: number[] = []
@@ -278,6 +329,22 @@ describe('metadata cache', () => {
     expect(cache.partition('t', 0)?.leaderId).toBe(3)
     cache.update(answer(4, -1, 'b'), false)
     expect(cache.partition('t', 0)?.leaderId).toBe(4)
+  })
+
+  it('a leader named in passing is taken over when it is news, and its broker known (KIP-951)', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    brokers.addTopic('t')
+    await world.run(cluster.awaitTopic('t'))
+    const { metadata } = cluster
+    const other = [...metadata.brokers.keys()].find(
+      (id) => id !== metadata.partition('t', 0)?.leaderId,
+    ) as number
+    const epoch = metadata.partition('t', 0)?.leaderEpoch ?? 0
+    expect(metadata.learnLeader('t', 0, other, epoch)).toBe(false)
+    expect(metadata.learnLeader('t', 0, 77, epoch + 1)).toBe(false)
+    expect(metadata.learnLeader('t', 9, other, epoch + 1)).toBe(false)
+    expect(metadata.learnLeader('t', 0, other, epoch + 1)).toBe(true)
+    expect(metadata.partition('t', 0)).toMatchObject({ leaderId: other, leaderEpoch: epoch + 1 })
   })
 
   it('“no leader yet” does not wipe out what is known; “unknown” does', () => {
