@@ -38,5 +38,5 @@ describe('a partition that is moved, elected and loses its brokers', () => {
     for (const name of ['decided', 'begin', 'cancel', 'ended', 'prefer', 'unclean', 'committed']) {
       expect([name, (seen[name] ?? 0) > 0]).toEqual([name, true])
     }
-  }, 120_000)
+  })
 })
