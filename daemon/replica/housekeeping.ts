@@ -102,6 +102,8 @@ export class Housekeeping {
           nowMs: time.wallMs(),
           lastStableOffset: partition.lastStableOffset,
           mapBytesMax: config.number('log.cleaner.dedupe.buffer.size'),
+          // A tombstone may go only when every replica is rid of what it deletes, which is not known here.
+          ...(partition.replicas === undefined ? {} : { removalFloor: 0 }),
         })
       })
     }
