@@ -56,6 +56,13 @@ await Promise.all([
   build({ ...shared, entryPoints: ['src/io/grpc.ts'], outfile: join(dist, 'grpc.cjs') }),
   // What dump and fsck load: the log's code, which no other command needs.
   build({ ...shared, entryPoints: ['daemon/offline/main.ts'], outfile: join(dist, 'offline.cjs') }),
+  // What `cluster adopt` loads: both homes of the metadata.
+  build({
+    ...shared,
+    plugins: [...shared.plugins, grpcBeside()],
+    entryPoints: ['daemon/offline/adopt-main.ts'],
+    outfile: join(dist, 'adopt.cjs'),
+  }),
   // What exec, pipe and txn load: the package that starts programs.
   build({
     ...shared,

@@ -12,12 +12,14 @@ import type { ConfigSet } from '../src/config/config-key.ts'
 import type { ClientKeyName } from '../src/config/keys.ts'
 import type { ClusterClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
+import { linkSecurity } from './link-security.ts'
 import {
   absolutePath,
   daemonLogPath,
   dataDirectory,
   readSettings,
   runtimeDirectory,
+  type Settings,
 } from './settings.ts'
 
 export interface Broker {
@@ -41,11 +43,12 @@ export async function openBroker(
   args: CommandArgs,
   options: { readonly mayStart?: boolean } = {},
 ): Promise<Broker> {
-  const { choice, settings, mayStart } = settingsOf(deps, args)
+  const inForce = readSettings(args.flags, deps.host)
+  const { broker: choice, client: settings, mayStart } = inForce
   const connectTimeoutMs =
     args.flags.durationMs('connect-timeout') ?? settings.number('connect.timeout.ms')
   const open = (addresses: readonly string[], waits: boolean): Promise<Broker> =>
-    connect(deps, settings, addresses, { connectTimeoutMs, waits })
+    connect(deps, inForce, addresses, { connectTimeoutMs, waits })
   if (choice.kind === 'named') {
     // A socket that is not there will not come by waiting: a script should know at once.
     return open(choice.addresses, !choice.addresses.every((address) => address.startsWith('ipc:')))
@@ -68,18 +71,14 @@ export async function openBroker(
   return open([choice.userAddress], true)
 }
 
-function settingsOf(deps: CommandDeps, args: CommandArgs) {
-  const { broker: choice, client: settings, mayStart } = readSettings(args.flags, deps.host)
-  return { choice, settings, mayStart }
-}
-
 async function connect(
   deps: CommandDeps,
-  settings: ConfigSet<ClientKeyName>,
+  { client: settings, secrets }: Settings,
   addresses: readonly string[],
   options: { readonly connectTimeoutMs: number; readonly waits: boolean },
 ): Promise<Broker> {
   const address = addresses[0] ?? ''
+  const security = await linkSecurity(deps, address, settings, secrets)
   const open = (): Promise<ClusterClient> =>
     openCluster(deps, {
       addresses,
@@ -87,6 +86,7 @@ async function connect(
       connectTimeoutMs: options.connectTimeoutMs,
       retryFirstContact: options.waits,
       requestTimeoutMs: settings.number('request.timeout.ms'),
+      security,
       backoff: {
         firstMs: settings.number('reconnect.backoff.ms'),
         maxMs: settings.number('reconnect.backoff.max.ms'),

@@ -167,5 +167,7 @@ function inactivity(
 }
 
 export function isUnreachable(error: unknown): boolean {
-  return isStreamError(error, 'UNREACHABLE') || isStreamError(error, 'CONNECTION_LOST')
+  return (['BROKER_GONE', 'CONNECTION_LOST', 'UNREACHABLE'] as const).some((code) =>
+    isStreamError(error, code),
+  )
 }

@@ -14,6 +14,7 @@ import { ContextsFile } from './contexts.ts'
 import { type Command, type CommandDeps, commandWords, findCommand, verbsOf } from './deps.ts'
 import { type FlagOccurrence, Flags } from './flags.ts'
 import { helpTopicNames } from './help-topic-names.ts'
+import { linkSecurity } from './link-security.ts'
 import { allOptions, commonOptions, type OptionSpec } from './option-table.ts'
 import { printText } from './row-output.ts'
 import { readSettings } from './settings.ts'
@@ -319,7 +320,7 @@ async function askBroker(
   leftMs: number,
   ask: Ask,
 ): Promise<readonly Candidate[]> {
-  const { broker } = readSettings(flags, deps.host)
+  const { broker, client: settings, secrets } = readSettings(flags, deps.host)
   const addresses =
     broker.kind === 'named' ? broker.addresses : [broker.userAddress, broker.hostAddress]
   const reachable = addresses.filter(
@@ -332,6 +333,7 @@ async function askBroker(
     addresses: reachable,
     connectTimeoutMs: leftMs,
     retryFirstContact: false,
+    security: await linkSecurity(deps, reachable[0] ?? '', settings, secrets),
   })
   try {
     await cluster.connect()

@@ -9,16 +9,25 @@ import { runtimeDirectory } from './settings.ts'
 export const spec: CommandSpec = {
   name: 'daemon run',
   summary: 'Run the daemon in the foreground',
-  description: ['Ends with SIGTERM or SIGINT, after a clean close.'],
+  description: [
+    'Ends with SIGTERM or SIGINT, after a clean close.',
+    'An address that other hosts reach needs protection: tcp:// a key file (stream cluster keys; -X stream.curve.key.file=FILE). In clear text, as kafka:// is, it listens only with -X stream.allow.plaintext=true: on a network that you trust.',
+  ],
   operands: [],
   options: startOptions,
   examples: [
     {
-      line: 'stream daemon run --listen kafka://0.0.0.0:9092 --listen ipc:///run/stream/daemon.sock',
+      line: 'stream daemon run --listen kafka://127.0.0.1:9092 --listen ipc:///run/stream/daemon.sock',
+    },
+    {
+      line: 'stream daemon run --listen tcp://0.0.0.0:7000 -X stream.curve.key.file=/etc/stream/cluster.key',
     },
     { line: 'stream daemon run --ephemeral > addr &' },
   ],
-  exits: [[8, 'the data is in use']],
+  exits: [
+    [6, 'a key file that others may read; the daemons of the cluster do not let it in'],
+    [8, 'the data is in use'],
+  ],
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {

@@ -6,6 +6,7 @@ import type { Response } from '../src/protocol/api-table.ts'
 import type { AdminClient, ClusterClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
+import { linkSecurity } from './link-security.ts'
 import type { OptionSpec } from './option-table.ts'
 import { absolutePath, dataDirectory, readSettings, userDaemonAddress } from './settings.ts'
 
@@ -32,7 +33,7 @@ export async function reachDaemon(
   deps: CommandDeps,
   args: CommandArgs,
 ): Promise<DaemonLink | undefined> {
-  const { broker: choice, client: settings } = readSettings(args.flags, deps.host)
+  const { broker: choice, client: settings, secrets } = readSettings(args.flags, deps.host)
   const addresses =
     choice.kind === 'named' ? choice.addresses : [choice.userAddress, choice.hostAddress]
   const connectTimeoutMs =
@@ -44,6 +45,7 @@ export async function reachDaemon(
       addresses: [address],
       connectTimeoutMs,
       retryFirstContact: false,
+      security: await linkSecurity(deps, address, settings, secrets),
     })
     try {
       await cluster.connect()
@@ -84,7 +86,7 @@ export function daemonArguments(deps: CommandDeps, flags: Flags): string[] {
     if (value !== undefined) words.push(`--${name}`, value)
   }
   for (const address of flags.all('advertise')) words.push('--advertise', address)
-  for (const setting of flags.all('option')) words.push('-X', setting)
+  for (const setting of flags.all('option')) words.push('-X', absoluteSetting(host, setting))
   const isEphemeral = flags.has('ephemeral')
   const data = flags.text('data')
   if (isEphemeral) {
@@ -97,6 +99,12 @@ export function daemonArguments(deps: CommandDeps, flags: Flags): string[] {
   const addresses = listens.length > 0 || isEphemeral ? listens : [userDaemonAddress(host)]
   for (const address of addresses) words.push('--listen', absoluteAddress(host, address))
   return words
+}
+
+/** Keys that name a file end in `.file`. */
+function absoluteSetting(host: Host, setting: string): string {
+  const match = /^([^=]+\.file)=(.+)$/s.exec(setting)
+  return match === null ? setting : `${match[1]}=${absolutePath(host, match[2] ?? '')}`
 }
 
 function absoluteAddress(host: Host, address: string): string {

@@ -1,5 +1,7 @@
 /** What a command is given — the ports, the client behind interfaces, the way it was called — and what a command is. */
 
+import type { CurveKeyPair } from '../src/base/curve-keys.ts'
+import type { Adoption } from '../src/ports/adoption.ts'
 import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Disk } from '../src/ports/disk.ts'
@@ -8,6 +10,7 @@ import type { Net } from '../src/ports/net.ts'
 import type { Offline } from '../src/ports/offline.ts'
 import type { Random } from '../src/ports/random.ts'
 import type { Screens } from '../src/ports/screen.ts'
+import type { Servers } from '../src/ports/servers.ts'
 import type { Stdio } from '../src/ports/stdio.ts'
 import type { Time } from '../src/ports/time.ts'
 import type { Clients } from './clients.ts'
@@ -34,6 +37,10 @@ export interface CommandDeps {
   runDaemon(args: readonly string[]): Promise<number>
   /** Data directories without a daemon; loaded when it is first asked for. */
   openOffline(): Offline
+  /** A single daemon's metadata moved into etcd; loaded when it is first asked for. */
+  openAdoption(): Adoption
+  /** Servers that run as long as the command, each with a log of its own; loaded when they are first asked for. */
+  loadServers(): Promise<Servers>
   /** Programs with records on their streams; loaded when it is first asked for. */
   openChildren(): Children
   /** Screens that are drawn again and again; loaded when one is asked for. */
@@ -43,6 +50,8 @@ export interface CommandDeps {
     words: readonly string[],
     options: { readonly timeoutMs: number },
   ): Promise<{ readonly exit: number; readonly stdout: string }>
+  /** A new pair for tcp:// with CURVE; the transport is loaded for it. */
+  makeCurveKeyPair(): Promise<CurveKeyPair>
   readVersion(): string
 }
 

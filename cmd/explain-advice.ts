@@ -96,6 +96,7 @@ export const streamAdvice: Readonly<Partial<Record<ErrorCode, Advice & { readonl
   RECORD_INVALID: { meaning: 'A record does not parse, or the broker refused it.', cause: 'Its line does not follow the input form, or breaks a rule of the topic.', advice: 'The error names the line. To leave such lines out: --on-error skip.' },
   RECORD_TOO_LARGE: { meaning: 'A record, batch or file is larger than allowed.', cause: 'max.message.bytes of the topic, or --max-bytes.', advice: 'stream topics alter TOPIC --set max.message.bytes=N.' },
   UNREACHABLE: { meaning: 'Nobody was reached.', cause: 'No broker answers at the address, or no daemon runs.', advice: 'stream daemon status; stream config get broker.' },
+  BROKER_GONE: { meaning: 'A broker of the cluster is down.', cause: 'It was stopped, died, or cannot reach the others, which have taken over its part.', advice: 'stream cluster brokers; stream cluster doctor.' },
   CONNECTION_LOST: { meaning: 'The connection ended before the answer came.', cause: 'The broker was stopped, or the network broke. Whether the order was carried out is not known.', advice: 'Look at the state before trying again.' },
   TIMED_OUT: { meaning: 'It took too long.', cause: '--timeout, request.timeout.ms or the time of the broker has passed.', advice: 'Give more time, or look for what is slow.' },
   ADDRESS_IN_USE: { meaning: 'Somebody listens at that address already.', cause: 'Another daemon or program.', advice: 'Choose another port or path: --listen.' },

@@ -6,6 +6,7 @@ export const helpTopicNames = [
   'guarantees',
   'exit-codes',
   'signals',
+  'cluster',
   'line-protocol',
   'library',
 ] as const

@@ -1,6 +1,7 @@
 /** The topics of `stream help`: what no single command explains. */
 
 import { exitCodes } from './exit-code.ts'
+import { clusterText } from './help-cluster.ts'
 import { libraryText } from './help-library.ts'
 import { lineProtocol } from './help-line-protocol.ts'
 import { wrapText } from './wrap-text.ts'
@@ -145,6 +146,7 @@ export const helpTopics: readonly HelpTopic[] = [
   { name: 'guarantees', summary: 'what is promised, and what is not', text: guarantees },
   { name: 'exit-codes', summary: 'what the exit codes mean', text: exitCodeText() },
   { name: 'signals', summary: 'what signals do', text: signals },
+  { name: 'cluster', summary: 'a cluster from day to day, line by line', text: clusterText },
   {
     name: 'line-protocol',
     summary: 'records over a UNIX socket without a process for each: PUB, LINE',

@@ -17,7 +17,7 @@ export const spec: CommandSpec = {
   name: 'help',
   summary: 'Print the help of a command or a topic',
   description: [
-    'Topics: formats, positions, guarantees, exit-codes, signals, line-protocol, library.',
+    'Topics: formats, positions, guarantees, exit-codes, signals, cluster, line-protocol, library.',
   ],
   operands: [{ name: 'COMMAND', isOptional: true, isRepeatable: true }],
   options: [],
@@ -46,10 +46,11 @@ export async function helpText(
   if (name === '') return page.mainHelp(entries, width)
   const entry = findCommand(entries, name)
   if (entry !== undefined) return page.commandHelp((await entry.load()).spec, width)
-  if (verbsOf(entries, name).length > 0) return page.nounHelp(entries, name)
+  const verbs = verbsOf(entries, name).length > 0 ? page.nounHelp(entries, name) : undefined
   const { helpTopics } = await import('./help-topics.ts')
   const topic = helpTopics.find((candidate) => candidate.name === name)
-  if (topic !== undefined) return `${topic.text}\n`
+  if (topic !== undefined) return `${verbs === undefined ? '' : `${verbs}\n`}${topic.text}\n`
+  if (verbs !== undefined) return verbs
   const nearest = nearestName(name, [
     ...entries.map((command) => command.name),
     ...commandWords(entries),

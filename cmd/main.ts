@@ -14,11 +14,13 @@ import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { RealStdio } from '../src/io/stdio.ts'
+import type { Adoption } from '../src/ports/adoption.ts'
 import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Disk } from '../src/ports/disk.ts'
 import type { Offline } from '../src/ports/offline.ts'
 import type { Screens } from '../src/ports/screen.ts'
+import type { Servers } from '../src/ports/servers.ts'
 import { RealClients } from './clients.ts'
 import { commands } from './commands.ts'
 import { Console } from './console.ts'
@@ -35,6 +37,9 @@ const childrenScript = isBundle
   ? join(here, 'children.cjs')
   : join(here, '../src/io/real-children.ts')
 const screenScript = isBundle ? join(here, 'screen.js') : join(here, '../src/io/ink-screen.ts')
+const adoptScript = isBundle
+  ? join(here, 'adopt.cjs')
+  : join(here, '../daemon/offline/adopt-main.ts')
 const offlineScript = isBundle ? join(here, 'offline.cjs') : join(here, '../daemon/offline/main.ts')
 
 async function main(): Promise<void> {
@@ -63,10 +68,14 @@ async function main(): Promise<void> {
     commands,
     runDaemon,
     openOffline,
+    openAdoption,
+    loadServers,
     openChildren,
     loadScreens,
     runProgram: async (words, options) =>
       (await import('../src/io/child-program.ts')).runProgram(words, options),
+    makeCurveKeyPair: async () =>
+      (await import('../src/io/zeromq-addon.ts')).loadZeromq().curveKeyPair(),
     readVersion,
   }
   const exit = await dispatch(deps, host.arguments).catch((error: unknown) => {
@@ -118,6 +127,25 @@ function openOffline(): Offline {
     check: (path, onFinding) => adopting(offline.check(path, onFinding)),
     repair: (path, onFinding) => adopting(offline.repair(path, onFinding)),
   }
+}
+
+/** By its path, as the offline part. */
+function openAdoption(): Adoption {
+  const module = createRequire(import.meta.url)(adoptScript) as { openAdoption(): Adoption }
+  const adoption = module.openAdoption()
+  const adopting = <Result>(result: Promise<Result>): Promise<Result> =>
+    result.catch((error: unknown) => {
+      throw adoptError(error)
+    })
+  return {
+    look: (request) => adopting(adoption.look(request)),
+    adopt: (request) => adopting(adoption.adopt(request)),
+  }
+}
+
+async function loadServers(): Promise<Servers> {
+  const { RealServers } = await import('../src/io/real-servers.ts')
+  return new RealServers(daemonScript)
 }
 
 /** By its path: only what runs programs pays for the package that starts them. */

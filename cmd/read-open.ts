@@ -61,6 +61,7 @@ export function openConsumer(
 ): Promise<ConsumerClient> {
   const { isByTime, isUncommitted } = plan
   const fetchBytesMax = settings.number('fetch.max.bytes')
+  const rack = settings.text('client.rack')
   const isolation = isUncommitted ? 'read_uncommitted' : settings.text('isolation.level')
   return deps.clients.consumer(cluster, {
     isolation: isolation === 'read_uncommitted' ? 'read_uncommitted' : 'read_committed',
@@ -72,6 +73,7 @@ export function openConsumer(
       : Math.min(partitionBytesMax, settings.number('max.partition.fetch.bytes')),
     // Merging holds every partition's next records; none of them may be kept from coming by the others.
     ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
+    ...(rack === null || rack === undefined ? {} : { rack }),
     ...(localReads === undefined ? {} : { localReads }),
   })
 }

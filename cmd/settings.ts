@@ -15,6 +15,7 @@ import type { Host } from '../src/ports/host.ts'
 import { type Layer, type LayerEntry, readLayers, setClientKey } from './config-layers.ts'
 import { type Context, ContextsFile } from './contexts.ts'
 import type { Flags } from './flags.ts'
+import type { SecretSource } from './secrets.ts'
 
 /** `user` and `host`: the sockets that are tried when no broker was named. */
 export type BrokerChoice =
@@ -30,6 +31,8 @@ export type BrokerChoice =
 export interface Settings {
   readonly broker: BrokerChoice
   readonly client: ConfigSet<ClientKeyName>
+  /** Where the secrets of the context are, by their keys. */
+  readonly secrets: ReadonlyMap<string, SecretSource>
   /** Whether a daemon may be started when no broker was named. */
   readonly mayStart: boolean
 }
@@ -51,6 +54,7 @@ export function readSettings(flags: Flags, host: Host): Settings {
   return {
     broker: choice,
     client: new ConfigSet(clientKeys, texts),
+    secrets: context?.secrets ?? new Map(),
     mayStart: host.environment['STREAM_AUTOSTART'] !== '0',
   }
 }
@@ -83,7 +87,6 @@ function contextLayer(context: Context): Layer {
 const protections = [
   { scheme: 'kafka', prefix: 'ssl.', what: 'TLS' },
   { scheme: 'kafka', prefix: 'sasl.', what: 'SASL' },
-  { scheme: 'tcp', prefix: 'curve.', what: 'CURVE' },
 ] as const
 
 /** Without this a password would be left unused, and records would go where the user wanted them protected. */

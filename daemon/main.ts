@@ -18,8 +18,10 @@ import { runInNewContext } from 'node:vm'
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
 import { configVariable } from '../src/config/config-key.ts'
 import { findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
+import { CurveKeyring } from '../src/io/curve-keyring.ts'
 import { readBootId } from '../src/io/daemon-process.ts'
 import { EmbeddedStore } from '../src/io/embedded-store.ts'
+import { isEtcdAway } from '../src/io/etcd-errors.ts'
 import { type EtcdOptions, etcdSettingsOf, readEtcdOptions } from '../src/io/etcd-options.ts'
 import { EtcdStore } from '../src/io/etcd-store.ts'
 import { RealDisk } from '../src/io/real-disk.ts'
@@ -28,12 +30,15 @@ import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { notifyServiceManager } from '../src/io/service-notify.ts'
 import { StderrLog } from '../src/io/stderr-log.ts'
+import { diskError } from '../src/io/system-errors.ts'
 import type { Log } from '../src/ports/log.ts'
 import type { Random } from '../src/ports/random.ts'
 import { sleep, type Time } from '../src/ports/time.ts'
+import { assertProtected } from './doors/address-rule.ts'
 import { advertisedEndpoints } from './doors/advertised.ts'
 import { type Daemon, startDaemon } from './doors/daemon.ts'
 import { clusterIdOf, DEFAULT_CLUSTER } from './metadata/cluster-name.ts'
+import { RepeatedWarning } from './metadata/repeated-warning.ts'
 import { listenForStopSignals } from './stop-signals.ts'
 
 const STOP_GRACE_MS = 10_000
@@ -255,19 +260,34 @@ function minorCollector(): () => void {
   return () => collect({ type: 'minor' })
 }
 
-/** Waits for etcd, however long it is away: a daemon that is started with its host must not depend on who is first. */
 async function joinCluster(options: Options, time: Time, random: Random, log: Log) {
   if (options.cluster === undefined) return undefined
   const { etcd, name, advertise } = options.cluster
   const endpoints = advertisedEndpoints(options.listen, advertise, hostname())
+  const store = await EtcdStore.open(time, log, etcd)
+  try {
+    const clusterId = await clusterIdOf({ store, time }, random, name)
+    return { store, cluster: { endpoints, clusterId, asksForWelcome: true } }
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+/** Waits for etcd, however long it is away or full: a daemon that is started with its host must not depend on who is first. */
+async function whenEtcdServes<T>(
+  options: Options,
+  time: Time,
+  log: Log,
+  begin: () => Promise<T>,
+): Promise<T> {
+  const trouble = new RepeatedWarning(time, log, 'waiting for etcd')
   for (;;) {
     try {
-      const store = await EtcdStore.open(time, log, etcd)
-      const clusterId = await clusterIdOf({ store, time }, random, name)
-      return { store, cluster: { endpoints, clusterId } }
+      return await begin()
     } catch (error) {
-      if (!isStreamError(error, 'STORE_UNAVAILABLE')) throw error
-      log.warn('waiting for etcd', { error: error.message })
+      if (options.cluster === undefined || !isEtcdAway(error)) throw error
+      trouble.tell(error)
       await sleep(time, ETCD_PAUSE_MS)
     }
   }
@@ -278,7 +298,10 @@ async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2))
   const log = new StderrLog('info')
   const time = new RealTime()
-  const { dataDirectory } = options
+  const { dataDirectory, config } = options
+  assertProtected(options.listen, config)
+  const keyFile = config.get('stream.curve.key.file')
+  const keys = keyFile ? new CurveKeyring(absolute(keyFile), log) : undefined
   let stop: (why: string) => void = () => undefined
   const stopAsked = new Promise<string>((resolve) => {
     stop = resolve
@@ -292,44 +315,53 @@ async function main(): Promise<number> {
     }
   }
   const random = new RealRandom()
+  let fenced: StreamError | undefined
+  const onFenced = (error: StreamError): void => {
+    fenced = error
+    stop(error.message)
+  }
   let daemon: Daemon
   try {
-    const joined = await joinCluster(options, time, random, log)
-    daemon = await startDaemon(
-      {
-        time,
-        random,
-        disk,
-        net: new RealNet(),
-        store:
-          joined?.store ??
-          (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),
-        log,
-      },
-      {
-        ...(joined === undefined
-          ? {}
-          : { cluster: { ...joined.cluster, onFenced: (error) => stop(error.message) } }),
-        dataDirectory,
-        listen: options.listen,
-        nodeId: options.nodeId,
-        config: options.config,
-        bootId: options.config.get('stream.boot.id') ?? readBootId(),
-        restored: options.isRestored,
-        pid: process.pid,
-        version: readVersion(),
-        advertisedHost: hostname(),
-        residentBytes: () => process.memoryUsage.rss(),
-        collectGarbage: minorCollector(),
-        onStopAsked: () => stop('asked by a client'),
-      },
-    )
+    daemon = await whenEtcdServes(options, time, log, async () => {
+      const joined = await joinCluster(options, time, random, log)
+      return startDaemon(
+        {
+          time,
+          random,
+          disk,
+          net: new RealNet(keys === undefined ? {} : { server: keys, client: keys.client }),
+          store:
+            joined?.store ??
+            (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),
+          log,
+        },
+        {
+          ...(joined === undefined ? {} : { cluster: { ...joined.cluster, onFenced } }),
+          dataDirectory,
+          listen: options.listen,
+          nodeId: options.nodeId,
+          config: options.config,
+          bootId: options.config.get('stream.boot.id') ?? readBootId(),
+          restored: options.isRestored,
+          pid: process.pid,
+          version: readVersion(),
+          advertisedHost: hostname(),
+          residentBytes: () => process.memoryUsage.rss(),
+          collectGarbage: minorCollector(),
+          onStopAsked: () => stop('asked by a client'),
+        },
+      )
+    })
   } catch (error) {
     removeEphemeral()
     throw error
   }
   const pidFile = join(dataDirectory, 'daemon.pid')
-  writeFileSync(pidFile, `${process.pid}\n`)
+  try {
+    writeFileSync(pidFile, `${process.pid}\n`)
+  } catch (error) {
+    throw diskError(error, 'write', pidFile)
+  }
   log.info('serving', { addresses: daemon.addresses.join(' '), data: dataDirectory })
   if (options.ephemeralDirectory !== undefined) {
     process.stdout.write(`${daemon.addresses[0]}\n`)
@@ -346,6 +378,7 @@ async function main(): Promise<number> {
     removeEphemeral()
   }
   log.info('stopped')
+  if (fenced !== undefined) throw fenced
   return 0
 }
 

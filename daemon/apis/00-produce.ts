@@ -32,7 +32,13 @@ import {
   rewriteBatch,
 } from './batch-validation.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
-import { codeOfError, codeOfNotServing, findLeader, messageOfError } from './kafka-codes.ts'
+import {
+  codeOfError,
+  codeOfNotServing,
+  findLeader,
+  leaderElsewhere,
+  messageOfError,
+} from './kafka-codes.ts'
 import { UnansweredFailure } from './unanswered-failure.ts'
 
 type PartitionAnswer = ResponseInput<'Produce'>['responses'][number]['partitionResponses'][number]
@@ -344,11 +350,19 @@ export class ProduceRun {
     run.accepted(result.firstOffset, result.nextOffset)
   }
 
+  #answerOf(topic: string, run: PartitionRun): PartitionAnswer {
+    const { broker } = this.#services
+    const currentLeader = leaderElsewhere(broker, topic, run.index, run.errorCode)
+    return currentLeader === undefined ? run.answer() : { ...run.answer(), currentLeader }
+  }
+
   #answer(): ResponseInput<'Produce'> {
     return {
       responses: this.#topics.map((topic) => ({
         name: topic.name,
-        partitionResponses: topic.partitions.map((partition) => partition.answer()),
+        partitionResponses: topic.partitions.map((partition) =>
+          this.#answerOf(topic.name, partition),
+        ),
       })),
     }
   }

@@ -3,8 +3,12 @@
  * the log's cache in this very call, cold ones after the disk. A fetch that finds less than min_bytes waits on all its
  * partitions until enough has come, an error shows, or max_wait_ms has passed.
  *
+ * A follower serves consumers too, up to the high watermark it knows (from v11 on, KIP-392): what it lacks it says is not
+ * available yet. A leader that is asked with a rack names the replica in sync there that has the offset, and sends nothing.
+ * Who says which epoch it has read last is told where its history and this log part (v12, KIP-320), and gets nothing else.
+ *
  * Sessions are answered with id 0: every client goes on with full fetches (P4). Partitions are served in the order of
- * the request (P5). Errors: 1, 2, 3, 6, 31 (a replica id without cluster rights), 56, 70, 74, 75, 76.
+ * the request (P5). Errors: 1, 2, 3, 6, 31 (a replica id without cluster rights), 56, 70, 74, 75, 76, 78.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
@@ -16,7 +20,7 @@ import { codecId } from '../../src/record/compression.ts'
 import type { LogSlice } from '../log/log-types.ts'
 import type { Partition, ReadWaiter } from '../replica/partition.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
-import { codeOfError, findLeader } from './kafka-codes.ts'
+import { codeOfError, findLeader, findReadable, leaderElsewhere } from './kafka-codes.ts'
 import { replicaFetch } from './replica-fetch.ts'
 
 type TopicAnswer = ResponseInput<'Fetch'>['responses'][number]
@@ -25,6 +29,8 @@ type PartitionRequest = Request<'Fetch'>['topics'][number]['partitions'][number]
 
 /** Clients name topics; later versions are for followers (replica-fetch.ts). */
 const CLIENT_VERSION_MAX = 12
+/** From here on a consumer may read from followers. */
+const NEAREST_VERSION = 11
 const READ_COMMITTED = 1
 const ZSTD = codecId('zstd')
 /** First Fetch version that may carry zstd (KIP-110). */
@@ -135,7 +141,7 @@ class FetchRun implements ReadWaiter {
   }
 
   #mayPark(): boolean {
-    if (this.#request.maxWaitMs <= 0 || this.#services.broker.isStopping) return false
+    if (this.#request.maxWaitMs <= 0 || this.#services.broker.isEnding) return false
     return this.#services.parkedFetches.enter()
   }
 
@@ -242,16 +248,18 @@ class FetchRun implements ReadWaiter {
     if (this.#request.replicaId >= 0) {
       return this.#refuse(asked, undefined, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
     }
-    const found = findLeader(broker, topic, asked.partition, asked.currentLeaderEpoch)
+    const find = this.#context.apiVersion < NEAREST_VERSION ? findLeader : findReadable
+    const found = find(broker, topic, asked.partition, asked.currentLeaderEpoch)
     const { partition } = found
     if (found.code !== 0 || partition === undefined) {
-      return this.#refuse(asked, partition, found.code)
+      const refusal = this.#refuse(asked, partition, found.code)
+      const currentLeader = leaderElsewhere(broker, topic, asked.partition, found.code)
+      return currentLeader === undefined ? refusal : { ...refusal, currentLeader }
     }
     const { log } = partition
     const offset = asked.fetchOffset
-    if (offset < log.logStartOffset || offset > log.logEndOffset) {
-      return this.#refuse(asked, partition, KafkaError.OFFSET_OUT_OF_RANGE)
-    }
+    const elsewhere = this.#judgePosition(asked, partition)
+    if (elsewhere !== undefined) return elsewhere
     const isCommitted = this.#request.isolationLevel === READ_COMMITTED
     const endOffset = isCommitted ? partition.lastStableOffset : partition.highWatermark
     const bytesLeft = this.#bytesMax - this.#bytes
@@ -282,6 +290,39 @@ class FetchRun implements ReadWaiter {
         return this.#refuse(asked, partition, codeOfError(error))
       },
     )
+  }
+
+  /** What is answered in place of records; undefined: the position is one to read from. */
+  #judgePosition(asked: PartitionRequest, partition: Partition): PartitionAnswer | undefined {
+    const { log } = partition
+    const { fetchOffset: offset, lastFetchedEpoch } = asked
+    const leads = partition.notServing === undefined
+    const { OFFSET_OUT_OF_RANGE, OFFSET_NOT_AVAILABLE } = KafkaError
+    if (offset < log.logStartOffset) return this.#refuse(asked, partition, OFFSET_OUT_OF_RANGE)
+    if (!leads && offset > log.logEndOffset) {
+      return this.#refuse(asked, partition, OFFSET_NOT_AVAILABLE)
+    }
+    // A follower's log may still be cut above its high watermark: only what lies below says something.
+    if (lastFetchedEpoch >= 0 && (leads || offset <= partition.highWatermark)) {
+      const end = log.endOffsetForEpoch(lastFetchedEpoch)
+      if (end === undefined) {
+        return this.#refuse(asked, partition, leads ? OFFSET_OUT_OF_RANGE : OFFSET_NOT_AVAILABLE)
+      }
+      if (end.epoch < lastFetchedEpoch || end.endOffset < offset) {
+        const divergingEpoch = { epoch: end.epoch, endOffset: end.endOffset }
+        return { ...this.#refuse(asked, partition, 0), divergingEpoch }
+      }
+    }
+    if (offset > log.logEndOffset) return this.#refuse(asked, partition, OFFSET_OUT_OF_RANGE)
+    const preferredReadReplica = leads ? this.#nearestTo(partition, offset) : undefined
+    if (preferredReadReplica === undefined) return undefined
+    return { ...this.#refuse(asked, partition, 0), preferredReadReplica }
+  }
+
+  #nearestTo(partition: Partition, offset: number): number | undefined {
+    const { rackId } = this.#request
+    if (rackId === '' || this.#context.apiVersion < NEAREST_VERSION) return undefined
+    return this.#services.broker.replication?.nearestReplica(partition, rackId, offset)
   }
 
   #give(

@@ -37,7 +37,6 @@ export const initProducerId: Handler<'InitProducerId'> = async (
     return answer(0, await broker.producerIds.take(), 0)
   } catch (error) {
     if (!isStreamError(error)) throw error
-    broker.log.warn('no producer id could be taken', { error: error.message })
     return answer(KafkaError.COORDINATOR_NOT_AVAILABLE)
   }
 }

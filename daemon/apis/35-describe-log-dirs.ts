@@ -1,4 +1,8 @@
-/** DescribeLogDirs (35), versions 1 to 4: the one data directory, the sizes of the partitions in it, its file system. */
+/**
+ * DescribeLogDirs (35), versions 1 to 4: the one data directory, the sizes of the partitions in it, its file system. A
+ * replica's lag is what it has not yet up to the high watermark that its leader has told; nothing moves between directories,
+ * so no replica is a future one.
+ */
 
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
@@ -17,7 +21,7 @@ export const describeLogDirs: Handler<'DescribeLogDirs'> = (services, _context, 
     sizes.push({
       partitionIndex: partition.partition,
       partitionSize: partition.log.sizeBytes,
-      offsetLag: 0,
+      offsetLag: lagOf(partition),
       isFutureKey: false,
     })
   }
@@ -44,4 +48,8 @@ export const describeLogDirs: Handler<'DescribeLogDirs'> = (services, _context, 
       },
     ],
   }
+}
+
+function lagOf({ follower, log }: Partition): number {
+  return follower === undefined ? 0 : Math.max(0, follower.leaderEnd - log.logEndOffset)
 }

@@ -89,12 +89,49 @@ export function findLeader(
   }
   const { notServing } = partition
   if (notServing !== undefined) return { partition, code: codeOfNotServing(notServing) }
-  if (leaderEpoch >= 0 && leaderEpoch !== partition.leaderEpoch) {
-    const code =
-      leaderEpoch < partition.leaderEpoch
-        ? KafkaError.FENCED_LEADER_EPOCH
-        : KafkaError.UNKNOWN_LEADER_EPOCH
-    return { partition, code }
-  }
-  return { partition, code: 0 }
+  if (partition.isDeserted) return { partition, code: KafkaError.NOT_LEADER_OR_FOLLOWER }
+  return { partition, code: codeOfEpoch(partition, leaderEpoch) }
+}
+
+/**
+ * As findLeader, or the partition as a follower holds it, for who may read from the nearest replica (KIP-392). A broker
+ * that may have been left behind by the others serves nobody as a follower.
+ */
+export function findReadable(
+  broker: Broker,
+  topic: string,
+  index: number,
+  leaderEpoch: number,
+): FoundPartition {
+  const found = findLeader(broker, topic, index, leaderEpoch)
+  const { partition } = found
+  const leader = partition?.follower?.following.leader ?? -1
+  if (partition === undefined || leader < 0 || partition.notServing !== 'notLeader') return found
+  if (broker.session.isSelfFenced()) return found
+  return { partition, code: codeOfEpoch(partition, leaderEpoch) }
+}
+
+/**
+ * Who leads a partition instead, for an answer that says that this broker does not (KIP-951): the client need not ask.
+ * @returns undefined: nothing to tell
+ */
+export function leaderElsewhere(
+  { image, nodeId }: Broker,
+  topic: string,
+  index: number,
+  errorCode: number,
+): { readonly leaderId: number; readonly leaderEpoch: number } | undefined {
+  const { NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH } = KafkaError
+  if (errorCode !== NOT_LEADER_OR_FOLLOWER && errorCode !== FENCED_LEADER_EPOCH) return undefined
+  const value = image.partition(image.topic(topic)?.topicId ?? '', index)?.value
+  if (value === undefined || value.leader < 0) return undefined
+  if (value.leader === nodeId && errorCode === NOT_LEADER_OR_FOLLOWER) return undefined
+  return { leaderId: value.leader, leaderEpoch: value.leaderEpoch }
+}
+
+function codeOfEpoch(partition: Partition, leaderEpoch: number): number {
+  if (leaderEpoch < 0 || leaderEpoch === partition.leaderEpoch) return 0
+  return leaderEpoch < partition.leaderEpoch
+    ? KafkaError.FENCED_LEADER_EPOCH
+    : KafkaError.UNKNOWN_LEADER_EPOCH
 }

@@ -51,6 +51,7 @@ import { daemonStop } from './1001-daemon-stop.ts'
 import { appendAt } from './1002-append-at.ts'
 import { localSpans } from './1003-local-spans.ts'
 import { logInfo } from './1004-log-info.ts'
+import { segmentSync } from './1005-segment-sync.ts'
 import { forwardToController } from './forwarding.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
@@ -106,6 +107,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   AppendAt: appendAt,
   LocalSpans: localSpans,
   LogInfo: logInfo,
+  SegmentSync: segmentSync,
 }
 
 /**

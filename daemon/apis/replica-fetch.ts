@@ -2,7 +2,8 @@
  * Fetch (1), version 18, of a follower: it says where its replicas stand and gets what comes next, up to the log's end
  * (replication.md sections 2.2, 7.1, 13). Positions are taken over at once, before anything is read. The fetch waits
  * until something was appended, the follower's high watermark is stale (at most one such answer in 5 ms), a newer fetch
- * of the same follower waits in its place, or max_wait_ms has passed. Partitions with nothing new are left out.
+ * of the same follower waits in its place, or max_wait_ms has passed. Partitions with nothing new are left out, and those
+ * that a limit holds back (KIP-73), which are looked at again when it allows.
  *
  * Errors: 1, 3, 6, 31 (not a broker of this cluster), 56, 74, 75, 100, 104; 107: the follower lacks what it had said
  * it holds.
@@ -65,6 +66,8 @@ class ReplicaFetchRun implements ReadWaiter {
   #reject: ((error: unknown) => void) | undefined
   #timer: Timer | undefined
   #earlyTimer: Timer | undefined
+  #limitTimer: Timer | undefined
+  #isHeldBack = false
   #isReading = false
   #isDirty = false
 
@@ -101,7 +104,7 @@ class ReplicaFetchRun implements ReadWaiter {
 
   #answerOrPark(): FetchAnswer | Promise<FetchAnswer> {
     const { maxWaitMs } = this.#request
-    if (this.#answers.length > 0 || maxWaitMs <= 0 || this.#services.broker.isStopping) {
+    if (this.#answers.length > 0 || maxWaitMs <= 0 || this.#services.broker.isEnding) {
       return this.#answer()
     }
     return this.#park(maxWaitMs)
@@ -121,6 +124,7 @@ class ReplicaFetchRun implements ReadWaiter {
       this.#timer = undefined
       this.#finish(this.#answer())
     })
+    this.#awaitLimit()
     this.#context.answerNow = () => this.#finish(this.#answer())
     return new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -143,6 +147,15 @@ class ReplicaFetchRun implements ReadWaiter {
     this.#earlyTimer = time.setTimer(Math.max(0, dueMs), () => {
       this.#earlyTimer = undefined
       this.#slot.lastEarlyMs = time.monotonicMs()
+      this.#readSoon()
+    })
+  }
+
+  #awaitLimit(): void {
+    if (!this.#isHeldBack || this.#limitTimer !== undefined) return
+    const { time, replication } = this.#services.broker
+    this.#limitTimer = time.setTimer(replication?.leaderQuota.pauseMs ?? 0, () => {
+      this.#limitTimer = undefined
       this.#readSoon()
     })
   }
@@ -177,6 +190,7 @@ class ReplicaFetchRun implements ReadWaiter {
     }
     this.#context.releaseAnswer()
     if (this.#isDirty) this.#readAgain()
+    else this.#awaitLimit()
   }
 
   #finish(answer: FetchAnswer): void {
@@ -191,6 +205,7 @@ class ReplicaFetchRun implements ReadWaiter {
     this.#context.answerNow = undefined
     this.#timer?.cancel()
     this.#earlyTimer?.cancel()
+    this.#limitTimer?.cancel()
     if (this.#slot.waiting === this) this.#slot.waiting = undefined
     for (const partition of this.#offsets.keys()) partition.removeReader(this)
     return resolve
@@ -221,6 +236,7 @@ class ReplicaFetchRun implements ReadWaiter {
       fetchNumber,
       leaderEpoch: request.currentLeaderEpoch,
       fetchOffset: request.fetchOffset,
+      logStartOffset: request.logStartOffset,
       lastFetchedEpoch: request.lastFetchedEpoch,
       durableOffset: request.durableOffset,
     })
@@ -246,6 +262,7 @@ class ReplicaFetchRun implements ReadWaiter {
   #read(): Promise<void> | undefined {
     this.#answers = []
     this.#bytes = 0
+    this.#isHeldBack = false
     this.#bytesMax =
       this.#request.maxBytes <= 0 ? 0 : this.#context.reserveAnswer(this.#request.maxBytes)
     return this.#readFrom(0)
@@ -284,11 +301,13 @@ class ReplicaFetchRun implements ReadWaiter {
     if (offset < log.logStartOffset) {
       return refusal(request, partition, KafkaError.OFFSET_OUT_OF_RANGE)
     }
-    const isFull = this.#bytesMax - this.#bytes <= 0
+    const bytesAllowed = this.#bytesAllowed(partition)
+    const isFull = this.#bytesMax - this.#bytes <= 0 || bytesAllowed <= 0
     if (offset >= log.logEndOffset || isFull) return this.#give(request, partition, undefined)
+    const bytesLeft = this.#bytesMax - this.#bytes
     const read = {
       offset,
-      maxBytes: Math.min(request.partitionMaxBytes, this.#bytesMax - this.#bytes),
+      maxBytes: Math.min(request.partitionMaxBytes, bytesLeft, bytesAllowed),
       minOneBatch: this.#bytes === 0,
     }
     const cached = log.readCached(read)
@@ -307,6 +326,20 @@ class ReplicaFetchRun implements ReadWaiter {
     )
   }
 
+  /** What the limit on copying leaves of a partition; a follower in sync is never held back. */
+  #bytesAllowed(partition: Partition): number {
+    const { replication } = this.#services.broker
+    if (replication === undefined || !replication.isLimitedAsLeader(partition)) {
+      return Number.POSITIVE_INFINITY
+    }
+    const { replicaId } = this.#request.replicaState
+    const isInSync = partition.replicas?.value.inSyncReplicas.some((m) => m.broker === replicaId)
+    if (isInSync !== false) return Number.POSITIVE_INFINITY
+    const left = replication.leaderQuota.bytesLeft
+    if (left <= 0) this.#isHeldBack = true
+    return left
+  }
+
   #give(
     request: PartitionRequest,
     partition: Partition,
@@ -315,6 +348,9 @@ class ReplicaFetchRun implements ReadWaiter {
     const bytes = slice?.sizeBytes ?? 0
     if (bytes === 0 && !isStale(partition, request)) return undefined
     this.#bytes += bytes
+    const { replication } = this.#services.broker
+    if (bytes > 0 && replication?.isLimitedAsLeader(partition))
+      replication.leaderQuota.record(bytes)
     return { ...refusal(request, partition, 0), records: slice?.bytes ?? NO_RECORDS }
   }
 
@@ -361,6 +397,7 @@ function codeOfRefusal(why: FetchRefusal): number {
     case 'notReplica':
       return KafkaError.UNKNOWN_TOPIC_OR_PARTITION
     case 'belowLogStart':
+    case 'startsOver':
       return KafkaError.OFFSET_OUT_OF_RANGE
     case 'staleFetch':
       return KafkaError.NOT_LEADER_OR_FOLLOWER

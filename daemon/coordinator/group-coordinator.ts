@@ -38,8 +38,6 @@ import { expiredOffsets, type OffsetEntry, OffsetTable } from './offset-table.ts
 import type { PeerCaller } from './peer-caller.ts'
 import type { TransactionOwner } from './shard-log.ts'
 
-/** How often shards are compared with the leaderships of this broker. */
-const LEADERSHIP_CHECK_MS = 1000
 const MINUTE_MS = 60_000
 
 /** A group's place, or why it is not served here now. */
@@ -56,7 +54,7 @@ export class GroupCoordinator {
   readonly #groups = new Map<string, GroupEntry>()
   readonly #timers = new Set<Timer>()
   #creating: Promise<unknown> | undefined
-  #stopListening: () => void = () => undefined
+  readonly #stopListening: (() => void)[] = []
   #isStopped = false
 
   /** @param peers  undefined: the single daemon */
@@ -75,10 +73,15 @@ export class GroupCoordinator {
 
   /** Begins to load what this broker leads, and to look after it. Returns at once. */
   start(): void {
-    const { config } = this.#broker
+    const { config, image, table } = this.#broker
     this.#lookForShards()
-    this.#stopListening = this.#broker.image.onChange((change) => this.#follow(change))
-    this.#every(LEADERSHIP_CHECK_MS, () => this.#lookForShards())
+    this.#stopListening.push(
+      image.onChange((change) => this.#follow(change)),
+      // Among other brokers a leadership begins and ends later than the image says.
+      table.onLeadership(({ topic }) => {
+        if (topic === OFFSETS_TOPIC) this.#lookForShards()
+      }),
+    )
     this.#every(config.number('offsets.retention.check.interval.ms'), () => this.expire())
   }
 
@@ -86,7 +89,7 @@ export class GroupCoordinator {
   stop(): void {
     if (this.#isStopped) return
     this.#isStopped = true
-    this.#stopListening()
+    for (const stop of this.#stopListening) stop()
     for (const timer of this.#timers) timer.cancel()
     for (const shard of [...this.#shards.values()]) this.#leave(shard)
   }

@@ -72,7 +72,7 @@ export class TransactionCoordinator {
   readonly #parked = new Map<string, Promise<void>>()
   readonly #timers = new Set<Timer>()
   readonly #markerListeners: ((marker: WrittenMarker) => void)[] = []
-  #stopListening: () => void = () => undefined
+  readonly #stopListening: (() => void)[] = []
   #isStopped = false
 
   /** @param peers  undefined: the single daemon */
@@ -92,8 +92,14 @@ export class TransactionCoordinator {
 
   /** Begins to read the log; ids are served as soon as their partition is read. */
   start(): void {
-    const { config, image } = this.#broker
-    this.#stopListening = image.onChange((change) => this.#follow(change))
+    const { config, image, table } = this.#broker
+    this.#stopListening.push(
+      image.onChange((change) => this.#follow(change)),
+      // Among other brokers a leadership begins and ends later than the image says.
+      table.onLeadership(({ topicId }) => {
+        if (topicId === this.#topicId) this.#lookForShards()
+      }),
+    )
     this.#lookForShards()
     const pauseMs = config.number('transaction.abort.timed.out.transaction.cleanup.interval.ms')
     this.#every(pauseMs, () => this.abortTimedOut())
@@ -103,7 +109,7 @@ export class TransactionCoordinator {
   /** Carries nothing further; what is decided is carried out by the next start. */
   async stop(): Promise<void> {
     this.#isStopped = true
-    this.#stopListening()
+    for (const stop of this.#stopListening) stop()
     for (const timer of this.#timers) timer.cancel()
     this.#timers.clear()
     await Promise.allSettled(this.#finishing.values())

@@ -27,6 +27,7 @@ import { Complaints } from './complaints.ts'
 import type { DoorOptions, DoorRules } from './door.ts'
 import { kafkaRules } from './kafka.ts'
 import { LineSession } from './line-session.ts'
+import { Refusals } from './refusals.ts'
 import { Session } from './session.ts'
 import { zmqRules } from './zmq.ts'
 
@@ -92,6 +93,7 @@ class RunningDaemon implements Daemon {
   readonly #services: Services
   readonly #admission: Admission
   readonly #complaints: Complaints
+  readonly #refusals: Refusals
   readonly #listeners: Listener[] = []
   readonly #sessions = new Set<Session | LineSession>()
   #stopped: Promise<void> | undefined
@@ -132,6 +134,7 @@ class RunningDaemon implements Daemon {
       options.collectGarbage,
     )
     this.#complaints = new Complaints(ports.log)
+    this.#refusals = new Refusals(ports.time, ports.log)
   }
 
   get addresses(): readonly string[] {
@@ -203,6 +206,7 @@ class RunningDaemon implements Daemon {
       {
         messageBytesMax: config.number('socket.request.max.bytes'),
         linksMax: config.number('max.connections'),
+        onRefused: (refusal) => this.#refusals.tell(address, refusal),
         ...(rules.door === 'kafka' && idleMs > 0 && Number.isFinite(idleMs)
           ? { idleMsMax: idleMs }
           : {}),

@@ -28,6 +28,7 @@ import {
   FAILED_NAME,
   holdsData,
   isDeletedDirectory,
+  isStrayDirectory,
   META_NAME,
   parseBoot,
   parseCleanShutdown,
@@ -95,6 +96,15 @@ export interface PartitionOnDisk {
   readonly topicId: string | undefined
   readonly path: string
   readonly metadata: 'valid' | 'missing' | 'unreadable'
+}
+
+/** A log that was set aside. */
+export interface StrayOnDisk {
+  readonly name: string
+  /** undefined: unreadable. */
+  readonly topicId: string | undefined
+  /** undefined: its long name was cut short. */
+  readonly partition: number | undefined
 }
 
 const DEFAULTS = {
@@ -264,30 +274,68 @@ export class DataDirectory {
 
   /** Closes the log if it is open and takes its directory away; the files go after file.delete.delay.ms. */
   async deletePartitionLog(id: PartitionId): Promise<void> {
+    const { disk, time } = this.#ports
+    const delayMs = this.#logs.get(`${id.topic}-${id.partition}`)?.config.fileDeleteDelayMs ?? 0
+    const removed = await this.#takeAway(id, '-delete')
+    if (removed === undefined) return
+    const timer = time.setTimer(delayMs, () => {
+      this.#removals.delete(timer)
+      disk.removeTree(removed)
+    })
+    this.#removals.add(timer)
+  }
+
+  /**
+   * Closes the log if it is open and renames its directory: this broker holds the partition no more. It is never opened
+   * again; a replica that returns starts empty (replication.md sections 5.7, 11).
+   */
+  async setAside(id: PartitionId): Promise<void> {
+    await this.#takeAway(id, '-stray')
+  }
+
+  /** What was set aside, now or by an earlier run. */
+  strays(): readonly StrayOnDisk[] {
+    const { disk } = this.#ports
+    const found: StrayOnDisk[] = []
+    for (const name of disk.list(this.path)) {
+      if (!isStrayDirectory(name)) continue
+      const bytes = disk.readFile(`${this.path}/${name}/partition.metadata`)
+      const partition = parsePartitionDirectory(name.slice(0, name.lastIndexOf('.')))?.partition
+      found.push({ name, topicId: bytes && parsePartitionMetadata(bytes), partition })
+    }
+    return found
+  }
+
+  /** @param name  of one of strays() */
+  removeStray(name: string): void {
     this.#assertOpen()
-    const { disk, random, time } = this.#ports
+    assert(isStrayDirectory(name), 'only what was set aside is removed')
+    this.#ports.disk.removeTree(`${this.path}/${name}`)
+  }
+
+  /** @returns where the directory is now; undefined: there was none */
+  async #takeAway(id: PartitionId, ending: '-delete' | '-stray'): Promise<string | undefined> {
+    this.#assertOpen()
+    const { disk, random } = this.#ports
     const name = `${id.topic}-${id.partition}`
     const path = `${this.path}/${name}`
     const log = this.#logs.get(name)
     await log?.close({ clean: false })
     this.#logs.delete(name)
+    let removed: string | undefined
     if (disk.stat(path) !== undefined) {
       this.#checkMetadata(id)
-      const suffix = `.${hex(random.bytes(16))}-delete`
-      const removed = `${this.path}/${name.slice(0, 255 - suffix.length)}${suffix}`
+      const suffix = `.${hex(random.bytes(16))}${ending}`
+      removed = `${this.path}/${name.slice(0, 255 - suffix.length)}${suffix}`
       disk.rename(path, removed)
       await this.#context.syncs.syncDirectory(this.path)
-      const timer = time.setTimer(log?.config.fileDeleteDelayMs ?? 0, () => {
-        this.#removals.delete(timer)
-        disk.removeTree(removed)
-      })
-      this.#removals.add(timer)
     }
     // Only now may another partition have its slot: the directory cannot come back any more.
     if (log !== undefined) this.#marks.release(log.core.mark)
     else this.#marks.release(this.#marks.slot(id.topicId, id.partition))
     this.#checkpoints.forget(id)
     await this.#noteOpened(name)
+    return removed
   }
 
   /** Removes what a creation left half-made. @throws StreamError DATA_DIRECTORY_INVALID when it holds records */

@@ -138,6 +138,11 @@ export function isDeletedDirectory(name: string): boolean {
   return /^.+\.[0-9a-f]{32}-delete$/.test(name)
 }
 
+/** Set aside: this broker holds the partition no more. */
+export function isStrayDirectory(name: string): boolean {
+  return /^.+\.[0-9a-f]{32}-stray$/.test(name)
+}
+
 /** Anything that only a used data directory has. */
 export function holdsData(disk: Disk, path: string): boolean {
   return disk

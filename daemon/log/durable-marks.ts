@@ -26,6 +26,7 @@ import type { Disk, DiskFile } from '../../src/ports/disk.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
 import { int32At, int64At, putInt16, putInt32, putInt64 } from '../../src/record/batch-layout.ts'
 import { crc32c } from '../../src/record/crc32c.ts'
+import { rewriteInPlace } from './file-writes.ts'
 import type { SyncScheduler } from './sync-scheduler.ts'
 import { topicIdBytes, topicIdText } from './topic-id.ts'
 
@@ -140,9 +141,12 @@ export class DurableMarks {
     const [a, b] = paths.map((path) => disk.open(path, 'write')) as [DiskFile, DiskFile]
     if (created) await syncs.syncDirectory(directory)
     const loaded = load(readWhole(a), readWhole(b))
-    // The last run may have died between the two writes of a lowered mark, or with unsynced bytes in either file.
-    await syncs.dataSync(a)
-    await syncs.dataSync(b)
+    // The last run may have died between the two writes of a lowered mark, with unsynced bytes in either file, or with
+    // pages that a failed sync left marked clean.
+    for (const file of [a, b]) {
+      rewriteInPlace(file, 0, file.sizeBytes())
+      await syncs.dataSync(file)
+    }
     for (const file of [b, a]) {
       if (repair(file, loaded.found)) await syncs.dataSync(file)
     }

@@ -2,8 +2,10 @@
  * Small files of a data directory that are replaced whole: `<path>.tmp`, fsync, atomic rename, fsync of the directory.
  * After a crash the path holds the old content or the new one, never a mixture.
  */
-import type { Disk } from '../../src/ports/disk.ts'
+import type { Disk, DiskFile } from '../../src/ports/disk.ts'
 import type { SyncScheduler } from './sync-scheduler.ts'
+
+const COPY_BYTES = 1024 * 1024
 
 export function directoryOf(path: string): string {
   const slash = path.lastIndexOf('/')
@@ -39,6 +41,21 @@ export function overwriteFile(disk: Disk, path: string, content: Uint8Array): vo
     if (content.length > 0) file.write(0, [content])
   } finally {
     file.close()
+  }
+}
+
+/**
+ * Writes what is read of [start, end) to where it stands: pages that a failed sync left marked clean are dirty again, so
+ * that the next sync does not skip them.
+ */
+export function rewriteInPlace(file: DiskFile, start: number, end: number): void {
+  const buffer = new Uint8Array(Math.min(COPY_BYTES, Math.max(0, end - start)))
+  for (let at = start; at < end; ) {
+    const part = buffer.subarray(0, Math.min(buffer.length, end - at))
+    const count = file.read(at, part)
+    if (count === 0) return
+    file.write(at, [part.subarray(0, count)])
+    at += count
   }
 }
 

@@ -357,6 +357,10 @@ class SegmentRead {
     const core = this.#core
     const segment = this.#segment
     const position = walk.position
+    // What is appended to the segment from here on has nothing to do with the damage.
+    const isActive = segment === core.active
+    const endPosition = isActive ? segment.sizeBytes : Infinity
+    const endOffset = isActive ? core.logEndOffset : this.#endBound
     const expected = this.#expected ?? (await this.#offsetAt(file, position))
     const again = new BatchWalk(file, { start: position, end: walk.end, mode: 'whole' })
     again.blockBytes = HEADER_BYTES
@@ -373,9 +377,9 @@ class SegmentRead {
     }
     const wayOn = await findWayOn(file, segment, {
       position,
-      endPosition: walk.end,
+      endPosition: Math.min(endPosition, segment.sizeBytes),
       offsetMin: expected,
-      offsetEnd: this.#endBound,
+      offsetEnd: endOffset,
       epochMin: core.epochs.epochAt(expected) ?? -1,
       epochMax: core.epochs.latest?.epoch ?? 0x7fffffff,
     })
@@ -384,9 +388,9 @@ class SegmentRead {
       file: segment.path,
       segmentBaseOffset: segment.baseOffset,
       startPosition: position,
-      endPosition: wayOn?.position ?? Infinity,
+      endPosition: wayOn?.position ?? endPosition,
       startOffset: expected,
-      endOffset: wayOn?.offset ?? this.#endBound,
+      endOffset: wayOn?.offset ?? endOffset,
       detail,
     })
     walk.moveTo(position)

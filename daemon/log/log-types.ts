@@ -104,6 +104,8 @@ export interface DamagedRange {
   /** Exclusive. */
   readonly endOffset: number
   readonly detail: string
+  /** By the scan of a start: what producers did in it was not seen. */
+  readonly foundAtStart?: boolean
 }
 
 /** What opening a log had to do, for the diagnostics and for deciding whether the start was lossy. */

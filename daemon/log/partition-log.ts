@@ -36,6 +36,7 @@ import type {
 import { LogWriter } from './log-writer.ts'
 import { snapshotPath, takeSnapshot } from './producer-snapshots.ts'
 import type { MarkerCheck } from './producer-state.ts'
+import { type FetchPiece, type RepairResult, repairRange } from './repair.ts'
 import { enforceRetention } from './retention.ts'
 import { offsetForTimestamp, offsetOfMaxTimestamp } from './time-lookup.ts'
 import { type CutParts, deleteRecordsBefore, resetTo, truncateTo } from './truncation.ts'
@@ -284,6 +285,15 @@ export class PartitionLog {
   }
 
   // --- housekeeping
+
+  /**
+   * Puts another replica's bytes in the place of a damaged range (one of `damage`); it is served again when that is
+   * durable. @throws StreamError CORRUPT_BATCH when they do not fit; CONFLICT, DISK_*, CLOSED, and what `fetch` throws:
+   *   the range stays quarantined
+   */
+  repair(range: DamagedRange, fetch: FetchPiece): Promise<RepairResult> {
+    return repairRange(this.#core, range, fetch)
+  }
 
   /** Raises the log start; resolves when that is durable. @throws StreamError OFFSET_OUT_OF_RANGE, DISK_*, CLOSED */
   deleteRecordsBefore(offset: number): Promise<void> {

@@ -108,6 +108,7 @@ export function rebuildProducerState(core: LogCore, soundBelow: number): void {
     }
   }
   core.producers = state ?? new ProducerState()
+  core.replayedFrom = fromOffset
   replay(core, fromOffset)
   core.batchesSinceSnapshot = 0
 }

@@ -12,7 +12,9 @@
  *
  * Invariants:
  * - Recovering twice is recovering once. Whatever a crash leaves of a recovery is recovered by the same rules.
- * - Before durable := log end, what was scanned is synced: after the death of a process it may be in page cache alone.
+ * - Before durable := log end, what was scanned is written once more and synced: after the death of a process it may be
+ *   in page cache alone, and a sync that failed may have marked its pages clean. That a sync failed is not always known:
+ *   the process may have died before it could note it, or while the kernel still wrote.
  * - The work is bounded by what lies above the mark, the headers since the last producer snapshot, and the headers
  *   behind the last index entry.
  */
@@ -22,11 +24,13 @@ import { baseOffsetAt, leaderEpochAt } from '../../src/record/batch-layout.ts'
 import { BatchWalk, walkAllNow } from './batch-walk.ts'
 import { findWayOn, type WayOn } from './damage.ts'
 import { readEpochFile } from './epoch-file.ts'
+import { rewriteInPlace } from './file-writes.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
 import type { LogCore } from './log-core.ts'
 import { noteDamage } from './log-reader.ts'
 import type { DamagedRange, RecoveryReport } from './log-types.ts'
 import { rebuildProducerState } from './producer-snapshots.ts'
+import { REPAIR_SUFFIX } from './repair.ts'
 import { baseOffsetOfName, RELATIVE_OFFSET_MAX, Segment, segmentName } from './segment.ts'
 import { finishSwap } from './segment-swap.ts'
 
@@ -139,7 +143,8 @@ class Recovery {
     const present = new Set(names)
     for (const name of names) {
       const isOrphan = isIndexName(name) && !present.has(`${name.slice(0, 20)}.log`)
-      if (isOrphan || name.endsWith('.tmp')) disk.unlink(`${core.directory}/${name}`)
+      const isLeft = name.endsWith('.tmp') || name.endsWith(REPAIR_SUFFIX)
+      if (isOrphan || isLeft) disk.unlink(`${core.directory}/${name}`)
       const baseOffset = baseOffsetOfName(name, '.log')
       if (baseOffset === undefined) continue
       const stat = disk.stat(`${core.directory}/${name}`)
@@ -241,7 +246,8 @@ class Recovery {
   }
 
   get #trustedOffset(): number {
-    return this.#facts.sameBoot === true || this.#facts.clean ? Infinity : this.#recoveryPoint
+    const { clean, failedBefore, sameBoot } = this.#facts
+    return (sameBoot === true && !failedBefore) || clean ? Infinity : this.#recoveryPoint
   }
 
   /** Whether a segment may follow what was found so far; false: the log was cut. */
@@ -407,7 +413,7 @@ class Recovery {
     // Deleted records are nobody's loss.
     if (range.endOffset <= this.#core.logStartOffset) return
     if (this.#isBelowMark(range.startOffset)) this.#damagedBelowMark = true
-    noteDamage(this.#core, range)
+    noteDamage(this.#core, { ...range, foundAtStart: true })
   }
 
   /** Whether a segment begins with a sound batch at or beyond `offset`. */
@@ -571,8 +577,7 @@ class Recovery {
     for (const [segment, start] of this.#scanned) {
       const file = files.pin(segment.handle)
       try {
-        // Pages that a failed sync left marked clean are written once more, or a sync would skip them.
-        if (this.#facts.failedBefore) rewrite(file, start, segment.sizeBytes)
+        rewriteInPlace(file, start, segment.sizeBytes)
         await syncs.dataSync(file)
       } finally {
         files.unpin(segment.handle)
@@ -605,6 +610,8 @@ class Recovery {
       wayOn: (position) => core.damageIn(segment, position)?.endPosition,
     })
     indexes.touch(segment)
+    // What a dead process wrote of them was perhaps never synced; the next checkpoint does it.
+    for (const index of segment.indexFiles()) index.unsynced = true
     return end
   }
 
@@ -621,15 +628,6 @@ class Recovery {
 
 function isIndexName(name: string): boolean {
   return INDEX_SUFFIXES.some((suffix) => baseOffsetOfName(name, suffix) !== undefined)
-}
-
-function rewrite(file: DiskFile, start: number, sizeBytes: number): void {
-  const buffer = new Uint8Array(COPY_BYTES)
-  for (let at = start; at < sizeBytes; at += COPY_BYTES) {
-    const part = buffer.subarray(0, Math.min(COPY_BYTES, sizeBytes - at))
-    const count = file.read(at, part)
-    file.write(at, [part.subarray(0, count)])
-  }
 }
 
 function clamp(value: number, low: number, high: number): number {

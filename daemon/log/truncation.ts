@@ -234,6 +234,8 @@ export async function raiseLogStart(
   core.highWatermark = Math.max(core.highWatermark, core.logStartOffset)
   core.cleanOffset = Math.max(core.cleanOffset, core.logStartOffset)
   core.epochs.truncateStart(core.logStartOffset)
+  // Deleted records are nobody's loss.
+  core.damage = core.damage.filter((range) => range.endOffset > core.logStartOffset)
   // Before a file goes: a start that falls back would show records that were deleted (I14).
   await core.context.saveCheckpoint()
   await epochFile.save()

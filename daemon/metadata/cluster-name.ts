@@ -17,14 +17,7 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/
  * @throws StreamError CONFIG_INVALID (the name), STORE_UNAVAILABLE, STORE_DAMAGED
  */
 export async function clusterIdOf(store: Store, random: Random, name: string): Promise<string> {
-  if (!NAME.test(name)) {
-    throw new StreamError(
-      'CONFIG_INVALID',
-      `cluster name ${name}: letters, digits, dot, underscore and dash, at most 100`,
-      { target: name },
-    )
-  }
-  const key = `${NAMES_PREFIX}${name}`
+  const key = clusterNameKey(name)
   const fresh = newUuid(random)
   const result = await commit(store, {
     compare: [{ kind: 'createRevision', key, equals: 0 }],
@@ -40,4 +33,14 @@ export async function clusterIdOf(store: Store, random: Random, name: string): P
     })
   }
   return id
+}
+
+/** The key whose value is the id of the cluster `name`. @throws StreamError CONFIG_INVALID */
+export function clusterNameKey(name: string): string {
+  if (NAME.test(name)) return `${NAMES_PREFIX}${name}`
+  throw new StreamError(
+    'CONFIG_INVALID',
+    `cluster name ${name}: letters, digits, dot, underscore and dash, at most 100`,
+    { target: name },
+  )
 }

@@ -37,6 +37,7 @@ import {
   type RegistrationValue,
   type TopicValue,
 } from './metadata-values.ts'
+import { RepeatedWarning } from './repeated-warning.ts'
 
 const RELIST_PAUSE_MS = 200
 const REFRESH_ATTEMPTS = 5
@@ -91,6 +92,7 @@ export class MetadataImage {
   readonly #store: Store
   readonly #keys: MetadataKeys
   readonly #log: Log
+  readonly #listTrouble: RepeatedWarning
   readonly #topics = new Map<string, TopicImage>()
   readonly #topicNames = new Map<string, string>()
   readonly #partitions = new Map<string, Map<number, PartitionImage>>()
@@ -113,6 +115,7 @@ export class MetadataImage {
     this.#store = store
     this.#keys = keys
     this.#log = log
+    this.#listTrouble = new RepeatedWarning(store.time, log, 'metadata could not be listed')
   }
 
   /** @throws StreamError STORE_DAMAGED, STORE_UNAVAILABLE */
@@ -255,8 +258,7 @@ export class MetadataImage {
       const listing = await this.#store.store.list(this.#keys.prefix)
       if (this.#closed) return
       if (listing.revision < seen) {
-        this.#regressed ??= `its revision ${listing.revision} is below ${seen}, which was seen before`
-        for (const listener of this.#regressions) listener(this.#regressed)
+        this.#regress(listing.revision)
         return
       }
       // The watch may have overtaken the listing, which then is of the past.
@@ -286,8 +288,13 @@ export class MetadataImage {
   }
 
   async #list(): Promise<void> {
+    const seen = this.#revision
     const listing = await this.#store.store.list(this.#keys.prefix)
     if (this.#closed) return
+    if (listing.revision < seen) {
+      this.#regress(listing.revision)
+      return
+    }
     this.#take(listing)
     this.#watch?.cancel()
     this.#watch = this.#store.store.watch(this.#keys.prefix, listing.revision + 1, {
@@ -320,12 +327,25 @@ export class MetadataImage {
     while (!this.#closed) {
       try {
         await this.#list()
+        if (this.#listTrouble.over()) this.#log.info('metadata is followed again')
         return
       } catch (error) {
-        this.#log.error('metadata could not be listed', { error: String(error) })
+        this.#listTrouble.tell(error)
         await sleep(this.#store.time, RELIST_PAUSE_MS)
       }
     }
+  }
+
+  /** What is known stays as it is: an older state would undo elections, and topics would be taken for deleted. */
+  #regress(revision: number): void {
+    if (this.#regressed !== undefined) return
+    const reason = `its revision ${revision} is below ${this.#revision}, which was seen before`
+    this.#regressed = reason
+    this.#log.error(
+      'the metadata store is an older copy of itself: no elections, no changes of topics; put back its newest copy, then start the daemons again',
+      { reason },
+    )
+    for (const listener of this.#regressions) listener(reason)
   }
 
   #apply(revision: number, changes: readonly StoreChange[]): void {

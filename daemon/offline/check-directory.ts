@@ -26,6 +26,7 @@ import {
 import { baseOffsetOfName } from '../log/segment.ts'
 import { parseSwapPlan } from '../log/segment-swap.ts'
 import { parseOffsetFile } from '../log/text-checkpoint.ts'
+import { MOVED_NAME } from '../metadata/moved-home.ts'
 import { SessionFile } from '../metadata/session-file.ts'
 import { checkPartition, type PartitionTotals } from './check-partition.ts'
 import { type Finding, isHarmless, Mend } from './findings.ts'
@@ -58,6 +59,7 @@ const KNOWN = new Set([
   CLEAN_NAME,
   FAILED_NAME,
   SET_ASIDE,
+  MOVED_NAME,
   '.lock',
   'daemon.pid',
   'metadata',

@@ -37,6 +37,8 @@ const dynamicKeys: ReadonlySet<string> = new Set([
   'default.replication.factor',
   'delete.topic.enable',
   'fetch.max.bytes',
+  'follower.replication.throttled.rate',
+  'leader.replication.throttled.rate',
   'num.partitions',
   ...topicKeys.flatMap((key) => ('synonym' in key ? [key.synonym] : [])),
 ])

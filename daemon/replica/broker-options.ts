@@ -40,6 +40,8 @@ export interface ClusterOptions {
   readonly endpoints: readonly string[]
   /** Which cluster of the store; undefined: the one that the store names, or a new one in an empty store. */
   readonly clusterId?: string
+  /** Before it registers it asks the others whether they let it in. */
+  readonly asksForWelcome?: boolean
   /** Another daemon has taken this node's place: this one serves nothing any more and should end. */
   readonly onFenced?: (error: StreamError) => void
 }

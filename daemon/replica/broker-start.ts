@@ -33,11 +33,10 @@ import type { Reign } from './controller-pass.ts'
 import { PartitionTable } from './partition-table.ts'
 import { Replication } from './replication.ts'
 import { openSession, SessionKeeper, type SessionPorts } from './session-keeper.ts'
+import { assertWelcome, type PeerDoor } from './welcome.ts'
 
-const SESSION_LEASE_MS = 10_000
-const CONTROLLER_LEASE_MS = 5_000
-/** A dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
-const SESSION_WAIT_MS = 25_000
+/** Beyond twice a session's life: a dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
+const SESSION_WAIT_MS = 5_000
 /** The key that names the cluster of a store, for brokers that were not told. */
 const CLUSTER_KEY = `${STORE_PREFIX}cluster`
 
@@ -119,6 +118,9 @@ export async function prepare(
   await ensureMeta(store, keys)
   const image = await MetadataImage.open(store, keys, log)
   undo.push(async () => image.close())
+  if (cluster?.asksForWelcome === true && ports.net !== undefined) {
+    await assertWelcome(time, ports.net, otherDoors(image, nodeId))
+  }
 
   const incarnation = newUuid(random)
   config.setDynamic(image.config('broker').value, image.config(`broker/${nodeId}`).value)
@@ -154,13 +156,24 @@ export async function prepare(
     recordSeen,
   }
   if (cluster !== undefined) return { ...common, reign: undefined, controllerLease: undefined }
-  const controllerLease = await home.lease(CONTROLLER_LEASE_MS)
+  const controllerLease = await home.lease(session.ttlMs)
   undo.push(() => controllerLease.revoke())
   const controllerEpoch = await becomeController(store, keys, session.session, controllerLease)
   await image.waitFor(controllerEpoch)
   const reign = { controllerEpoch, writers: new WriterCounter(controllerEpoch) }
   await activateAlone({ ...common, reign })
   return { ...common, reign, controllerLease }
+}
+
+function otherDoors(image: MetadataImage, nodeId: number): readonly PeerDoor[] {
+  const doors: PeerDoor[] = []
+  for (const broker of image.brokers().values()) {
+    if (broker.nodeId === nodeId || !broker.live) continue
+    const endpoints = image.registration(broker.nodeId)?.value.endpoints ?? []
+    const endpoint = endpoints.find((address) => address.startsWith('tcp://'))
+    if (endpoint !== undefined) doors.push({ nodeId: broker.nodeId, endpoint })
+  }
+  return doors
 }
 
 type Unregistered = Omit<Parts, 'session' | 'reign' | 'controllerLease' | 'recordSeen'>
@@ -241,9 +254,10 @@ async function register(
       if (cluster !== undefined) await write({ leaseId })
     },
   }
+  const ttlMs = config.number('broker.session.timeout.ms')
   const open = await openSession(sessionPorts, judge, {
-    ttlMs: SESSION_LEASE_MS,
-    waitMs: cluster === undefined ? 0 : SESSION_WAIT_MS,
+    ttlMs,
+    waitMs: cluster === undefined ? 0 : 2 * ttlMs + SESSION_WAIT_MS,
   })
   await write({
     incarnations: [...before.incarnations, { incarnation, registered: true }],

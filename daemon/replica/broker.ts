@@ -17,6 +17,7 @@ import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { refuseMovedHome } from '../metadata/moved-home.ts'
 import { drain } from '../metadata/session.ts'
 import { regressedStore } from '../metadata/session-file.ts'
 import {
@@ -126,7 +127,7 @@ export class Broker {
         finishInterrupted: () => this.topics.finishInterrupted(time.wallMs()),
       })
     }
-    this.producerIds = new ProducerIds(store, keys)
+    this.producerIds = new ProducerIds(store, keys, image, log)
     this.#housekeeping = new Housekeeping({
       time,
       log,
@@ -143,6 +144,7 @@ export class Broker {
   static async start(ports: BrokerPorts, options: BrokerOptions): Promise<Broker> {
     const config = new BrokerConfig(options.config)
     const expiration = config.number('producer.id.expiration.ms')
+    refuseMovedHome(ports.disk, options.dataDirectory, options.cluster !== undefined)
     const shared = await openHome(ports, options)
     const undo: (() => Promise<void>)[] = []
     if (shared !== undefined) undo.push(() => shared.home.close())
@@ -205,6 +207,11 @@ export class Broker {
     return this.#stopping
   }
 
+  /** Nothing waits here any more. In a cluster that is so once others lead what this broker led, not before. */
+  get isEnding(): boolean {
+    return this.#isEnding
+  }
+
   /** Ids of the brokers that a client can talk to. */
   liveBrokers(): readonly number[] {
     const ids: number[] = []
@@ -261,6 +268,7 @@ export class Broker {
     const deadline = new AbortTimer(this.time, DRAIN_MS)
     await Promise.race([draining, deadline.passed])
     deadline.cancel()
+    this.#isEnding = true
   }
 
   /** Writes everything down and lets go of directory and session. Idempotent. */
@@ -417,7 +425,8 @@ export class Broker {
     if (directory.failure !== undefined) this.#fail(directory.failure)
     this.replication?.start(this.#session, () => table.all())
     await table.leadAll()
-    if (this.#controller === undefined) {
+    if (this.#controller !== undefined) this.producerIds.prepare()
+    else {
       await this.#clearRecovering()
       await this.topics.finishInterrupted(this.time.wallMs())
     }
@@ -430,6 +439,13 @@ export class Broker {
       error: failure.message,
     })
     for (const partition of this.table.all()) partition.stopServing('storageFailed')
+    if (this.#parts.options.cluster !== undefined) void this.#resign()
+  }
+
+  /** It can lead and follow nothing any more: for the others it is dead, until it starts again. */
+  async #resign(): Promise<void> {
+    await this.#controller?.stop().catch(() => undefined)
+    await this.#session.end()
   }
 
   #follow(change: ImageChange): void {

@@ -17,6 +17,7 @@ import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import { becomeController, endFormerControl } from '../metadata/session.ts'
 import { WriterCounter } from '../metadata/topic-transactions.ts'
 import {
@@ -27,7 +28,8 @@ import {
 } from './controller-pass.ts'
 import type { SessionKeeper } from './session-keeper.ts'
 
-export const CONTROLLER_LEASE_MS = 5_000
+/** At most; never longer than a session's, so that a dead controller is replaced before those that died with it are missed. */
+const LEASE_MS_MAX = 5_000
 const MARGIN_MS = 1000
 const RELIST_MS = 30_000
 const RETRY_PAUSE_MS = 500
@@ -61,6 +63,8 @@ interface OwnReign extends Reign {
 export class ControllerService {
   readonly #ports: ControllerPorts
   readonly #pass: ControllerPass
+  readonly #leaseMs: number
+  readonly #trouble: RepeatedWarning
   #reign: OwnReign | undefined
   #running: Promise<void> | undefined
   #closed = false
@@ -71,6 +75,9 @@ export class ControllerService {
 
   constructor(ports: ControllerPorts) {
     this.#ports = ports
+    const message = 'the controller met an error and begins again'
+    this.#trouble = new RepeatedWarning(ports.store.time, ports.log, message)
+    this.#leaseMs = Math.min(LEASE_MS_MAX, ports.session.ttlMs)
     this.#pass = new ControllerPass({
       ...ports,
       reign: () => this.reign,
@@ -121,9 +128,7 @@ export class ControllerService {
         if (reign !== undefined) await this.#rule(reign)
       } catch (error) {
         if (isStreamError(error, 'CLOSED')) return
-        this.#ports.log.warn('the controller met an error and begins again', {
-          error: String(error),
-        })
+        this.#trouble.tell(error)
         await this.#nap(RETRY_PAUSE_MS)
       }
     }
@@ -148,7 +153,7 @@ export class ControllerService {
     }
     await sleep(time, random.fraction() * 20)
     const sentMs = time.monotonicMs()
-    const lease = await store.store.lease(CONTROLLER_LEASE_MS)
+    const lease = await store.store.lease(this.#leaseMs)
     const { sessionEpoch } = session
     try {
       const controllerEpoch = await becomeController(store, keys, session.session, lease)
@@ -158,7 +163,7 @@ export class ControllerService {
         writers: new WriterCounter(controllerEpoch),
         sessionEpoch,
         lease,
-        deadlineMs: sentMs + CONTROLLER_LEASE_MS - MARGIN_MS,
+        deadlineMs: sentMs + this.#leaseMs - MARGIN_MS,
         timer: undefined,
         isLost: false,
       }
@@ -179,7 +184,7 @@ export class ControllerService {
   async #rule(reign: OwnReign): Promise<void> {
     const { store, image, log } = this.#ports
     this.#reign = reign
-    this.#keepAlive(reign, CONTROLLER_LEASE_MS / 3)
+    this.#keepAlive(reign, this.#leaseMs / 3)
     log.info('this broker is the controller', { controllerEpoch: reign.controllerEpoch })
     try {
       let relistAtMs = Number.NEGATIVE_INFINITY
@@ -238,10 +243,10 @@ export class ControllerService {
   async #renew(reign: OwnReign): Promise<void> {
     const { time } = this.#ports.store
     const sentMs = time.monotonicMs()
-    let pauseMs = CONTROLLER_LEASE_MS / 3
+    let pauseMs = this.#leaseMs / 3
     try {
       await reign.lease.keepAlive()
-      reign.deadlineMs = sentMs + CONTROLLER_LEASE_MS - MARGIN_MS
+      reign.deadlineMs = sentMs + this.#leaseMs - MARGIN_MS
     } catch (error) {
       pauseMs = RETRY_PAUSE_MS
       if (isStreamError(error, 'FENCED') || isStreamError(error, 'CLOSED')) reign.isLost = true

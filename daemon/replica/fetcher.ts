@@ -6,6 +6,8 @@
  * - An answer counts for a partition only while its log is as it was when the fetch was sent (FollowerLog.generation).
  * - At most one fetch waits at the leader; a newer one takes its place there. Numbers rise over all fetches of a process.
  * - A partition whose answer was an error is left out until its pause is over; the others go on.
+ * - No failure leaves here: one that is not foreseen ends the partition it met, for the life of this process, since its
+ *   log may have stopped half way.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
@@ -34,6 +36,15 @@ export interface FetcherPorts {
   readonly peers: Peers
   readonly session: SessionView
   readonly clusterId: string
+  /** The limit on copying (KIP-73). */
+  readonly quota: {
+    bytesWanted(partition: Partition): number
+    isLimited(partition: Partition): boolean
+    record(bytes: number): void
+    pauseMs(): number
+  }
+  /** Its log is damaged, and what was copied now would make it count as whole. */
+  readonly isHeld: (partition: Partition) => boolean
   /** Rises over all fetchers of the process. */
   readonly nextNumber: () => number
   readonly limits: () => {
@@ -73,6 +84,8 @@ export class Fetcher {
   #isScheduled = false
   #failurePauseMs = PAUSE_MS_MIN
   #isPaused = false
+  /** Until what is limited may be copied on. */
+  #quotaTimer: Timer | undefined
   #turn = 0
   #isStopped = false
 
@@ -101,6 +114,11 @@ export class Fetcher {
     this.#schedule()
   }
 
+  /** A partition may be fetched again. */
+  wake(): void {
+    this.#schedule()
+  }
+
   remove(partition: Partition): void {
     const key = keyOf(partition.topicId, partition.partition)
     const entry = this.#followed.get(key)
@@ -112,6 +130,7 @@ export class Fetcher {
   stop(): void {
     this.#isStopped = true
     for (const timer of this.#timers) timer.cancel()
+    this.#quotaTimer?.cancel()
     for (const entry of this.#followed.values()) entry.stopListening()
     this.#followed.clear()
   }
@@ -120,10 +139,12 @@ export class Fetcher {
   #schedule(): void {
     if (this.#isScheduled || this.#isStopped) return
     this.#isScheduled = true
-    void Promise.resolve().then(() => {
-      this.#isScheduled = false
-      this.#send()
-    })
+    Promise.resolve()
+      .then(() => {
+        this.#isScheduled = false
+        this.#send()
+      })
+      .catch((error: unknown) => this.#failed(this.#sent, error))
   }
 
   #durableMoved(): void {
@@ -151,11 +172,22 @@ export class Fetcher {
   #ready(): Followed[] {
     const ready: Followed[] = []
     for (const entry of this.#followed.values()) {
-      if (!entry.isPaused && !entry.isTaking && !entry.follower.isBusy) ready.push(entry)
+      if (entry.isPaused || entry.isTaking || entry.follower.isBusy) continue
+      if (this.#ports.isHeld(entry.partition)) continue
+      if (this.#ports.quota.bytesWanted(entry.partition) > 0) ready.push(entry)
+      else this.#awaitQuota()
     }
     if (ready.length < 2) return ready
     this.#turn = (this.#turn + 1) % ready.length
     return [...ready.slice(this.#turn), ...ready.slice(0, this.#turn)]
+  }
+
+  #awaitQuota(): void {
+    const { time, quota } = this.#ports
+    this.#quotaTimer ??= time.setTimer(quota.pauseMs(), () => {
+      this.#quotaTimer = undefined
+      this.#schedule()
+    })
   }
 
   #fetch(entries: readonly Followed[]): void {
@@ -166,10 +198,12 @@ export class Fetcher {
     const request = this.#request(entries, { bytesMax, waitMs, partitionBytesMax })
     const sent: Sent = { number: request.fetchNumber as number, generations }
     this.#sent = sent
-    this.#call(request, waitMs).then(
-      (answer) => this.#answered(sent, answer),
-      (error: unknown) => this.#failed(sent, error),
-    )
+    this.#call(request, waitMs)
+      .then(
+        (answer) => this.#answered(sent, answer),
+        (error: unknown) => this.#failed(sent, error),
+      )
+      .catch((error: unknown) => this.#failed(sent, error))
   }
 
   /** Without a wait and without bytes: it only says how far this replica is durable. */
@@ -193,7 +227,7 @@ export class Fetcher {
     entries: readonly Followed[],
     limits: ReturnType<FetcherPorts['limits']>,
   ): RequestInput<'Fetch'> {
-    const { session, clusterId, nextNumber } = this.#ports
+    const { session, clusterId, nextNumber, quota } = this.#ports
     type Topic = RequestInput<'Fetch'>['topics'][number]
     const byTopic = new Map<string, Topic['partitions'][number][]>()
     for (const entry of entries) {
@@ -212,7 +246,7 @@ export class Fetcher {
         fetchOffset: log.logEndOffset,
         lastFetchedEpoch: log.lastBatchEpoch ?? -1,
         logStartOffset: log.logStartOffset,
-        partitionMaxBytes: limits.partitionBytesMax,
+        partitionMaxBytes: Math.min(limits.partitionBytesMax, quota.bytesWanted(partition)),
         replicaDirectoryId: ZERO_UUID,
         highWatermark: follower.highWatermark,
         durableOffset,
@@ -253,11 +287,17 @@ export class Fetcher {
     this.#schedule()
   }
 
-  #failed(sent: Sent, error: unknown): void {
-    if (this.#isStopped || this.#sent !== sent) return
-    this.#sent = undefined
-    if (!isStreamError(error)) throw error
-    this.#pauseAll(error.message)
+  #failed(sent: Sent | undefined, error: unknown): void {
+    const isCurrent = this.#sent === sent
+    if (isCurrent) this.#sent = undefined
+    if (this.#isStopped) return
+    if (!isStreamError(error)) {
+      this.#ports.log.error('following a leader failed', {
+        leader: this.#leaderId,
+        error: textOf(error),
+      })
+    } else if (!isCurrent) return
+    this.#pauseAll(isStreamError(error) ? error.message : 'internal error')
   }
 
   #pauseAll(why: string): void {
@@ -277,6 +317,9 @@ export class Fetcher {
       this.#takeError(entry, generation, answer)
       return
     }
+    const { quota } = this.#ports
+    const bytes = answer.records?.length ?? 0
+    if (bytes > 0 && quota.isLimited(entry.partition)) quota.record(bytes)
     const { epoch, endOffset } = answer.divergingEpoch
     const diverging = epoch < 0 && endOffset < 0 ? undefined : { epoch, endOffset }
     this.#settle(entry, diverging !== undefined, () =>
@@ -302,10 +345,8 @@ export class Fetcher {
   #takeError(entry: Followed, generation: number, answer: PartitionAnswer): void {
     if (answer.errorCode === KafkaError.OFFSET_OUT_OF_RANGE && answer.logStartOffset >= 0) {
       const start = answer.logStartOffset
-      if (start > entry.partition.log.logEndOffset) {
-        this.#settle(entry, true, () => entry.follower.restart(start, generation))
-        return
-      }
+      this.#settle(entry, true, () => entry.follower.restart(start, generation))
+      return
     }
     const isLoss = answer.errorCode === KafkaError.INELIGIBLE_REPLICA
     this.#pause(
@@ -334,8 +375,8 @@ export class Fetcher {
     }
     const failed = (error: unknown): void => {
       entry.isTaking = false
-      if (!isStreamError(error)) throw error
-      if (error.code !== 'CLOSED') this.#pause(entry, error.message, true)
+      if (!isStreamError(error)) this.#giveUp(entry, error)
+      else if (error.code !== 'CLOSED') this.#pause(entry, error.message, true)
     }
     try {
       const result = work()
@@ -349,6 +390,16 @@ export class Fetcher {
     } catch (error) {
       failed(error)
     }
+  }
+
+  /** Nobody knows how far its log has come: it must be recovered before anything is done with it. */
+  #giveUp(entry: Followed, error: unknown): void {
+    this.#ports.log.error('a replica has failed: it takes no part until the daemon starts again', {
+      ...nameOf(entry),
+      error: textOf(error),
+    })
+    this.remove(entry.partition)
+    entry.partition.stopServing('storageFailed')
   }
 
   #pause(entry: Followed, why: string, isTrouble = false): void {
@@ -377,6 +428,10 @@ export class Fetcher {
 /** It stands in the fetch that waits, and its log has not changed since. */
 function isAsked(sent: Sent, entry: Followed): boolean {
   return sent.generations.get(entry) === entry.follower.generation
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }
 
 function keyOf(topicId: string, partition: number): string {

@@ -42,6 +42,8 @@ export class FollowerLog {
   readonly following: Following
   readonly #log: PartitionLog
   #highWatermark: number
+  /** High watermark as the leader has told it last, beyond this log's end where it lags. */
+  #leaderEnd = 0
   #generation = 0
   #work: Promise<void> | undefined
   #isDropped = false
@@ -62,6 +64,11 @@ export class FollowerLog {
 
   get highWatermark(): number {
     return this.#highWatermark
+  }
+
+  /** What the leader has told to be committed, whether it is here or not. */
+  get leaderEnd(): number {
+    return this.#leaderEnd
   }
 
   /** Changes with everything that an answer under way was not asked for. */
@@ -111,10 +118,29 @@ export class FollowerLog {
     return this.#follow(answer) || changed
   }
 
-  /** The leader no longer has what comes next here: begins anew where its log starts. */
+  /**
+   * Gives up everything from `offset` on, where nobody counts on this replica: it is copied again, as an empty one's.
+   * @throws StreamError DISK_*, CLOSED
+   */
+  async dropFrom(offset: number): Promise<void> {
+    if (this.#isDropped || this.isBusy) return
+    this.#generation += 1
+    const log = this.#log
+    await this.#exclusively(() =>
+      offset <= log.logStartOffset ? log.resetTo(log.logStartOffset) : log.truncateTo(offset),
+    )
+    this.#setHighWatermark(Math.min(this.#highWatermark, log.logEndOffset))
+  }
+
+  /**
+   * Begins anew where the leader's log starts: it no longer has what comes next here, or nothing that is held here can be
+   * compared with it. Records at and beyond that offset are never dropped so.
+   */
   async restart(logStartOffset: number, generation: number): Promise<boolean> {
     if (this.#isDropped || generation !== this.#generation || this.isBusy) return false
-    if (logStartOffset <= this.#log.logEndOffset) return false
+    const { logEndOffset } = this.#log
+    const isEmpty = logEndOffset === this.#log.logStartOffset
+    if (isEmpty ? logStartOffset === logEndOffset : logStartOffset < logEndOffset) return false
     this.#generation += 1
     await this.#exclusively(() => this.#log.resetTo(logStartOffset))
     this.#setHighWatermark(logStartOffset)
@@ -124,6 +150,7 @@ export class FollowerLog {
   /** High watermark and log start of the leader, as far as this log reaches. */
   #follow(answer: LeaderAnswer): boolean {
     const log = this.#log
+    this.#leaderEnd = Math.max(0, answer.highWatermark)
     const highWatermark = Math.min(answer.highWatermark, log.logEndOffset)
     let changed = false
     if (highWatermark >= 0 && highWatermark !== this.#highWatermark) {

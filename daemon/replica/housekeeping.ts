@@ -16,7 +16,8 @@ import type { PartitionTable } from './partition-table.ts'
 import type { TopicController } from './topic-controller.ts'
 
 const COMPACTION_PAUSE_MS = 15_000
-const RETRY_PAUSE_MS = 30_000
+const RETRY_PAUSE_MS = 5_000
+const STRAY_PAUSE_MS = 600_000
 const TOMBSTONE_PAUSE_MS = 24 * 3_600_000
 
 export interface HousekeepingPorts {
@@ -51,6 +52,7 @@ export class Housekeeping {
     this.#every(Math.min(COMPACTION_PAUSE_MS, retentionMs), () => this.compact())
     this.#every(Math.max(checkpointMs, 100), () => this.checkpoint())
     this.#every(RETRY_PAUSE_MS, () => this.#ports.table.retry())
+    this.#every(STRAY_PAUSE_MS, () => this.removeStrays())
     this.#every(TOMBSTONE_PAUSE_MS, () => this.forgetTombstones())
   }
 
@@ -100,9 +102,17 @@ export class Housekeeping {
           nowMs: time.wallMs(),
           lastStableOffset: partition.lastStableOffset,
           mapBytesMax: config.number('log.cleaner.dedupe.buffer.size'),
+          // A tombstone may go only when every replica is rid of what it deletes, which is not known here.
+          ...(partition.replicas === undefined ? {} : { removalFloor: 0 }),
         })
       })
     }
+  }
+
+  removeStrays(): Promise<void> {
+    const { table, time } = this.#ports
+    table.removeStrays(time.monotonicMs())
+    return Promise.resolve()
   }
 
   /** The controller's work; on other brokers nothing. */

@@ -14,7 +14,8 @@ import type { Log } from '../../src/ports/log.ts'
 import { sleep, type Time, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
-import { decodePartition, type Writer } from '../metadata/metadata-values.ts'
+import { decodePartition, type PartitionValue, type Writer } from '../metadata/metadata-values.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import { writeOwnPartition } from '../metadata/topic-transactions.ts'
 import type { Partition } from './partition.ts'
 import type { Proposal } from './replica-set.ts'
@@ -38,6 +39,7 @@ const COUNTER_START = 1_000_000
 
 export class InSyncKeeper {
   readonly #ports: InSyncKeeperPorts
+  readonly #trouble: RepeatedWarning
   readonly #busy = new Set<Partition>()
   #counter = COUNTER_START
   #timer: Timer | undefined
@@ -45,6 +47,8 @@ export class InSyncKeeper {
 
   constructor(ports: InSyncKeeperPorts) {
     this.#ports = ports
+    const message = 'in-sync replicas cannot be changed; tried again'
+    this.#trouble = new RepeatedWarning(ports.time, ports.log, message)
   }
 
   start(): void {
@@ -90,7 +94,7 @@ export class InSyncKeeper {
   }
 
   async #write(partition: Partition, proposal: Proposal): Promise<void> {
-    const { store, keys, session, log, time } = this.#ports
+    const { store, keys, session, time } = this.#ports
     const { nodeId, sessionEpoch } = session
     const hold = { nodeId, sessionEpoch }
     const { topicId, partition: index } = partition
@@ -102,24 +106,38 @@ export class InSyncKeeper {
         const found = result.gets[0]
         if (result.succeeded) {
           partition.adopt(value, found?.modRevision ?? result.revision)
-          log.info('in-sync replicas changed', {
-            partition: `${partition.topic}-${index}`,
-            change: proposal.kind,
-            inSync: value.inSyncReplicas.map((member) => member.broker).join(','),
-          })
+          this.#report(partition, proposal.kind, value)
           return
         }
         this.#refused(partition, proposal, found)
         await sleep(time, PAUSE_MS)
         return
       } catch (error) {
-        if (!isStreamError(error, 'STORE_UNAVAILABLE')) throw error
+        // A store that refuses it now (full, without the right) may take it later; and an earlier copy may be on its way.
+        const isRefused = isStreamError(error, 'DISK_FULL') || isStreamError(error, 'NOT_ALLOWED')
+        if (!isRefused && !isStreamError(error, 'STORE_UNAVAILABLE')) throw error
+        if (isRefused) this.#trouble.tell(error)
         // Unknown: it may still be applied. A later record of the store, or another epoch, ends this as well.
         if (this.#isStopped || partition.replicas?.pending !== proposal) return
         await sleep(time, RETRY_MS)
         if (this.#isStopped || partition.replicas?.pending !== proposal) return
       }
     }
+  }
+
+  #report(partition: Partition, change: Proposal['kind'], value: PartitionValue): void {
+    const { log } = this.#ports
+    const { inSyncReplicas, minInSync, replicas } = value
+    const fields = {
+      partition: `${partition.topic}-${partition.partition}`,
+      change,
+      inSync: inSyncReplicas.map((member) => member.broker).join(','),
+    }
+    if (inSyncReplicas.length < minInSync) {
+      log.warn('a partition has too few in-sync replicas: acks=all is refused', fields)
+    } else if (change === 'shrink') {
+      log.warn('a partition is under-replicated', { ...fields, replicas: replicas.join(',') })
+    } else log.info('in-sync replicas changed', fields)
   }
 
   #refused(

@@ -3,6 +3,8 @@
  *
  * Invariants:
  * - A log is deleted only when a tombstone names its topic id (I13); nothing is deleted because a key is absent.
+ * - A log of a partition whose committed record leaves this broker out is set aside, and never taken back (section 5.7);
+ *   it is removed after the tombstone, or STRAY_GRACE_MS later.
  * - A partition leads only at an epoch that names this broker and this incarnation (replication.md section 5.3, 3), among
  *   other brokers only after a linearizable read has confirmed the record (section 5.7). Else it follows.
  * - Changes of one topic are applied one after the other.
@@ -10,7 +12,7 @@
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
-import type { DataDirectory } from '../log/data-directory.ts'
+import type { DataDirectory, PartitionId } from '../log/data-directory.ts'
 import type { MetadataImage, PartitionImage, TopicImage } from '../metadata/metadata-image.ts'
 import type { PartitionValue } from '../metadata/metadata-values.ts'
 import type { BrokerConfig } from './broker-config.ts'
@@ -19,6 +21,8 @@ import { Partition } from './partition.ts'
 import type { Replication } from './replication.ts'
 
 const LOGS_AT_ONCE = 16
+/** How long a log that was set aside is kept, counted within one process. */
+const STRAY_GRACE_MS = 3_600_000
 
 export interface PartitionTablePorts {
   readonly image: MetadataImage
@@ -35,6 +39,9 @@ export class PartitionTable {
   readonly #incarnation: string
   readonly #byTopicId = new Map<string, Partition[]>()
   readonly #chains = new Map<string, Promise<void>>()
+  readonly #leadershipListeners = new Set<(partition: Partition) => void>()
+  /** When a log that was set aside was seen first. */
+  readonly #straysSince = new Map<string, number>()
   #count = 0
   #leads = false
 
@@ -124,7 +131,8 @@ export class PartitionTable {
   async retry(): Promise<void> {
     const topicIds = new Set<string>()
     for (const partition of this.all()) {
-      if (partition.notServing === 'notLeader') topicIds.add(partition.topicId)
+      const isIdle = partition.notServing === 'notLeader' && partition.follower === undefined
+      if (isIdle) topicIds.add(partition.topicId)
     }
     for (const topicId of topicIds) await this.reconcile(topicId)
   }
@@ -147,6 +155,12 @@ export class PartitionTable {
     }
     run.then(forget, forget)
     return run
+  }
+
+  /** Calls `listener` whenever this broker has begun or ceased to lead a partition, or leads in another epoch. */
+  onLeadership(listener: (partition: Partition) => void): () => void {
+    this.#leadershipListeners.add(listener)
+    return () => this.#leadershipListeners.delete(listener)
   }
 
   /** The broker's or a topic's configs have changed. */
@@ -197,12 +211,15 @@ export class PartitionTable {
       revision = found.revision
     }
     if (!this.#isNamed(value)) {
+      const hasLed = partition.notServing === undefined
       if (replication === undefined) partition.stopServing('notLeader')
       else await partition.follow(value)
+      if (hasLed) this.#tellLeadership(partition)
       return
     }
     if (partition.follower !== undefined) await partition.stopFollowing()
     const durable = partition.lead(value, revision)
+    if (isNew) this.#tellLeadership(partition)
     if (waits) await durable
     else durable.catch((error: unknown) => this.#reportLead(partition, error))
   }
@@ -224,9 +241,49 @@ export class PartitionTable {
     for (const partition of this.ofTopic(topicId)) {
       const record = image.partition(topicId, partition.partition)
       if (record === undefined || record.value.replicas.includes(this.#nodeId)) continue
+      const hasLed = partition.notServing === undefined
       partition.stopServing('notLeader')
+      if (hasLed) this.#tellLeadership(partition)
       await partition.stopFollowing()
+      partition.close()
+      await this.#setAside(partition)
+      delete this.#byTopicId.get(topicId)?.[partition.partition]
+      this.#count -= 1
     }
+  }
+
+  async #setAside(id: PartitionId): Promise<void> {
+    const { directory, log } = this.#ports
+    const { topic, topicId, partition } = id
+    await directory.setAside({ topic, topicId, partition })
+    log.warn('a log was set aside: its partition has no replica here any more', {
+      partition: `${topic}-${partition}`,
+    })
+  }
+
+  /**
+   * Removes logs that were set aside: after the tombstone of their topic, or an hour after they were seen first where
+   * the record still leaves this broker out, or has it in sync again.
+   */
+  removeStrays(nowMs: number): void {
+    const { image, directory, log } = this.#ports
+    for (const { name, topicId, partition } of directory.strays()) {
+      if (topicId === undefined) continue
+      const sinceMs = this.#straysSince.get(name) ?? nowMs
+      this.#straysSince.set(name, sinceMs)
+      const record = partition === undefined ? undefined : image.partition(topicId, partition)
+      const isNoReplica = record?.value.replicas.includes(this.#nodeId) === false
+      const isInSync = record?.value.inSyncReplicas.some(({ broker }) => broker === this.#nodeId)
+      const isOver = (isNoReplica || isInSync === true) && nowMs - sinceMs >= STRAY_GRACE_MS
+      if (image.deletedTopic(topicId) === undefined && !isOver) continue
+      directory.removeStray(name)
+      this.#straysSince.delete(name)
+      log.info('a log that was set aside is removed', { directory: name })
+    }
+  }
+
+  #tellLeadership(partition: Partition): void {
+    for (const listener of this.#leadershipListeners) listener(partition)
   }
 
   #reportLead({ topic, partition }: Partition, error: unknown): void {
@@ -283,10 +340,19 @@ export class PartitionTable {
       const partition = Number(name.slice(cut + 1))
       if (topicId !== undefined && image.deletedTopic(topicId) !== undefined) {
         await directory.deletePartitionLog({ topic, topicId, partition })
+      } else if (topicId !== undefined && this.#isLeftOut(topicId, partition)) {
+        await this.#setAside({ topic, topicId, partition })
       } else {
         log.warn('a log belongs to no known topic; it is left alone', { partition: name, topicId })
       }
     }
+  }
+
+  /** The committed record names other brokers only. Alone, a daemon holds what it holds. */
+  #isLeftOut(topicId: string, partition: number): boolean {
+    const { image, replication } = this.#ports
+    const record = replication && image.partition(topicId, partition)
+    return record !== undefined && !record.value.replicas.includes(this.#nodeId)
   }
 
   #configOf(topic: TopicImage, index: number): Partition['config'] {

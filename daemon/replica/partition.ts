@@ -50,6 +50,8 @@ export interface ReplicaHost {
   nowMs(): number
   /** replica.lag.time.max.ms */
   lagMsMax(): number
+  /** This broker's lease may have ended. */
+  isSelfFenced(): boolean
   /** Revision of the registration of an active broker; undefined: it may not join. */
   registrationOf(nodeId: number): number | undefined
   /** D as the store shows it; 0: unknown. */
@@ -153,6 +155,16 @@ export class Partition {
   /** undefined: it leads and serves. */
   get notServing(): NotServing | undefined {
     return this.#notServing
+  }
+
+  /**
+   * It leads as far as it knows, but its broker's lease may have ended and its followers are not heard of: somebody else may
+   * lead, whose records it does not know. While followers fetch in its epoch nobody does.
+   */
+  get isDeserted(): boolean {
+    const host = this.#host
+    if (this.#replicas === undefined || host === undefined || !host.isSelfFenced()) return false
+    return this.#replicas.isDeserted(host.nowMs())
   }
 
   /** Fewer in-sync replicas than acks=all asks for. */
@@ -318,6 +330,13 @@ export class Partition {
     }
   }
 
+  /** Parked produces are not kept waiting: they have an unknown outcome. It goes on answering followers. */
+  releaseDeserted(): void {
+    const parked = this.#parked
+    this.#parked = []
+    for (const waiter of parked) waiter.onLost('notLeader')
+  }
+
   /** Stops serving; parked produces have an unknown outcome, waiting fetches are told. Final but for `notLeader`. */
   stopServing(why: NotServing): void {
     if (this.#notServing !== undefined && this.#notServing !== 'notLeader') return
@@ -328,6 +347,8 @@ export class Partition {
     this.#parkedForOwn = []
     for (const waiter of parked) waiter.onLost(why)
     this.#wakeReaders()
+    // What is final ends following as well.
+    if (why !== 'notLeader') this.stopFollowing().catch(() => undefined)
   }
 
   close(): void {

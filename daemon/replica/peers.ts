@@ -23,6 +23,8 @@ const BACK_OFF_MS_MAX = 1000
 const CONNECT_TIMEOUT_MS = 5000
 const CALL_TIMEOUT_MS = 30_000
 const WAITING_MAX = 1000
+/** At most one warning in this time that a peer does not let this daemon in. */
+const REFUSAL_PAUSE_MS = 60_000
 const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 
 /** A broker as its registration shows it. */
@@ -117,6 +119,7 @@ class Peer {
   #connection: Connection | undefined
   #waiting: Waiting[] = []
   #backOffMs = BACK_OFF_MS_MIN
+  #refusalToldMs = Number.NEGATIVE_INFINITY
   #retry: Timer | undefined
   #deadline: Timer | undefined
   #isClosed = false
@@ -213,16 +216,31 @@ class Peer {
   #closed(reason: StreamError): void {
     this.#connection = undefined
     if (this.#isClosed) return
-    this.#ports.log.debug('a link to another daemon has ended', {
-      endpoint: this.#address.endpoint,
-      reason: reason.message,
-    })
+    const { endpoint } = this.#address
+    if (reason.code === 'NOT_ALLOWED') this.#tellRefusal(reason)
+    else {
+      const { message } = reason
+      this.#ports.log.debug('a link to another daemon has ended', { endpoint, reason: message })
+    }
     this.#failAll(reason.message)
     const delayMs = this.#backOffMs
     this.#backOffMs = Math.min(BACK_OFF_MS_MAX, this.#backOffMs * 2)
     this.#retry = this.#ports.time.setTimer(delayMs, () => {
       this.#retry = undefined
       if (this.#waiting.length > 0) this.#connect()
+    })
+  }
+
+  /** It goes on trying: the other daemon may get the key. */
+  #tellRefusal(reason: StreamError): void {
+    const { time, log } = this.#ports
+    const nowMs = time.monotonicMs()
+    if (nowMs - this.#refusalToldMs < REFUSAL_PAUSE_MS) return
+    this.#refusalToldMs = nowMs
+    log.warn('another daemon does not let this one in: they need the same key file', {
+      endpoint: this.#address.endpoint,
+      reason: reason.message,
+      key: 'stream.curve.key.file',
     })
   }
 

@@ -14,6 +14,9 @@ import { assert } from '../../src/base/assert.ts'
 import type { EpochEnd } from '../log/log-types.ts'
 import type { Member, PartitionValue } from '../metadata/metadata-values.ts'
 
+/** Several times as long as a follower's fetch waits for records. */
+const DESERTED_MS = 1500
+
 /** One partition of a follower's fetch. */
 export interface FollowerFetch {
   readonly replicaId: number
@@ -26,6 +29,7 @@ export interface FollowerFetch {
   readonly leaderEpoch: number
   /** The follower's log end offset. */
   readonly fetchOffset: number
+  readonly logStartOffset: number
   /** Epoch of the follower's last batch; −1: it has none. */
   readonly lastFetchedEpoch: number
   readonly durableOffset: number
@@ -36,6 +40,8 @@ export type FetchRefusal =
   | 'unknownEpoch'
   | 'notReplica'
   | 'belowLogStart'
+  /** What the follower holds cannot be compared: it begins anew at the log start. */
+  | 'startsOver'
   | 'staleFetch'
   | 'lostData'
 
@@ -43,6 +49,12 @@ export type FetchVerdict =
   | { readonly kind: 'read' }
   | { readonly kind: 'diverging'; readonly end: EpochEnd }
   | { readonly kind: 'refused'; readonly why: FetchRefusal }
+
+export interface FollowerPosition {
+  readonly logStartOffset: number
+  readonly logEndOffset: number
+  readonly durableOffset: number
+}
 
 /** The leader's own log, as far as it decides. */
 export interface LeaderLog {
@@ -88,6 +100,7 @@ interface Follower {
   sessionEpoch: number
   dataEpoch: number
   fetchNumber: number
+  logStartOffset: number
   logEndOffset: number
   durableOffset: number
   /** Largest position counted in this epoch, of the kind that counts: a replica below it has lost data. */
@@ -96,6 +109,7 @@ interface Follower {
   /** It has fetched in this epoch. */
   isKnown: boolean
   lastCaughtUpMs: number
+  lastFetchMs: number
   /** The leader's end at `markMs`: once the follower is there, it was caught up then. */
   mark: number
   markMs: number
@@ -145,11 +159,22 @@ export class ReplicaSet {
   }
 
   /** Where a follower stands in this epoch; undefined: it has not fetched yet. */
-  position(
-    nodeId: number,
-  ): { readonly logEndOffset: number; readonly durableOffset: number } | undefined {
+  position(nodeId: number): FollowerPosition | undefined {
     const follower = this.#followers.get(nodeId)
     return follower?.isKnown === true ? follower : undefined
+  }
+
+  /**
+   * Whether a replica that could have been elected in the leader's place has not fetched in this epoch for a while: one that has
+   * moved on to another leader never does again, and without it nothing is committed here.
+   */
+  isDeserted(nowMs: number): boolean {
+    const { inSyncReplicas, eligibleReplicas } = this.#value
+    const hasLeft = ({ broker }: Member): boolean => {
+      const follower = this.#followers.get(broker)
+      return follower !== undefined && nowMs - follower.lastFetchMs > DESERTED_MS
+    }
+    return inSyncReplicas.some(hasLeft) || eligibleReplicas.some(hasLeft)
   }
 
   /** A later record of the same leader epoch. It decides whatever is pending: its guard cannot hold any more. */
@@ -184,8 +209,14 @@ export class ReplicaSet {
       if (end.epoch < fetch.lastFetchedEpoch || end.endOffset < fetch.fetchOffset) {
         return { kind: 'diverging', end }
       }
+      // Where that epoch ended lies below the log start: nothing tells whether what the follower holds is what was here.
+      const isForgotten =
+        fetch.lastFetchedEpoch < leaderEpoch && end.endOffset <= log.logStartOffset
+      if (isForgotten) return refuse('startsOver')
     } else if (fetch.fetchOffset > log.logEndOffset) {
       return { kind: 'diverging', end: { epoch: leaderEpoch, endOffset: log.logEndOffset } }
+    } else if (fetch.fetchOffset > log.logStartOffset && !this.#isCompared(follower, fetch)) {
+      return refuse('startsOver')
     }
     const ack = around.isCommitFlush ? fetch.durableOffset : fetch.fetchOffset
     const isComparable =
@@ -197,6 +228,8 @@ export class ReplicaSet {
     follower.sessionEpoch = fetch.sessionEpoch
     follower.dataEpoch = fetch.dataEpoch
     follower.fetchNumber = fetch.fetchNumber
+    follower.logStartOffset = fetch.logStartOffset
+    follower.lastFetchMs = around.nowMs
     follower.logEndOffset = fetch.fetchOffset
     follower.durableOffset = Math.min(fetch.durableOffset, fetch.fetchOffset)
     follower.best = Math.max(follower.best, ackOf(follower, around))
@@ -314,6 +347,18 @@ export class ReplicaSet {
     return inSyncReplicas.length >= minInSync || isCaughtUp(follower, around)
   }
 
+  /**
+   * An empty log tells by its position alone what it once held, and an unclean election may have changed what that means. Who
+   * is a member, or has fetched in this epoch, has been compared since.
+   */
+  #isCompared(follower: Follower, fetch: FollowerFetch): boolean {
+    if (follower.isKnown && follower.dataEpoch === fetch.dataEpoch) return true
+    const { inSyncReplicas, eligibleReplicas } = this.#value
+    return [...inSyncReplicas, ...eligibleReplicas].some(
+      ({ broker, dataEpoch }) => broker === fetch.replicaId && dataEpoch === fetch.dataEpoch,
+    )
+  }
+
   #isAboutToJoin(follower: Follower, around: Surroundings): boolean {
     return (
       follower.isKnown &&
@@ -363,6 +408,7 @@ export class ReplicaSet {
         sessionEpoch: 0,
         dataEpoch: 0,
         fetchNumber: 0,
+        logStartOffset: 0,
         logEndOffset: 0,
         durableOffset: 0,
         best: 0,
@@ -371,6 +417,7 @@ export class ReplicaSet {
         lastCaughtUpMs: inSyncReplicas.some((member) => member.broker === nodeId)
           ? nowMs
           : Number.NEGATIVE_INFINITY,
+        lastFetchMs: nowMs,
         mark: Number.POSITIVE_INFINITY,
         markMs: nowMs,
       })

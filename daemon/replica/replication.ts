@@ -6,17 +6,20 @@
 import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Net } from '../../src/ports/net.ts'
-import type { Time } from '../../src/ports/time.ts'
+import type { Time, Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
+import { isInternalTopic } from '../metadata/topic-names.ts'
 import type { BrokerConfig } from './broker-config.ts'
 import { Fetcher, type FetcherPorts } from './fetcher.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
+import { Repairer } from './repairer.ts'
+import { isListed, ReplicationQuota } from './replication-quota.ts'
 import type { SessionView } from './session-keeper.ts'
 
 export interface ReplicationPorts {
@@ -37,22 +40,36 @@ export interface ConfirmedRecord {
 }
 
 const LOG_INFO_TIMEOUT_MS = 5000
+const RACK_SELECTOR = /^rack$|RackAwareReplicaSelector$/
+const DESERTED_LOOK_MS = 500
 
 export class Replication implements ReplicaHost {
   readonly nodeId: number
   readonly peers: Peers
+  /** Of what is sent to followers, and of what is copied from leaders. */
+  readonly leaderQuota: ReplicationQuota
+  readonly followerQuota: ReplicationQuota
   readonly #ports: ReplicationPorts
   readonly #fetchers = new Map<number, Fetcher>()
   readonly #leaderOf = new Map<Partition, number>()
   #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
+  #repairer: Repairer | undefined
   #fetchNumber = 0
   #stopListening: (() => void) | undefined
+  #deserted: Timer | undefined
   #isStopped = false
 
   constructor(ports: ReplicationPorts) {
     this.#ports = ports
     this.nodeId = ports.nodeId
+    const { time, config } = ports
+    this.leaderQuota = new ReplicationQuota(time, () =>
+      config.number('leader.replication.throttled.rate'),
+    )
+    this.followerQuota = new ReplicationQuota(time, () =>
+      config.number('follower.replication.throttled.rate'),
+    )
     this.peers = new Peers({
       time: ports.time,
       net: ports.net,
@@ -76,17 +93,38 @@ export class Replication implements ReplicaHost {
         if (partition.replicas !== undefined) this.#keeper?.consider(partition)
       }
     })
+    const { clusterId } = keys
+    const wake = (partition: Partition): void => this.#wake(partition)
+    const repairPorts = { time, log, image, peers: this.peers, clusterId, session, partitions }
+    this.#repairer = new Repairer({ ...repairPorts, wake })
     for (const partition of partitions()) this.followingChanged(partition)
     this.#keeper.start()
+    this.#repairer.start()
+    this.#lookForDeserted(session, partitions)
   }
 
   stop(): void {
     this.#isStopped = true
     this.#stopListening?.()
+    this.#deserted?.cancel()
     this.#keeper?.stop()
+    this.#repairer?.stop()
     for (const fetcher of this.#fetchers.values()) fetcher.stop()
     this.#fetchers.clear()
     this.peers.close()
+  }
+
+  /** Clients of a leader that nobody follows any more are sent elsewhere, those that wait as well. */
+  #lookForDeserted(session: SessionView, partitions: () => Iterable<Partition>): void {
+    if (this.#isStopped) return
+    if (session.isSelfFenced()) {
+      for (const partition of partitions()) {
+        // Who appends to internal topics goes by the leader epoch alone.
+        if (!isInternalTopic(partition.topic) && partition.isDeserted) partition.releaseDeserted()
+      }
+    }
+    const look = (): void => this.#lookForDeserted(session, partitions)
+    this.#deserted = this.#ports.time.setTimer(DESERTED_LOOK_MS, look)
   }
 
   // --- for the partitions
@@ -97,6 +135,10 @@ export class Replication implements ReplicaHost {
 
   lagMsMax(): number {
     return this.#ports.config.number('replica.lag.time.max.ms')
+  }
+
+  isSelfFenced(): boolean {
+    return this.#session?.isSelfFenced() ?? false
   }
 
   registrationOf(nodeId: number): number | undefined {
@@ -140,6 +182,11 @@ export class Replication implements ReplicaHost {
     fetcher.add(partition, follower)
   }
 
+  #wake(partition: Partition): void {
+    const leader = this.#leaderOf.get(partition)
+    if (leader !== undefined) this.#fetchers.get(leader)?.wake()
+  }
+
   /**
    * The record as it stands, by a linearizable read: before it is acted on as a leader for the first time.
    * @returns undefined when it is gone
@@ -156,6 +203,49 @@ export class Replication implements ReplicaHost {
   /** D of this broker, once it is known. */
   get dataEpoch(): number | undefined {
     return this.#session?.dataEpoch
+  }
+
+  /** Whether what is sent of a partition that is led here counts for the limit. */
+  isLimitedAsLeader({ config, partition }: Partition): boolean {
+    return isListed(config.leaderThrottledReplicas, partition, this.nodeId)
+  }
+
+  isLimitedAsFollower({ config, partition }: Partition): boolean {
+    return isListed(config.followerThrottledReplicas, partition, this.nodeId)
+  }
+
+  /** How much this broker may ask for of a partition that it follows; 0 or less: nothing now. */
+  bytesWanted(partition: Partition): number {
+    if (!this.isLimitedAsFollower(partition)) return Number.POSITIVE_INFINITY
+    const { topicId, partition: index } = partition
+    const record = this.#ports.image.partition(topicId, index)?.value
+    const isInSync = record?.inSyncReplicas.some(({ broker }) => broker === this.nodeId) === true
+    return isInSync ? Number.POSITIVE_INFINITY : this.followerQuota.bytesLeft
+  }
+
+  /**
+   * The replica in sync that stands in a consumer's rack and holds what it asks for, the furthest of them (KIP-392).
+   * @returns undefined: the leader itself is as near, or nobody is
+   */
+  nearestReplica(partition: Partition, rack: string, offset: number): number | undefined {
+    const { replicas } = partition
+    const { image, config } = this.#ports
+    if (replicas === undefined || !config.text('replica.selector.class')?.match(RACK_SELECTOR)) {
+      return undefined
+    }
+    if (image.registration(this.nodeId)?.value.rack === rack) return undefined
+    let nearest: number | undefined
+    let furthest = -1
+    for (const { broker } of replicas.value.inSyncReplicas) {
+      if (broker === this.nodeId || image.registration(broker)?.value.rack !== rack) continue
+      if (this.registrationOf(broker) === undefined) continue
+      const position = replicas.position(broker)
+      if (position === undefined || position.logEndOffset < offset) continue
+      if (position.logStartOffset > offset || position.logEndOffset <= furthest) continue
+      nearest = broker
+      furthest = position.logEndOffset
+    }
+    return nearest
   }
 
   // --- for the controller
@@ -202,6 +292,13 @@ export class Replication implements ReplicaHost {
       peers: this.peers,
       session,
       clusterId: keys.clusterId,
+      quota: {
+        bytesWanted: (partition) => this.bytesWanted(partition),
+        isLimited: (partition) => this.isLimitedAsFollower(partition),
+        record: (bytes) => this.followerQuota.record(bytes),
+        pauseMs: () => this.followerQuota.pauseMs,
+      },
+      isHeld: (partition) => this.#repairer?.isHeld(partition) ?? false,
       nextNumber: () => {
         this.#fetchNumber += 1
         return this.#fetchNumber

@@ -18,6 +18,7 @@ import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
+import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import {
   registerAgain,
   registerSession,
@@ -73,6 +74,8 @@ export async function openSession(
   const deadlineMs = time.monotonicMs() + waitMs
   let lease: StoreLease | undefined
   let grantedMs = 0
+  const message = 'waiting for another session of this node to end'
+  const waiting = new RepeatedWarning(time, ports.log, message)
   for (;;) {
     if (lease === undefined) {
       grantedMs = time.monotonicMs()
@@ -89,6 +92,7 @@ export async function openSession(
         await lease.revoke().catch(() => undefined)
         throw error
       }
+      if (isStreamError(error, 'FENCED')) waiting.tell(error)
       const sentMs = time.monotonicMs()
       if (await hasEnded(lease)) lease = undefined
       else {
@@ -104,7 +108,8 @@ export class SessionKeeper implements SessionView {
   readonly incarnation: string
   readonly dataEpoch: number
   readonly #ports: SessionPorts
-  readonly #ttlMs: number
+  /** Life of its lease. */
+  readonly ttlMs: number
   readonly #expires: boolean
   readonly #listeners = new Set<() => void>()
   #session: Session
@@ -127,7 +132,7 @@ export class SessionKeeper implements SessionView {
     this.#ports = ports
     this.#session = open.session
     this.#lease = open.lease
-    this.#ttlMs = open.ttlMs
+    this.ttlMs = open.ttlMs
     this.#expires = expires
     this.#deadlineMs = open.grantedMs + open.ttlMs - MARGIN_MS
     this.nodeId = open.session.nodeId
@@ -152,6 +157,7 @@ export class SessionKeeper implements SessionView {
   isSelfFenced(): boolean {
     if (!this.#expires) return false
     if (this.#ended || this.#failure !== undefined || this.#returning !== undefined) return true
+    if (this.#ports.image.regressed !== undefined) return true
     return this.#ports.store.time.monotonicMs() >= this.#deadlineMs
   }
 
@@ -166,7 +172,7 @@ export class SessionKeeper implements SessionView {
     this.#stopListening = this.#ports.image.onChange((change) => {
       if (change.brokersChanged) this.#compare()
     })
-    this.#schedule(this.#ttlMs / 3)
+    this.#schedule(this.ttlMs / 3)
     this.#compare()
   }
 
@@ -198,8 +204,8 @@ export class SessionKeeper implements SessionView {
       return
     }
     if (lease !== this.#lease) return
-    this.#deadlineMs = sentMs + this.#ttlMs - MARGIN_MS
-    this.#schedule(this.#ttlMs / 3)
+    this.#deadlineMs = sentMs + this.ttlMs - MARGIN_MS
+    this.#schedule(this.ttlMs / 3)
   }
 
   /** The store may have dropped the session although the lease is answered: what counts is the key. */
@@ -228,7 +234,7 @@ export class SessionKeeper implements SessionView {
       .finally(() => {
         this.#returning = undefined
         this.#tell()
-        this.#schedule(this.#ttlMs / 3)
+        this.#schedule(this.ttlMs / 3)
         this.#compare()
       })
     this.#tell()
@@ -246,7 +252,7 @@ export class SessionKeeper implements SessionView {
         if (lease === undefined) {
           await image.refresh()
           if (image.regressed !== undefined) return
-          lease = await store.store.lease(this.#ttlMs)
+          lease = await store.store.lease(this.ttlMs)
           await this.#ports.recordLease(lease.id)
         } else await lease.keepAlive()
         const session = await registerAgain(store, keys, this.#session, lease)
@@ -257,9 +263,9 @@ export class SessionKeeper implements SessionView {
         this.#session = session
         this.#lease = lease
         this.#isHeld = true
-        this.#deadlineMs = sentMs + this.#ttlMs - MARGIN_MS
+        this.#deadlineMs = sentMs + this.ttlMs - MARGIN_MS
         // From here on the lease lives whatever takes how long.
-        this.#schedule(this.#ttlMs / 3)
+        this.#schedule(this.ttlMs / 3)
         await image.catchUp(session.sessionEpoch)
         await this.onReturned?.()
         log.info('the broker has registered again', { sessionEpoch: session.sessionEpoch })

@@ -29,6 +29,7 @@ export const errorTable = {
   RECORD_TOO_LARGE: { retriable: false, exit: 5 },
   // --- network
   UNREACHABLE: { retriable: true, exit: 4 },
+  BROKER_GONE: { retriable: true, exit: 4 },
   CONNECTION_LOST: { retriable: true, exit: 4 },
   TIMED_OUT: { retriable: true, exit: 7 },
   ADDRESS_IN_USE: { retriable: false, exit: 1 },

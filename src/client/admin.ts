@@ -381,7 +381,7 @@ export class Admin {
   ): Promise<void> {
     const names = new Set(orders.map(({ topic }) => topic))
     // To delete again what is deleted does nothing, so a lost answer is no reason to stop.
-    const response = await this.#ask(leaderId, 'DeleteRecords', {
+    const body = {
       topics: [...names].map((name) => ({
         name,
         partitions: orders
@@ -392,7 +392,12 @@ export class Admin {
           })),
       })),
       timeoutMs: this.#timeoutMs,
+    }
+    const deadlineMs = this.#deadlineMs()
+    const response = await this.#cluster.callUnlessGone(leaderId, 'DeleteRecords', body, {
+      deadlineMs,
     })
+    if (response === undefined) return
     for (const order of orders) {
       const row = response.topics
         .find(({ name }) => name === order.topic)
@@ -409,7 +414,7 @@ export class Admin {
   // --- brokers
 
   /**
-   * What each broker stores of `topics` (absent: of all).
+   * What each live broker stores of `topics` (absent: of all).
    * @throws StreamError NOT_ALLOWED, UNSUPPORTED_BY_BROKER
    */
   async describeLogDirectories(
@@ -423,7 +428,12 @@ export class Admin {
       })) ?? null
     const rows: LogDirectoryPartition[] = []
     for (const nodeId of [...this.#cluster.metadata.brokers.keys()].toSorted((a, b) => a - b)) {
-      const response = await this.#ask(nodeId, 'DescribeLogDirs', { topics: wanted })
+      const deadlineMs = this.#deadlineMs()
+      const body = { topics: wanted }
+      const response = await this.#cluster.callUnlessGone(nodeId, 'DescribeLogDirs', body, {
+        deadlineMs,
+      })
+      if (response === undefined) continue
       const code = response.errorCode || response.results.find((row) => row.errorCode)?.errorCode
       if (code !== undefined && code !== 0) throw kafkaFailure(code, { target: `broker ${nodeId}` })
       for (const { logDir: directory, topics: found } of response.results) {

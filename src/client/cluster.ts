@@ -4,13 +4,15 @@
  * Invariants:
  * - At most one connection per address exists, and attempts at one address are spaced by a jittered back-off.
  * - Metadata refreshes are coalesced: one in flight, and one more wanted at most.
+ * - A broker that owes an answer is not waited for longer than the others call it live: they know of its death when its lease
+ *   ends, while a paused process or a dead cable ends no connection.
  * - Whoever waits is woken by `onChange`: a connection opened or closed, or metadata came. Nobody polls.
  *
  * It must not know what producers and consumers do with the answers.
  */
-import { StreamError } from '../base/errors.ts'
+import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Log } from '../ports/log.ts'
-import type { Net } from '../ports/net.ts'
+import type { LinkSecurity, Net } from '../ports/net.ts'
 import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { ApiName, RequestInput, Response } from '../protocol/api-table.ts'
@@ -34,6 +36,8 @@ export interface ClusterOptions {
   readonly requestTimeoutMs?: number
   /** Between attempts to reconnect and to refresh metadata; default 50 to 1000. */
   readonly backoff?: BackoffOptions
+  /** Keys for the links to all brokers; default: those of the Net. */
+  readonly security?: LinkSecurity | undefined
   /** For the user: contact lost, waited for, regained. */
   readonly onWarning?: (warning: ClusterWarning) => void
 }
@@ -69,6 +73,9 @@ interface Endpoint {
 }
 
 const REFRESH_ROW_MS = 5000
+/** A request that waits longer makes the client ask the other brokers; nobody is waited for longer to say what it knows. */
+const SILENT_MS = 1500
+const SILENCE_LOOK_MS = 500
 
 const defaults = {
   clientId: 'stream',
@@ -95,6 +102,10 @@ export class Cluster {
   #refreshesInRow = 0
   #lastRefreshMs = Number.NEGATIVE_INFINITY
   #refreshTimer: Timer | undefined
+  #silenceTimer: Timer | undefined
+  /** All that metadata has ever named: a bootstrap address may be none. */
+  readonly #brokerAddresses = new Set<string>()
+  #lastAsked: Connection | undefined
   #closed = false
 
   constructor(time: Time, random: Random, net: Net, log: Log, options: ClusterOptions) {
@@ -143,14 +154,21 @@ export class Cluster {
    */
   connectionTo(nodeId: number): Connection | undefined {
     const broker = this.metadata.brokers.get(nodeId)
-    return broker === undefined ? undefined : this.#openAt(broker.address)
+    if (broker !== undefined) return this.#openAt(broker.address)
+    // It was away when metadata came; it, or whoever took its place, may be there by now.
+    this.requestRefresh()
+    return undefined
   }
 
   /** Any open connection; else attempts are started and undefined is returned. */
   anyConnection(): Connection | undefined {
+    let silent: Connection | undefined
     for (const { connection } of this.#endpoints.values()) {
-      if (connection?.isOpen === true) return connection
+      if (connection?.isOpen !== true) continue
+      if (connection.oldestWaitMs < SILENT_MS) return connection
+      silent ??= connection
     }
+    if (silent !== undefined) return silent
     const addresses = this.#addresses()
     // One attempt at a time, in turn: a dead first address must not hide a living second one.
     for (const address of addresses) {
@@ -180,7 +198,7 @@ export class Cluster {
   /**
    * Sends one request to a broker, waiting for the connection and sending again when it is lost.
    * @throws StreamError UNREACHABLE (no contact within the deadline), CONNECTION_LOST (`resend: false`), TIMED_OUT,
-   *   UNSUPPORTED_BY_BROKER, and what a notice said
+   *   BROKER_GONE (the others say that this one is down), UNSUPPORTED_BY_BROKER, and what a notice said
    */
   async call<A extends ApiName>(
     target: Target,
@@ -203,9 +221,41 @@ export class Cluster {
     }
   }
 
-  /** An open connection to a broker. @throws StreamError UNREACHABLE after the deadline (monotonic clock) */
+  /** As `call`, for what others may take over. @returns undefined: that broker is down */
+  async callUnlessGone<A extends ApiName>(
+    nodeId: number,
+    api: A,
+    body: RequestInput<A>,
+    options: ClusterCallOptions = {},
+  ): Promise<Response<A> | undefined> {
+    try {
+      return await this.call(nodeId, api, body, options)
+    } catch (error) {
+      if (isStreamError(error, 'BROKER_GONE')) return undefined
+      throw error
+    }
+  }
+
+  /** An open connection to a broker. @throws StreamError UNREACHABLE after the deadline (monotonic clock), BROKER_GONE */
   connection(target: Target, deadlineMs: number): Promise<Connection> {
     return this.#connectionFor(target, deadlineMs, false)
+  }
+
+  /**
+   * Asks every live broker. Where one goes away meanwhile, all are asked again: the others have taken over its part.
+   * @throws StreamError as `call`
+   */
+  async ofEachBroker<T>(ask: (nodeId: number) => Promise<T>): Promise<readonly T[]> {
+    for (;;) {
+      await this.describeTopics([])
+      const answers: T[] = []
+      try {
+        for (const nodeId of [...this.metadata.brokers.keys()]) answers.push(await ask(nodeId))
+        return answers
+      } catch (error) {
+        if (!isStreamError(error, 'BROKER_GONE')) throw error
+      }
+    }
   }
 
   /** Calls `listener` after each change of connections or metadata, until the returned function is called. */
@@ -269,16 +319,10 @@ export class Cluster {
     const response = await this.call(
       'any',
       'Metadata',
-      {
-        topics: topics?.map((name) => ({ name, topicId: ZERO_UUID })) ?? null,
-        allowAutoTopicCreation: options.allowAutoCreation ?? false,
-        includeClusterAuthorizedOperations: false,
-        includeTopicAuthorizedOperations: false,
-      },
+      metadataRequest(topics, options.allowAutoCreation ?? false),
       options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs },
     )
-    this.metadata.update(response, topics === undefined)
-    this.#notify()
+    this.#learn(response, topics === undefined)
     const names = topics ?? response.topics.flatMap(({ name }) => (name === null ? [] : [name]))
     return names.flatMap((name) => this.metadata.topic(name) ?? [])
   }
@@ -312,6 +356,7 @@ export class Cluster {
     if (this.#closed) return
     this.#closed = true
     this.#refreshTimer?.cancel()
+    this.#silenceTimer?.cancel()
     for (const endpoint of this.#endpoints.values()) {
       endpoint.timer?.cancel()
       endpoint.connection?.close()
@@ -375,6 +420,7 @@ export class Cluster {
         clientId: this.#options.clientId ?? defaults.clientId,
         correlationIds: this.#correlationIds,
         connectTimeoutMs: this.#attemptTimeoutMs(),
+        security: this.#options.security,
         requestTimeoutMs: this.requestTimeoutMs,
       },
       {
@@ -422,7 +468,7 @@ export class Cluster {
       this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
-    if (endpoint.wasOpen && this.#topicsOfInterest.size > 0) this.requestRefresh()
+    if (this.#topicsOfInterest.size > 0) this.requestRefresh()
     this.#notify()
   }
 
@@ -435,16 +481,32 @@ export class Cluster {
     deadlineMs: number,
     isFirstContact: boolean,
   ): Promise<Connection> {
+    const { brokersHeard } = this.metadata
     for (;;) {
       if (this.#closed) throw new StreamError('CLOSED', 'the client is closed')
       const connection = this.#connectionOf(target)
       if (connection !== undefined) return connection
+      if (typeof target === 'number') this.#checkIsAlive(target, brokersHeard)
       const refused = this.#refusal(isFirstContact)
       if (refused !== undefined) throw refused
       const remainingMs = deadlineMs - this.#time.monotonicMs()
       if (remainingMs <= 0) throw this.#unreachable()
       await this.changed(remainingMs)
     }
+  }
+
+  /**
+   * A broker that cannot be reached may be dead: the others are asked, and know it once its lease is over.
+   * @param brokersHeard  how often brokers had been heard of when the caller began to wait
+   */
+  #checkIsAlive(nodeId: number, brokersHeard: number): void {
+    const { metadata } = this
+    const broker = metadata.brokers.get(nodeId)
+    if (broker === undefined) {
+      if (metadata.brokersHeard === brokersHeard) return
+      throw new StreamError('BROKER_GONE', `broker ${nodeId} is down`, { target: `${nodeId}` })
+    }
+    if ((this.#endpoints.get(broker.address)?.failures ?? 0) > 0) this.requestRefresh()
   }
 
   #connectionOf(target: Target): Connection | undefined {
@@ -460,18 +522,21 @@ export class Cluster {
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
   #refusal(isFirstContact: boolean): StreamError | undefined {
     let failed = 0
+    let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
-      const endpoint = this.#endpoints.get(address)
-      const error = endpoint?.lastError
-      if (endpoint === undefined || error === undefined) continue
+      const error = this.#endpoints.get(address)?.lastError
+      if (error === undefined) continue
       if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
       failed++
-      if (isFirstContact && !this.#warnedWaiting && this.#options.retryFirstContact !== false) {
-        this.#warnedWaiting = true
-        this.#options.onWarning?.({ kind: 'waiting', address, error })
-      }
+      last = { address, error }
     }
     const all = failed === this.#options.addresses.length
+    // While another address may still answer there is nothing to tell.
+    const tells = isFirstContact && all && this.#options.retryFirstContact !== false
+    if (tells && last !== undefined && !this.#warnedWaiting) {
+      this.#warnedWaiting = true
+      this.#options.onWarning?.({ kind: 'waiting', ...last })
+    }
     if (isFirstContact && all && this.#options.retryFirstContact === false) {
       return this.#unreachable()
     }
@@ -489,6 +554,75 @@ export class Cluster {
     })
   }
 
+  async #isAnsweredSoon(asking: Promise<unknown>): Promise<boolean> {
+    let timer: Timer | undefined
+    const late = new Promise<boolean>((resolve) => {
+      timer = this.#time.setTimer(SILENT_MS, () => resolve(false))
+    })
+    try {
+      return await Promise.race([asking.then(() => true), late])
+    } finally {
+      timer?.cancel()
+    }
+  }
+
+  async #ask(connection: Connection): Promise<void> {
+    this.#lastAsked = connection
+    const response = await connection.call(
+      'Metadata',
+      metadataRequest([...this.#topicsOfInterest], false),
+    )
+    this.#learn(response, false)
+    this.#endDead(connection)
+  }
+
+  /**
+   * Whom to ask about the others: one that owes no answer, and not the same as last time where there is a choice, since one that is
+   * cut off says the same again. undefined: any.
+   */
+  #connectionToAsk(): Connection | undefined {
+    const { brokers } = this.metadata
+    if (brokers.size < 2) return undefined
+    const open = [...this.#endpoints.values()].flatMap(({ connection }) =>
+      connection?.isOpen === true && connection.oldestWaitMs < SILENT_MS ? [connection] : [],
+    )
+    const other = open.find((connection) => connection !== this.#lastAsked)
+    if (other !== undefined) return other
+    // For the next time.
+    if (this.#refreshesInRow > 1 || open.length === 0) {
+      for (const { address } of brokers.values()) this.#openAt(address)
+    }
+    return open[0]
+  }
+
+  #learn(response: Response<'Metadata'>, all: boolean): void {
+    this.metadata.update(response, all)
+    for (const { address } of this.metadata.brokers.values()) this.#brokerAddresses.add(address)
+    if (this.metadata.brokers.size > 1) this.#lookForSilence()
+    this.#notify()
+  }
+
+  #lookForSilence(): void {
+    if (this.#closed) return
+    this.#silenceTimer ??= this.#time.setTimer(SILENCE_LOOK_MS, () => {
+      this.#silenceTimer = undefined
+      for (const { connection } of this.#endpoints.values()) {
+        if (connection !== undefined && connection.oldestWaitMs >= SILENT_MS) this.requestRefresh()
+      }
+      this.#lookForSilence()
+    })
+  }
+
+  /** @param witness  who has just named the live brokers */
+  #endDead(witness: Connection): void {
+    const live = new Set([...this.metadata.brokers.values()].map(({ address }) => address))
+    for (const { address, connection } of this.#endpoints.values()) {
+      if (connection === undefined || connection === witness || live.has(address)) continue
+      if (!this.#brokerAddresses.has(address) || connection.oldestWaitMs < SILENT_MS) continue
+      connection.giveUp('no answer, and the other brokers say that it is down')
+    }
+  }
+
   async #refresh(): Promise<void> {
     if (this.#closed) return
     this.#refreshing = true
@@ -496,7 +630,15 @@ export class Cluster {
     this.#refreshesInRow++
     this.#lastRefreshMs = this.#time.monotonicMs()
     try {
-      await this.describeTopics([...this.#topicsOfInterest])
+      const connection = this.#connectionToAsk()
+      const asking =
+        connection === undefined
+          ? this.describeTopics([...this.#topicsOfInterest])
+          : this.#ask(connection)
+      const isAnswered = await this.#isAnsweredSoon(asking)
+      // Its answer counts when it comes; meanwhile another one is asked.
+      asking.catch(() => undefined)
+      if (!isAnswered) this.#refreshWanted = true
     } catch (error) {
       // Not lost: whoever needs the topic has its own deadline and asks again.
       this.#log.debug('metadata refresh failed', { error: String(error) })
@@ -504,6 +646,18 @@ export class Cluster {
     }
     this.#refreshing = false
     if (this.#refreshWanted) this.requestRefresh()
+  }
+}
+
+function metadataRequest(
+  topics: readonly string[] | undefined,
+  allowAutoTopicCreation: boolean,
+): RequestInput<'Metadata'> {
+  return {
+    topics: topics?.map((name) => ({ name, topicId: ZERO_UUID })) ?? null,
+    allowAutoTopicCreation,
+    includeClusterAuthorizedOperations: false,
+    includeTopicAuthorizedOperations: false,
   }
 }
 

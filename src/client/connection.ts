@@ -10,7 +10,7 @@
  * - Answers are delivered from the link's own callbacks, from timers, and from inside close(); never inside request().
  */
 import { isStreamError, StreamError } from '../base/errors.ts'
-import type { Link, Net } from '../ports/net.ts'
+import type { Link, LinkEvents, LinkSecurity, Net } from '../ports/net.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import { type ApiName, apiTable, type RequestInput, type Response } from '../protocol/api-table.ts'
 import {
@@ -43,6 +43,8 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number
   /** Default deadline of a request. */
   readonly requestTimeoutMs: number
+  /** Default: that of the Net. */
+  readonly security?: LinkSecurity | undefined
 }
 
 export interface ConnectionEvents {
@@ -73,6 +75,7 @@ export type OnAnswer<A extends ApiName> = (
 interface InFlight {
   readonly api: ApiName
   readonly version: number
+  readonly sentMs: number
   readonly deadlineMs: number
   readonly settle: (failure: StreamError | undefined, response: unknown) => void
 }
@@ -99,11 +102,12 @@ export class Connection {
     this.#options = options
     this.#events = events
     this.address = options.address
-    this.#link = net.connect(options.address, {
+    const linkEvents: LinkEvents = {
       onMessage: (frames) => this.#onMessage(frames),
       onDrain: () => events.onDrain?.(),
       onClose: (reason) => this.#onLinkClose(reason),
-    })
+    }
+    this.#link = net.connect(options.address, linkEvents, options.security)
     this.#connectTimer = time.setTimer(options.connectTimeoutMs, () => {
       this.#end(
         new StreamError('UNREACHABLE', `${this.address}: no answer`, { target: this.address }),
@@ -123,6 +127,12 @@ export class Connection {
 
   get requestsInFlight(): number {
     return this.#inFlight.size
+  }
+
+  /** For how long the oldest request has waited for its answer; 0: none does. */
+  get oldestWaitMs(): number {
+    for (const { sentMs } of this.#inFlight.values()) return this.#time.monotonicMs() - sentMs
+    return 0
   }
 
   /** Bytes given to the transport that it has not taken yet. */
@@ -218,9 +228,10 @@ export class Connection {
     const correlationId = this.#options.correlationIds.take()
     const header = { correlationId, clientId: this.#options.clientId }
     const frames = encodeRequest(api, version, header, body)
-    const deadlineMs = this.#time.monotonicMs() + timeoutMs
+    const sentMs = this.#time.monotonicMs()
+    const deadlineMs = sentMs + timeoutMs
     const settle = onAnswer as InFlight['settle']
-    this.#inFlight.set(correlationId, { api, version, deadlineMs, settle })
+    this.#inFlight.set(correlationId, { api, version, sentMs, deadlineMs, settle })
     this.#armDeadline(deadlineMs)
     this.#link.send(frames)
   }
@@ -307,6 +318,13 @@ export class Connection {
     }
     this.#events.onNotice?.(failure)
     this.#settleAll(failure)
+  }
+
+  /** Ends it, as a link that has gone: what is in flight has an unknown outcome. */
+  giveUp(why: string): void {
+    this.#end(
+      new StreamError('CONNECTION_LOST', `${this.address}: ${why}`, { target: this.address }),
+    )
   }
 
   #onLinkClose(reason: Error | undefined): void {

@@ -6,6 +6,8 @@
  * - Pipelined: when an answer comes, the next Fetch leaves as soon as the last batch header is known, before anything
  *   of the answer is handed out. One Fetch is outstanding per leader, for all its partitions.
  * - Bounded: no Fetch leaves while prefetchBytesMax are waiting to be polled.
+ * - With `rack`, a partition is fetched from the replica that its leader names as the nearest (KIP-392), and from the
+ *   leader whenever that one is not at hand.
  * - With `localReads`, a partition of a broker on this machine that is far from its end is read from the files
  *   themselves (local-reads.ts); near its end, and after anything unexpected, it is fetched.
  *
@@ -14,6 +16,8 @@
  *   is told before what follows it.
  * - An end is reached by position, never by counting: it is reached once nothing below it can come any more, even when
  *   compaction has taken the last batches before it (see `#concludeEmpty`).
+ * - Every Fetch says the epoch of the last batch read: where the log was cut back meanwhile the partition fails, and never
+ *   goes on with other records in the place of those that were read.
  * - Answers to a question that is no longer asked (after seek, unassign) are dropped, by generation.
  */
 import { StreamError } from '../base/errors.ts'
@@ -29,6 +33,7 @@ import {
   findHeaderDefect,
   isControl,
   lastOffsetAt,
+  leaderEpochAt,
 } from '../record/batch-layout.ts'
 import { type AbortedTransaction, AbortedTransactions } from './aborted-transactions.ts'
 import { backoffMs } from './backoff.ts'
@@ -54,6 +59,8 @@ export interface ConsumerOptions {
   readonly verifyChecksums?: boolean
   /** How long a topic may be unknown to the brokers before it has failed. Default 5000. */
   readonly unknownTopicMs?: number
+  /** Rack or zone of this consumer; absent: it reads from leaders. */
+  readonly rack?: string
   /** Absent: everything is fetched. With it, events with `release` come, which must be called. */
   readonly localReads?: LocalReadOptions
 }
@@ -106,7 +113,7 @@ export type ConsumerEvent =
       readonly partition: number
       readonly offset: number
     }
-  /** The partition cannot be read on: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE (beyond the end), CORRUPT_BATCH, NOT_ALLOWED … */
+  /** The partition cannot be read on: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE (beyond the end, or the log was cut back), CORRUPT_BATCH, NOT_ALLOWED … */
   | {
       readonly kind: 'failed'
       readonly topic: string
@@ -137,6 +144,12 @@ interface Part {
   unknownSinceMs: number | undefined
   notBeforeMs: number
   retryTimer: Timer | undefined
+  /** Leader epoch of the last batch before fetchOffset; −1: unknown. */
+  lastEpoch: number
+  /** The replica that the leader has named; undefined: the leader. */
+  nearest: { readonly nodeId: number; readonly untilMs: number } | undefined
+  /** Not asked for before: the last one named was of no use. */
+  notNearestBeforeMs: number
   /** Read from files at present. */
   isLocal: boolean
   /** Not read from files before: something was not as expected. */
@@ -169,6 +182,8 @@ interface Asked {
   readonly offset: number
   readonly isFirst: boolean
   readonly wasEndWritten: boolean
+  /** Asked of a follower. */
+  readonly isNearest: boolean
 }
 
 /** One partition in a Fetch request. */
@@ -176,6 +191,7 @@ interface AskedRow {
   readonly partition: number
   readonly currentLeaderEpoch: number
   readonly fetchOffset: number
+  readonly lastFetchedEpoch: number
   readonly partitionMaxBytes: number
 }
 
@@ -192,6 +208,10 @@ const defaults = {
 const DAMAGED_READS_MAX = 3
 /** A position beyond the end may be a leader that does not know its own yet. */
 const BEYOND_END_MAX = 5
+/** How long a follower is read from before the leader is asked again who is nearest. */
+const NEAREST_MS = 300_000
+/** How long the leader is not asked after the one it named was of no use. */
+const NEAREST_PAUSE_MS = 10_000
 /** How long a partition is fetched after a damaged batch was read from its file. */
 const LOCAL_DAMAGE_MS = 1000
 
@@ -247,6 +267,9 @@ export class Consumer {
         unknownSinceMs: undefined,
         notBeforeMs: Number.NEGATIVE_INFINITY,
         retryTimer: undefined,
+        lastEpoch: -1,
+        nearest: undefined,
+        notNearestBeforeMs: Number.NEGATIVE_INFINITY,
         isLocal: false,
         notLocalBeforeMs: Number.NEGATIVE_INFINITY,
       }
@@ -394,12 +417,24 @@ export class Consumer {
         continue
       }
       part.unknownSinceMs = undefined
-      if (this.#fetching.has(leader.leaderId)) continue
-      const group = groups.get(leader.leaderId)
-      if (group === undefined) groups.set(leader.leaderId, [part])
+      const nodeId = this.#sourceOf(part, leader.leaderId, nowMs)
+      if (this.#fetching.has(nodeId)) continue
+      const group = groups.get(nodeId)
+      if (group === undefined) groups.set(nodeId, [part])
       else group.push(part)
     }
-    for (const [leaderId, parts] of groups) this.#fetch(leaderId, parts)
+    for (const [nodeId, parts] of groups) this.#fetch(nodeId, parts)
+  }
+
+  /** The nearest replica, where there is one and a connection to it; else the leader. */
+  #sourceOf(part: Part, leaderId: number, nowMs: number): number {
+    const { nearest } = part
+    if (nearest === undefined) return leaderId
+    if (nowMs >= nearest.untilMs || !this.#cluster.metadata.brokers.has(nearest.nodeId)) {
+      part.nearest = undefined
+      return leaderId
+    }
+    return this.#cluster.connectionTo(nearest.nodeId) === undefined ? leaderId : nearest.nodeId
   }
 
   /** What is held for paused partitions does not count: nobody would ever take it, and the others would starve. */
@@ -435,8 +470,8 @@ export class Consumer {
     this.#cluster.requestRefresh()
   }
 
-  #fetch(leaderId: number, parts: readonly Part[]): void {
-    const connection = this.#cluster.connectionTo(leaderId)
+  #fetch(nodeId: number, parts: readonly Part[]): void {
+    const connection = this.#cluster.connectionTo(nodeId)
     if (connection === undefined) return
     // Whoever may be at its end goes first: the first partition of a request is never starved by the others.
     const ordered = parts.toSorted((a, b) => Number(b.isEndWritten) - Number(a.isEndWritten))
@@ -445,7 +480,9 @@ export class Consumer {
     let isClosing = false
     for (const part of ordered) {
       const { topic, generation, fetchOffset: offset, isEndWritten: wasEndWritten } = part
-      asked.push({ part, generation, offset, isFirst: asked.length === 0, wasEndWritten })
+      const isNearest = part.nearest?.nodeId === nodeId
+      const isFirst = asked.length === 0
+      asked.push({ part, generation, offset, isFirst, wasEndWritten, isNearest })
       isClosing ||= wasEndWritten
       const rows = topics.get(topic)
       const row = this.#askedRow(part)
@@ -453,7 +490,7 @@ export class Consumer {
       else rows.push(row)
     }
     const maxWaitMs = isClosing ? 0 : (this.#options.maxWaitMs ?? defaults.maxWaitMs)
-    this.#fetching.add(leaderId)
+    this.#fetching.add(nodeId)
     try {
       connection.request(
         'Fetch',
@@ -467,17 +504,26 @@ export class Consumer {
           sessionEpoch: -1,
           topics: [...topics].map(([topic, partitions]) => ({ topic, partitions })),
           forgottenTopicsData: [],
-          rackId: '',
+          rackId: this.#rackFor(parts),
         },
         { timeoutMs: maxWaitMs + this.#cluster.requestTimeoutMs },
-        (failure, response) => this.#onAnswer(leaderId, asked, failure, response),
+        (failure, response) => this.#onAnswer(nodeId, asked, failure, response),
       )
     } catch (error) {
       if (!(error instanceof StreamError)) throw error
-      this.#fetching.delete(leaderId)
+      this.#fetching.delete(nodeId)
       if (error.code === 'CONNECTION_LOST') return
       for (const part of parts) this.#fail(part, error)
     }
+  }
+
+  /** The leader names a replica to whoever says where it stands, and sends nothing then: only who will go there says so. */
+  #rackFor(parts: readonly Part[]): string {
+    const { rack } = this.#options
+    const nowMs = this.#time.monotonicMs()
+    const mayAsk = (part: Part): boolean =>
+      part.nearest === undefined && part.notNearestBeforeMs <= nowMs
+    return rack !== undefined && parts.every(mayAsk) ? rack : ''
   }
 
   #askedRow(part: Part): AskedRow {
@@ -486,6 +532,7 @@ export class Consumer {
       partition: part.partition,
       currentLeaderEpoch: leader?.leaderEpoch ?? -1,
       fetchOffset: part.fetchOffset,
+      lastFetchedEpoch: part.lastEpoch,
       partitionMaxBytes: this.#partitionBytesMax(part),
     }
   }
@@ -501,17 +548,19 @@ export class Consumer {
   // --- answers
 
   #onAnswer(
-    leaderId: number,
+    nodeId: number,
     asked: readonly Asked[],
     failure: StreamError | undefined,
     response: Response<'Fetch'> | undefined,
   ): void {
-    this.#fetching.delete(leaderId)
+    this.#fetching.delete(nodeId)
     if (this.#isClosed) return
     if (response === undefined) this.#onFailure(asked, failure)
     else if (response.errorCode !== 0) {
       for (const { part, generation } of asked) {
-        if (part.generation === generation) this.#onError(part, response.errorCode)
+        if (part.generation !== generation) continue
+        part.nearest = undefined
+        this.#onError(part, response.errorCode)
       }
     } else this.#onResponse(asked, response)
     // The next Fetch leaves before anything of this answer is handed out.
@@ -543,9 +592,48 @@ export class Consumer {
       if (part.generation !== question.generation || part.state !== 'reading') continue
       const row = rows.get(keyOf(part.topic, part.partition))
       if (row === undefined) this.#backOff(part)
-      else if (row.errorCode !== 0) this.#onError(part, row.errorCode)
+      else if (row.errorCode !== 0 && question.isNearest) this.#leaveNearest(part)
+      else if (row.errorCode !== 0) {
+        const { leaderId, leaderEpoch } = row.currentLeader
+        const { metadata } = this.#cluster
+        // The next leader is asked at once, where the last one has named it.
+        if (!metadata.learnLeader(part.topic, part.partition, leaderId, leaderEpoch)) {
+          this.#onError(part, row.errorCode)
+        }
+      } else if (row.divergingEpoch.endOffset >= 0) this.#onCutBack(part, row)
+      else if (row.preferredReadReplica >= 0) this.#goNearer(part, row.preferredReadReplica)
       else this.#onRow(question, row, isAllEmpty || question.isFirst)
     }
+  }
+
+  #goNearer(part: Part, nodeId: number): void {
+    const nowMs = this.#time.monotonicMs()
+    part.failures = 0
+    if (this.#cluster.metadata.brokers.has(nodeId)) {
+      part.nearest = { nodeId, untilMs: nowMs + NEAREST_MS }
+    } else this.#leaveNearest(part)
+  }
+
+  /** What a follower says against a position may be due to its lag: the leader decides. */
+  #leaveNearest(part: Part): void {
+    part.nearest = undefined
+    part.notNearestBeforeMs = this.#time.monotonicMs() + NEAREST_PAUSE_MS
+    this.#cluster.requestRefresh()
+  }
+
+  /** Records that were read are gone: an unclean election, or a machine that lost what it had not synced. */
+  #onCutBack(part: Part, row: FetchRow): void {
+    const offset = Math.min(row.divergingEpoch.endOffset, part.fetchOffset)
+    const words =
+      `${part.target}: the log was cut back to offset ${offset}: the records read from there on are gone, ` +
+      'and others may take their place (OFFSET_OUT_OF_RANGE)'
+    this.#fail(
+      part,
+      new StreamError('OFFSET_OUT_OF_RANGE', words, {
+        target: part.target,
+        kafkaError: KafkaError.OFFSET_OUT_OF_RANGE,
+      }),
+    )
   }
 
   #onRow(question: Asked, row: FetchRow, isFullAnswer: boolean): void {
@@ -580,6 +668,7 @@ export class Consumer {
       logStartOffset: row.logStartOffset,
     }
     part.fetchOffset = end
+    part.lastEpoch = leaderEpochAt(bytes, starts.at(-1) ?? 0)
     this.#push(part, fetched, bytes.length)
     // To the back: the next request serves the others first.
     const key = keyOf(part.topic, part.partition)
@@ -697,6 +786,7 @@ export class Consumer {
     if (from < logStart) {
       const to = Math.min(logStart, part.endOffset)
       part.fetchOffset = to
+      part.lastEpoch = -1
       const { topic, partition } = part
       this.#push(part, { kind: 'gap', topic, partition, from, to }, 0)
       if (to >= part.endOffset) this.#end(part)
@@ -775,6 +865,8 @@ export class Consumer {
 
   #onBlock(part: Part, block: LocalBlock): void {
     part.fetchOffset = block.nextOffset
+    const last = block.starts.at(-1)
+    part.lastEpoch = last === undefined ? -1 : leaderEpochAt(block.bytes, last)
     if (block.starts.length > 0) this.#push(part, block, block.bytes.length)
     if (part.fetchOffset >= part.endOffset) this.#end(part)
     this.#wake()
@@ -790,6 +882,7 @@ export class Consumer {
     part.generation++
     part.state = 'reading'
     part.fetchOffset = first.item.fromOffset
+    part.lastEpoch = -1
     this.#dropReady(part, this.#ready.indexOf(first))
   }
 
@@ -824,6 +917,7 @@ export class Consumer {
   /** Drops what is queued or under way. */
   #forget(part: Part): void {
     part.generation++
+    part.lastEpoch = -1
     part.isEndWritten = false
     part.damagedReads = 0
     part.beyondEnd = 0

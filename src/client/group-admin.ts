@@ -60,11 +60,8 @@ export class GroupAdmin {
 
   /** All groups of all brokers, sorted by name. @throws StreamError as Cluster.call */
   async list(): Promise<readonly GroupListing[]> {
-    await this.#cluster.describeTopics([])
-    const found = new Map<string, GroupListing>()
-    for (const nodeId of this.#cluster.metadata.brokers.keys()) {
-      for (const group of await this.#listOf(nodeId)) found.set(group.groupId, group)
-    }
+    const listings = await this.#cluster.ofEachBroker((nodeId) => this.#listOf(nodeId))
+    const found = new Map(listings.flat().map((group) => [group.groupId, group]))
     return [...found.values()].sort((a, b) => (a.groupId < b.groupId ? -1 : 1))
   }
 

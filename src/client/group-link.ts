@@ -45,7 +45,15 @@ export class GroupLink {
 
   /** @throws StreamError as Cluster.call; BROKER_ERROR, NOT_ALLOWED */
   async connection(deadlineMs: number): Promise<Connection> {
-    return this.#cluster.connection(await this.#find(deadlineMs), deadlineMs)
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#cluster.connection(await this.#find(deadlineMs), deadlineMs)
+      } catch (error) {
+        if (!isStreamError(error, 'BROKER_GONE')) throw error
+        this.forget()
+        await this.#pause(attempt, deadlineMs, KafkaError.COORDINATOR_NOT_AVAILABLE)
+      }
+    }
   }
 
   /** The version in which `api` is spoken with the coordinator. */
@@ -81,8 +89,9 @@ export class GroupLink {
         code = errorOf(response)
         if (!isPassing(code)) return response
       } catch (error) {
-        const isLost = isStreamError(error, 'CONNECTION_LOST') && !this.#cluster.isClosed
-        if (!isLost || options.resend === false) throw error
+        const isGone = isStreamError(error, 'BROKER_GONE')
+        const isLost = isStreamError(error, 'CONNECTION_LOST') && options.resend !== false
+        if (!(isGone || isLost) || this.#cluster.isClosed) throw error
         code = KafkaError.COORDINATOR_NOT_AVAILABLE
       }
       if (hasMoved(code)) this.forget()

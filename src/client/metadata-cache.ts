@@ -44,6 +44,8 @@ export class MetadataCache {
   readonly topics = new Map<string, TopicInfo>()
   clusterId: string | undefined
   controllerId = -1
+  /** How often an answer has named the live brokers. */
+  brokersHeard = 0
   readonly scheme: string
 
   /** `scheme` of the bootstrap addresses: with `kafka` an address is made of host and port, else host is the address. */
@@ -59,9 +61,24 @@ export class MetadataCache {
     return this.topics.get(topic)?.partitions[partition]
   }
 
+  /**
+   * What an answer said of a leader in passing (KIP-951).
+   * @returns whether it is news, of a broker that is known
+   */
+  learnLeader(topic: string, partition: number, leaderId: number, leaderEpoch: number): boolean {
+    const known = this.topics.get(topic)
+    const before = known?.partitions[partition]
+    if (known === undefined || before === undefined || !this.brokers.has(leaderId)) return false
+    if (leaderEpoch <= before.leaderEpoch) return false
+    const partitions = known.partitions.with(partition, { ...before, leaderId, leaderEpoch })
+    this.topics.set(topic, { ...known, partitions })
+    return true
+  }
+
   /** `all`: topics missing from the answer do not exist. */
   update(response: Response<'Metadata'>, all: boolean): void {
     if (response.brokers.length > 0) {
+      this.brokersHeard += 1
       this.brokers.clear()
       for (const { nodeId, host, port, rack } of response.brokers) {
         const address = this.addressOf(host, port)

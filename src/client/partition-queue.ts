@@ -177,7 +177,8 @@ export class PartitionQueue<Batch extends QueuedBatch> {
       code === KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER && (!batch.wasFirst || !this.#maySend(batch))
     if (isConsequence) return this.#settle(0)
     if (kafkaErrorIsRetriable(code)) {
-      this.#failuresInRow++
+      // Once for all that was under way together: each round is one attempt.
+      if (batch.wasFirst || this.#failuresInRow === 0) this.#failuresInRow++
       return this.#settle(this.#failuresInRow)
     }
     return this.#failForGood(batch, failure, refusesContents.has(code))

@@ -33,6 +33,8 @@ export interface Lane {
   isUrgent: boolean
   /** Of its own after a batch was left out (afterRefusal); else the producer's. */
   identity: Identity | undefined
+  /** Failures in a row that were not failures: the leader had moved, and the answer said where to. */
+  failuresForgiven: number
   /** Back-off after an error. */
   notBeforeMs: number
   pauseTimer: Timer | undefined

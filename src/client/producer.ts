@@ -482,6 +482,7 @@ export class Producer {
       openedMs: 0,
       isUrgent: false,
       identity: undefined,
+      failuresForgiven: 0,
       notBeforeMs: Number.NEGATIVE_INFINITY,
       pauseTimer: undefined,
     }
@@ -799,11 +800,24 @@ export class Producer {
       batch.baseOffset = row.baseOffset
       return lane.queue.acknowledge(batch)
     }
-    if (staleMetadata.has(row.errorCode)) this.#cluster.requestRefresh()
-    return lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, this.#batchBytes))
+    const result = lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, this.#batchBytes))
+    if (!staleMetadata.has(row.errorCode)) return result
+    const { leaderId, leaderEpoch } = row.currentLeader
+    const { metadata } = this.#cluster
+    metadata.learnLeader(lane.topic, lane.partition, leaderId, leaderEpoch)
+    const known = metadata.partition(lane.topic, lane.partition)
+    if (leaderId >= 0 && known?.leaderId === leaderId && known.leaderEpoch === leaderEpoch) {
+      // To the next leader at once: the last one has named it.
+      lane.failuresForgiven = Math.max(lane.failuresForgiven, result.pauseFailures)
+      return { ...result, pauseFailures: 0 }
+    }
+    this.#cluster.requestRefresh()
+    if (result.pauseFailures === 0) return result
+    return { ...result, pauseFailures: Math.max(1, result.pauseFailures - lane.failuresForgiven) }
   }
 
   #apply(lane: Lane, result: StepResult<Batch>): void {
+    if (result.delivered.length > 0) lane.failuresForgiven = 0
     for (const batch of result.delivered) {
       this.#releaseBuilder(batch, this.#acks !== 0 && batch.sends === 1)
       this.#report(batch, undefined)

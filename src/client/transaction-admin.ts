@@ -42,17 +42,15 @@ export class TransactionAdmin {
 
   /** All ids of all brokers, sorted. @throws StreamError as Cluster.call; UNSUPPORTED_BY_BROKER */
   async list(): Promise<readonly TransactionListing[]> {
-    await this.#cluster.describeTopics([])
-    const found = new Map<string, TransactionListing>()
-    for (const nodeId of this.#cluster.metadata.brokers.keys()) {
-      const answer = await this.#again(
-        () =>
-          this.#cluster.call(nodeId, 'ListTransactions', {
-            stateFilters: [],
-            producerIdFilters: [],
-          }),
+    const body = { stateFilters: [], producerIdFilters: [] }
+    const answers = await this.#cluster.ofEachBroker((nodeId) =>
+      this.#again(
+        () => this.#cluster.call(nodeId, 'ListTransactions', body),
         ({ errorCode }) => errorCode,
-      )
+      ),
+    )
+    const found = new Map<string, TransactionListing>()
+    for (const answer of answers) {
       if (answer.errorCode !== 0) throw kafkaFailure(answer.errorCode, { target: 'transactions' })
       for (const { transactionalId, producerId, transactionState } of answer.transactionStates) {
         found.set(transactionalId, { transactionalId, producerId, state: transactionState })
@@ -74,7 +72,13 @@ export class TransactionAdmin {
         if (errorCode !== 0) return { transactionStates: [], errorCode }
         if (!this.#cluster.metadata.brokers.has(nodeId)) await this.#cluster.describeTopics([])
         const transactionalIds = [transactionalId]
-        return this.#cluster.call(nodeId, 'DescribeTransactions', { transactionalIds })
+        const body = { transactionalIds }
+        return (
+          (await this.#cluster.callUnlessGone(nodeId, 'DescribeTransactions', body)) ?? {
+            transactionStates: [],
+            errorCode: KafkaError.COORDINATOR_NOT_AVAILABLE,
+          }
+        )
       },
       (response) =>
         'errorCode' in response

@@ -61,6 +61,10 @@ const findsAnew: ReadonlySet<number> = new Set([
   KafkaError.COORDINATOR_NOT_AVAILABLE,
 ])
 
+/** What a coordinator that is down counts as having answered. */
+const awayAnswer = { errorCode: KafkaError.COORDINATOR_NOT_AVAILABLE }
+const awayCodes: readonly number[] = [KafkaError.COORDINATOR_NOT_AVAILABLE]
+
 export class TransactionalProducer {
   readonly #time: Time
   readonly #random: Random
@@ -201,11 +205,12 @@ export class TransactionalProducer {
     for (let attempt = 1; ; attempt++) {
       const node = await this.#find(GROUP_KEY, groupId, deadlineMs)
       const versionMax = this.#isImplicit ? 5 : 4
-      const answer = await this.#cluster.call(node, 'TxnOffsetCommit', body, {
+      const answer = await this.#cluster.callUnlessGone(node, 'TxnOffsetCommit', body, {
         deadlineMs,
         versionMax,
       })
-      const codes = answer.topics.flatMap((topic) => topic.partitions.map((row) => row.errorCode))
+      const codes =
+        answer?.topics.flatMap((topic) => topic.partitions.map((row) => row.errorCode)) ?? awayCodes
       const code = codes.find((each) => each !== 0)
       if (code === undefined) return
       await this.#again(code, attempt, deadlineMs, groupId)
@@ -304,7 +309,7 @@ export class TransactionalProducer {
     for (let attempt = 1; ; attempt++) {
       const node = await this.#coordinatorNode(deadlineMs)
       const { producerId, producerEpoch } = this.#ownIdentity
-      const answer = await this.#cluster.call(
+      const answer = await this.#cluster.callUnlessGone(
         node,
         'AddPartitionsToTxn',
         {
@@ -315,9 +320,12 @@ export class TransactionalProducer {
         },
         { deadlineMs, versionMax: 3 },
       )
-      const row = answer.resultsByTopicV3AndBelow[0]?.resultsByPartition[0]
+      const row = answer?.resultsByTopicV3AndBelow[0]?.resultsByPartition[0]
       if (row?.partitionErrorCode === 0) return
-      const code = row?.partitionErrorCode ?? KafkaError.UNKNOWN_SERVER_ERROR
+      const code =
+        answer === undefined
+          ? KafkaError.COORDINATOR_NOT_AVAILABLE
+          : (row?.partitionErrorCode ?? KafkaError.UNKNOWN_SERVER_ERROR)
       await this.#again(code, attempt, deadlineMs, `${topic} partition ${partition}`)
     }
   }
@@ -330,12 +338,12 @@ export class TransactionalProducer {
   ): Promise<Response<A>> {
     for (let attempt = 1; ; attempt++) {
       const node = await this.#coordinatorNode(deadlineMs)
-      const answer = await this.#cluster.call(node, api, body(), {
+      const answer = await this.#cluster.callUnlessGone(node, api, body(), {
         deadlineMs,
         ...(versionMax === undefined ? {} : { versionMax }),
       })
-      const { errorCode } = answer as { readonly errorCode: number }
-      if (errorCode === 0) return answer
+      const { errorCode } = (answer ?? awayAnswer) as { readonly errorCode: number }
+      if (answer !== undefined && errorCode === 0) return answer
       await this.#again(errorCode, attempt, deadlineMs, this.#options.transactionalId)
     }
   }

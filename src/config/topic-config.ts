@@ -43,6 +43,9 @@ export interface TopicConfig {
   readonly maxCompactionLagMs: number
   readonly deleteRetentionMs: number
   readonly fileDeleteDelayMs: number
+  /** `partition:broker`, or `*`: what the limit on copying replicas holds for. */
+  readonly leaderThrottledReplicas: readonly string[]
+  readonly followerThrottledReplicas: readonly string[]
 }
 
 export type ConfigTexts = ReadonlyMap<string, string> | Readonly<Record<string, string>>
@@ -63,6 +66,7 @@ export function validateTopicConfig(texts: ConfigTexts): void {
       throw new StreamError('CONFIG_INVALID', unknownKeyMessage('topic', name), { target: name })
     }
     checkConfigValue(key, text)
+    if (name.endsWith('.replication.throttled.replicas')) checkThrottled(name, text)
   }
   if (readBoolean(map.get('remote.storage.enable') ?? 'false')) {
     throw new StreamError(
@@ -77,6 +81,17 @@ export function validateTopicConfig(texts: ConfigTexts): void {
       'min.compaction.lag.ms: must not be above max.compaction.lag.ms',
     )
   }
+}
+
+function checkThrottled(name: string, text: string): void {
+  const list = splitList(text)
+  if (list.length === 1 && list[0] === '*') return
+  if (list.every((entry) => /^\d+:\d+$/.test(entry))) return
+  throw new StreamError(
+    'CONFIG_INVALID',
+    `${name}: must be PARTITION:BROKER,… or *, not ${JSON.stringify(text)}`,
+    { target: name },
+  )
 }
 
 /**
@@ -193,6 +208,8 @@ function readTopicConfig(
     maxCompactionLagMs: number('max.compaction.lag.ms'),
     deleteRetentionMs: number('delete.retention.ms'),
     fileDeleteDelayMs: number('file.delete.delay.ms'),
+    leaderThrottledReplicas: splitList(text('leader.replication.throttled.replicas')),
+    followerThrottledReplicas: splitList(text('follower.replication.throttled.replicas')),
   }
 }
 

@@ -2,11 +2,12 @@
  * The endpoints of etcd, a connection each, and which of them a call goes to: the one used last while it answers, else the first that
  * can be had. One that did not answer is passed over for a while, where another one is to be had.
  */
-import type { Client } from '@grpc/grpc-js'
+import { isIP } from 'node:net'
+import type { ChannelCredentials, Client } from '@grpc/grpc-js'
 import { StreamError } from '../base/errors.ts'
 import type { Time } from '../ports/time.ts'
 import { connectionDefect } from './etcd-errors.ts'
-import type { EtcdOptions } from './etcd-options.ts'
+import type { EtcdAddress, EtcdOptions } from './etcd-options.ts'
 import type { GrpcModule } from './etcd-schema.ts'
 
 /** How long an endpoint that did not answer comes last. */
@@ -47,7 +48,7 @@ export class EtcdEndpoints {
     this.probe = probe
     this.endpoints = options.endpoints.map((endpoint) => ({
       url: endpoint.url,
-      client: this.connect(endpoint.target, endpoint.isTls),
+      client: this.connect(endpoint),
       suspectUntilMs: Number.NEGATIVE_INFINITY,
     }))
   }
@@ -167,7 +168,7 @@ export class EtcdEndpoints {
     if (this.isClosed) throw closed()
   }
 
-  private connect(target: string, isTls: boolean): Client {
+  private connect({ url, target, isTls }: EtcdAddress): Client {
     const { grpc, options } = this
     const { tls } = options
     const bytes = (pem: Uint8Array | undefined): Buffer | null =>
@@ -175,6 +176,9 @@ export class EtcdEndpoints {
     const credentials = isTls
       ? grpc.credentials.createSsl(bytes(tls?.ca), bytes(tls?.key), bytes(tls?.certificate))
       : grpc.credentials.createInsecure()
+    if (isTls && isIP(new URL(url).hostname.replace(/^\[|\]$/g, '')) !== 0) {
+      askForNoName(credentials)
+    }
     return new grpc.Client(target, credentials, {
       'grpc.enable_retries': 0,
       'grpc.enable_http_proxy': 0,
@@ -192,6 +196,24 @@ export class EtcdEndpoints {
           }
         : {}),
     })
+  }
+}
+
+/**
+ * An IP address is no server name in TLS (RFC 6066), and Node warns of one; gRPC has no option to leave it out. The certificate is
+ * compared with the address then, as before.
+ */
+function askForNoName(credentials: ChannelCredentials): void {
+  type Connector = { connectionOptions?: { servername?: string } }
+  const inner = credentials as unknown as {
+    _createSecureConnector?: (...args: readonly unknown[]) => Connector
+  }
+  const make = inner._createSecureConnector?.bind(credentials)
+  if (make === undefined) return
+  inner._createSecureConnector = (...args) => {
+    const connector = make(...args)
+    if (connector.connectionOptions !== undefined) connector.connectionOptions.servername = ''
+    return connector
   }
 }
 

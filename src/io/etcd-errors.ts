@@ -40,6 +40,13 @@ export function isCompacted(error: unknown): boolean {
   return isGrpcError(error) && says(error, 'required revision has been compacted')
 }
 
+/** etcd does not serve now, but may again: it is not reached, or its quota is used up. */
+export function isEtcdAway(error: unknown): boolean {
+  if (!(error instanceof StreamError)) return false
+  if (error.code === 'STORE_UNAVAILABLE') return true
+  return error.code === 'DISK_FULL' && isGrpcError(error.cause)
+}
+
 /** Why a connection is not to be had, in a few words: what gRPC says around them is taken off. */
 export function connectionDefect(error: unknown): string {
   const text = isGrpcError(error) ? error.details : error instanceof Error ? error.message : ''

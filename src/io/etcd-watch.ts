@@ -116,6 +116,21 @@ export class EtcdWatch implements StoreWatch {
     }
     if (response.created === true) {
       this.timer?.cancel()
+      // A member that is behind, or all of etcd put back to an older state, which would be silent until it has come so far again.
+      const revision = revisionOf(response.header?.revision)
+      if (revision < this.next - 1) {
+        this.end(
+          new StreamError(
+            'STORE_UNAVAILABLE',
+            `etcd is at revision ${revision}, behind ${this.next - 1}`,
+            {
+              target: this.options.prefix,
+              hint: 'list again',
+            },
+          ),
+        )
+        return
+      }
       this.backoffMs = BACKOFF_MS_MIN
       this.isRefused = false
       return

@@ -1,7 +1,7 @@
 /** The network of the machine: ZeroMQ for ipc:// and tcp://, Kafka's framing for kafka://, plain bytes for line://. */
 
 import { StreamError } from '../base/errors.ts'
-import type { Link, LinkEvents, Listener, ListenOptions, Net } from '../ports/net.ts'
+import type { Link, LinkEvents, LinkSecurity, Listener, ListenOptions, Net } from '../ports/net.ts'
 import { parseAddress } from './address.ts'
 import { TcpNet } from './tcp-net.ts'
 import { ZmqNet, type ZmqOptions } from './zmq-net.ts'
@@ -15,7 +15,7 @@ export class RealNet implements Net {
     this.tcp = new TcpNet()
   }
 
-  connect(address: string, events: LinkEvents): Link {
+  connect(address: string, events: LinkEvents, security?: LinkSecurity): Link {
     const parsed = parseAddress(address)
     if (parsed.kind === 'line') {
       throw new StreamError('ADDRESS_INVALID', `${address} speaks the line protocol`, {
@@ -25,7 +25,7 @@ export class RealNet implements Net {
     }
     return parsed.kind === 'kafka'
       ? this.tcp.connect(parsed, events)
-      : this.zmq.connect(parsed, events)
+      : this.zmq.connect(parsed, events, security?.curve)
   }
 
   async listen(

@@ -29,11 +29,14 @@ export const socketOption = {
   curvePublicKey: 48,
   curveSecretKey: 49,
   curveServerKey: 50,
+  zapDomain: 55,
   handshakeTimeoutMs: 66,
   heartbeatIntervalMs: 75,
   heartbeatTimeToLiveMs: 76,
   heartbeatTimeoutMs: 77,
   connectTimeoutMs: 79,
+  /** Without a ZAP handler nobody is let in. */
+  zapEnforceDomain: 93,
   /** Draft of libzmq: 2 = an empty message when a peer has gone. */
   routerNotify: 97,
 } as const
@@ -42,7 +45,8 @@ export const socketOption = {
 export interface ZmqEvent {
   readonly type: string
   readonly address?: string
-  readonly error?: Error
+  /** Of a refused handshake: `code` is libzmq's name of a protocol error, `status` what ZAP said. */
+  readonly error?: Error & { readonly code?: string; readonly status?: number }
 }
 
 export interface ZmqObserver {
@@ -69,10 +73,14 @@ export interface ZmqSocket {
   setStringOption(option: number, value: string | null): void
 }
 
+/** Threads and `inproc://` names of its own; it lasts as long as its sockets. */
+export type ZmqContext = object
+
 export interface ZeromqAddon {
   readonly version: string
   readonly capability: { readonly draft?: boolean; readonly curve?: boolean }
-  readonly Socket: new (type: number) => ZmqSocket
+  readonly Context: new (options: object) => ZmqContext
+  readonly Socket: new (type: number, options?: { readonly context: ZmqContext }) => ZmqSocket
   curveKeyPair(): { publicKey: string; secretKey: string }
 }
 

@@ -15,6 +15,7 @@
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import type { CurveClientKeys } from '../base/curve-keys.ts'
 import { StreamError } from '../base/errors.ts'
 import type { Link, LinkEvents, Listener, ListenOptions } from '../ports/net.ts'
 import { type Address, formatAddress } from './address.ts'
@@ -27,16 +28,25 @@ import {
   socketOption,
   socketType,
   type ZeromqAddon,
+  type ZmqEvent,
   type ZmqSocket,
 } from './zeromq-addon.ts'
+import {
+  askMechanism,
+  CurveGate,
+  type CurveServer,
+  refusalOfEvent,
+  refusalOfMechanism,
+  refusalOfPeer,
+  showKeys,
+} from './zmq-curve.ts'
 
+/** CURVE on tcp://; what is left out is clear text. */
 export interface ZmqOptions {
-  /** CURVE keys (Z85) for tcp://; none: clear text. A client also needs the server's public key. */
-  readonly curve?: {
-    readonly publicKey: string
-    readonly secretKey: string
-    readonly serverKey?: string
-  }
+  /** Of links that bring none of their own. */
+  readonly client?: CurveClientKeys
+  /** Of all listeners. */
+  readonly server?: CurveServer
 }
 
 export type ZmqAddress = Exclude<Address, { kind: 'line' }>
@@ -65,8 +75,8 @@ export class ZmqNet {
     this.options = options
   }
 
-  connect(address: ZmqAddress, events: LinkEvents): Link {
-    return new DealerLink(loadZeromq(), address, this.options, events)
+  connect(address: ZmqAddress, events: LinkEvents, curve?: CurveClientKeys): Link {
+    return new DealerLink(loadZeromq(), address, curve ?? this.options.client, events)
   }
 
   async listen(
@@ -75,24 +85,29 @@ export class ZmqNet {
     onLink: (link: Link) => LinkEvents,
   ): Promise<Listener> {
     if (address.kind === 'ipc') await prepareSocketPath(address.path)
-    const socket = new (loadZeromq().Socket)(socketType.router)
+    const { server } = this.options
+    const gate =
+      address.kind === 'tcp' && server !== undefined
+        ? await CurveGate.open(loadZeromq(), server, (refusal) => options.onRefused?.(refusal))
+        : undefined
+    const socket =
+      gate === undefined
+        ? new (loadZeromq().Socket)(socketType.router)
+        : gate.newSocket(socketType.router)
     socket.setBoolOption(socketOption.routerMandatory, true)
     socket.setInt32Option(socketOption.routerNotify, NOTIFY_DISCONNECT)
     // Zero: a full peer is an error at once (EAGAIN) instead of a wait that would hold up the others.
     socket.setInt32Option(socketOption.sendTimeoutMs, 0)
     socket.setInt64Option(socketOption.maxMessageBytes, options.messageBytesMax)
     setCommonOptions(socket, address)
-    if (address.kind === 'tcp' && this.options.curve !== undefined) {
-      socket.setBoolOption(socketOption.curveServer, true)
-      socket.setStringOption(socketOption.curveSecretKey, this.options.curve.secretKey)
-    }
     try {
       await socket.bind(bindAddress(address))
     } catch (error) {
       socket.close()
+      gate?.close()
       throw bindError(error, address)
     }
-    return new RouterListener(socket, boundAddress(socket, address), options, onLink)
+    return new RouterListener(socket, gate, boundAddress(socket, address), options, onLink)
   }
 }
 
@@ -117,17 +132,26 @@ class DealerLink implements Link {
   readonly id = nextLinkId()
   readonly peer: string
   readonly closable = true
+  private readonly address: ZmqAddress
+  private readonly curve: CurveClientKeys | undefined
   private readonly socket: ZmqSocket
   private readonly events: LinkEvents
   private readonly queue: Outgoing[] = []
   private readonly meter = new QueueMeter()
   private state: 'connecting' | 'open' | 'lost' | 'closing' | 'closed' = 'connecting'
   private sending = false
-  private reason: Error | undefined
+  private reason: StreamError | undefined
   private closeTimer: NodeJS.Timeout | undefined
 
-  constructor(addon: ZeromqAddon, address: ZmqAddress, options: ZmqOptions, events: LinkEvents) {
+  constructor(
+    addon: ZeromqAddon,
+    address: ZmqAddress,
+    curve: CurveClientKeys | undefined,
+    events: LinkEvents,
+  ) {
     this.peer = formatAddress(address)
+    this.address = address
+    this.curve = address.kind === 'tcp' ? curve : undefined
     this.events = events
     const socket = new addon.Socket(socketType.dealer)
     this.socket = socket
@@ -135,12 +159,7 @@ class DealerLink implements Link {
     socket.setInt32Option(socketOption.reconnectIntervalMs, NEVER_MS)
     if (address.kind === 'tcp') {
       socket.setInt32Option(socketOption.connectTimeoutMs, CONNECT_TIMEOUT_MS)
-      const curve = options.curve
-      if (curve?.serverKey !== undefined) {
-        socket.setStringOption(socketOption.curveServerKey, curve.serverKey)
-        socket.setStringOption(socketOption.curvePublicKey, curve.publicKey)
-        socket.setStringOption(socketOption.curveSecretKey, curve.secretKey)
-      }
+      if (curve !== undefined) showKeys(socket, curve)
     }
     void this.watch()
     try {
@@ -230,7 +249,8 @@ class DealerLink implements Link {
       const event = await observer.receive().catch(() => undefined)
       if (event === undefined || event.type === 'end') break
       if (event.type === 'handshake') this.opened()
-      else if (isEnd(event.type)) this.lost(event.type, event.error)
+      else if (event.type.startsWith('handshake:error')) this.refused(event)
+      else if (isEnd(event.type)) this.lost(event.error)
     }
     this.ended()
   }
@@ -241,7 +261,33 @@ class DealerLink implements Link {
     this.events.onOpen?.()
   }
 
-  private lost(event: string, cause: Error | undefined): void {
+  /** libzmq knows why only sometimes, and its door still less: then the peer is asked what it wants. */
+  private refused(event: ZmqEvent): void {
+    if (this.state !== 'connecting') {
+      this.lost(event.error)
+      return
+    }
+    this.state = 'lost'
+    const { address, curve } = this
+    const known = refusalOfEvent(event, this.peer, curve)
+    this.reason =
+      known ??
+      new StreamError('UNREACHABLE', `${this.peer} does not speak this protocol`, {
+        target: this.peer,
+        cause: event.error,
+      })
+    const isOther = event.error?.code === 'ERR_ZMTP_MECHANISM_MISMATCH'
+    if (address.kind !== 'tcp' || (known !== undefined && !isOther)) {
+      this.release(0)
+      return
+    }
+    void askMechanism(address, curve === undefined ? 'NULL' : 'CURVE').then((mechanism) => {
+      this.reason = refusalOfMechanism(mechanism, this.peer, curve) ?? this.reason
+      this.release(0)
+    })
+  }
+
+  private lost(cause: Error | undefined): void {
     if (this.state === 'closing') {
       this.release(0)
       return
@@ -251,7 +297,7 @@ class DealerLink implements Link {
     this.reason =
       this.state === 'open'
         ? new StreamError('CONNECTION_LOST', `the connection to ${this.peer} was lost`, details)
-        : new StreamError('UNREACHABLE', unreachableText(this.peer, event), details)
+        : new StreamError('UNREACHABLE', `nothing answers at ${this.peer}`, details)
     this.state = 'lost'
     // Messages that came before the end are still in the socket: they are delivered first.
     if (!this.socket.readable) this.release(0)
@@ -273,18 +319,13 @@ class DealerLink implements Link {
 }
 
 function isEnd(event: string): boolean {
-  return event === 'disconnect' || event === 'close' || event.startsWith('handshake:error')
-}
-
-function unreachableText(peer: string, event: string): string {
-  return event.startsWith('handshake:error')
-    ? `${peer} does not speak this protocol`
-    : `nothing answers at ${peer}`
+  return event === 'disconnect' || event === 'close'
 }
 
 class RouterListener implements Listener {
   readonly address: string
   private readonly socket: ZmqSocket
+  private readonly gate: CurveGate | undefined
   private readonly options: ListenOptions
   private readonly onLink: (link: Link) => LinkEvents
   private readonly links = new Map<number | string, RouterLink>()
@@ -301,11 +342,13 @@ class RouterListener implements Listener {
 
   constructor(
     socket: ZmqSocket,
+    gate: CurveGate | undefined,
     address: string,
     options: ListenOptions,
     onLink: (link: Link) => LinkEvents,
   ) {
     this.socket = socket
+    this.gate = gate
     this.address = address
     this.options = options
     this.onLink = onLink
@@ -468,6 +511,8 @@ class RouterListener implements Listener {
     for (;;) {
       const event = await observer.receive().catch(() => undefined)
       if (event === undefined || event.type === 'end') return
+      const refusal = refusalOfPeer(event, this.gate !== undefined)
+      if (refusal !== undefined) this.options.onRefused?.(refusal)
     }
   }
 
@@ -483,6 +528,7 @@ class RouterListener implements Listener {
     this.socket.setInt32Option(socketOption.linger, lingerMs)
     this.socket.close()
     await this.ended
+    this.gate?.close()
     for (const link of [...this.links.values()]) link.end(undefined)
     await Promise.resolve()
   }

@@ -10,13 +10,15 @@
  *
  * Callbacks of one link come in order and never from inside a call of the same link. After onClose there are none.
  */
+import type { CurveClientKeys } from '../base/curve-keys.ts'
+
 export interface Net {
   /**
    * Returns at once; onOpen or onClose follows. Addresses: `ipc://PATH`, `tcp://HOST:PORT`, `kafka://HOST:PORT`.
-   * `line://PATH` is only listened at.
+   * `line://PATH` is only listened at. Without `security` the link has that of this Net, if it has any.
    * @throws StreamError ADDRESS_INVALID
    */
-  connect(address: string, events: LinkEvents): Link
+  connect(address: string, events: LinkEvents, security?: LinkSecurity): Link
   /**
    * Resolves once bound. A port of 0 takes a free one; the listener's `address` names it.
    * @throws StreamError ADDRESS_INVALID, ADDRESS_IN_USE, PERMISSION_DENIED
@@ -28,6 +30,22 @@ export interface Net {
   ): Promise<Listener>
 }
 
+/** How a link is protected; each part is for one scheme and without meaning for the others. */
+export interface LinkSecurity {
+  /** `tcp://` */
+  readonly curve?: CurveClientKeys
+}
+
+/** A peer that was not let in. */
+export interface LinkRefusal {
+  /** For operators, with what to do. */
+  readonly why: string
+  /** Its address, where the transport tells it. */
+  readonly peer?: string
+  /** The key that it has shown. */
+  readonly publicKey?: string
+}
+
 export interface ListenOptions {
   /** A longer message ends the link (where the transport can) and never reaches onMessage. */
   readonly messageBytesMax: number
@@ -35,6 +53,8 @@ export interface ListenOptions {
   readonly linksMax: number
   /** A link that sends nothing for so long is closed; undefined: never. */
   readonly idleMsMax?: number
+  /** Hears of peers that were refused for want of the right key. */
+  readonly onRefused?: (refusal: LinkRefusal) => void
 }
 
 export interface Listener {

@@ -28,7 +28,14 @@ import {
   syncGroup,
 } from './schemas/groups.ts'
 import { offsetCommit, offsetDelete, offsetFetch } from './schemas/offsets.ts'
-import { appendAt, daemonStatus, daemonStop, localSpans, logInfo } from './schemas/private.ts'
+import {
+  appendAt,
+  daemonStatus,
+  daemonStop,
+  localSpans,
+  logInfo,
+  segmentSync,
+} from './schemas/private.ts'
 import { alterClientQuotas, describeClientQuotas } from './schemas/quotas.ts'
 import {
   alterUserScramCredentials,
@@ -117,6 +124,7 @@ export const apiTable = {
   AppendAt: appendAt,
   LocalSpans: localSpans,
   LogInfo: logInfo,
+  SegmentSync: segmentSync,
 } as const satisfies Record<string, ApiSchema>
 
 type Table = typeof apiTable

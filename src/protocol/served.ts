@@ -100,6 +100,7 @@ const served = {
   AppendAt: { ...both(0, 0), door: 'zmq' },
   LocalSpans: { ...both(0, 0), door: 'zmq' },
   LogInfo: { ...both(0, 0), door: 'zmq' },
+  SegmentSync: { ...both(0, 0), door: 'zmq' },
 } as const satisfies Partial<Record<ApiName, ServedRow>>
 
 /** The APIs that some phase lists. */

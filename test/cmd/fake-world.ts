@@ -21,19 +21,23 @@ import type { CommandDeps } from '../../cmd/deps.ts'
 import { dispatch } from '../../cmd/dispatch.ts'
 import { BrokenPipe, exitCodeOf } from '../../cmd/exit-code.ts'
 import { Interruption } from '../../cmd/interruption.ts'
+import type { CurveKeyPair } from '../../src/base/curve-keys.ts'
 import { StreamError } from '../../src/base/errors.ts'
 import type { Admin, NewTopic, Outcome } from '../../src/client/admin.ts'
+import type { ClusterOptions } from '../../src/client/cluster.ts'
 import type { Assignment, ConsumerEvent } from '../../src/client/consumer.ts'
 import type { MetadataCache, TopicInfo } from '../../src/client/metadata-cache.ts'
 import type { OffsetAnswer, OffsetQuestion } from '../../src/client/offsets.ts'
 import { partitionForKey } from '../../src/client/partitioner.ts'
 import type { Delivery, ProducerOptions } from '../../src/client/producer.ts'
+import type { Adoption } from '../../src/ports/adoption.ts'
 import type { Children } from '../../src/ports/children.ts'
 import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launcher.ts'
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
-import type { Net } from '../../src/ports/net.ts'
+import type { LinkSecurity, Net } from '../../src/ports/net.ts'
 import type { Offline } from '../../src/ports/offline.ts'
 import type { Screens } from '../../src/ports/screen.ts'
+import type { Servers } from '../../src/ports/servers.ts'
 import type {
   ByteInput,
   ByteOutput,
@@ -665,12 +669,16 @@ class FakeClients implements Clients {
     this.#time = time
   }
 
+  /** Of the last cluster that was asked for. */
+  security: LinkSecurity | undefined
+
   async cluster(
     _log: unknown,
-    options: { readonly addresses: readonly string[] },
+    options: Pick<ClusterOptions, 'addresses' | 'security'>,
   ): Promise<ClusterClient> {
     const broker = this.#broker
     this.addresses.push(...options.addresses)
+    this.security = options.security
     return {
       metadata: { brokers: broker.nodes.brokers() } as unknown as MetadataCache,
       requestTimeoutMs: 1000,
@@ -862,6 +870,8 @@ export class World {
   readonly time = new FakeTime()
   readonly output = new FakeOutput()
   readonly files = new Map<string, Uint8Array>()
+  /** Permission bits of files; 0600 where nothing is said. */
+  readonly modes = new Map<string, number>()
   readonly written = new Map<string, FakeOutput>()
   readonly locks = new Set<string>()
   /** Inputs that give nothing before the clock has moved. */
@@ -922,7 +932,11 @@ export class World {
     return { exit, stdout: this.output.text, stderr: this.#stderr }
   }
 
+  /** What `cluster keys` makes, in this order. */
+  keyPairs: CurveKeyPair[] = []
   offline = {} as Offline
+  adoption = {} as Adoption
+  servers = {} as Servers
   children = {} as Children
   screen: Screens = {
     openScreen: () => {
@@ -964,9 +978,12 @@ export class World {
         return 0
       },
       openOffline: () => this.offline,
+      openAdoption: () => this.adoption,
+      loadServers: async () => this.servers,
       openChildren: () => this.children,
       loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),
+      makeCurveKeyPair: async () => this.keyPairs.shift() ?? { publicKey: '', secretKey: '' },
       readVersion: () => '1.2.3',
     }
   }
@@ -1022,8 +1039,9 @@ export class World {
         throw new Error('dying is for main')
       },
       readFile: (path) => this.files.get(path),
-      writeFile: (path, bytes) => {
+      writeFile: (path, bytes, mode) => {
         this.files.set(path, bytes)
+        if (mode !== undefined) this.modes.set(path, mode)
       },
       makeDirectory: () => undefined,
       removeFile: (path) => {
@@ -1044,7 +1062,12 @@ export class World {
         const content = this.files.get(path)
         return content === undefined
           ? undefined
-          : { ...directory, kind: 'file', sizeBytes: content.length }
+          : {
+              ...directory,
+              kind: 'file',
+              sizeBytes: content.length,
+              mode: this.modes.get(path) ?? 0o600,
+            }
       },
     }
   }

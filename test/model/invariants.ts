@@ -7,6 +7,8 @@ import type { PartitionValue } from '../../daemon/metadata/metadata-values.ts'
 import { hasMember, type ModelBroker, type ModelWorld, memberEpoch } from './model-state.ts'
 import type { ModelTxn } from './model-store.ts'
 
+const NO_RECORD = 0
+
 /** I1: one incarnation accepts writes in a leader epoch. */
 export function onLeaderWrites(world: ModelWorld, leader: ModelBroker): void {
   const writer = world.writers.get(leader.epoch)
@@ -70,13 +72,13 @@ function checkCopies(world: ModelWorld, leader: ModelBroker, position: number): 
   const id = leader.log.idAt(position - 1)
   let copies = 0
   for (const replica of part.replicas) {
-    const { log, hasLostData } = world.broker(replica)
+    const { log, hasLostData, strayEpoch } = world.broker(replica)
     // One that has lost its copy since it was counted had it: that is the failure that minIsr − 1 others allow for.
     const wasCounted = (leader.followers[replica]?.durable ?? 0) >= position
     const dataEpoch = world.store.dataEpoch(world.store.revision, replica)
     const hasLost = hasLostData || dataEpoch !== leader.followers[replica]?.dataEpoch
-    // The directory of a replica that was removed stays as a stray.
-    const isStray = !world.stored().replicas.includes(replica)
+    // The directory of a replica that a later epoch has removed stays as a stray.
+    const isStray = strayEpoch > leader.epoch
     if (wasCounted && (hasLost || isStray)) copies += 1
     else if (log.stable >= position && log.idAt(position - 1) === id) copies += 1
   }
@@ -158,16 +160,35 @@ function onRecovery(
       }
     }
   }
+  // A log that starts above that leaves a gap, which is nobody's and nobody has to hold.
+  const { start } = world.broker(after.leader).log
+  for (let offset = kept; offset < start; offset++) world.committed[offset] = NO_RECORD
   world.trueHighWatermark = Math.min(kept, world.trueHighWatermark)
 }
 
-/** How much of what is committed a replica holds; with commit flush on stable storage. */
+/**
+ * How much of what is committed a replica holds, with commit flush on stable storage. Below its log start only what the retention of a
+ * leader has dropped may be missing.
+ */
 function commonPrefix(world: ModelWorld, broker: ModelBroker): number {
   const { log } = broker
+  const { committed, retired } = world
   const end = Math.min(world.trueHighWatermark, world.profile.commitFlush ? log.stable : log.end)
-  let offset = log.start
-  while (offset < end && log.idAt(offset) === world.committed[offset]) offset += 1
+  let offset = 0
+  while (offset < end) {
+    const id = committed[offset] ?? 0
+    const isHeld = offset < log.start ? retired[id] === 1 : log.idAt(offset) === id
+    if (!isHeld) break
+    offset += 1
+  }
   return offset
+}
+
+/** I13: a leader's retention raises the log start, never above its high watermark. */
+export function onRetention(world: ModelWorld, leader: ModelBroker, start: number): void {
+  const { log } = leader
+  if (start > log.highWatermark) world.fail('I13', `b${leader.id} drops what is not committed`)
+  for (let offset = log.start; offset < start; offset++) world.retired[log.idAt(offset)] = 1
 }
 
 /** After every step: I3, I4, I14. */

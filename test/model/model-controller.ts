@@ -1,12 +1,23 @@
 /**
- * The controller (replication.md section 5.6): the project's own `next()` decides, from views that may be old, and what it decides is
- * written with T3, guarded. Beside it what the controller does on demand: activation (T6), reassignment, a change of minIsr.
+ * The controller (replication.md section 5.6): the project's own functions decide (`next()`, the begin and the cancel of a reassignment,
+ * a change of minIsr, the preferred leader), from views that may be old; what they decide is written with T3, guarded. Beside it T2 and
+ * T6.
  */
-import { type BrokerView, type Decision, next } from '../../daemon/metadata/controller.ts'
+import {
+  type BrokerView,
+  beginReassignment,
+  cancelReassignment,
+  type Decision,
+  isReassigning,
+  next,
+  preferLeader,
+  settledReplicas,
+  withMinInSync,
+} from '../../daemon/metadata/controller.ts'
 import type { BrokerState, Member, PartitionValue } from '../../daemon/metadata/metadata-values.ts'
 import type { ModelBroker, ModelWorld } from './model-state.ts'
 import { ABSENT, FENCED, type ModelTxn, newTxn } from './model-store.ts'
-import { completed } from './reassignment.ts'
+import { withRemovalEpoch } from './reassignment.ts'
 
 type Writable<T> = { -readonly [key in keyof T]: T[key] }
 
@@ -114,8 +125,13 @@ export class ModelController {
     const { profile, rules } = this.#world
     let seen = part
     if (!rules.electWholeOnly) seen = this.#asWhole(part)
-    const config = { uncleanElection: profile.uncleanElection, commitFlush: profile.commitFlush }
-    const decision = next(seen, this.#views, broker.logViews, config, cause)
+    const config = {
+      uncleanElection: profile.uncleanElection,
+      commitFlush: profile.commitFlush,
+      minInSync: (replicas: number): number => Math.min(this.#world.minInSyncConfig, replicas),
+    }
+    const decided = next(seen, this.#views, broker.logViews, config, cause)
+    const decision = { ...decided, partition: withRemovalEpoch(part, decided.partition, rules) }
     if (decision.wantsLogs.length > 0) this.#askForLogs(broker, decision.wantsLogs)
     if (!decision.changed) return decision
     const after = decision.partition
@@ -169,7 +185,7 @@ export class ModelController {
       after.leader >= 0 &&
       (after.leader !== before.leader ||
         after.leaderIncarnation !== before.leaderIncarnation ||
-        after.uncleanEpoch !== before.uncleanEpoch)
+        after.leaderEpoch !== before.leaderEpoch)
     const peer = named ? after.leader : -1
     const fields: Partial<ModelTxn> = {
       partRevision,
@@ -218,60 +234,48 @@ export class ModelController {
     )
   }
 
-  /** Reassignment and minIsr, when nothing more urgent is to be done. */
+  /** What an admin asks for, and the balance of leaders, when nothing more urgent is to be done. */
   #onDemand(
     broker: ModelBroker,
     part: PartitionValue,
     partRevision: number,
     brokersAt: number,
   ): boolean {
-    const after = this.#reassigned(part) ?? this.#withMinInSync(part)
-    if (after === undefined) return false
-    const raised = { ...after, partitionEpoch: part.partitionEpoch + 1 }
-    return this.#write(broker, part, raised, partRevision, brokersAt, 'event', -1)
+    const { random } = this.#world
+    const wanted = this.#reassigned(part) ?? this.#withMinInSync(part) ?? this.#preferred(part)
+    if (wanted === undefined) return false
+    // In one transaction with what follows from it, or in two; a leader that is no replica any more never stays.
+    const isLeaderGone = wanted.leader >= 0 && !wanted.replicas.includes(wanted.leader)
+    const isDecided = isLeaderGone || random.chance(50)
+    const after = isDecided ? this.#decide(broker, wanted, 'event').partition : wanted
+    return this.#write(broker, part, after, partRevision, brokersAt, 'event', -1)
   }
 
   #reassigned(part: PartitionValue): PartitionValue | undefined {
-    const { target, minInSyncConfig, rules } = this.#world
-    if (part.adding.length > 0 || part.removing.length > 0) {
-      if (part.leader < 0) return undefined
-      if (!part.removing.includes(part.leader)) {
-        return completed(part, part.leader, minInSyncConfig, rules)
-      }
-      const heir = part.replicas.find(
-        (id) =>
-          !part.removing.includes(id) &&
-          this.#view(id).live &&
-          this.#view(id).state === 'ACTIVE' &&
-          part.inSyncReplicas.some(
-            (m) => m.broker === id && m.dataEpoch === this.#view(id).dataEpoch,
-          ),
-      )
-      if (heir === undefined) return undefined
-      const done = completed(part, heir, minInSyncConfig, rules)
-      if (done === undefined) return undefined
-      const leaderIncarnation = this.#view(heir).incarnation
-      return { ...done, leader: heir, leaderIncarnation, leaderEpoch: part.leaderEpoch + 1 }
-    }
+    const { target, rules } = this.#world
     if (target === undefined) return undefined
-    const adding = target.filter((id) => !part.replicas.includes(id))
-    const removing = part.replicas.filter((id) => !target.includes(id))
-    if (adding.length === 0 && removing.length === 0) return undefined
-    return {
-      ...part,
-      replicas: [...target.filter((id) => part.replicas.includes(id)), ...removing, ...adding],
-      adding,
-      removing,
+    if (target === 'cancel') {
+      if (!isReassigning(part)) return undefined
+      const cancelled = cancelReassignment(part)
+      return cancelled && withRemovalEpoch(part, cancelled, rules)
     }
+    const settled = part.replicas.filter((id) => !part.removing.includes(id))
+    const isThere = settled.length === target.length && settled.every((id) => target.includes(id))
+    if (isThere) return undefined
+    return withRemovalEpoch(part, beginReassignment(part, target), rules)
   }
 
   #withMinInSync(part: PartitionValue): PartitionValue | undefined {
     const { minInSyncConfig, rules } = this.#world
-    const minInSync = Math.min(minInSyncConfig, part.replicas.length - part.adding.length)
-    // Without members the ELR is all that is left to elect from.
-    if (minInSync === part.minInSync || part.inSyncReplicas.length === 0) return undefined
-    if (!rules.eligibleClearedOnMinInSync) return { ...part, minInSync }
-    return { ...part, minInSync, eligibleReplicas: [], known: [] }
+    const after = withMinInSync(part, Math.min(minInSyncConfig, settledReplicas(part)))
+    if (after === part) return undefined
+    if (rules.eligibleClearedOnMinInSync) return after
+    return { ...after, eligibleReplicas: part.eligibleReplicas, known: part.known }
+  }
+
+  #preferred(part: PartitionValue): PartitionValue | undefined {
+    if (!this.#world.random.chance(20)) return undefined
+    return preferLeader(part, this.#views)
   }
 }
 

@@ -16,7 +16,7 @@ import {
   RECORDS_MAX,
 } from './model-state.ts'
 import { ACTIVE, type ModelTxn, newTxn } from './model-store.ts'
-import { completed } from './reassignment.ts'
+import { completedByLeader } from './reassignment.ts'
 
 /** What counts of a log: with commit flush what is durable, else its end. */
 function ackOf(world: ModelWorld, end: number, durable: number): number {
@@ -84,7 +84,7 @@ export function onFetch(world: ModelWorld, leader: ModelBroker, fetch: Message):
   if (rules.fetchLeaderEpoch && fetch.leaderEpoch !== leader.epoch) return
   if (!part.replicas.includes(fetch.from)) return
   const log = leader.log
-  if (fetch.offset < log.start || (fetch.lastEpoch < 0 && fetch.offset > log.end)) {
+  if (fetch.offset < log.start || mustStartOver(world, leader, fetch)) {
     answer(world, leader, fetch, 'outOfRange')
     return
   }
@@ -93,7 +93,7 @@ export function onFetch(world: ModelWorld, leader: ModelBroker, fetch: Message):
   if (fetch.sessionEpoch === entry.sessionEpoch && fetch.number < entry.number) {
     if (rules.fetchNumberOrder) return
   }
-  if (rules.divergenceCheck && diverges(world, leader, fetch)) {
+  if (rules.divergenceCheck && diverges(leader, fetch)) {
     answer(world, leader, fetch, 'diverging')
     return
   }
@@ -123,12 +123,26 @@ export function onFetch(world: ModelWorld, leader: ModelBroker, fetch: Message):
   answer(world, leader, fetch, 'data')
 }
 
-function diverges(world: ModelWorld, leader: ModelBroker, fetch: Message): boolean {
-  if (fetch.lastEpoch < 0) return false
-  if (world.rules.divergesWithoutFloor) {
-    // Where that epoch ended lies below the log start, so nothing that the follower holds can be compared any more.
-    if (fetch.lastEpoch !== leader.epoch && leader.log.floorOf(fetch.lastEpoch) < 0) return true
+/** The follower holds nothing that can be compared with this log, and its position alone says too little. */
+function mustStartOver(world: ModelWorld, leader: ModelBroker, fetch: Message): boolean {
+  const { log, part } = leader
+  const { rules } = world
+  if (fetch.lastEpoch >= 0) {
+    if (!rules.forgottenEpochStartsOver || fetch.lastEpoch === leader.epoch) return false
+    // Where that epoch ended lies below the log start.
+    return fetch.offset === log.start && log.floorOf(fetch.lastEpoch) < 0
   }
+  if (fetch.offset > log.end) return true
+  if (!rules.emptyStartsOver || fetch.offset === log.start || part === undefined) return false
+  // Before an unclean election its log may have been another one. Who is counted has been compared since.
+  const entry = leader.followers[fetch.from] as FollowerEntry
+  if (entry.hasFetched && entry.dataEpoch === fetch.dataEpoch) return false
+  const members = [...part.inSyncReplicas, ...part.eligibleReplicas]
+  return !members.some((m) => m.broker === fetch.from && m.dataEpoch === fetch.dataEpoch)
+}
+
+function diverges(leader: ModelBroker, fetch: Message): boolean {
+  if (fetch.lastEpoch < 0) return false
   const { floor, end } = endOfEpoch(leader, fetch.lastEpoch)
   return floor < fetch.lastEpoch || end < fetch.offset
 }
@@ -214,7 +228,9 @@ export function proposeExpansion(world: ModelWorld, leader: ModelBroker, id: num
   if (isBelowMin && !entry.isCaughtUp && rules.expandCaughtUp) return
   const joined = { broker: id, dataEpoch: entry.dataEpoch }
   const grown = withEligible(world, leader, part, [...part.inSyncReplicas, joined])
-  const whole = completed(grown, leader.id, world.minInSyncConfig, rules)
+  const whole = world.profile.leaderCompletes
+    ? completedByLeader(grown, world.minInSyncConfig, rules)
+    : undefined
   const extra = rules.expandAtOnce ? 1 << id : 0
   propose(world, leader, whole ?? grown, extra, {
     peer: id,

@@ -39,6 +39,7 @@ export function adopt(world: ModelWorld, broker: ModelBroker, revision: number):
     world.trace?.push(`${world.step} b${broker.id} is no replica any more`)
     broker.log.clear()
     broker.reconciledEpoch = -1
+    broker.strayEpoch = part.leaderEpoch
   }
   const mayLead =
     part.leader === broker.id &&
@@ -121,7 +122,6 @@ export function onAnswer(world: ModelWorld, broker: ModelBroker, answer: Message
     onOutOfRange(world, broker, answer)
   } else if (answer.kind === 'diverging') {
     truncate(world, broker, cutFor(broker, answer))
-    if (world.rules.divergesWithoutFloor) raiseStart(broker, answer.start)
   } else {
     // The answer continues the log, or it is none of ours.
     if (answer.offset !== log.end) return
@@ -155,7 +155,7 @@ function raiseStart(broker: ModelBroker, start: number): void {
 
 function onOutOfRange(world: ModelWorld, broker: ModelBroker, answer: Message): void {
   const { log } = broker
-  if (log.end >= answer.start && log.end > log.start) return
+  if (log.end > answer.start && log.end > log.start) return
   world.trace?.push(`${world.step} b${broker.id} starts over at ${answer.start}`)
   log.startAt(answer.start)
 }

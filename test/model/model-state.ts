@@ -50,6 +50,8 @@ export class ModelBroker {
   /** The directory: D as recorded, and whether the last run lost data. */
   dataEpoch = 0
   hasLostData = false
+  /** Leader epoch that took its replica away last; -1: none has. */
+  strayEpoch = -1
   /** Revision of its view of the store. */
   image = 0
   /** It has seen itself active: fetchers and leaders run. */
@@ -169,9 +171,13 @@ export interface Profile {
   uncleanElection: boolean
   duplicatePercent: number
   lossPercent: number
+  /** A reassignment is ended by the leader with T4 where it stays; else the controller always ends it. */
+  leaderCompletes: boolean
 }
 
 const MESSAGES_MAX = 24
+/** Each step writes at most one record. */
+export const STEPS_MAX = 4096
 const TXNS_MAX = 24
 
 export class ModelWorld {
@@ -181,7 +187,7 @@ export class ModelWorld {
   readonly profile: Profile
   rules: Rules
   /** Wanted of the partition by the admin: replicas (undefined: nothing), and `min.insync.replicas`. */
-  target: readonly number[] | undefined = undefined
+  target: readonly number[] | 'cancel' | undefined = undefined
   minInSyncConfig = 1
   step = 0
   recordIds = 0
@@ -197,6 +203,8 @@ export class ModelWorld {
   /** The largest high watermark any leader exposed, and the records below it. */
   trueHighWatermark = 0
   readonly committed = new Int32Array(LOG_MAX)
+  /** By record: a leader's retention has dropped it, so that nobody has to hold it any more. */
+  readonly retired = new Uint8Array(STEPS_MAX)
   /** Leader epoch → incarnation that accepts writes in it. */
   readonly writers = new Map<number, number>()
 
@@ -224,6 +232,9 @@ export class ModelWorld {
     this.replies.length = 0
     this.trueHighWatermark = 0
     this.writers.clear()
+    this.retired.fill(0)
+    // Of offsets that no record has.
+    this.retired[0] = 1
     this.violation = undefined
     this.violationDetail = ''
     for (const broker of this.brokers) {
@@ -234,6 +245,7 @@ export class ModelWorld {
       broker.lease = 1
       broker.hasLostData = false
       broker.reconciledEpoch = -1
+      broker.strayEpoch = -1
       broker.proposals = 0
       if (broker.isUp) store.install(broker.id, broker.incarnation)
       broker.sessionEpoch = store.revision

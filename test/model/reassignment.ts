@@ -1,33 +1,31 @@
-/** Completion of a reassignment (replication.md section 2.8), shared by the leader's T4 and, while next() leaves it out, the controller. */
+/** The leader epoch of a reassignment, and what is left of it when the rule is left out. */
+import { completeReassignment } from '../../daemon/metadata/controller.ts'
 import type { PartitionValue } from '../../daemon/metadata/metadata-values.ts'
 import type { Rules } from './rules.ts'
 
+/** `after` at the epoch of `before` where the leader stays and replicas have left, if the rule is off. */
+export function withRemovalEpoch(
+  before: PartitionValue,
+  after: PartitionValue,
+  rules: Rules,
+): PartitionValue {
+  if (rules.removalRaisesEpoch || after.leader !== before.leader) return after
+  if (after.leaderIncarnation !== before.leaderIncarnation) return after
+  if (after.uncleanEpoch !== before.uncleanEpoch) return after
+  return { ...after, leaderEpoch: before.leaderEpoch }
+}
+
 /**
- * The record once all replicas that are being added are in sync and enough of the final set are.
- * @param leader  who leads afterwards; one that is being removed cannot, and the controller has to choose first
- * @returns undefined while it is too early
+ * T4 that ends a reassignment: the record with the follower joined becomes the final one; undefined: not yet, or another one must lead
+ * then, whom the controller chooses.
  */
-export function completed(
-  part: PartitionValue,
-  leader: number,
+export function completedByLeader(
+  joined: PartitionValue,
   minInSyncConfig: number,
   rules: Rules,
 ): PartitionValue | undefined {
-  if (part.adding.length === 0 && part.removing.length === 0) return undefined
-  const replicas = part.replicas.filter((id) => !part.removing.includes(id))
-  const inSync = part.inSyncReplicas.filter((m) => !part.removing.includes(m.broker))
-  const minInSync = Math.min(minInSyncConfig, replicas.length)
-  if (!part.adding.every((id) => inSync.some((m) => m.broker === id))) return undefined
-  if (inSync.length < minInSync || !inSync.some((m) => m.broker === leader)) return undefined
-  return {
-    ...part,
-    replicas,
-    adding: [],
-    removing: [],
-    inSyncReplicas: inSync,
-    eligibleReplicas: [],
-    known: [],
-    minInSync,
-    leaderEpoch: part.leaderEpoch + (rules.removalRaisesEpoch ? 1 : 0),
-  }
+  const whole = completeReassignment(joined, (replicas) => Math.min(minInSyncConfig, replicas))
+  if (whole === undefined) return undefined
+  if (!whole.inSyncReplicas.some((m) => m.broker === joined.leader)) return undefined
+  return withRemovalEpoch(joined, { ...whole, leaderEpoch: joined.leaderEpoch + 1 }, rules)
 }

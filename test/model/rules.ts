@@ -21,8 +21,10 @@ export const RULES = {
   expandGuardData: 'T4 compares mr(data/f) with the data epoch of the fetch',
   expandGuardRegistration: 'T4 compares mr(reg/f), seen ACTIVE',
   divergenceCheck: 'a fetch position counts, and is served, only behind the divergence check (2.2)',
-  divergesWithoutFloor:
-    'a follower that holds only epochs older than the leader knows diverges, and starts at the log start',
+  forgottenEpochStartsOver:
+    "a follower whose last epoch lies below the leader's log start begins anew there (2.5)",
+  emptyStartsOver:
+    "an empty follower that is no member begins at the leader's log start, not where its own was (2.5)",
   fetchLeaderEpoch: 'a fetch of another leader epoch is refused (2.2)',
   fetchSessionOrder: 'a fetch of an earlier session of the follower is refused (13)',
   fetchNumberOrder: 'of one session an earlier fetch is refused (7.1)',

@@ -5,7 +5,7 @@
 
 import { deliver, takeReply, transact } from './delivery.ts'
 import { heal } from './heal.ts'
-import { checkStep } from './invariants.ts'
+import { checkStep, onRetention } from './invariants.ts'
 import { ModelController } from './model-controller.ts'
 import {
   advanceHighWatermark,
@@ -17,7 +17,7 @@ import {
 } from './model-leader.ts'
 import { crash, drain, register, registerAgain, shutDown, start } from './model-process.ts'
 import { sendFetch, takeIn } from './model-replica.ts'
-import { type ModelBroker, ModelWorld } from './model-state.ts'
+import { type ModelBroker, ModelWorld, STEPS_MAX } from './model-state.ts'
 import type { Rules } from './rules.ts'
 
 export interface Size {
@@ -54,7 +54,7 @@ const STEPS = {
   renew: [15, 8],
   selfFence: [3, 6],
   drain: [0, 3],
-  retention: [4, 4],
+  retention: [4, 30],
   minInSync: [0, 3],
   reassign: [0, 5],
 } as const satisfies Record<string, readonly [number, number]>
@@ -70,6 +70,7 @@ export class ModelWalker {
   #weightSum = 0
 
   constructor(options: WalkOptions, rules: Rules) {
+    if (options.steps > STEPS_MAX) throw new RangeError(`at most ${STEPS_MAX} steps`)
     this.#options = options
     const { brokers, replicas, minInSync } = options
     this.world = new ModelWorld(
@@ -81,6 +82,7 @@ export class ModelWalker {
         uncleanElection: false,
         duplicatePercent: 0,
         lossPercent: 5,
+        leaderCompletes: true,
       },
       rules,
     )
@@ -109,8 +111,9 @@ export class ModelWalker {
     random.seed(seed)
     world.trace = trace
     profile.commitFlush = !random.chance(20)
-    profile.uncleanElection = random.chance(15)
+    profile.uncleanElection = random.chance(20)
     profile.duplicatePercent = random.below(51)
+    profile.leaderCompletes = random.chance(50)
     this.#weightSum = 0
     for (let at = 0; at < STEP_NAMES.length; at++) {
       const [usual, rough] = STEPS[STEP_NAMES[at] as StepName]
@@ -217,7 +220,10 @@ export class ModelWalker {
           const { log } = leader
           const high = Math.min(log.highWatermark, log.end - 1)
           // A high watermark below the epoch's start is not known to be fresh (2.3).
-          if (log.highWatermark >= leader.epochStart) log.start = random.between(log.start, high)
+          if (log.highWatermark < leader.epochStart) return
+          const start = random.between(log.start, high)
+          onRetention(world, leader, start)
+          log.start = start
         })
         break
       case 'minInSync':
@@ -317,7 +323,7 @@ export class ModelWalker {
     const { world } = this
     const { random, profile } = world
     if (random.chance(30)) {
-      world.target = undefined
+      world.target = 'cancel'
       return
     }
     const wanted: number[] = []

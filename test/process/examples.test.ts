@@ -37,6 +37,7 @@ const before: Readonly<Record<string, string>> = {
   'groups seek': 'stream consume orders -g nightly --until-end',
   'dlq list': `seq 20 | stream produce mails; stream consume mails -g mailer --from start --until-end --batch 20 --retry 0 --on-fail dlq --exec 'echo "timeout: no such user" >&2; exit 1'`,
   'daemon start': 'stream daemon stop',
+  'daemon run': 'stream cluster keys --out run.key',
   'daemon status': 'stream daemon start',
   'context show':
     'echo pw > pw; stream context set east --broker tcp://e:1 --secret sasl.password=file:$PWD/pw; stream context use east',
@@ -64,12 +65,22 @@ const instead: Readonly<Record<string, string>> = {
     'stream cluster drain 3 --leaders-only -y --wait; [ $? = 3 ]',
   'stream cluster drain 3 --dry-run': 'stream cluster drain 1 --dry-run; [ $? = 8 ]',
   'stream cluster drain 3 --undo -y --wait': 'stream cluster drain 1 --undo -y --wait; [ $? = 3 ]',
+  // What they do with an etcd: cluster-demo.test.ts, cluster-adopt.test.ts.
+  'stream cluster demo': 'ETCD_BIN=/nowhere stream cluster demo; [ $? = 1 ]',
+  'stream cluster demo ~/demo --daemons 5':
+    'ETCD_BIN=/nowhere stream cluster demo ~/demo --daemons 5; [ $? = 1 ]',
+  'stream cluster adopt --etcd http://127.0.0.1:2379 --dry-run':
+    'stream daemon start; stream cluster adopt --etcd http://127.0.0.1:1 --dry-run; [ $? = 8 ]',
+  'stream daemon stop && stream cluster adopt --etcd http://127.0.0.1:2379 -y':
+    'stream daemon stop; stream cluster adopt --etcd http://127.0.0.1:1 -y; [ $? = 4 ] && stream daemon start',
   'stream cluster drain 3 -y --wait && stream cluster forget 3 -y':
     'stream cluster forget 3 -y; [ $? = 3 ]',
   'stream cluster forget 3 --dry-run': 'stream cluster forget 1 --dry-run; [ $? = 8 ]',
   'stream daemon start --data /srv/stream': 'stream daemon stop; stream daemon start --data srv',
-  'stream daemon run --listen kafka://0.0.0.0:9092 --listen ipc:///run/stream/daemon.sock':
+  'stream daemon run --listen kafka://127.0.0.1:9092 --listen ipc:///run/stream/daemon.sock':
     'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',
+  'stream daemon run --listen tcp://0.0.0.0:7000 -X stream.curve.key.file=/etc/stream/cluster.key':
+    'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen tcp://0.0.0.0:0 --listen ipc://$PWD/other.sock -X stream.curve.key.file=run.key',
   'stream daemon run --ephemeral > addr &':
     'stream daemon run --ephemeral > addr & until [ -s addr ]; do sleep .1; done; stream daemon stop -b "$(cat addr)"; wait',
 }

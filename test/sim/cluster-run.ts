@@ -269,7 +269,8 @@ class ClusterRun {
     disk.crashAtOperation = disk.operations + this.#random.pick([1, 1, 2, 3, 5, 10, 30])
     const giveUpMs = this.#world.now + 2000
     const look = (): void => {
-      if (broker.disk !== disk) return
+      // What has not happened when calm comes never does.
+      if (broker.disk !== disk || !(this.#troubled || disk.isDead)) return
       if (!disk.isDead && this.#world.now < giveUpMs) {
         this.#world.schedule(5, 'watch', look)
         return

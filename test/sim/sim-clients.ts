@@ -32,6 +32,9 @@ export interface ClientWorld {
   readonly topic: string
 }
 
+/** Longer than any trouble. */
+const PREPARE_MS = 600_000
+
 export interface SimClient {
   readonly cluster: Cluster
   readonly time: SimTime
@@ -90,7 +93,7 @@ export async function produceLines(
     },
   })
   await cluster.connect()
-  await producer.prepare(topic)
+  await producer.prepare(topic, { deadlineMs: time.monotonicMs() + PREPARE_MS })
   for (let ordinal = 0; ordinal < options.records; ) {
     const burst = Math.min(options.records - ordinal, 1 + clients.random.integer(20))
     const values: string[] = []

@@ -7,7 +7,8 @@
  * changes since (a journal keeps their order), or any of them. `restart('process')` keeps all that was written: the kernel lives on.
  *
  * A sync covers what was written before it began. A failed sync forgets which pages were dirty, so that a later one
- * succeeds without having written them: the trap of a retried fsync.
+ * succeeds without having written them: the trap of a retried fsync. It does so too when the process dies meanwhile, and
+ * nobody learns of it.
  */
 import { StreamError } from '../../src/base/errors.ts'
 import type { Disk, DiskFile, DiskLock, DiskSpace, DiskStat } from '../../src/ports/disk.ts'
@@ -67,6 +68,8 @@ export class SimDisk implements Disk {
   readonly #options: SimDiskOptions
   #root = new DirectoryNode()
   readonly #locks = new Set<string>()
+  /** What the failing syncs under way do to the page cache. */
+  readonly #failing = new Set<() => void>()
   #dead = false
   /** Rises with each crash in place. */
   #generation = 0
@@ -106,6 +109,8 @@ export class SimDisk implements Disk {
   /** The disk as the next process finds it. This one is dead from here on. */
   restart(kind: 'process' | 'power', time: Time = this.#time): SimDisk {
     this.kill()
+    for (const failed of this.#failing) failed()
+    this.#failing.clear()
     const next = new SimDisk(this.random, time, { ...this.#options, totalBytes: this.totalBytes })
     const copies = new Map<Node, Node>()
     next.#root = this.#survivor(this.#root, kind, copies) as DirectoryNode
@@ -400,10 +405,12 @@ export class SimDisk implements Disk {
     const fails = this.failsSync(path)
     const { syncMsMin = 0.1, syncMsMax = 2 } = this.#options
     const generation = this.#generation
+    if (fails) this.#failing.add(failed)
     return new Promise((resolve, reject) => {
       this.#time.setTimer(this.random.between(syncMsMin, syncMsMax), () => {
         if (this.#dead || generation !== this.#generation) return
         if (fails) {
+          this.#failing.delete(failed)
           failed()
           reject(new StreamError('DISK_FAILED', `${path}: EIO from a sync`, { target: path }))
           return

@@ -20,6 +20,8 @@ export interface ProcessClusterOptions {
   readonly daemons?: number
   /** Of every daemon, as `-X KEY=VALUE`. */
   readonly config?: readonly string[]
+  /** tcp:// with CURVE: all daemons have `cluster.key`, and clients show it too. */
+  readonly hasKeys?: boolean
 }
 
 const UP_MS = 30_000
@@ -28,10 +30,13 @@ export class ProcessCluster {
   readonly program = new Program()
   readonly etcd: EtcdServer
   readonly daemons: readonly ClusterDaemon[]
+  private readonly hasKeys: boolean
 
-  private constructor(etcd: EtcdServer, daemons: readonly ClusterDaemon[]) {
+  private constructor(etcd: EtcdServer, daemons: readonly ClusterDaemon[], hasKeys: boolean) {
     this.etcd = etcd
     this.daemons = daemons
+    this.hasKeys = hasKeys
+    if (hasKeys) this.program.ok(`stream cluster keys --out ${this.keyFile}`)
   }
 
   static async start(options: ProcessClusterOptions = {}): Promise<ProcessCluster> {
@@ -39,7 +44,11 @@ export class ProcessCluster {
     const etcd = await EtcdServer.start()
     const ports = await freePorts(2 * count)
     const daemons: ClusterDaemon[] = []
-    const cluster = new ProcessCluster(etcd, daemons)
+    const cluster = new ProcessCluster(etcd, daemons, options.hasKeys ?? false)
+    const config = [
+      ...(options.config ?? []),
+      ...(options.hasKeys === true ? [`stream.curve.key.file=${cluster.keyFile}`] : []),
+    ]
     for (let index = 0; index < count; index += 1) {
       const address = `tcp://127.0.0.1:${ports[2 * index]}`
       const kafkaAddress = `kafka://127.0.0.1:${ports[2 * index + 1]}`
@@ -49,13 +58,17 @@ export class ProcessCluster {
         ...['--etcd', etcd.url, '--node-id', String(nodeId), '--data', directory],
         ...['--listen', `ipc://${cluster.program.path(`d${nodeId}.sock`)}`],
         ...['--listen', address, '--listen', kafkaAddress],
-        ...(options.config ?? []).flatMap((setting) => ['-X', setting]),
+        ...config.flatMap((setting) => ['-X', setting]),
       ]
       daemons.push({ nodeId, address, kafkaAddress, words, process: undefined, log: '' })
     }
     for (const daemon of daemons) cluster.run(daemon)
     await cluster.until(() => cluster.liveBrokers() === count, 'all daemons are up')
     return cluster
+  }
+
+  get keyFile(): string {
+    return this.program.path('cluster.key')
   }
 
   /** For `--broker`: the native addresses of all. */
@@ -91,10 +104,11 @@ export class ProcessCluster {
     return status
   }
 
-  /** As many as are live; 0 while none can be asked. */
+  /** As many as take part; 0 while none can be asked. */
   liveBrokers(): number {
+    const key = this.hasKeys ? `-X curve.key.file=${this.keyFile}` : ''
     const shown = this.program.shell(
-      `stream --broker ${this.addresses} cluster brokers --json | grep -c '"state":"live"'`,
+      `stream --broker ${this.addresses} ${key} cluster brokers --json | grep -c '"state":"live"'`,
       { timeoutMs: 20_000 },
     )
     return shown.status === 0 ? Number(shown.stdout) : 0

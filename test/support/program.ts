@@ -100,7 +100,11 @@ export class Program {
   /** Runs a bash line that must exit 0; its standard output. */
   ok(
     line: string,
-    options: { readonly input?: string | Uint8Array; readonly timeoutMs?: number } = {},
+    options: {
+      readonly input?: string | Uint8Array
+      readonly environment?: Record<string, string>
+      readonly timeoutMs?: number
+    } = {},
   ): string {
     const outcome = this.shell(line, options)
     if (outcome.status !== 0)

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ended, hasProgram, Program } from '../support/program.ts'
+import { ended, eventually, hasProgram, Program } from '../support/program.ts'
 
 const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 let program: Program
@@ -596,7 +596,12 @@ describe.runIf(hasProgram('tshark') && hasProgram('kcat') && process.getuid?.() 
         '-w',
         program.path('capture.pcapng'),
       ])
-      await new Promise((resolve) => setTimeout(resolve, 2500))
+      let said = ''
+      capture.stderr?.on('data', (chunk) => {
+        said += chunk
+      })
+      await eventually('the capture', () => /Capture started|Capturing on/.test(said) || undefined)
+      await new Promise((resolve) => setTimeout(resolve, 1500))
       program.ok(
         `kcat -b ${address} -L > /dev/null; kcat -b ${address} -P -t kcat-shark < lines; kcat -b ${address} -C -t kcat-shark -o beginning -e -q > /dev/null`,
       )
@@ -607,7 +612,7 @@ describe.runIf(hasProgram('tshark') && hasProgram('kcat') && process.getuid?.() 
         program.shell(
           `tshark -r capture.pcapng -d tcp.port==${port},kafka -Y '${filter}' 2>/dev/null`,
         ).stdout
-      expect(dissect('kafka').split('\n').length).toBeGreaterThan(10)
+      expect(dissect('kafka').split('\n').length, said).toBeGreaterThan(10)
       expect(dissect('kafka && _ws.malformed')).toBe('')
     }, 60_000)
   },

@@ -160,3 +160,33 @@ export const logInfo = {
     ],
   ],
 } as const
+
+/**
+ * Whole batches of a range, from a replica that is in sync to one whose copy of it is damaged (replication.md section
+ * 7.3): as many as fit into maxBytes, at least one, none at or beyond endOffset or the high watermark. `nextOffset` is
+ * where the next piece begins, `checksum` the CRC-32C of the records.
+ */
+export const segmentSync = {
+  key: 1005,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  request: [
+    ['clusterId', 'string', 0],
+    ['replicaId', 'int32', 0],
+    ['topicId', 'uuid', 0],
+    ['partition', 'int32', 0],
+    ['currentLeaderEpoch', 'int32', 0],
+    ['startOffset', 'int64', 0],
+    ['endOffset', 'int64', 0],
+    ['maxBytes', 'int32', 0],
+  ],
+  response: [
+    ['errorCode', 'int16', 0],
+    ['highWatermark', 'int64', 0],
+    ['logStartOffset', 'int64', 0],
+    ['nextOffset', 'int64', 0],
+    ['checksum', 'int64', 0],
+    ['records', 'records', 0, { nullable: 0 }],
+  ],
+} as const

@@ -349,6 +349,40 @@ describe('recovery: leftovers and order', () => {
     }
   })
 
+  it('a failed sync that the process did not live to note: the tail is written again before it counts', async () => {
+    const world = new LogWorld(1, { keptSectors: 0 })
+    const { log } = await logOf(world, 3, 1, { flushMessages: 1000, flushMs: 1_000_000 })
+    world.disk.failsSync = (path) => path === SEGMENT
+    // Dies before it can leave the note, the next operation behind the failed sync.
+    world.disk.crashAtOperation = world.disk.operations + 2
+    const outcome = log.flush().catch((error: unknown) => error)
+    expect(await world.settle(outcome)).toMatchObject({ code: 'DISK_FAILED' })
+    expect(world.disk.isDead).toBe(true)
+    world.crash('process')
+    world.disk.failsSync = () => false
+    const restarted = await world.reopened()
+    expect(world.directory?.failedBefore).toBe(false)
+    expect(restarted.durableOffset).toBe(4)
+    await world.run(200)
+    world.crash('power')
+    const again = await world.reopened()
+    expect(again.damage).toEqual([])
+    expect(await world.values(again)).toEqual(values(0, 4, 40))
+  })
+
+  it('a sync that fails when nobody is left to hear of it: the same', async () => {
+    const world = new LogWorld(1, { keptSectors: 0 })
+    const { log } = await logOf(world, 3, 1, { flushMessages: 1000, flushMs: 1_000_000 })
+    world.disk.failsSync = (path) => path === SEGMENT
+    log.flush().catch(() => undefined)
+    world.crash('process')
+    world.disk.failsSync = () => false
+    await world.reopened()
+    await world.run(200)
+    world.crash('power')
+    expect(await world.values(await world.reopened())).toEqual(values(0, 4, 40))
+  })
+
   it('a clean end needs no scan, and the next crash is a crash again', async () => {
     const world = new LogWorld()
     const { log } = await logOf(world, 3, 0)

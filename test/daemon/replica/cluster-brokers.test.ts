@@ -3,6 +3,7 @@ import { MetadataKeys } from '../../../daemon/metadata/metadata-keys.ts'
 import { decodeRegistration } from '../../../daemon/metadata/metadata-values.ts'
 import type { Broker } from '../../../daemon/replica/broker.ts'
 import type { SimStore } from '../../sim/sim-store.ts'
+import { batchOf } from '../batches.ts'
 import { BrokerCluster } from './broker-cluster.ts'
 
 let cluster = new BrokerCluster()
@@ -97,6 +98,27 @@ describe('brokers of one cluster', () => {
     cluster.crash(controller.nodeId)
     await cluster.run(6000)
     expect(cluster.controller()).not.toBe(controller)
+  })
+
+  it('a broker whose disk fails is dead for the others at once, and leads nothing any more', async () => {
+    const brokers = await cluster.all()
+    await cluster.run(100)
+    const { topics } = cluster.controller()
+    const assignments = topics.place(3, 3)
+    await cluster.world.settle(topics.create({ name: 't', assignments, config: {} }))
+    await cluster.run(500)
+    const poor = cluster.controller()
+    const host = cluster.hosts.get(poor.nodeId)
+    if (host !== undefined) host.disk.failsSync = () => true
+    const id = poor.image.topic('t')?.topicId ?? ''
+    const led = poor.table.ofTopic(id).find((partition) => partition.notServing === undefined)
+    led?.append(batchOf(['a']))
+    await cluster.run(1000)
+    expect(poor.state).toBe('FAILED')
+    const other = brokers.find((broker) => broker !== poor) as Broker
+    expect(other.image.session(poor.nodeId)).toBeUndefined()
+    expect(cluster.controller()).not.toBe(poor)
+    for (const partition of [0, 1, 2]) expect(leaderOf(other, 't', partition)).not.toBe(poor.nodeId)
   })
 
   it('a second daemon with a node id in use is refused, and harms nothing', async () => {

@@ -76,6 +76,7 @@ class Bench {
         fetchNumber: this.#number,
         leaderEpoch: 5,
         fetchOffset: offset,
+        logStartOffset: 0,
         lastFetchedEpoch: 5,
         durableOffset: offset,
         ...change,
@@ -139,6 +140,28 @@ describe('a fetch of a follower', () => {
     const bench = new Bench()
     bench.logStartOffset = 60
     expect(bench.fetch(2, 10, { lastFetchedEpoch: 4 })).toMatchObject({ why: 'belowLogStart' })
+  })
+
+  it('whose last epoch ended at the log start begins anew there: what was here at its offsets is forgotten', () => {
+    const bench = new Bench()
+    bench.logStartOffset = 50
+    expect(bench.fetch(2, 50, { lastFetchedEpoch: 3 })).toMatchObject({ why: 'startsOver' })
+    expect(bench.set.position(2)).toBeUndefined()
+    expect(bench.fetch(2, 50, { lastFetchedEpoch: -1 })).toEqual(read)
+  })
+
+  it('with an empty log above the log start begins anew there, but for who has been compared', () => {
+    const bench = new Bench(recordOf({ inSyncReplicas: inSync(1, 3) }))
+    const isEmpty = { lastFetchedEpoch: -1 }
+    expect(bench.fetch(2, 40, isEmpty)).toMatchObject({ why: 'startsOver' })
+    expect(bench.set.position(2)).toBeUndefined()
+    expect(bench.fetch(3, 40, isEmpty)).toEqual(read)
+    expect(bench.fetch(3, 45, { ...isEmpty, dataEpoch: 31, sessionEpoch: 800 })).toMatchObject({
+      why: 'startsOver',
+    })
+    expect(bench.fetch(2, 0, isEmpty)).toEqual(read)
+    expect(bench.fetch(2, 10)).toEqual(read)
+    expect(bench.fetch(2, 10, isEmpty)).toEqual(read)
   })
 
   it('that lacks what it had counted with is refused: it has lost data without saying so', () => {

@@ -330,7 +330,8 @@ export class ReplicaWorld {
       incarnation,
     )
     const loss = await table.openAll()
-    const isLossy = lossy || loss !== undefined || this.dataEpoch(node.nodeId) === 0
+    const isUnknown = directory.isNew || this.dataEpoch(node.nodeId) === 0
+    const isLossy = lossy || loss !== undefined || isUnknown
     const sessionEpoch = this.#register(node, incarnation, isLossy)
     const session = { sessionEpoch, dataEpoch: this.dataEpoch(node.nodeId), fenced: false }
     node.running = {
@@ -371,7 +372,7 @@ export class ReplicaWorld {
     const registration = encodeRegistration({
       incarnation,
       endpoints: [node.endpoint],
-      rack: null,
+      rack: `rack-${node.nodeId}`,
       directories: [],
       state: 'FENCED',
     })
@@ -399,6 +400,8 @@ export class ReplicaWorld {
       time,
       replication,
       isStopping: false,
+      isEnding: false,
+      session: { isSelfFenced: () => running.session.fenced },
       dataEpoch: running.session.dataEpoch,
     }
     const services = { broker, phase: 'A', parkedFetches: new ParkedFetches(1000) }

@@ -139,6 +139,30 @@ describe('replication', () => {
     expect(world.problems).toEqual([])
   })
 
+  it('a leader without a session serves on while its followers fetch, and sends clients away when they do not', async () => {
+    const world = await started(7)
+    const leader = world.node(1)
+    const session = leader.running?.session
+    if (session === undefined) throw new Error('it runs')
+    session.fenced = true
+    await world.run(4000)
+    expect(leader.partition().isDeserted).toBe(false)
+    expect(await world.settle(world.produce(leader))).toBe('committed')
+    // They follow another one, or nobody: it does not hear of it.
+    world.network.blockBoth('b1', 'b2')
+    world.network.blockBoth('b1', 'b3')
+    const waiting = world.produce(leader)
+    await world.run(1000)
+    expect(leader.partition().isDeserted).toBe(false)
+    await world.run(2000)
+    expect(leader.partition().isDeserted).toBe(true)
+    expect(await world.settle(waiting)).toBe('notLeader')
+    world.network.heal()
+    await world.run(2000)
+    expect(leader.partition().isDeserted).toBe(false)
+    expect(await world.settle(world.produce(leader))).toBe('committed')
+  })
+
   it('I10 a replica keeps committed records that its leader lacks, unless an unclean election says so', async () => {
     const world = await started(8, { minInSync: 1 })
     const [first, second, third] = world.nodes as [Node, Node, Node]
@@ -262,6 +286,32 @@ describe('replication', () => {
       await expectWhole(world)
     }
     expect(world.stores.fired.answerLost + world.stores.fired.requestLost).toBeGreaterThan(0)
+  })
+})
+
+describe('a disk that fails under a follower', () => {
+  it('fails its data directory, as on a leader; the others go on without it', async () => {
+    const world = await started(15, { config: { 'replica.lag.time.max.ms': '1000' } })
+    const poor = world.node(3)
+    poor.disk.failsSync = () => true
+    expect(await world.settle(world.produce(world.node(1)))).toBe('committed')
+    expect(poor.running?.directory.failure?.code).toBe('DISK_FAILED')
+    expect(world.record().value.inSyncReplicas.map((member) => member.broker)).toEqual([1, 2])
+    expect(world.said.some((line) => line.includes('b3 error'))).toBe(true)
+  })
+
+  it('an append that dies half way ends the replica, and nothing is thrown past it', async () => {
+    const world = await started(16, { config: { 'replica.lag.time.max.ms': '1000' } })
+    const poor = world.node(3)
+    poor.disk.crashAtOperation = poor.disk.operations + 1
+    expect(await world.settle(world.produce(world.node(1)))).toBe('committed')
+    expect(poor.partition().notServing).toBe('storageFailed')
+    expect(poor.partition().follower).toBeUndefined()
+    // It comes back as another process, and joins.
+    world.crash(poor, 'process')
+    world.expire(poor)
+    await world.start(poor)
+    await expectWhole(world)
   })
 })
 

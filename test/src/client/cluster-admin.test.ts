@@ -261,7 +261,7 @@ describe('cluster admin: what is there', () => {
     })
     await stage.world.run(stage.cluster.describeTopics([]))
     const [known, unknown] = await stage.world.run(adminOf(stage).storage([0, 9], 500))
-    expect(unknown).toMatchObject({ nodeId: 9, error: { code: 'UNREACHABLE' }, directories: [] })
+    expect(unknown).toMatchObject({ nodeId: 9, error: { code: 'BROKER_GONE' }, directories: [] })
     expect(known).toEqual({
       nodeId: 0,
       error: undefined,

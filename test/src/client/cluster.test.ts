@@ -3,7 +3,7 @@ import { Cluster } from '../../../src/client/cluster.ts'
 import { MetadataCache } from '../../../src/client/metadata-cache.ts'
 import type { Response } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
-import { fixture } from './client-fixture.ts'
+import { appendAll, fixture, producerOf } from './client-fixture.ts'
 import { ClientWorld } from './client-world.ts'
 import { FakeCluster } from './fake-cluster.ts'
 
@@ -147,6 +147,115 @@ describe('cluster: brokers', () => {
     expect(count).toBe(1)
   })
 
+  it('a broker that the others call dead is not waited for', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    await world.run(cluster.describeTopics([]))
+    brokers.stop(1)
+    // Its lease has three seconds to go: until then nobody knows.
+    world.schedule(3000, () => brokers.dead.add(1))
+    const beganMs = world.nowMs
+    await expect(world.run(cluster.connection(1, beganMs + 30_000))).rejects.toMatchObject({
+      code: 'BROKER_GONE',
+      message: 'broker 1 is down',
+    })
+    expect(world.nowMs - beganMs).toBeGreaterThan(2999)
+    expect(world.nowMs - beganMs).toBeLessThan(5000)
+  })
+
+  it('a request to a leader that says nothing goes to the next one when the others call the first dead', async () => {
+    const stage = fixture({ addresses: ADDRESSES })
+    const { world, brokers } = stage
+    brokers.addTopic('t')
+    brokers.moveLeader('t', 0, 1)
+    const { producer, deliveries } = await producerOf(stage, 't')
+    brokers.produceFault = (_, nodeId) => (nodeId === 1 ? { hangs: true } : undefined)
+    const beganMs = world.nowMs
+    // The process is paused: its links stay, and its lease ends after three seconds.
+    world.schedule(3000, () => {
+      brokers.dead.add(1)
+      brokers.moveLeader('t', 0, 2)
+    })
+    await appendAll(producer, 't', 0, ['a'])
+    await world.run(producer.flush())
+    expect(deliveries.map(({ error }) => error)).toEqual([undefined])
+    expect(brokers.partition('t').values()).toEqual(['a'])
+    expect(world.nowMs - beganMs).toBeGreaterThan(2999)
+    expect(world.nowMs - beganMs).toBeLessThan(5000)
+  })
+
+  it('a slow leader that the others call live is waited for', async () => {
+    const stage = fixture({ addresses: ADDRESSES })
+    const { world, brokers } = stage
+    brokers.addTopic('t')
+    brokers.moveLeader('t', 0, 1)
+    const { producer } = await producerOf(stage, 't')
+    brokers.produceFault = () => ({ delayMs: 8000 })
+    await appendAll(producer, 't', 0, ['a'])
+    await world.run(producer.flush())
+    const produced = brokers.requests.filter(({ api }) => api === 'Produce')
+    expect(produced.length).toBe(1)
+  })
+
+  it('a broker that says it has no leader is not the only one asked', async () => {
+    const stage = fixture({ addresses: ADDRESSES })
+    const { world, brokers, cluster } = stage
+    brokers.addTopic('t', 3)
+    const { producer } = await producerOf(stage, 't')
+    await appendAll(producer, 't', 0, ['a'])
+    await appendAll(producer, 't', 1, ['b'])
+    await world.run(producer.flush())
+    const before = brokers.requests.length
+    for (let round = 0; round < 4; round++) {
+      cluster.requestRefresh()
+      await world.pass(2000)
+    }
+    const asked = brokers.requests.slice(before).filter(({ api }) => api === 'Metadata')
+    expect(new Set(asked.map(({ nodeId }) => nodeId)).size).toBeGreaterThan(1)
+  })
+
+  it('whoever asks all brokers asks again when one goes away meanwhile', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    const asked: number[] = []
+    brokers.stop(2)
+    world.schedule(1000, () => brokers.dead.add(2))
+    const body = {
+      topics: [],
+      includeClusterAuthorizedOperations: false,
+      includeTopicAuthorizedOperations: false,
+    }
+    const answers = await world.run(
+      cluster.ofEachBroker(async (nodeId) => {
+        asked.push(nodeId)
+        await cluster.call(nodeId, 'Metadata', body)
+        return nodeId
+      }),
+    )
+    expect(answers).toEqual([0, 1])
+    expect(asked).toEqual([0, 1, 2, 0, 1])
+  })
+
+  it('a leader that metadata does not list, or that was never reached, makes it ask again', async () => {
+    const world = new ClientWorld()
+    const brokers = new FakeCluster(world, ADDRESSES)
+    brokers.addTopic('t', 3)
+    const { cluster } = clusterOf(world, ADDRESSES)
+    await world.run(cluster.awaitTopic('t'))
+    cluster.addTopic('t')
+    const leaders = [0, 1, 2].map((at) => cluster.leaderOf('t', at)?.leaderId ?? -1)
+    const away = leaders.find((id) => cluster.metadata.brokers.get(id)?.address === ADDRESSES[2])
+    const leaderId = away as number
+    // Simulation of the cluster, seed 348: the broker was not live when the answer was made.
+    cluster.metadata.brokers.delete(leaderId)
+    expect(cluster.connectionTo(leaderId)).toBeUndefined()
+    await world.pass(1000)
+    expect(cluster.metadata.brokers.has(leaderId)).toBe(true)
+    brokers.stop(2)
+    const before = brokers.requests.length
+    expect(cluster.connectionTo(leaderId)).toBeUndefined()
+    await world.pass(3000)
+    expect(brokers.requests.length).toBeGreaterThan(before)
+  })
+
   it('refreshes are spaced however often they are asked for', async () => {
     const { world, brokers, cluster } = fixture()
     brokers.addTopic('t')
@@ -220,6 +329,22 @@ describe('metadata cache', () => {
     expect(cache.partition('t', 0)?.leaderId).toBe(3)
     cache.update(answer(4, -1, 'b'), false)
     expect(cache.partition('t', 0)?.leaderId).toBe(4)
+  })
+
+  it('a leader named in passing is taken over when it is news, and its broker known (KIP-951)', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    brokers.addTopic('t')
+    await world.run(cluster.awaitTopic('t'))
+    const { metadata } = cluster
+    const other = [...metadata.brokers.keys()].find(
+      (id) => id !== metadata.partition('t', 0)?.leaderId,
+    ) as number
+    const epoch = metadata.partition('t', 0)?.leaderEpoch ?? 0
+    expect(metadata.learnLeader('t', 0, other, epoch)).toBe(false)
+    expect(metadata.learnLeader('t', 0, 77, epoch + 1)).toBe(false)
+    expect(metadata.learnLeader('t', 9, other, epoch + 1)).toBe(false)
+    expect(metadata.learnLeader('t', 0, other, epoch + 1)).toBe(true)
+    expect(metadata.partition('t', 0)).toMatchObject({ leaderId: other, leaderEpoch: epoch + 1 })
   })
 
   it('“no leader yet” does not wipe out what is known; “unknown” does', () => {

@@ -550,3 +550,77 @@ describe('consumer: trouble', () => {
     expect(events).toMatchObject([{ kind: 'failed', error: { code: 'NOT_ALLOWED' } }])
   })
 })
+
+describe('consumer: the nearest replica (KIP-392)', () => {
+  async function nearby(rack?: string) {
+    const stage = fixture({ addresses: ['ipc:///one', 'ipc:///two'] })
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, new Array(60).fill(5))
+    partition!.followers.add(1)
+    stage.brokers.racks.set('here', 1)
+    const consumer = consumerOf(stage, {
+      fetchBytesMax: 300,
+      prefetchBytesMax: 600,
+      ...(rack === undefined ? {} : { rack }),
+    })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 300 }])
+    return { stage, partition: partition!, consumer }
+  }
+
+  it('is read from by who names its rack', async () => {
+    const { stage, consumer } = await nearby('here')
+    expect((await stage.world.run(readAll(consumer))).values).toEqual(numbers(0, 300))
+    expect(stage.brokers.fetchesOf.get(1)).toBeGreaterThan(10)
+    expect(stage.brokers.fetchesOf.get(0)).toBeLessThan(10)
+  })
+
+  it('is not looked for without a rack, nor where nobody stands in it', async () => {
+    for (const rack of [undefined, 'elsewhere']) {
+      const { stage, consumer } = await nearby(rack)
+      expect((await stage.world.run(readAll(consumer))).values).toEqual(numbers(0, 300))
+      expect(stage.brokers.fetchesOf.get(1)).toBeUndefined()
+    }
+  })
+
+  it('that refuses, or is gone, is left for the leader', async () => {
+    for (const trouble of ['refuses', 'gone'] as const) {
+      const { stage, partition, consumer } = await nearby('here')
+      const reading = readAll(consumer)
+      await stage.world.pass(8)
+      if (trouble === 'gone') stage.brokers.stop(1)
+      else {
+        partition.followers.clear()
+        stage.brokers.racks.set('nowhere', 1)
+      }
+      expect((await stage.world.run(reading)).values).toEqual(numbers(0, 300))
+      expect(stage.world.nowMs).toBeLessThan(5000)
+    }
+  })
+})
+
+describe('consumer: a log that was cut back (KIP-320)', () => {
+  it('says the epoch it has read last, and fails where the leader knows less of it', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    partition!.leaderEpoch = 4
+    fill(partition!, [5, 5])
+    const consumer = consumerOf(stage, { fetchBytesMax: 100 })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    await stage.world.run(consumer.wait())
+    expect(stage.brokers.fetches[0]?.topics[0]?.partitions[0]?.lastFetchedEpoch).toBe(-1)
+    await stage.world.pass(1000)
+    expect(stage.brokers.fetches.at(-1)?.topics[0]?.partitions[0]).toMatchObject({
+      fetchOffset: 10,
+      lastFetchedEpoch: 4,
+    })
+    const row = { partitionIndex: 0, highWatermark: 7, divergingEpoch: { epoch: 3, endOffset: 7 } }
+    stage.brokers.override.Fetch = () => ({ responses: [{ topic: 't', partitions: [row] }] })
+    const { events, values } = await stage.world.run(readAll(consumer))
+    expect(values).toEqual(numbers(0, 10))
+    const last = events.at(-1)
+    expect(last?.kind === 'failed' && last.error).toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+      message: expect.stringContaining('cut back to offset 7'),
+    })
+  })
+})

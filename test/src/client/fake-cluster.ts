@@ -54,6 +54,8 @@ export class FakePartition {
   readonly producers = new Map<number, ProducerState>()
   aborted: { producerId: number; firstOffset: number; lastOffset: number }[] = []
   parked: Parked[] = []
+  /** Replicas that consumers may read from too; the leader names one to whoever says its rack (KIP-392). */
+  readonly followers = new Set<number>()
 
   /** Appends as a broker does, checks done. */
   append(batch: Uint8Array): number {
@@ -106,6 +108,8 @@ export class FakeCluster {
   readonly world: ClientWorld
   readonly addresses: readonly string[]
   readonly topics = new Map<string, FakePartition[]>()
+  /** Metadata does not name them. */
+  readonly dead = new Set<number>()
   /** Decides the fault of each Produce request. */
   produceFault: (request: Request<'Produce'>, nodeId: number) => ProduceFault | undefined = () =>
     undefined
@@ -115,6 +119,9 @@ export class FakeCluster {
   maxMessageBytes = 1_048_588
   requests: { readonly nodeId: number; readonly api: ApiName; readonly version: number }[] = []
   fetches: Request<'Fetch'>[] = []
+  /** Fetches by the node that was asked. */
+  readonly fetchesOf = new Map<number, number>()
+  readonly racks = new Map<string, number>()
   defects: string[] = []
   /** Highest number of unanswered Produce requests of one partition seen. */
   producesInFlightMax = 0
@@ -235,6 +242,7 @@ export class FakeCluster {
         break
       case 'Fetch':
         this.fetches.push(request.body)
+        this.fetchesOf.set(nodeId, (this.fetchesOf.get(nodeId) ?? 0) + 1)
         this.#fetch(nodeId, request.body, answer, false)
         break
       case 'ListOffsets':
@@ -256,7 +264,9 @@ export class FakeCluster {
   #metadata(body: Request<'Metadata'>): ResponseInput<'Metadata'> {
     const names = body.topics?.flatMap(({ name }) => name ?? []) ?? [...this.topics.keys()]
     return {
-      brokers: this.addresses.map((address, nodeId) => endpointOf(address, nodeId)),
+      brokers: this.addresses
+        .map((address, nodeId) => endpointOf(address, nodeId))
+        .filter(({ nodeId }) => !this.dead.has(nodeId)),
       clusterId: 'fake',
       controllerId: 0,
       topics: names.map((name) => {
@@ -385,6 +395,13 @@ export class FakeCluster {
             records: null,
           }
         }
+        const nearest = nodeId === partition.leaderId ? this.racks.get(body.rackId) : undefined
+        if (nearest !== undefined && partition.followers.has(nearest)) {
+          hasError = true
+          const { visibleEnd: highWatermark } = partition
+          const { partition: partitionIndex } = row
+          return { partitionIndex, highWatermark, preferredReadReplica: nearest, records: [] }
+        }
         parts.push(partition)
         const isCommitted = body.isolationLevel === 1
         const end = isCommitted ? partition.stableEnd : partition.visibleEnd
@@ -428,7 +445,9 @@ export class FakeCluster {
     row: { readonly fetchOffset: number; readonly currentLeaderEpoch: number },
   ): number {
     if (partition === undefined) return KafkaError.UNKNOWN_TOPIC_OR_PARTITION
-    if (partition.leaderId !== nodeId) return KafkaError.NOT_LEADER_OR_FOLLOWER
+    if (partition.leaderId !== nodeId && !partition.followers.has(nodeId)) {
+      return KafkaError.NOT_LEADER_OR_FOLLOWER
+    }
     if (row.currentLeaderEpoch >= 0 && row.currentLeaderEpoch < partition.leaderEpoch) {
       return KafkaError.FENCED_LEADER_EPOCH
     }

@@ -1,7 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { ProcessLauncher } from '../../../src/io/daemon-process.ts'
 
 const diskModule = join(import.meta.dirname, '../../../src/io/real-disk.ts')
@@ -87,6 +87,12 @@ describe('ProcessLauncher', () => {
     )
     const failure = launcher.launch({ ...options, readyMsMax: 400 })
     await expect(failure).rejects.toMatchObject({ code: 'UNREACHABLE' })
-    started.push(Number(readFileSync(join(root, 'pids'), 'utf8')))
+    // On a busy machine it has not even begun.
+    const pids = join(root, 'pids')
+    await vi.waitFor(
+      () => expect(existsSync(pids) && readFileSync(pids, 'utf8')).toBeTruthy(),
+      20_000,
+    )
+    started.push(Number(readFileSync(pids, 'utf8')))
   })
 })

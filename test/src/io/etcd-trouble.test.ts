@@ -1,5 +1,4 @@
 /** etcd in trouble: gone, paused, full, compacted, refusing. A real one each time. */
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +8,7 @@ import { EtcdStore } from '../../../src/io/etcd-store.ts'
 import { RealTime } from '../../../src/io/real-time.ts'
 import type { StoreChange, StoreOperation } from '../../../src/ports/metadata-store.ts'
 import { put, txn, value } from '../../ports/metadata-store-conformance.ts'
+import { makeCertificates } from '../../support/certificates.ts'
 import { EtcdServer, type EtcdServerOptions, freePorts, hasNoEtcd } from '../../support/etcd.ts'
 import { KeptLog } from '../../support/kept-log.ts'
 
@@ -285,6 +285,23 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
       await expect(anonymous).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
     })
 
+    it('a bare IP must stand in the certificate, and is no name to ask for (RFC 6066)', async () => {
+      const warnings: string[] = []
+      const listen = (warning: Error): unknown => warnings.push(warning.message)
+      process.on('warning', listen)
+      const { ca, certificate, key, nameOnlyCertificate, nameOnlyKey } = files()
+      const server = await start({ tls: { certificate, key } })
+      const store = await open(server.url, { caFile: ca })
+      expect((await store.txn(txn([], [put('a', '1')]))).succeeded).toBe(true)
+      const other = await start({ tls: { certificate: nameOnlyCertificate, key: nameOnlyKey } })
+      await expect(open(other.url, { caFile: ca })).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringContaining('127.0.0.1'),
+      })
+      process.off('warning', listen)
+      expect(warnings).toEqual([])
+    })
+
     it('a wrong CA and a wrong name are told as such', async () => {
       const { ca, otherCa, certificate, key } = files()
       const server = await start({ tls: { certificate, key } })
@@ -313,71 +330,3 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
     })
   })
 })
-
-/** A CA, a server's certificate for `etcd.test`, a client's, and a CA that has signed neither. */
-function makeCertificates(base: string) {
-  const made = mkdtempSync(join(base, 'tls-'))
-  const path = (name: string): string => join(made, name)
-  const openssl = (...words: string[]): unknown =>
-    execFileSync('openssl', words, { stdio: ['ignore', 'ignore', 'pipe'] })
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  for (const name of ['ca', 'other']) {
-    openssl(
-      'req',
-      '-x509',
-      ...curve,
-      '-keyout',
-      path(`${name}.key`),
-      '-out',
-      path(`${name}.pem`),
-      '-days',
-      '2',
-      '-subj',
-      `/CN=${name}`,
-    )
-  }
-  for (const [name, use] of [
-    ['server', 'serverAuth'],
-    ['client', 'clientAuth'],
-  ] as const) {
-    openssl(
-      'req',
-      ...curve,
-      '-keyout',
-      path(`${name}.key`),
-      '-out',
-      path(`${name}.csr`),
-      '-subj',
-      `/CN=${name}`,
-    )
-    writeFileSync(
-      path(`${name}.ext`),
-      `subjectAltName=DNS:etcd.test\nextendedKeyUsage=serverAuth,${use}\n`,
-    )
-    openssl(
-      'x509',
-      '-req',
-      '-in',
-      path(`${name}.csr`),
-      '-CA',
-      path('ca.pem'),
-      '-CAkey',
-      path('ca.key'),
-      '-CAcreateserial',
-      '-out',
-      path(`${name}.pem`),
-      '-days',
-      '2',
-      '-extfile',
-      path(`${name}.ext`),
-    )
-  }
-  return {
-    ca: path('ca.pem'),
-    otherCa: path('other.pem'),
-    certificate: path('server.pem'),
-    key: path('server.key'),
-    clientCertificate: path('client.pem'),
-    clientKey: path('client.key'),
-  }
-}

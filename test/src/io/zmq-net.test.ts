@@ -252,32 +252,3 @@ describe('ZmqNet on a path', () => {
     })
   })
 })
-
-describe('ZmqNet with CURVE', () => {
-  it('carries messages between who has the keys, and nothing for who has not', async () => {
-    const server = loadZeromq().curveKeyPair()
-    const client = loadZeromq().curveKeyPair()
-    const sides: Link[] = []
-    const listener = await new RealNet({ curve: server }).listen(
-      'tcp://127.0.0.1:0',
-      limits,
-      (link) => {
-        sides.push(link)
-        return { onMessage: (frames) => link.send(frames), onClose: () => undefined }
-      },
-    )
-    listeners.push(listener)
-    const ear = new Ear()
-    const keys = { ...client, serverKey: server.publicKey }
-    const link = new RealNet({ curve: keys }).connect(listener.address, ear)
-    link.send([textFrame('secret')])
-    await ear.until(() => ear.messages.length === 1)
-    const stranger = new Ear()
-    const strangerLink = new RealNet().connect(listener.address, stranger)
-    strangerLink.send([textFrame('let me in')])
-    await stranger.until(() => stranger.isClosed)
-    expect(stranger.reason).toMatchObject({ code: 'UNREACHABLE' })
-    expect(sides).toHaveLength(1)
-    link.close()
-  })
-})

@@ -88,6 +88,7 @@ describe('served ranges', () => {
         'AppendAt',
         'LocalSpans',
         'LogInfo',
+        'SegmentSync',
       ])
       expect(kafka.filter((api) => !zmq.includes(api))).toEqual([
         'SaslHandshake',

@@ -1,0 +1,98 @@
+/**
+ * The keys that a command shows to a broker behind `tcp://`: of a key file (`curve.key.file`), or of the three keys one by one,
+ * the secret one from where a context says.
+ *
+ * Invariant: what asks for keys is never passed over, and no error holds one.
+ */
+
+import {
+  assertPrivate,
+  type CurveClientKeys,
+  isCurveKey,
+  parseClientKeys,
+} from '../src/base/curve-keys.ts'
+import { StreamError, UsageError } from '../src/base/errors.ts'
+import type { ConfigSet } from '../src/config/config-key.ts'
+import type { ClientKeyName } from '../src/config/keys.ts'
+import type { Host } from '../src/ports/host.ts'
+import type { LinkSecurity } from '../src/ports/net.ts'
+import type { CommandDeps } from './deps.ts'
+import { resolveSecret, type SecretSource } from './secrets.ts'
+import { absolutePath } from './settings.ts'
+
+const FILE_KEY = 'curve.key.file'
+const singleKeys = ['curve.server.key', 'curve.public.key'] as const
+const SECRET_KEY = 'curve.secret.key'
+
+/**
+ * @returns undefined: in clear text, or as the address has it
+ * @throws UsageError for keys that are not all there, or there twice; StreamError FILE_NOT_FOUND, PERMISSION_DENIED,
+ *   CONFIG_INVALID (a key file), SECRET_UNAVAILABLE
+ */
+export async function linkSecurity(
+  deps: CommandDeps,
+  address: string,
+  settings: ConfigSet<ClientKeyName>,
+  secrets: ReadonlyMap<string, SecretSource>,
+): Promise<LinkSecurity | undefined> {
+  if (!address.startsWith('tcp://')) return undefined
+  const path = settings.text(FILE_KEY)
+  const single = [
+    ...singleKeys.filter((name) => settings.text(name) !== null),
+    ...(secrets.has(SECRET_KEY) ? [SECRET_KEY] : []),
+  ]
+  if (path !== null && path !== '') {
+    if (single.length > 0) {
+      throw new UsageError(`${FILE_KEY} and ${single[0]} cannot be used together`)
+    }
+    return { curve: readKeyFile(deps.host, path) }
+  }
+  if (single.length === 0) return undefined
+  return { curve: await readSingleKeys(deps, settings, secrets) }
+}
+
+function readKeyFile(host: Host, word: string): CurveClientKeys {
+  const path = filePath(host, word)
+  const bytes = host.readFile(path)
+  if (bytes === undefined) {
+    throw new StreamError('FILE_NOT_FOUND', `${FILE_KEY}: ${path}: no such file`, {
+      target: path,
+      hint: 'make one where the cluster has its keys: stream cluster keys add NAME',
+    })
+  }
+  assertPrivate(path, host.stat(path)?.mode ?? 0)
+  return parseClientKeys(Buffer.from(bytes).toString('utf8'), path)
+}
+
+async function readSingleKeys(
+  deps: CommandDeps,
+  settings: ConfigSet<ClientKeyName>,
+  secrets: ReadonlyMap<string, SecretSource>,
+): Promise<CurveClientKeys> {
+  const take = (name: (typeof singleKeys)[number]): string => {
+    const text = settings.text(name)
+    if (text === null) throw missing(name)
+    if (!isCurveKey(text)) throw new UsageError(`${name}: not a key of 40 characters in Z85`)
+    return text
+  }
+  const [serverKey, publicKey] = [take('curve.server.key'), take('curve.public.key')]
+  const source = secrets.get(SECRET_KEY)
+  if (source === undefined) throw missing(SECRET_KEY)
+  const secretKey = await resolveSecret(deps, SECRET_KEY, source)
+  if (!isCurveKey(secretKey)) {
+    throw new StreamError('SECRET_UNAVAILABLE', `${SECRET_KEY}: not a key of 40 characters in Z85`)
+  }
+  return { serverKey, publicKey, secretKey }
+}
+
+function missing(name: string): UsageError {
+  return new UsageError(
+    `${name} is missing: tcp:// with keys needs ${singleKeys.join(', ')} and ${SECRET_KEY}`,
+    `name a key file, which has all three: ${FILE_KEY}`,
+  )
+}
+
+/** As users write paths in files: `~/` is their home. */
+export function filePath(host: Host, word: string): string {
+  return word.startsWith('~/') ? `${host.homeDirectory}${word.slice(1)}` : absolutePath(host, word)
+}

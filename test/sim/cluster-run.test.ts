@@ -1,0 +1,50 @@
+/**
+ * Simulated clusters of three daemons (800 seeds; STREAM_SIM_SEEDS says another number), the proof that one seed is one run, and
+ * planted bugs that the oracles must catch. Five daemons: cluster-run-five.test.ts.
+ */
+import { describe, expect, it } from 'vitest'
+import { runCluster } from './cluster-run.ts'
+import { runClusterSeeds } from './cluster-seeds.ts'
+import { plantedClusterBugs } from './planted-cluster-bugs.ts'
+
+const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 800)
+const PART = 100
+
+describe('simulated cluster of three', () => {
+  const fired: Record<string, number> = {}
+  for (let first = 0; first < seeds; first += PART) {
+    const count = Math.min(PART, seeds - first)
+    it(`seeds ${first} to ${first + count - 1} without an anomaly; replay one: npm run sim:cluster -- --seed N`, async () => {
+      const result = await runClusterSeeds(first, count)
+      expect(result.failures.join('\n')).toBe('')
+      for (const [name, times] of Object.entries(result.fired)) {
+        fired[name] = (fired[name] ?? 0) + times
+      }
+    }, 300_000)
+  }
+
+  it.skipIf(seeds < PART)('every fault took effect', () => {
+    for (const name of [
+      ...['crash', 'power', 'cut', 'store', 'lease', 'loseLink', 'duplicate', 'spike'],
+      ...['block', 'answerLost', 'requestLost', 'appliedLate'],
+    ]) {
+      expect(fired[name] ?? 0, name).toBeGreaterThan(0)
+    }
+  })
+
+  it('one seed twice is one run, to the last event; two seeds are two', async () => {
+    const [a, b, c] = [await runCluster(7), await runCluster(7), await runCluster(8)]
+    expect(a.traceHash).toBe(b.traceHash)
+    expect(a.events).toBe(b.events)
+    expect(a.traceHash).not.toBe(c.traceHash)
+  })
+})
+
+describe('planted bugs of a cluster are caught', () => {
+  for (const { name, only, bug, caught } of plantedClusterBugs) {
+    it(name, async () => {
+      const { failures } = await runClusterSeeds(0, 100, { only, plantedBug: bug }, 1)
+      expect(failures.join('\n')).toMatch(caught)
+    }, 300_000)
+  }
+})
