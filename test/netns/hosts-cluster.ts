@@ -123,6 +123,8 @@ export class HostsCluster {
       ...['--listen', `tcp://${host.address}:${NATIVE_PORT}`],
       ...['--listen', `kafka://${host.address}:${KAFKA_PORT}`],
       ...['-X', `stream.boot.id=boot${boots}`],
+      // A network of the test's own.
+      ...['-X', 'stream.allow.plaintext=true'],
       ...(this.#options.config ?? []).flatMap((setting) => ['-X', setting]),
     ]
     const child = this.#spawn(host, words)

@@ -127,14 +127,14 @@ describe.each(doors)('at the %s door', (name, door) => {
 
     const run = program.start('bash', [
       '-c',
-      `exec stream txn ${broker()} -- 'stream consume t -g ${g('late')} | (sleep 6; cat) | stream produce ${g('no')}'`,
+      `exec stream txn ${broker()} -- 'stream consume t -g ${g('late')} | (sleep 3; cat) | stream produce ${g('no')}'`,
     ])
     let said = ''
     run.stderr?.on('data', (text: Buffer) => {
       said += text.toString()
     })
     const status = ended(run)
-    await pause(3000)
+    await pause(1500)
     const later = program.start('bash', ['-c', `exec stream consume t ${broker()} -g ${g('late')}`])
     later.stdout?.resume()
     expect(await status, said).toBe(8)

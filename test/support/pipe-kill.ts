@@ -75,7 +75,10 @@ export async function runUnderKills(program: Program, plan: KillPlan): Promise<K
       })
       const status = await ended(command)
       if (status === 0) break
-      if (status !== 137 && !/UNREACHABLE|no broker|not start|CONNECTION|no answer/.test(errors)) {
+      if (
+        status !== 137 &&
+        !/UNREACHABLE|no broker|not start|CONNECTION|no answer|cannot lock/.test(errors)
+      ) {
         throw new Error(`exit ${status}: ${errors}`)
       }
       errors = ''
