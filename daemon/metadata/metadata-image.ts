@@ -341,10 +341,6 @@ export class MetadataImage {
     if (this.#regressed !== undefined) return
     const reason = `its revision ${revision} is below ${this.#revision}, which was seen before`
     this.#regressed = reason
-    this.#log.error(
-      'the metadata store is an older copy of itself: no elections, no changes of topics; put back its newest copy, then start the daemons again',
-      { reason },
-    )
     for (const listener of this.#regressions) listener(reason)
   }
 

@@ -140,6 +140,8 @@ class DealerLink implements Link {
   private readonly meter = new QueueMeter()
   private state: 'connecting' | 'open' | 'lost' | 'closing' | 'closed' = 'connecting'
   private sending = false
+  /** Whether the reading of what came before the end has begun; it ends the link then. */
+  private heardAfterEnd = false
   private reason: StreamError | undefined
   private closeTimer: NodeJS.Timeout | undefined
 
@@ -235,7 +237,9 @@ class DealerLink implements Link {
       if (this.state === 'connecting') this.opened()
       if (this.state !== 'open' && this.state !== 'lost') return
       this.events.onMessage(frames)
-      if (this.state === 'lost' && !this.socket.readable) {
+      if (this.state !== 'lost') continue
+      this.heardAfterEnd = true
+      if (!this.socket.readable) {
         this.release(0)
         return
       }
@@ -299,8 +303,13 @@ class DealerLink implements Link {
         ? new StreamError('CONNECTION_LOST', `the connection to ${this.peer} was lost`, details)
         : new StreamError('UNREACHABLE', `nothing answers at ${this.peer}`, details)
     this.state = 'lost'
-    // Messages that came before the end are still in the socket: they are delivered first.
-    if (!this.socket.readable) this.release(0)
+    // Messages that came before the end are still in the socket, and are delivered first: the receive that waits wakes in the next
+    // turn of the loop. To ask `readable` meanwhile would take that wake-up away, and nobody would hear of either.
+    setImmediate(() => setImmediate(() => this.releaseUnlessHeard()))
+  }
+
+  private releaseUnlessHeard(): void {
+    if (!this.heardAfterEnd) this.release(0)
   }
 
   private release(lingerMs: number): void {

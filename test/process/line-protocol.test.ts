@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { statSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { helpTopics } from '../../cmd/help-topics.ts'
 import { ended, eventually, hasProgram, Program } from '../support/program.ts'
 
@@ -138,7 +138,11 @@ describe('the line protocol of a real daemon', () => {
     )
     try {
       await eventually('the socket', () => statSync(`${other}.line`, { throwIfNoEntry: false }))
-      expect(await talk(`${other}.line`, 'PING\n')).toEqual(['+PONG'])
+      // Its name is there a moment before it takes connections.
+      await vi.waitFor(
+        async () => expect(await talk(`${other}.line`, 'PING\n')).toEqual(['+PONG']),
+        5000,
+      )
     } finally {
       child.kill('SIGTERM')
       await ended(child)

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ended, Program } from '../support/program.ts'
+import { ended, eventually, Program } from '../support/program.ts'
 
 let program: Program
 let port: number
@@ -110,10 +110,13 @@ describe.each(doors)('at the %s door', (name, door) => {
   it('a member of the group in the way: 8, also where it comes later', async () => {
     const member = program.start('bash', [
       '-c',
-      `exec stream consume t ${broker()} -g ${g('busy')}`,
+      `exec stream consume t ${broker()} -g ${g('busy')} --from start`,
     ])
-    member.stdout?.resume()
-    await pause(1500)
+    let isReading = false
+    member.stdout?.on('data', () => {
+      isReading = true
+    })
+    await eventually('the member reads', () => isReading || undefined)
     const refused = program.shell(
       `stream txn ${broker()} -- 'stream consume t -g ${g('busy')} | stream produce ${g('no')}'`,
     )
@@ -124,14 +127,14 @@ describe.each(doors)('at the %s door', (name, door) => {
 
     const run = program.start('bash', [
       '-c',
-      `exec stream txn ${broker()} -- 'stream consume t -g ${g('late')} | (sleep 3; cat) | stream produce ${g('no')}'`,
+      `exec stream txn ${broker()} -- 'stream consume t -g ${g('late')} | (sleep 6; cat) | stream produce ${g('no')}'`,
     ])
     let said = ''
     run.stderr?.on('data', (text: Buffer) => {
       said += text.toString()
     })
     const status = ended(run)
-    await pause(1500)
+    await pause(3000)
     const later = program.start('bash', ['-c', `exec stream consume t ${broker()} -g ${g('late')}`])
     later.stdout?.resume()
     expect(await status, said).toBe(8)

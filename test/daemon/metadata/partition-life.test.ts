@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { PartitionLife, type Step, steps } from './partition-life.ts'
 
 const BROKERS = 4
-const runs = Number(process.env['FUZZ_RUNS'] ?? 300)
+const runs = Number(process.env['FUZZ_RUNS'] ?? 2000)
 
 const step: fc.Arbitrary<Step> = fc.record({
   what: fc.constantFrom(...steps),

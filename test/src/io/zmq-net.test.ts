@@ -71,6 +71,26 @@ describe.each(['ipc', 'tcp'])('ZmqNet over %s', (scheme) => {
     expect(ear.reason).toMatchObject({ code: 'CONNECTION_LOST' })
   })
 
+  it('a last answer that arrives together with the end is heard, and the end too', async () => {
+    for (let round = 0; round < 40; round += 1) {
+      const { listener, sides, next } = await listen(freshAddress())
+      const ear = new Ear()
+      const link = new RealNet().connect(listener.address, ear)
+      link.send([textFrame('x')])
+      await next()
+      const side = sides[0]
+      await side?.ear.until(() => side.ear.messages.length === 1)
+      side?.link.send([textFrame('last')])
+      const closed = listener.close(1000)
+      // A busy process: both are there when it looks again.
+      const untilMs = performance.now() + 15
+      while (performance.now() < untilMs);
+      await ear.until(() => ear.isClosed)
+      expect(ear.messages.length).toBe(1)
+      await closed
+    }
+  }, 30_000)
+
   it('P10: a server learns at once that a client was killed', async () => {
     const { listener, sides, next } = await listen(freshAddress())
     const child = fork(program, ['connect', listener.address])
