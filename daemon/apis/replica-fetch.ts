@@ -239,6 +239,7 @@ class ReplicaFetchRun implements ReadWaiter {
       logStartOffset: request.logStartOffset,
       lastFetchedEpoch: request.lastFetchedEpoch,
       durableOffset: request.durableOffset,
+      cleanOffset: request.cleanOffset,
     })
     switch (verdict.kind) {
       case 'refused':
@@ -366,10 +367,15 @@ class ReplicaFetchRun implements ReadWaiter {
   }
 }
 
-/** The follower would learn something from the high watermark or the log start. */
+/** The follower would learn something from the high watermark, the log start or the floor of tombstones. */
 function isStale(partition: Partition, request: PartitionRequest): boolean {
   const known = Math.min(partition.highWatermark, request.fetchOffset)
-  return known > request.highWatermark || partition.log.logStartOffset > request.logStartOffset
+  const { logStartOffset, tombstoneFloor } = partition.log
+  return (
+    known > request.highWatermark ||
+    logStartOffset > request.logStartOffset ||
+    (request.tombstoneFloor >= 0 && tombstoneFloor > request.tombstoneFloor)
+  )
 }
 
 function refusal(
@@ -385,6 +391,7 @@ function refusal(
     logStartOffset: partition?.log.logStartOffset ?? -1,
     abortedTransactions: null,
     records: NO_RECORDS,
+    tombstoneFloor: errorCode === 0 ? (partition?.log.tombstoneFloor ?? -1) : -1,
   }
 }
 

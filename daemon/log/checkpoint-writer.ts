@@ -27,6 +27,9 @@ export class CheckpointWriter {
   #generation: number
   #copy: 'a' | 'b'
   #running: Promise<void> | undefined
+  #cleaning: Promise<void> | undefined
+  /** Whom the file of clean offsets names. */
+  #cleanNames: Set<string>
   #next: Promise<void> | undefined
 
   constructor(
@@ -35,6 +38,8 @@ export class CheckpointWriter {
     options: {
       readonly directory: string
       readonly loaded: LoadedCheckpoint
+      /** Of the partitions that the file of clean offsets names. */
+      readonly cleanNames: Iterable<string>
       readonly logs: () => Iterable<PartitionLog>
     },
   ) {
@@ -44,6 +49,7 @@ export class CheckpointWriter {
     this.#logs = options.logs
     this.#generation = options.loaded.generation
     this.#copy = options.loaded.nextCopy
+    this.#cleanNames = new Set(options.cleanNames)
     for (const entry of options.loaded.entries) this.#closedEntries.set(entryKey(entry), entry)
   }
 
@@ -65,16 +71,40 @@ export class CheckpointWriter {
   /** Kafka's text files, for its tools and for people. @throws StreamError DISK_* */
   async saveTexts(): Promise<void> {
     const entries: CheckpointEntry[] = []
-    const cleaned: { topic: string; partition: number; offset: number }[] = []
     for (const { topic, topicId, partition, checkpoint } of this.#logs()) {
       entries.push({ topic, topicId, partition, ...checkpoint })
+    }
+    await writeTextCheckpoints(this.#disk, this.#syncs, this.#directory, entries)
+    await this.saveCleanOffsets()
+  }
+
+  /** How far each open log is compacted, in Kafka's file; one write at a time, each of what holds then. @throws StreamError DISK_* */
+  async saveCleanOffsets(): Promise<void> {
+    while (this.#cleaning !== undefined) await this.#cleaning.catch(() => undefined)
+    const cleaning = this.#writeCleanOffsets().finally(() => {
+      if (this.#cleaning === cleaning) this.#cleaning = undefined
+    })
+    this.#cleaning = cleaning
+    await cleaning
+  }
+
+  /** Whether the file may say something of a partition of this name. */
+  saysClean(name: string): boolean {
+    return this.#cleanNames.has(name)
+  }
+
+  async #writeCleanOffsets(): Promise<void> {
+    const cleaned: { topic: string; partition: number; offset: number }[] = []
+    for (const { topic, partition, checkpoint } of this.#logs()) {
       if (checkpoint.cleanOffset > 0) {
         cleaned.push({ topic, partition, offset: checkpoint.cleanOffset })
       }
     }
-    await writeTextCheckpoints(this.#disk, this.#syncs, this.#directory, entries)
+    const names = cleaned.map(({ topic, partition }) => `${topic}-${partition}`)
+    for (const name of names) this.#cleanNames.add(name)
     const path = `${this.#directory}/cleaner-offset-checkpoint`
     await replaceFile(this.#disk, this.#syncs, path, encodeOffsetFile(cleaned))
+    this.#cleanNames = new Set(names)
   }
 
   #start(): Promise<void> {

@@ -6,7 +6,7 @@
  * Invariants:
  * - Offsets, and the last batch of every active producer (empty if need be), stay. So do records without a key, which
  *   Kafka drops: nothing acknowledged is dropped without being superseded.
- * - A transaction marker goes only when its transaction has no record left in the log and its delete horizon has passed.
+ * - A transaction marker goes only when its transaction has no batch left in the log and its delete horizon has passed.
  * - Damage is never cleaned away: a log with a damaged range is left alone.
  * - The swap survives a crash at any point (segment-swap.ts). A truncation underneath aborts the run.
  * - Between slices of SLICE_MS the loop is given back, so that produce is not starved.
@@ -46,7 +46,12 @@ export interface CompactionOptions {
   readonly lastStableOffset: number
   /** Memory for the keys of one run; what does not fit waits for the next one. */
   readonly mapBytesMax?: number
-  /** Tombstones and markers at or beyond it stay, whatever their age (replication.md section 11). Default: cleanOffset. */
+  /**
+   * Given where there are other replicas: tombstones and abort markers at or beyond it stay, whatever their age
+   * (replication.md section 11). Commit markers stay then wherever they are: a replica that is being copied may hold a
+   * record of their transaction that was superseded beyond the floor, and would wait for its end for ever.
+   * Default: cleanOffset, for all of them.
+   */
   readonly removalFloor?: number
 }
 
@@ -127,6 +132,7 @@ class CompactionRun {
   #aborted: AbortedWindow
   #sliceStartMs: number
   readonly #removalFloor: number
+  readonly #keepsCommitMarkers: boolean
   readonly #droppedMarkers = new Set<number>()
   #recordsDropped = 0
 
@@ -136,6 +142,7 @@ class CompactionRun {
     this.#lastStableOffset = options.lastStableOffset
     this.#mapBytesMax = options.mapBytesMax ?? MAP_BYTES_MAX
     this.#removalFloor = options.removalFloor ?? core.cleanOffset
+    this.#keepsCommitMarkers = options.removalFloor !== undefined
     this.#generation = core.generation
     this.#sliceStartMs = core.context.time.monotonicMs()
     this.#aborted = new AbortedWindow([])
@@ -154,14 +161,16 @@ class CompactionRun {
     core.denseEndOffset = Math.min(core.denseEndOffset, core.logStartOffset)
     await core.context.marks.lower(core.mark, core.durableOffset, core.markedDenseEnd)
     this.#checkpoint()
-    this.#aborted = new AbortedWindow(this.#abortedBelow(segments, endOffset))
+    this.#aborted = new AbortedWindow(this.#abortedBelow(endOffset))
     let bytesBefore = 0
     let bytesAfter = 0
     for (const group of groupSegments(segments, core.config.segmentBytes, mapped)) {
       const cleaned = await this.#copyGroup(group)
       for (const segment of group) bytesBefore += segment.sizeBytes
       bytesAfter += cleaned.sizeBytes
-      await swapSegments(core, group, cleaned, () => this.#checkpoint())
+      const isSwapped = await swapSegments(core, group, cleaned, () => this.#checkpoint())
+      // Retention took some of them away: the others are as they were, and what is said of them must be true.
+      if (!isSwapped && group.some((segment) => !segment.detached)) throw new Aborted()
     }
     core.cleanOffset = Math.max(core.cleanOffset, mapped)
     const recordsDropped = this.#recordsDropped
@@ -199,7 +208,7 @@ class CompactionRun {
     const core = this.#core
     let bytes = 0
     let mapped = core.cleanOffset
-    this.#aborted = new AbortedWindow(this.#abortedBelow(segments, endOffset))
+    this.#aborted = new AbortedWindow(this.#abortedBelow(endOffset))
     for (const [index, segment] of segments.entries()) {
       const segmentEnd = segments[index + 1]?.baseOffset ?? endOffset
       if (segmentEnd <= core.cleanOffset) continue
@@ -282,14 +291,15 @@ class CompactionRun {
     })
     this.#recordsDropped += rewritten.recordsDropped
     if (rewritten.batch === undefined) return
-    if (isTransactional(attributes) && rewritten.recordsKept > 0) {
-      this.#aborted.noteKept(producerIdAt(batch, 0))
-    }
+    // An empty batch too: whoever reads the log anew takes it for the beginning of a transaction.
+    if (isTransactional(attributes)) this.#aborted.noteKept(producerIdAt(batch, 0))
     output.add(rewritten.batch)
   }
 
   #copyControl(batch: Uint8Array, horizonMs: number | undefined, output: CleanedOutput): void {
-    const isMarker = isTransactionMarker(batch)
+    const control = readControlBatch(batch)
+    const isMarker = control?.kind === 'marker'
+    const mayGo = !(this.#keepsCommitMarkers && isMarker && control.type === 'commit')
     const producerId = producerIdAt(batch, 0)
     // Every run begins with the log's first segment, so it has seen all that is left of the transaction.
     const hasRecords = !isMarker || this.#aborted.endTransaction(producerId)
@@ -298,7 +308,7 @@ class CompactionRun {
     } else if (horizonMs === undefined) {
       const deleteAtMs = this.#nowMs + this.#core.config.deleteRetentionMs
       output.add(this.#rewriter.withHorizon(batch, deleteAtMs))
-    } else if (this.#mayRemove(baseOffsetAt(batch, 0), horizonMs)) {
+    } else if (mayGo && this.#mayRemove(baseOffsetAt(batch, 0), horizonMs)) {
       this.#droppedMarkers.add(baseOffsetAt(batch, 0))
       this.#recordsDropped++
     } else {
@@ -331,9 +341,10 @@ class CompactionRun {
     return last.lastOffset === lastOffsetAt(batch, 0)
   }
 
-  #abortedBelow(segments: readonly Segment[], endOffset: number): AbortedTransaction[] {
+  /** Of all segments: the marker that ends a transaction may lie beyond what is compacted. */
+  #abortedBelow(endOffset: number): AbortedTransaction[] {
     const all: AbortedTransaction[] = []
-    for (const segment of segments) {
+    for (const segment of this.#core.segments) {
       if (!segment.transactionIndex.load(this.#core.context.disk)) {
         segment.transactionIndex.file.reset(this.#core.context.disk)
       }
@@ -515,10 +526,6 @@ class AbortedWindow {
     this.#now.delete(producerId)
     return this.#kept.delete(producerId)
   }
-}
-
-function isTransactionMarker(batch: Uint8Array): boolean {
-  return readControlBatch(batch)?.kind === 'marker'
 }
 
 function keyText(bytes: Uint8Array, start: number, end: number): string {

@@ -140,7 +140,8 @@ export class DataDirectory {
   readonly #context: LogContext
   readonly #marks: DurableMarks
   readonly #loaded: LoadedCheckpoint
-  readonly #cleanOffsets: ReadonlyMap<string, number>
+  /** Of logs that were not opened yet. */
+  readonly #cleanOffsets: Map<string, number>
   readonly #checkpoints: CheckpointWriter
   readonly #logs = new Map<string, PartitionLog>()
   readonly #opening = new Map<string, Promise<PartitionLog>>()
@@ -166,7 +167,7 @@ export class DataDirectory {
     this.#lock = found.lock
     this.#marks = found.marks
     this.#loaded = found.checkpoint
-    this.#cleanOffsets = found.cleanOffsets
+    this.#cleanOffsets = new Map(found.cleanOffsets)
     this.#unrecovered = found.unrecovered
     this.#openings = new BoundedWork(options.recoveriesMax ?? DEFAULTS.recoveriesMax)
     const guard = new DiskGuard(time, disk, {
@@ -184,11 +185,13 @@ export class DataDirectory {
       cache: new BatchCache({ bytesMax: options.cacheBytesMax ?? DEFAULTS.cacheBytesMax }),
       producerIdExpirationMs: options.producerIdExpirationMs ?? DEFAULTS.producerIdExpirationMs,
       saveCheckpoint: () => this.#checkpoints.save(),
+      saveCleanOffsets: () => this.#checkpoints.saveCleanOffsets(),
       refusesWrites: (appendBytes = 0) => syncs.failure ?? guard.refuses(appendBytes),
     }
     this.#checkpoints = new CheckpointWriter(disk, syncs, {
       directory: options.path,
       loaded: found.checkpoint,
+      cleanNames: found.cleanOffsets.keys(),
       logs: () => this.#logs.values(),
     })
     syncs.onFailure((failure) => this.#noteFailure(failure))
@@ -448,6 +451,9 @@ export class DataDirectory {
     disk.open(`${path}/${segmentName(0)}.log`, 'write').close()
     const slot = this.#marks.slot(options.topicId, options.partition)
     await this.#marks.lower(slot, 0, 0)
+    // What was said of an earlier partition of this name is not true of this one.
+    this.#cleanOffsets.delete(name)
+    if (this.#checkpoints.saysClean(name)) await this.#checkpoints.saveCleanOffsets()
     // Last, since it is what makes the directory a partition.
     const metadata = encodePartitionMetadata(options.topicId)
     await replaceFile(disk, syncs, `${path}/partition.metadata`, metadata)
@@ -470,14 +476,17 @@ export class DataDirectory {
     const mark = this.#marks.find(topicId, partition)
     const slot = this.#marks.slot(topicId, partition)
     const core = new LogCore(this.#context, { ...options, directory: path }, options.config, slot)
+    const cleanOffset = this.#cleanOffsets.get(`${topic}-${partition}`) ?? 0
     const report = await recoverLog(core, {
       clean: this.cleanShutdown !== undefined && !this.failedBefore,
       sameBoot: this.sameBoot,
       failedBefore: this.failedBefore,
       mark,
       checkpoint: this.#loaded.find(topicId, topic, partition),
-      cleanOffset: this.#cleanOffsets.get(`${topic}-${partition}`) ?? 0,
+      cleanOffset,
     })
+    // It lost what it had been compacted to: what is written there next is not.
+    if (core.cleanOffset < cleanOffset) await this.#checkpoints.saveCleanOffsets()
     return new PartitionLog(core, report)
   }
 

@@ -28,6 +28,8 @@ export interface LogContext extends LogPorts {
   readonly producerIdExpirationMs: number
   /** Writes all logs' log start offsets and recovery points; resolves when they are durable. Calls are joined. */
   saveCheckpoint(): Promise<void>
+  /** Writes how far all logs are compacted; resolves when it is durable. */
+  saveCleanOffsets(): Promise<void>
   /** Why appends are refused now. */
   refusesWrites(appendBytes?: number): StreamError | undefined
 }

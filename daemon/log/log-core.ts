@@ -67,6 +67,12 @@ export class LogCore {
   savedRecoveryPoint = 0
   /** Below it no key has an older duplicate. */
   cleanOffset = 0
+  /**
+   * Below it no replica of the partition holds a record that a tombstone there deletes, so that the tombstone may go.
+   * Only in memory: it is a permission, without it tombstones stay until the replicas have told of themselves again. One
+   * that was stored too high, for records that were cut since or for another topic of that name, would bring keys back.
+   */
+  tombstoneFloor = 0
   isCompacting = false
   readonly hints = new Map<number, ReadHint>()
   /** Of deleted files; a closed log leaves them to the next start. */

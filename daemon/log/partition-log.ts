@@ -134,6 +134,20 @@ export class PartitionLog {
     return this.#core.cleanOffset
   }
 
+  /** Below it tombstones may go, as far as all replicas have told (replication.md section 11). */
+  get tombstoneFloor(): number {
+    return this.#core.tombstoneFloor
+  }
+
+  raiseTombstoneFloor(offset: number): void {
+    this.#core.tombstoneFloor = Math.max(this.#core.tombstoneFloor, offset)
+  }
+
+  /** An epoch begins: what was said of offsets that are not here may not be true of what is written there next. */
+  limitTombstoneFloor(): void {
+    this.#core.tombstoneFloor = Math.min(this.#core.tombstoneFloor, this.#core.logEndOffset)
+  }
+
   // --- writing
 
   /**

@@ -177,6 +177,7 @@ class Repair {
   async putInPlace(): Promise<RepairResult> {
     const core = this.#core
     this.#check()
+    await this.#noteUnclean()
     const staged = this.#file as DiskFile
     const segment = this.#segment
     let how: RepairResult['how']
@@ -192,6 +193,15 @@ class Repair {
     this.#settle(how)
     if (how === 'overwritten') await this.#rebuildIndexes()
     return { bytes: this.#bytes, how }
+  }
+
+  /** The other replica may hold what was dropped here: on the medium before it is in place. */
+  async #noteUnclean(): Promise<void> {
+    const core = this.#core
+    if (core.cleanOffset <= this.#range.startOffset) return
+    core.cleanOffset = this.#range.startOffset
+    await core.context.saveCleanOffsets()
+    this.#check()
   }
 
   /** Whether the copy takes exactly the place of the damaged bytes. */

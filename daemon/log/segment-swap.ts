@@ -55,13 +55,16 @@ export function parseSwapPlan(bytes: Uint8Array): SwapPlan | undefined {
   return { baseOffset, replaced }
 }
 
-/** @param check  throws when the log has changed underneath; not called any more beyond the point of no return */
+/**
+ * @param check  throws when the log has changed underneath; not called any more beyond the point of no return
+ * @returns false: a segment of the group is gone, and nothing was swapped
+ */
 export async function swapSegments(
   core: LogCore,
   group: readonly Segment[],
   cleaned: Segment,
   check: () => void,
-): Promise<void> {
+): Promise<boolean> {
   const { disk, syncs } = core.context
   for (const index of cleaned.indexFiles()) {
     await syncPath(disk, syncs, index.path)
@@ -70,8 +73,9 @@ export async function swapSegments(
   // The cleaned files' names before the plan that relies on them.
   await syncs.syncDirectory(core.directory)
   check()
-  if (group.some((segment) => segment.detached)) return
+  if (group.some((segment) => segment.detached)) return false
   await core.exclusively(() => swapNames(core, group, cleaned))
+  return true
 }
 
 async function swapNames(

@@ -82,7 +82,6 @@ async function dropAll(parts: CutParts, offset: number): Promise<void> {
   core.logStartOffset = offset
   core.logEndOffset = offset
   core.durableOffset = 0
-  core.cleanOffset = Math.min(core.cleanOffset, offset)
   core.denseEndOffset = Infinity
   core.damage = []
   core.epochs.clear()
@@ -117,6 +116,12 @@ async function lowerMarks(core: LogCore, endOffset: number): Promise<void> {
   core.durableOffset = Math.min(core.durableOffset, endOffset)
   core.highWatermark = Math.min(core.highWatermark, endOffset)
   core.recoveryPoint = Math.min(core.recoveryPoint, endOffset)
+  core.tombstoneFloor = Math.min(core.tombstoneFloor, endOffset)
+  if (core.cleanOffset > endOffset) {
+    core.cleanOffset = endOffset
+    // Or a start would take what is written there next for clean.
+    await core.context.saveCleanOffsets()
+  }
   await core.context.marks.lower(core.mark, core.durableOffset, core.markedDenseEnd)
   if (core.savedRecoveryPoint > endOffset) await core.context.saveCheckpoint()
 }
@@ -168,7 +173,6 @@ function cutFiles(core: LogCore, cut: CutPlace): void {
   if (cut.position === 0) segment.firstTimestampMs = undefined
   segment.cutIndexes(disk, cut.endOffset)
   core.logEndOffset = cut.endOffset
-  core.cleanOffset = Math.min(core.cleanOffset, cut.endOffset)
   if (core.denseEndOffset >= cut.endOffset) core.denseEndOffset = Infinity
   core.epochs.truncateEnd(cut.endOffset)
   core.damage = core.damage.filter((range) => range.startOffset < cut.endOffset)

@@ -251,6 +251,7 @@ export class Fetcher {
         highWatermark: follower.highWatermark,
         durableOffset,
         cleanOffset: log.cleanOffset,
+        tombstoneFloor: log.tombstoneFloor,
       })
     }
     return {
@@ -329,6 +330,7 @@ export class Fetcher {
           logStartOffset: answer.logStartOffset,
           diverging,
           records: answer.records,
+          tombstoneFloor: answer.tombstoneFloor,
         },
         generation,
       ),

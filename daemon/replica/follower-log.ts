@@ -26,6 +26,8 @@ export interface LeaderAnswer {
   readonly highWatermark: number
   readonly logStartOffset: number
   readonly diverging: EpochEnd | undefined
+  /** −1: it says nothing of it. */
+  readonly tombstoneFloor: number
   /** Whole batches, one behind the other. */
   readonly records: Uint8Array | null
 }
@@ -151,6 +153,7 @@ export class FollowerLog {
   #follow(answer: LeaderAnswer): boolean {
     const log = this.#log
     this.#leaderEnd = Math.max(0, answer.highWatermark)
+    log.raiseTombstoneFloor(answer.tombstoneFloor)
     const highWatermark = Math.min(answer.highWatermark, log.logEndOffset)
     let changed = false
     if (highWatermark >= 0 && highWatermark !== this.#highWatermark) {

@@ -86,7 +86,7 @@ export class Housekeeping {
       let dirtiest: Partition | undefined
       let ratio = -1
       for (const partition of table.all()) {
-        if (!partition.config.cleanupCompact || partition.notServing !== undefined) continue
+        if (!partition.config.cleanupCompact || !partition.isCompactable) continue
         if (tried.has(partition)) continue
         const need = partition.log.compactionNeed(time.wallMs(), partition.lastStableOffset)
         if (need.due && need.dirtyRatio > ratio) {
@@ -98,12 +98,12 @@ export class Housekeeping {
       const partition = dirtiest
       tried.add(partition)
       await this.#try('compaction', partition, async () => {
+        const { removalFloor } = partition
         await partition.log.compact({
           nowMs: time.wallMs(),
           lastStableOffset: partition.lastStableOffset,
           mapBytesMax: config.number('log.cleaner.dedupe.buffer.size'),
-          // A tombstone may go only when every replica is rid of what it deletes, which is not known here.
-          ...(partition.replicas === undefined ? {} : { removalFloor: 0 }),
+          ...(removalFloor === undefined ? {} : { removalFloor }),
         })
       })
     }
@@ -163,7 +163,7 @@ export class Housekeeping {
     try {
       await work()
     } catch (error) {
-      if (partition.notServing !== undefined) return
+      if (!partition.isCompactable) return
       this.#ports.log.error(`${what} failed`, {
         partition: `${partition.topic}-${partition.partition}`,
         error: String(error),

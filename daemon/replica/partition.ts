@@ -205,6 +205,7 @@ export class Partition {
       this.#epochStart = this.log.logEndOffset
       this.#epochStartOffset = this.#epochStart
       this.#replicas = undefined
+      this.log.limitTombstoneFloor()
       durable = this.log.beginEpoch(value.leaderEpoch)
       this.#leaderEpoch = value.leaderEpoch
     }
@@ -273,6 +274,7 @@ export class Partition {
       this.#followHighWatermark(offset),
     )
     await follower.prepare()
+    this.log.limitTombstoneFloor()
     this.#follower = follower
     this.#leaderEpoch = value.leaderEpoch
     this.#partitionEpoch = value.partitionEpoch
@@ -307,7 +309,33 @@ export class Partition {
     if (verdict.kind !== 'read') return verdict
     if (replicas.maybeHasProposal(fetch.replicaId)) host.mayPropose(this)
     this.#advance()
+    if (this.#config.cleanupCompact) this.#raiseTombstoneFloor(replicas)
     return verdict
+  }
+
+  /**
+   * It never falls within an epoch: a replica that begins anew copies from one that is rid of what tombstones below it
+   * delete. Followers take it only from the leader of the epoch they follow, with whose answer it comes.
+   */
+  #raiseTombstoneFloor(replicas: ReplicaSet): void {
+    const { log } = this
+    const floor = replicas.cleanOffset(log.cleanOffset)
+    if (floor <= log.tombstoneFloor) return
+    log.raiseTombstoneFloor(floor)
+    this.#wakeReaders()
+  }
+
+  /**
+   * Below which offset compaction may drop tombstones that are old enough; undefined: there is no other replica to ask.
+   */
+  get removalFloor(): number | undefined {
+    const isAlone = this.#replicas === undefined && this.#follower === undefined
+    return isAlone ? undefined : this.log.tombstoneFloor
+  }
+
+  /** Every replica compacts its own log; not while it changes its role. */
+  get isCompactable(): boolean {
+    return this.#notServing === undefined || this.#follower !== undefined
   }
 
   /** The change of its record that is called for; it is pending from now on. */

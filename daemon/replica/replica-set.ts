@@ -33,6 +33,8 @@ export interface FollowerFetch {
   /** Epoch of the follower's last batch; −1: it has none. */
   readonly lastFetchedEpoch: number
   readonly durableOffset: number
+  /** Below it no key has an older record there; −1: it does not say. */
+  readonly cleanOffset: number
 }
 
 export type FetchRefusal =
@@ -103,6 +105,8 @@ interface Follower {
   logStartOffset: number
   logEndOffset: number
   durableOffset: number
+  /** As told last, and kept while it is away. */
+  cleanOffset: number
   /** Largest position counted in this epoch, of the kind that counts: a replica below it has lost data. */
   best: number
   bestIsDurable: boolean
@@ -202,6 +206,8 @@ export class ReplicaSet {
     if (fetch.sessionEpoch < follower.sessionEpoch) return refuse('staleFetch')
     const isSameSession = fetch.sessionEpoch === follower.sessionEpoch
     if (isSameSession && fetch.fetchNumber < follower.fetchNumber) return refuse('staleFetch')
+    // It falls with every fetch, and rises only with one whose log was found to be a part of this one.
+    follower.cleanOffset = Math.min(follower.cleanOffset, Math.max(0, fetch.cleanOffset))
     if (fetch.fetchOffset < log.logStartOffset) return refuse('belowLogStart')
     if (fetch.lastFetchedEpoch >= 0) {
       const end = log.endOffsetForEpoch(fetch.lastFetchedEpoch)
@@ -232,6 +238,7 @@ export class ReplicaSet {
     follower.lastFetchMs = around.nowMs
     follower.logEndOffset = fetch.fetchOffset
     follower.durableOffset = Math.min(fetch.durableOffset, fetch.fetchOffset)
+    follower.cleanOffset = Math.max(0, fetch.cleanOffset)
     follower.best = Math.max(follower.best, ackOf(follower, around))
     noteCaughtUp(follower, around)
     return { kind: 'read' }
@@ -260,6 +267,16 @@ export class ReplicaSet {
         least = Math.min(least, ackOf(follower, around))
       }
     }
+    return least
+  }
+
+  /**
+   * How far every assigned replica is compacted, those that are away as far as they had told in this epoch; 0: one has not
+   * told yet. All their transactions below it are decided and rid of what was aborted, too.
+   */
+  cleanOffset(ownCleanOffset: number): number {
+    let least = ownCleanOffset
+    for (const follower of this.#followers.values()) least = Math.min(least, follower.cleanOffset)
     return least
   }
 
@@ -411,6 +428,7 @@ export class ReplicaSet {
         logStartOffset: 0,
         logEndOffset: 0,
         durableOffset: 0,
+        cleanOffset: 0,
         best: 0,
         bestIsDurable: true,
         isKnown: false,

@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest'
 import type { LogConfig } from '../../../daemon/log/log-config.ts'
 import type { PartitionLog } from '../../../daemon/log/partition-log.ts'
 import { StreamError } from '../../../src/base/errors.ts'
-import { attributesAt, batchBytesAt, isControl } from '../../../src/record/batch-layout.ts'
+import {
+  attributesAt,
+  baseOffsetAt,
+  batchBytesAt,
+  isControl,
+  isTransactional,
+  recordCountAt,
+} from '../../../src/record/batch-layout.ts'
 import type { Codec } from '../../../src/record/compression.ts'
 import { buildControlBatch } from '../../../src/record/control-batch.ts'
 import { SimCrash } from '../../sim/sim-disk.ts'
@@ -203,6 +210,86 @@ describe('compaction', () => {
     await world.close()
     const again = await world.reopened(CONFIG)
     expect(again.lastStableOffset(again.logEndOffset)).toBe(again.logEndOffset)
+  })
+
+  it('knows what was aborted by a marker that lies in the active segment', async () => {
+    const world = new LogWorld()
+    const log = await world.log(CONFIG)
+    const options = { producerId: 1, producerEpoch: 0, baseSequence: 0, isTransactional: true }
+    put(log, [['a', 'good']])
+    log.append([batchOf([{ key: 'a', value: 'aborted' }], options)], { leaderEpoch: 0 })
+    await pushOut(world, log)
+    const marker = { type: 'abort', producerId: 1, producerEpoch: 0, coordinatorEpoch: 0 } as const
+    log.append([buildControlBatch({ ...marker, timestampMs: 1 })], { leaderEpoch: 0 })
+    await world.settle(log.flush())
+    expect((await compact(world, log)).kind).toBe('done')
+    expect(latest(await keyed(world, log)).get('a')).toBe('good')
+  })
+
+  it('keeps the marker of a transaction of which an empty batch is left', async () => {
+    const world = new LogWorld()
+    const log = await world.log(CONFIG)
+    const options = { producerId: 1, producerEpoch: 0, baseSequence: 0, isTransactional: true }
+    log.append([batchOf([{ key: 'a', value: 'aborted' }], options)], { leaderEpoch: 0 })
+    const marker = { type: 'abort', producerId: 1, producerEpoch: 0, coordinatorEpoch: 0 } as const
+    log.append([buildControlBatch({ ...marker, timestampMs: 1 })], { leaderEpoch: 0 })
+    for (const afterMs of [0, 3 * DAY_MS, 6 * DAY_MS]) {
+      await pushOut(world, log)
+      await compact(world, log, afterMs)
+    }
+    // A copy of this log, or a scan of it, sees a transaction begin, and must see it end.
+    const slice = await world.settle(log.read({ offset: 0, maxBytes: 1 << 20 }))
+    const found: [offset: number, control: boolean, records: number][] = []
+    for (const bytes of slice.bytes) {
+      for (let at = 0; at < bytes.length; at += batchBytesAt(bytes, at)) {
+        if (!isTransactional(attributesAt(bytes, at))) continue
+        const control = isControl(attributesAt(bytes, at))
+        found.push([baseOffsetAt(bytes, at), control, recordCountAt(bytes, at)])
+      }
+    }
+    expect(found).toEqual([
+      [0, false, 0],
+      [1, true, 1],
+    ])
+  })
+
+  it('what it says of itself falls on the medium before anything else is written there', async () => {
+    const world = new LogWorld()
+    const log = await world.log(CONFIG)
+    const write = async (): Promise<void> => {
+      for (let round = 0; round < 30; round++) put(log, [['k', `${round}`.padEnd(100, 'x')]])
+      await world.settle(log.flush())
+    }
+    await write()
+    await compact(world, log)
+    expect(log.cleanOffset).toBeGreaterThan(10)
+    log.raiseTombstoneFloor(log.logEndOffset + 5)
+    log.limitTombstoneFloor()
+    expect(log.tombstoneFloor).toBe(log.logEndOffset)
+    await world.settle(world.directory?.writeCheckpoint() ?? Promise.reject())
+    await world.settle(log.truncateTo(2))
+    expect(Math.max(log.cleanOffset, log.tombstoneFloor)).toBeLessThanOrEqual(2)
+    await write()
+    world.crash('power')
+    expect((await world.reopened(CONFIG)).cleanOffset).toBeLessThanOrEqual(2)
+  })
+
+  it('where there are other replicas, keeps tombstones and markers that they have not agreed on', async () => {
+    const world = new LogWorld()
+    const log = await world.log(CONFIG)
+    put(log, [['a', 'old']])
+    put(log, [['a', null]])
+    await pushOut(world, log)
+    const run = async (removalFloor: number, afterMs: number): Promise<unknown[]> => {
+      const nowMs = world.time.wallMs() + afterMs
+      const lastStableOffset = log.durableOffset
+      await pushOut(world, log)
+      await world.settle(log.compact({ nowMs, lastStableOffset, removalFloor }))
+      return (await keyed(world, log)).filter(([, key]) => key === 'a')
+    }
+    expect(await run(9, 0)).toEqual([[1, 'a', null]])
+    expect(await run(1, 3 * DAY_MS)).toEqual([[1, 'a', null]])
+    expect(await run(2, 3 * DAY_MS)).toEqual([])
   })
 
   it('never touches the active segment, what is not durable, or what is beyond the last stable offset', async () => {

@@ -50,6 +50,7 @@ class FakeLog {
   }
 
   setHighWatermark() {}
+  limitTombstoneFloor() {}
   applyConfig() {}
   lastStableOffset(highWatermark: number) {
     return highWatermark

@@ -78,6 +78,7 @@ class Bench {
         fetchOffset: offset,
         logStartOffset: 0,
         lastFetchedEpoch: 5,
+        cleanOffset: 0,
         durableOffset: offset,
         ...change,
       },

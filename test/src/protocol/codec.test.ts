@@ -145,6 +145,7 @@ describe('fields', () => {
               durableOffset: -1,
               cleanOffset: -1,
               txnFreeOffset: -1,
+              tombstoneFloor: -1,
             },
           ],
         },

@@ -1,0 +1,347 @@
+import { describe, expect, it } from 'vitest'
+import { BrokerConfig } from '../../../daemon/replica/broker-config.ts'
+import { Housekeeping } from '../../../daemon/replica/housekeeping.ts'
+import type { TopicController } from '../../../daemon/replica/topic-controller.ts'
+import { SimDisk } from '../../sim/sim-disk.ts'
+import { SimTime } from '../../sim/sim-time.ts'
+import { batchOf, recordsOf } from '../batches.ts'
+import { type Node, ReplicaWorld, TOPIC_ID } from './replica-world.ts'
+
+const TOPIC_CONFIG = {
+  'cleanup.policy': 'compact',
+  'internal.segment.bytes': '400',
+  'min.cleanable.dirty.ratio': '0',
+}
+
+interface Written {
+  readonly key: string
+  readonly value: string | null
+  /** undefined: its outcome is not known. */
+  offset: number | undefined
+}
+
+/** A compacted partition on three brokers, written by key. */
+class KeyedWorld extends ReplicaWorld {
+  readonly written: Written[] = []
+
+  constructor(
+    seed: number | string,
+    config: Readonly<Record<string, string>> = {},
+    retentionMs = 1000,
+  ) {
+    super(seed, {
+      topicConfig: { ...TOPIC_CONFIG, 'delete.retention.ms': String(retentionMs) },
+      config,
+    })
+  }
+
+  async begin(): Promise<void> {
+    await this.startAll()
+    await this.until(() => this.node(1).partition().notServing === undefined)
+    await this.run(100)
+  }
+
+  /** @returns whether it was committed */
+  write(node: Node, key: string, value: string | null): Promise<boolean> {
+    const partition = node.partition()
+    if (partition.notServing !== undefined) return Promise.resolve(false)
+    const written: Written = { key, value, offset: undefined }
+    this.written.push(written)
+    const { firstOffset, nextOffset } = partition.append(batchOf([{ key, value }]))
+    return new Promise((resolve) => {
+      partition.whenCommitted({
+        endOffset: nextOffset,
+        onCommitted: () => {
+          written.offset = firstOffset
+          resolve(true)
+        },
+        onLost: () => resolve(false),
+      })
+    })
+  }
+
+  async set(key: string, value: string | null): Promise<void> {
+    expect(await this.settle(this.write(this.leader() as Node, key, value))).toBe(true)
+  }
+
+  /** What was written before is in closed segments of all that run, and committed there. */
+  async pushOut(): Promise<void> {
+    for (let round = 0; round < 4; round += 1) await this.set('filler', 'x'.repeat(200))
+    await this.run(1200)
+  }
+
+  async compact(...nodeIds: number[]): Promise<void> {
+    for (const nodeId of nodeIds) await this.settle(this.compactOne(this.node(nodeId)))
+    // What each has reached goes to the leader, and comes back as a floor.
+    await this.run(1200)
+  }
+
+  async compactOne(node: Node): Promise<void> {
+    const { running } = node
+    if (running === undefined) return
+    const { time, table, directory } = running
+    const say = (message: string, fields?: object): void => {
+      this.problems.push(`${message} ${JSON.stringify(fields ?? {})}`)
+    }
+    const log = { debug: say, info: say, warn: say, error: say }
+    const topics = undefined as unknown as TopicController
+    const config = new BrokerConfig(new Map())
+    await new Housekeeping({ time, log, table, directory, config, topics }).compact()
+  }
+
+  /** Records below the high watermark by key, as a reader that begins at the start keeps them. */
+  async state(node: Node): Promise<Map<string, { offset: number; value: string | null }>> {
+    const { log, highWatermark } = node.partition()
+    const found = new Map<string, { offset: number; value: string | null }>()
+    for (const bytes of (await this.read(log, highWatermark)).values()) {
+      for (const { key, offset, value } of recordsOf(Buffer.from(bytes, 'latin1'))) {
+        found.set(key ?? '', { offset, value })
+      }
+    }
+    return found
+  }
+
+  async states(key: string, nodes: readonly Node[] = this.nodes): Promise<unknown[]> {
+    const values: unknown[] = []
+    for (const node of nodes) values.push((await this.state(node)).get(key)?.value)
+    return values
+  }
+
+  floors(): number[] {
+    return this.nodes.map((node) => node.log.tombstoneFloor)
+  }
+
+  async moveTo(nodeId: number): Promise<void> {
+    this.elect(nodeId)
+    await this.until(() => this.node(nodeId).partition().notServing === undefined)
+    await this.run(1500)
+  }
+
+  /** Its machine is replaced by one with an empty disk. */
+  wipe(node: Node): void {
+    this.crash(node)
+    const name = `disk${node.nodeId}.${node.boots}`
+    node.disk = new SimDisk(this.world.random.fork(name), new SimTime(this.world, { name }))
+  }
+}
+
+describe('compaction of replicas', () => {
+  it('every replica compacts its log, and a tombstone goes when all have told that they did', async () => {
+    const world = new KeyedWorld(1)
+    await world.begin()
+    await world.set('a', 'old')
+    await world.set('a', null)
+    for (let round = 0; round < 3; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2)
+    }
+    expect(await world.states('a')).toEqual([null, null, null])
+    expect(world.node(2).log.cleanOffset).toBeGreaterThan(2)
+    expect(world.floors()).toEqual([0, 0, 0])
+    await world.compact(3)
+    for (const floor of world.floors()) expect(floor).toBeGreaterThan(2)
+    await world.pushOut()
+    await world.compact(1, 2, 3)
+    await world.pushOut()
+    await world.compact(1, 2, 3)
+    expect(await world.states('a')).toEqual([undefined, undefined, undefined])
+    expect(world.problems).toEqual([])
+  })
+
+  it('a tombstone stays while a replica is away, and no key comes back with it', async () => {
+    const world = new KeyedWorld(2, { 'replica.lag.time.max.ms': '1000' })
+    await world.begin()
+    await world.set('a', 'old')
+    await world.run(1000)
+    const late = world.node(3)
+    world.crash(late)
+    world.expire(late)
+    const others = [world.node(1), world.node(2)]
+    await world.set('a', null)
+    for (const leader of [1, 2, 1]) {
+      if (world.leader()?.nodeId !== leader) await world.moveTo(leader)
+      await world.pushOut()
+      await world.compact(1, 2)
+    }
+    expect(others.map((node) => node.log.tombstoneFloor)).toEqual([0, 0])
+    expect(await world.states('a', others)).toEqual([null, null])
+    await world.start(late)
+    await world.run(3000)
+    expect(await world.states('a')).toEqual([null, null, null])
+    for (let round = 0; round < 3; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2, 3)
+    }
+    expect(await world.states('a')).toEqual([undefined, undefined, undefined])
+    for (const leader of [3, 2, 1]) {
+      await world.moveTo(leader)
+      expect(await world.states('a')).toEqual([undefined, undefined, undefined])
+    }
+    expect(world.problems).toEqual([])
+  })
+
+  it('what a replica had told before it went away counts on in the epoch', async () => {
+    const world = new KeyedWorld(3, { 'replica.lag.time.max.ms': '1000' })
+    await world.begin()
+    await world.set('a', 'old')
+    await world.set('a', null)
+    await world.pushOut()
+    await world.compact(3)
+    const told = world.node(3).log.cleanOffset
+    expect(told).toBeGreaterThan(2)
+    world.crash(world.node(3))
+    world.expire(world.node(3))
+    await world.set('b', 'later')
+    await world.set('b', null)
+    for (let round = 0; round < 3; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2)
+    }
+    const others = [world.node(1), world.node(2)]
+    expect(others.map((node) => node.log.tombstoneFloor)).toEqual([told, told])
+    expect(await world.states('a', others)).toEqual([undefined, undefined])
+    expect(await world.states('b', others)).toEqual([null, null])
+  })
+
+  it('a new, empty replica lowers no floor, and lets none rise before it has compacted', async () => {
+    const world = new KeyedWorld(4, { 'replica.lag.time.max.ms': '1000' })
+    await world.begin()
+    await world.set('a', 'old')
+    await world.set('a', null)
+    for (let round = 0; round < 2; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2, 3)
+    }
+    const [floor] = world.floors() as [number]
+    expect(floor).toBeGreaterThan(2)
+    await world.set('b', 'old')
+    const late = world.node(3)
+    world.wipe(late)
+    world.expire(late)
+    await world.start(late)
+    await world.run(3000)
+    await world.set('b', null)
+    expect(late.log.cleanOffset).toBe(0)
+    expect(world.floors()).toEqual([floor, floor, floor])
+    for (let round = 0; round < 2; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2)
+    }
+    expect(world.floors()).toEqual([floor, floor, floor])
+    expect(await world.states('b')).toEqual([null, null, null])
+    for (let round = 0; round < 3; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2, 3)
+    }
+    await world.moveTo(3)
+    for (const key of ['a', 'b']) {
+      expect(await world.states(key)).toEqual([undefined, undefined, undefined])
+    }
+    expect(world.problems).toEqual([])
+  })
+
+  for (let seed = 1; seed <= 4; seed += 1) {
+    it(`brings no key back over crashes, moved leaderships and empty disks, seed ${seed}`, async () => {
+      const world = await runChaos(seed)
+      expect(world.problems).toEqual([])
+    })
+  }
+})
+
+async function runChaos(seed: number): Promise<KeyedWorld> {
+  const world = new KeyedWorld(
+    `compaction chaos ${seed}`,
+    { 'replica.lag.time.max.ms': '500' },
+    100,
+  )
+  const random = world.world.random.fork('chaos')
+  await world.begin()
+  const endMs = world.world.now + 20_000
+  const isOver = (): boolean => world.world.now >= endMs
+  const failed = (error: unknown): void => {
+    // A process that has died under it says nothing more.
+    if (!isOver()) world.said.push(String(error))
+  }
+  const again = (least: number, most: number, name: string, work: () => void): void => {
+    const turn = (): void => {
+      if (isOver()) return
+      work()
+      world.world.schedule(random.between(least, most), name, turn)
+    }
+    turn()
+  }
+  const starting = new Set<Node>()
+  again(5, 60, 'write', () => {
+    for (const node of world.nodes) {
+      const partition = node.running?.table.get(TOPIC_ID, 0)
+      if (partition === undefined || partition.notServing !== undefined) continue
+      if (partition.isUnderMinInSync) continue
+      const value = random.chance(0.4) ? null : `${world.written.length}`.padEnd(40, 'x')
+      // Keys are written for a while, and then never again.
+      const key = Math.floor(world.written.length / 4) + random.integer(8)
+      world.write(node, `k${key}`, value).catch(failed)
+    }
+  })
+  again(20, 250, 'compact', () => world.compactOne(random.pick(world.nodes)).catch(failed))
+  again(200, 1500, 'strike', () => {
+    const node = random.pick(world.nodes)
+    const { value } = world.record()
+    const isWhole =
+      value.inSyncReplicas.length === 3 && world.nodes.every((other) => other.running !== undefined)
+    const kind = random.pick(['move', 'crash', 'wipe', 'cut', 'heal'])
+    if (kind === 'cut') world.network.blockBoth(node.host, random.pick(world.nodes).host)
+    else if (kind === 'heal') world.network.heal()
+    else if (kind === 'move' && value.inSyncReplicas.some(({ broker }) => broker === node.nodeId)) {
+      if (node.running !== undefined && isWhole) world.elect(node.nodeId)
+    } else if (isWhole && starting.size === 0 && (kind === 'crash' || kind === 'wipe')) {
+      if (kind === 'wipe') world.wipe(node)
+      else world.crash(node, random.pick(['process', 'power']))
+      world.world.schedule(random.between(5, 500), 'expire', () => world.expire(node))
+      world.world.schedule(random.between(600, 6000), 'start', () => {
+        starting.add(node)
+        world.launch(node).then(
+          () => starting.delete(node),
+          (error: unknown) => world.problems.push(`a start failed: ${String(error)}`),
+        )
+      })
+    }
+  })
+  await world.run(21_000)
+  world.network.heal()
+  await world.run(10_000)
+  world.control()
+  await world.run(5000)
+  for (const leader of [1, 2, 3]) {
+    await world.moveTo(leader)
+    await world.pushOut()
+    await world.compact(1, 2, 3)
+  }
+  for (const node of world.nodes) await judge(world, node)
+  expect(Math.min(...world.floors())).toBeGreaterThan(0)
+  return world
+}
+
+/** For each key what is found is not older than what was acknowledged last; what is not found was deleted. */
+async function judge(world: KeyedWorld, node: Node): Promise<void> {
+  const state = await world.state(node)
+  for (const key of new Set(world.written.map((each) => each.key))) {
+    const all = world.written.filter((each) => each.key === key)
+    const acked = all.filter((each) => each.offset !== undefined)
+    const last = acked.reduce<Written | undefined>(
+      (best, each) => ((each.offset ?? -1) > (best?.offset ?? -1) ? each : best),
+      undefined,
+    )
+    if (last?.offset === undefined) continue
+    const found = state.get(key)
+    const mayBeGone =
+      last.value === null || all.some((each) => each.offset === undefined && each.value === null)
+    const isRight =
+      found === undefined
+        ? mayBeGone
+        : found.offset > last.offset || (found.offset === last.offset && found.value === last.value)
+    if (isRight) continue
+    world.problems.push(
+      `broker ${node.nodeId}, ${key}: ${JSON.stringify(found)} instead of ${JSON.stringify(last)}`,
+    )
+  }
+}
