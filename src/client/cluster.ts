@@ -214,9 +214,12 @@ export class Cluster {
       try {
         return await connection.call(api, body, { ...options, timeoutMs })
       } catch (error) {
-        const lost = error instanceof StreamError && error.code === 'CONNECTION_LOST'
-        if (!lost || options.resend === false || this.#closed) throw error
+        const isLost = isStreamError(error, 'CONNECTION_LOST')
+        // Another broker may answer where this one is cut off from us.
+        const isSilent = isStreamError(error, 'TIMED_OUT') && target === 'any'
+        if (!(isLost || isSilent) || options.resend === false || this.#closed) throw error
         if (this.#time.monotonicMs() >= deadlineMs) throw error
+        if (isSilent) connection.giveUp('no answer in time')
       }
     }
   }

@@ -25,7 +25,18 @@ describe('simulated cluster of three', () => {
 
   it.skipIf(seeds < PART)('every fault took effect', () => {
     for (const name of [
-      ...['crash', 'power', 'cut', 'store', 'lease', 'loseLink', 'duplicate', 'spike'],
+      ...[
+        'crash',
+        'power',
+        'cut',
+        'store',
+        'lease',
+        'sync',
+        'clock',
+        'loseLink',
+        'duplicate',
+        'spike',
+      ],
       ...['block', 'answerLost', 'requestLost', 'appliedLate'],
     ]) {
       expect(fired[name] ?? 0, name).toBeGreaterThan(0)

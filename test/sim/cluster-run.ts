@@ -14,6 +14,8 @@
  * | store | a daemon is cut off from the store |
  * | unknown | transactions of the store are lost, or applied unheard or late |
  * | lease | a lease ends while its holder lives |
+ * | sync | a sync fails, the pages count as clean, the daemon is failed and is started again |
+ * | clock | somebody sets a daemon's clock, up to a day |
  */
 import { Admin } from '../../src/client/admin.ts'
 import type { Disk } from '../../src/ports/disk.ts'
@@ -36,6 +38,8 @@ export type ClusterFault =
   | 'store'
   | 'unknown'
   | 'lease'
+  | 'sync'
+  | 'clock'
 
 /** A bug put in on purpose, to prove that the oracles catch what the faults lead to. */
 export interface ClusterBug {
@@ -62,6 +66,10 @@ export interface ClusterRunResult {
   readonly trace: readonly string[]
 }
 
+const strikes = ['crash', 'power', 'cut', 'store', 'lease', 'sync', 'clock'] as const
+type Strike = (typeof strikes)[number]
+
+const DAY_MS = 86_400_000
 const TOPIC = 'numbers'
 /** After the last fault: how long the cluster may take until all is healthy (I15), simulated. */
 const HEALTHY_MS = 120_000
@@ -175,6 +183,8 @@ class ClusterRun {
     const configs = {
       'internal.segment.bytes': String(this.#random.pick([8_000, 20_000, 1_000_000])),
       'index.interval.bytes': '512',
+      // A clock that is a day behind would refuse what comes from the others.
+      'message.timestamp.after.max.ms': '9223372036854775807',
     }
     const replicationFactor = Math.min(3, this.#brokers.length)
     const topic = { name: TOPIC, partitions: this.#partitions, replicationFactor, configs }
@@ -212,7 +222,7 @@ class ClusterRun {
       this.#stores.faults.requestLost = 0.05
       this.#stores.faults.appliedLate = 0.05
     }
-    const kinds = (['crash', 'power', 'cut', 'store', 'lease'] as const).filter(
+    const kinds = strikes.filter(
       // Each run has its own selection: all faults at once hide each other.
       (kind) => this.#mayHappen(kind) && this.#random.chance(0.6),
     )
@@ -225,7 +235,7 @@ class ClusterRun {
     this.#world.schedule(this.#random.between(10, 2000), 'trouble', next)
   }
 
-  #strike(kind: 'crash' | 'power' | 'cut' | 'store' | 'lease'): void {
+  #strike(kind: Strike): void {
     this.#count(kind)
     switch (kind) {
       case 'crash':
@@ -251,6 +261,12 @@ class ClusterRun {
       }
       case 'lease':
         this.#stores.expireAny()
+        return
+      case 'sync':
+        this.#failSync(this.#random.pick(this.#brokers))
+        return
+      case 'clock':
+        this.#random.pick(this.#brokers).jumpClock(this.#random.between(-DAY_MS, DAY_MS))
         return
     }
   }
@@ -284,6 +300,24 @@ class ClusterRun {
     this.#world.schedule(1, 'watch', look)
   }
 
+  /** As a kernel does it: the bytes are not on the medium, and the next sync says that all is well. */
+  #failSync(broker: SimBroker): void {
+    const { disk } = broker
+    let isOver = false
+    disk.failsSync = () => {
+      const fails = !isOver
+      isOver = true
+      return fails
+    }
+    this.#world.schedule(this.#random.between(500, 10_000), 'after the failed sync', () => {
+      if (broker.disk !== disk || broker.daemon === undefined) return
+      disk.failsSync = () => false
+      if (!isOver) return
+      broker.kill('process')
+      broker.start()
+    })
+  }
+
   #cut(): void {
     const hosts = [...this.#brokers.map(({ host }) => host), 'p0']
     const from = this.#random.pick(hosts)
@@ -301,7 +335,10 @@ class ClusterRun {
     this.#network.heal()
     this.#network.calm()
     this.#stores.calm()
-    for (const broker of this.#brokers) broker.disk.crashAtOperation = Number.POSITIVE_INFINITY
+    for (const { disk } of this.#brokers) {
+      disk.crashAtOperation = Number.POSITIVE_INFINITY
+      disk.failsSync = () => false
+    }
   }
 
   // --- judgement

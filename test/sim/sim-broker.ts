@@ -102,6 +102,11 @@ export class SimBroker {
     })
   }
 
+  /** Somebody sets its clock. */
+  jumpClock(deltaMs: number): void {
+    this.#time.jumpWall(deltaMs)
+  }
+
   /** It dies here and now. */
   kill(kind: 'process' | 'power'): void {
     this.#isWanted = false

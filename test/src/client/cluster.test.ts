@@ -147,6 +147,22 @@ describe('cluster: brokers', () => {
     expect(count).toBe(1)
   })
 
+  it('a question to any broker goes to another where one is silent', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    await world.run(cluster.connect())
+    const first = cluster.anyConnection()?.address ?? ''
+    brokers.mute.add(ADDRESSES.indexOf(first))
+    const body = {
+      topics: [],
+      includeClusterAuthorizedOperations: false,
+      includeTopicAuthorizedOperations: false,
+    }
+    const deadlineMs = world.nowMs + 90_000
+    const answer = await world.run(cluster.call('any', 'Metadata', body, { deadlineMs }))
+    expect(answer.brokers.length).toBe(3)
+    expect(cluster.anyConnection()?.address).not.toBe(first)
+  })
+
   it('a broker that the others call dead is not waited for', async () => {
     const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
     await world.run(cluster.describeTopics([]))

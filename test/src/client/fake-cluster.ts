@@ -110,6 +110,8 @@ export class FakeCluster {
   readonly topics = new Map<string, FakePartition[]>()
   /** Metadata does not name them. */
   readonly dead = new Set<number>()
+  /** They greet, and answer nothing else. */
+  readonly mute = new Set<number>()
   /** Decides the fault of each Produce request. */
   produceFault: (request: Request<'Produce'>, nodeId: number) => ProduceFault | undefined = () =>
     undefined
@@ -202,6 +204,7 @@ export class FakeCluster {
     }
     const request = decodeRequest(frames)
     this.requests.push({ nodeId, api: request.api, version: request.apiVersion })
+    if (this.mute.has(nodeId) && request.api !== 'ApiVersions') return
     const answer = (body: object) => {
       if (!state.isOpen) return
       link.send(
