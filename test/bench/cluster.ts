@@ -1,5 +1,5 @@
 /**
- * `npm run bench:cluster [-- --quick] [--save]`: three daemons on etcd beside our single daemon and beside three brokers of Apache
+ * `npm run bench:cluster [-- produce catch-up partitions] [--quick] [--save]`: three daemons on etcd beside our single daemon and beside three brokers of Apache
  * Kafka, in one run on this machine; --save writes the table to test/bench/CLUSTER.md. Needs etcd, and java with Maven for Kafka.
  */
 import { writeFileSync } from 'node:fs'
@@ -52,15 +52,22 @@ const brokers = await KafkaBrokers.start(
 )
 const bootstrap = brokers.address.replace('kafka://', '')
 try {
-  for (const lineBytes of [100, 1000]) benchProduce(loadOf(lineBytes))
-  await benchCatchUp()
-  await benchManyPartitions()
+  if (isWanted('produce')) for (const lineBytes of [100, 1000]) benchProduce(loadOf(lineBytes))
+  if (isWanted('catch-up')) await benchCatchUp()
+  if (isWanted('partitions')) await benchManyPartitions()
 } finally {
+  // What was measured is told also where a later part fails.
+  report()
   await brokers.stop()
   await cluster.stop()
   scratch.stop()
 }
-report()
+
+/** All parts where none is named. */
+function isWanted(part: string): boolean {
+  const named = process.argv.slice(2).filter((word) => !word.startsWith('--'))
+  return named.length === 0 || named.includes(part)
+}
 
 function loadOf(lineBytes: number): Load {
   const megabytes = quick ? 50 : 200
@@ -80,7 +87,7 @@ function inCluster(): Scratch {
 function benchProduce(load: Load): void {
   const producers = [ours(load, inCluster(), 3), ours(load, scratch, 1), kcat(load), perfTool(load)]
   const taken = new Map<string, number[]>(producers.map(({ name }) => [name, []]))
-  for (let round = -1; round < (quick ? 2 : 5); round += 1) {
+  for (let round = -1; round < (quick ? 3 : 5); round += 1) {
     for (const producer of producers) {
       producer.prepare()
       warmMemory()
@@ -211,7 +218,9 @@ async function benchManyPartitions(): Promise<void> {
   const place = inCluster()
   const createMs = time(`stream topics create many -r 3 --partitions ${PARTITIONS}`, place)
   const isWhole = (): boolean => {
-    const [, , , , under, unavailable] = run('stream cluster status -o tsv', place).split('\t')
+    const [, , , , under, unavailable] = run('stream cluster status -o tsv || true', place).split(
+      '\t',
+    )
     return under === '0' && unavailable === '0'
   }
   await cluster.until(isWhole, 'all replicas are in sync', 120_000)
@@ -222,7 +231,7 @@ async function benchManyPartitions(): Promise<void> {
   await cluster.end(victim)
   await cluster.until(
     () => {
-      const shown = run('stream topics describe many -o tsv', place).trim().split('\n')
+      const shown = run('stream topics describe many -o tsv || true', place).trim().split('\n')
       return shown.every((line) => line.split('\t')[2] !== String(victim.nodeId))
     },
     'all partitions have other leaders',
@@ -274,6 +283,6 @@ function report(): void {
   ].join('\n')
   process.stdout.write(`${table}\n`)
   if (!process.argv.includes('--save')) return
-  const head = `# Last benchmark of a cluster\n\n${new Date().toISOString().slice(0, 10)}, \`npm run bench:cluster -- --save${quick ? ' --quick' : ''}\`, ${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, Kafka ${kafka.version}.\nAll daemons, brokers and clients share the machine. Medians; ratios are medians of the ratios of neighbouring runs.\n\n`
+  const head = `# Last benchmark of a cluster\n\n${new Date().toISOString().slice(0, 10)}, \`npm run bench:cluster -- ${process.argv.slice(2).join(' ')}\`, ${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, Kafka ${kafka.version}.\nAll daemons, brokers and clients share the machine. Medians; ratios are medians of the ratios of neighbouring runs.\n\n`
   writeFileSync(join(repository, 'test/bench/CLUSTER.md'), `${head}${table}\n`)
 }

@@ -102,6 +102,11 @@ export class Kafka {
     }
   }
 
+  /** As spawn, its output for the caller. */
+  spawnPiped(name: string, args: readonly string[]): ChildProcess {
+    return spawn('java', this.command(name, args), { stdio: ['ignore', 'pipe', 'ignore'] })
+  }
+
   /** What `java` is given to run a class. */
   command(name: string, args: readonly string[]): string[] {
     const isWhole = name.startsWith('kafka.') || name === 'Witness'
