@@ -81,7 +81,17 @@ export async function checkLeaders({ kafka }: Stage, checks: Checks): Promise<vo
       'kcat -C and kafka-console-consumer read on while leaders move',
       async () => {
         ok('stream topics create read -r 3 --set min.insync.replicas=2')
-        const kcat = spawn('kcat', ['-C', '-q', '-u', '-b', bootstrap, '-t', 'read', '-o', 'beginning'])
+        const kcat = spawn('kcat', [
+          '-C',
+          '-q',
+          '-u',
+          '-b',
+          bootstrap,
+          '-t',
+          'read',
+          '-o',
+          'beginning',
+        ])
         const console = kafka.spawnPiped('consumer.ConsoleConsumer', [
           ...['--bootstrap-server', bootstrap, '--topic', 'read', '--from-beginning'],
         ])
