@@ -39,6 +39,10 @@ export class PartitionTable {
   readonly #incarnation: string
   readonly #byTopicId = new Map<string, Partition[]>()
   readonly #chains = new Map<string, Promise<void>>()
+  /** Runs that have not begun: they will see the image of then, so one is enough for all who ask meanwhile. */
+  readonly #queued = new Map<string, Promise<void>>()
+  /** Revision of the record that a partition was brought in line with. */
+  readonly #inLine = new WeakMap<Partition, number>()
   readonly #leadershipListeners = new Set<(partition: Partition) => void>()
   /** When a log that was set aside was seen first. */
   readonly #straysSince = new Map<string, number>()
@@ -143,12 +147,21 @@ export class PartitionTable {
    * @throws StreamError when the disk refuses
    */
   reconcile(topicId: string): Promise<void> {
-    return this.#inTurn(topicId, true)
+    const queued = this.#queued.get(topicId)
+    if (queued !== undefined) return queued
+    const run = this.#inTurn(topicId, true)
+    this.#queued.set(topicId, run)
+    return run
   }
 
   #inTurn(topicId: string, waits: boolean): Promise<void> {
     const before = this.#chains.get(topicId) ?? Promise.resolve()
-    const run = before.catch(() => undefined).then(() => this.#reconcile(topicId, waits))
+    const run = before
+      .catch(() => undefined)
+      .then(() => {
+        if (waits) this.#queued.delete(topicId)
+        return this.#reconcile(topicId, waits)
+      })
     this.#chains.set(topicId, run)
     const forget = (): void => {
       if (this.#chains.get(topicId) === run) this.#chains.delete(topicId)
@@ -167,8 +180,13 @@ export class PartitionTable {
   applyConfig(topicId: string): void {
     const topic = this.#ports.image.topicById(topicId)
     if (topic === undefined) return
+    // Of partitions with as many replicas they are the same.
+    const configs = new Map<number, Partition['config']>()
     for (const partition of this.ofTopic(topicId)) {
-      partition.applyConfig(this.#configOf(topic, partition.partition))
+      const replicas = this.#replicasOf(topic, partition.partition)
+      const config = configs.get(replicas) ?? this.#configOf(topic, replicas)
+      configs.set(replicas, config)
+      partition.applyConfig(config)
     }
   }
 
@@ -201,6 +219,7 @@ export class PartitionTable {
   }
 
   async #bringInLine(partition: Partition, record: PartitionImage, waits: boolean): Promise<void> {
+    if (this.#isInLine(partition, record)) return
     const { replication } = this.#ports
     let { value, revision } = record
     const isNew = value.leaderEpoch > partition.leaderEpoch || partition.notServing !== undefined
@@ -214,14 +233,23 @@ export class PartitionTable {
       const hasLed = partition.notServing === undefined
       if (replication === undefined) partition.stopServing('notLeader')
       else await partition.follow(value)
+      this.#inLine.set(partition, record.revision)
       if (hasLed) this.#tellLeadership(partition)
       return
     }
     if (partition.follower !== undefined) await partition.stopFollowing()
-    const durable = partition.lead(value, revision)
+    const durable = partition.lead(value, revision).then(() => {
+      this.#inLine.set(partition, record.revision)
+    })
     if (isNew) this.#tellLeadership(partition)
     if (waits) await durable
     else durable.catch((error: unknown) => this.#reportLead(partition, error))
+  }
+
+  /** With many partitions in a topic nearly all are, whenever one has changed. */
+  #isInLine(partition: Partition, record: PartitionImage): boolean {
+    const isSettled = partition.notServing === undefined || partition.follower !== undefined
+    return isSettled && this.#inLine.get(partition) === record.revision
   }
 
   /** This very process is the leader, with the data it had as a member (section 5.3). */
@@ -295,7 +323,7 @@ export class PartitionTable {
 
   async #open(topic: TopicImage, index: number, exists: boolean): Promise<Partition> {
     const { directory } = this.#ports
-    const config = this.#configOf(topic, index)
+    const config = this.#configOf(topic, this.#replicasOf(topic, index))
     const identity = { topic: topic.name, topicId: topic.topicId, partition: index }
     const log = exists
       ? await directory.openPartitionLog({ ...identity, config })
@@ -355,10 +383,13 @@ export class PartitionTable {
     return record !== undefined && !record.value.replicas.includes(this.#nodeId)
   }
 
-  #configOf(topic: TopicImage, index: number): Partition['config'] {
-    const record = this.#ports.image.partition(topic.topicId, index)
+  #replicasOf({ topicId }: TopicImage, index: number): number {
+    return this.#ports.image.partition(topicId, index)?.value.replicas.length ?? 1
+  }
+
+  #configOf(topic: TopicImage, replicas: number): Partition['config'] {
     try {
-      return this.#ports.config.topicConfig(topic.value.config, record?.value.replicas.length ?? 1)
+      return this.#ports.config.topicConfig(topic.value.config, replicas)
     } catch (error) {
       if (!isStreamError(error, 'CONFIG_INVALID')) throw error
       throw new StreamError('STORE_DAMAGED', `${topic.name}: ${error.message}`, {

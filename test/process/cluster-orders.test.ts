@@ -47,19 +47,8 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
   const brokers = () => rows<BrokerRow>('cluster brokers')
   const partitions = (topic: string): readonly PartitionRow[] =>
     rows<{ detail: PartitionRow[] }>(`topics describe ${topic}`)[0]?.detail ?? []
-  /** A daemon that has just gone may be the one that is asked. */
   const until = (isSo: () => boolean, what: string): Promise<void> =>
-    cluster.until(
-      () => {
-        try {
-          return isSo()
-        } catch {
-          return false
-        }
-      },
-      what,
-      PATIENCE_MS,
-    )
+    cluster.until(isSo, what, PATIENCE_MS)
   const daemon = (nodeId: number): ClusterDaemon => cluster.daemons[nodeId - 1] as ClusterDaemon
   const allThere = (topic = 'orders', count = LINES): void => {
     const found = ok(`cat ${topic}`).split('\n').slice(0, -1)

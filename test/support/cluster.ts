@@ -3,17 +3,39 @@
  * stopped by `stop`.
  */
 import type { ChildProcess } from 'node:child_process'
+import { closeSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { EtcdServer, freePorts } from './etcd.ts'
 import { daemonBundle, ended, Program } from './program.ts'
 
-export interface ClusterDaemon {
+export class ClusterDaemon {
   readonly nodeId: number
   readonly address: string
   readonly kafkaAddress: string
   readonly words: readonly string[]
   process: ChildProcess | undefined
+  /** Its standard error: a pipe that nobody reads while a test waits for a command would hold it up. */
+  readonly logPath: string
+  #logFrom = 0
+
+  constructor(
+    given: Pick<ClusterDaemon, 'nodeId' | 'address' | 'kafkaAddress' | 'words' | 'logPath'>,
+  ) {
+    this.nodeId = given.nodeId
+    this.address = given.address
+    this.kafkaAddress = given.kafkaAddress
+    this.words = given.words
+    this.logPath = given.logPath
+    writeFileSync(this.logPath, '')
+  }
+
   /** All it has said on standard error, over its starts. */
-  log: string
+  get log(): string {
+    return readFileSync(this.logPath).subarray(this.#logFrom).toString()
+  }
+
+  forgetLog(): void {
+    this.#logFrom = statSync(this.logPath).size
+  }
 }
 
 export interface ProcessClusterOptions {
@@ -60,7 +82,8 @@ export class ProcessCluster {
         ...['--listen', address, '--listen', kafkaAddress],
         ...config.flatMap((setting) => ['-X', setting]),
       ]
-      daemons.push({ nodeId, address, kafkaAddress, words, process: undefined, log: '' })
+      const logPath = cluster.program.path(`d${nodeId}.log`)
+      daemons.push(new ClusterDaemon({ nodeId, address, kafkaAddress, words, logPath }))
     }
     for (const daemon of daemons) cluster.run(daemon)
     await cluster.until(() => cluster.liveBrokers() === count, 'all daemons are up')
@@ -86,12 +109,14 @@ export class ProcessCluster {
       .replaceAll(',kafka://', ',')
   }
 
-  run(daemon: ClusterDaemon): void {
-    const child = this.program.start(process.execPath, [daemonBundle, ...daemon.words])
-    daemon.process = child
-    child.stderr?.on('data', (chunk: Buffer) => {
-      daemon.log += chunk.toString()
-    })
+  run(daemon: ClusterDaemon, ...more: readonly string[]): void {
+    const log = openSync(daemon.logPath, 'a')
+    daemon.process = this.program.start(
+      process.execPath,
+      [daemonBundle, ...daemon.words, ...more],
+      { stdio: ['ignore', 'ignore', log] },
+    )
+    closeSync(log)
   }
 
   async end(daemon: ClusterDaemon, signal: NodeJS.Signals = 'SIGKILL'): Promise<number> {
@@ -114,9 +139,10 @@ export class ProcessCluster {
     return shown.status === 0 ? Number(shown.stdout) : 0
   }
 
+  /** A probe that throws has not been met: a command may ask a daemon just as it dies. */
   async until(isSo: () => boolean, what: string, timeoutMs = UP_MS): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs
-    while (!isSo()) {
+    while (!isMet(isSo)) {
       if (performance.now() > deadlineMs) {
         const logs = this.daemons.map(({ nodeId, log }) => `${nodeId}: ${log.slice(-2000)}`)
         throw new Error(`not after ${timeoutMs} ms: ${what}\n${logs.join('\n')}`)
@@ -129,5 +155,13 @@ export class ProcessCluster {
     for (const daemon of this.daemons) await this.end(daemon)
     this.program.stop()
     await this.etcd.stop()
+  }
+}
+
+function isMet(isSo: () => boolean): boolean {
+  try {
+    return isSo()
+  } catch {
+    return false
   }
 }
