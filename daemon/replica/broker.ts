@@ -454,6 +454,7 @@ export class Broker {
     if (change.configScopes.size > 0) this.#applyBrokerConfig()
     for (const topicId of new Set([...change.topicIds, ...change.deletedTopicIds])) {
       this.table.reconcile(topicId).catch((error: unknown) => {
+        if (this.#isEnding) return
         this.log.error('a topic could not be brought in line', { topicId, error: String(error) })
       })
     }

@@ -87,6 +87,8 @@ export class ControllerPass {
   readonly #ports: PassPorts
   #isAllMarked = true
   readonly #marked = new Set<string>()
+  /** Records that are as they should be while brokers and configs stay, and the topic with which that was found. */
+  #settled = new WeakMap<PartitionImage, TopicImage>()
   /** Topics that wait for time or answers, looked at again in the next pass. */
   #waiting = new Set<string>()
   readonly #logs = new Map<string, Map<number, KnownLog>>()
@@ -106,7 +108,7 @@ export class ControllerPass {
 
   /** A reign begins: nothing of an earlier one counts. */
   begin(): void {
-    this.#isAllMarked = true
+    this.markAll()
     this.#logs.clear()
     this.#leaderlessSince.clear()
     this.#writeMax = WRITE_PARTITIONS_MAX
@@ -119,6 +121,7 @@ export class ControllerPass {
 
   markAll(): void {
     this.#isAllMarked = true
+    this.#settled = new WeakMap()
   }
 
   /**
@@ -167,13 +170,17 @@ export class ControllerPass {
     for (const topic of this.#takeMarked()) {
       const settings = this.#settingsOf(topic)
       for (const record of image.partitions(topic.topicId).values()) {
+        if (this.#settled.get(record) === topic) continue
         const decided = this.#decide(record, brokers, settings)
         for (const nodeId of decided.wantsLogs) {
           const partitions = wants.get(nodeId) ?? []
           wants.set(nodeId, partitions)
           partitions.push({ topicId: topic.topicId, partition: record.partition })
         }
-        if (!decided.changed) continue
+        if (!decided.changed) {
+          if (isSettled(decided)) this.#settled.set(record, topic)
+          continue
+        }
         const value = { ...decided.value, writer: reign.writers.next() }
         const planned = planChange(record, value, image)
         if (planned === undefined) this.#waiting.add(topic.topicId)
@@ -383,6 +390,11 @@ export class ControllerPass {
     log.info('leaderships go back to the preferred replicas', { partitions: changes.length })
     await this.#write(reign, changes)
   }
+}
+
+/** Neither time nor an answer would change it. */
+function isSettled({ value, wantsLogs }: Decided): boolean {
+  return value.leader >= 0 && wantsLogs.length === 0
 }
 
 function keyOf(topicId: string, partition: number): string {

@@ -10,12 +10,19 @@ export function topicSettings(
   topic: Pick<TopicValue, 'config'>,
 ): TopicSettings {
   const whole = config.topicConfig(topic.config, 1)
+  // Asked once for each of many partitions, which mostly have as many replicas.
+  const known = new Map<number, number>()
+  const minInSync = (replicas: number): number => {
+    const { minInsyncReplicas } = config.topicConfig(topic.config, replicas)
+    return Math.min(minInsyncReplicas, replicas)
+  }
   return {
     uncleanElection: whole.uncleanLeaderElectionEnable,
     commitFlush: whole.flushMessages === 1,
     minInSync: (replicas) => {
-      const { minInsyncReplicas } = config.topicConfig(topic.config, replicas)
-      return Math.min(minInsyncReplicas, replicas)
+      const found = known.get(replicas) ?? minInSync(replicas)
+      known.set(replicas, found)
+      return found
     },
   }
 }

@@ -25,6 +25,9 @@ export const REPLICA_FETCH_VERSION = 18
 
 const PAUSE_MS_MIN = 20
 const PAUSE_MS_MAX = 1000
+/** A fetch names every partition, so what changes partition by partition must not send one for each of very many. */
+const PARTITIONS_UNPACED = 100
+const PACE_MS_PER_PARTITION = 0.02
 /** Over what the leader waits at the longest. */
 const ANSWER_GRACE_MS = 10_000
 
@@ -82,6 +85,11 @@ export class Fetcher {
   #sent: Sent | undefined
   #positionsSent = false
   #isScheduled = false
+  /** No further fetch before: paced by how many partitions the last one named. */
+  #nextFetchMs = 0
+  #paceTimer: Timer | undefined
+  /** Partitions that are left out, by the time at which they are taken up again. */
+  readonly #paused = new Map<number, Followed[]>()
   #failurePauseMs = PAUSE_MS_MIN
   #isPaused = false
   /** Until what is limited may be copied on. */
@@ -131,6 +139,7 @@ export class Fetcher {
     this.#isStopped = true
     for (const timer of this.#timers) timer.cancel()
     this.#quotaTimer?.cancel()
+    this.#paceTimer?.cancel()
     for (const entry of this.#followed.values()) entry.stopListening()
     this.#followed.clear()
   }
@@ -157,7 +166,7 @@ export class Fetcher {
     const ready = this.#ready()
     const sent = this.#sent
     if (sent === undefined || ready.some((entry) => !isAsked(sent, entry))) {
-      if (ready.length > 0) this.#fetch(ready)
+      if (ready.length > 0) this.#fetchInPace(ready)
       return
     }
     if (this.#positionsSent) return
@@ -180,6 +189,21 @@ export class Fetcher {
     if (ready.length < 2) return ready
     this.#turn = (this.#turn + 1) % ready.length
     return [...ready.slice(this.#turn), ...ready.slice(0, this.#turn)]
+  }
+
+  #fetchInPace(ready: readonly Followed[]): void {
+    const { time } = this.#ports
+    const waitMs = this.#nextFetchMs - time.monotonicMs()
+    if (waitMs > 0) {
+      this.#paceTimer ??= time.setTimer(waitMs, () => {
+        this.#paceTimer = undefined
+        this.#schedule()
+      })
+      return
+    }
+    const paced = Math.max(0, ready.length - PARTITIONS_UNPACED)
+    this.#nextFetchMs = time.monotonicMs() + paced * PACE_MS_PER_PARTITION
+    this.#fetch(ready)
   }
 
   #awaitQuota(): void {
@@ -412,8 +436,19 @@ export class Fetcher {
     entry.isPaused = true
     const delayMs = isTrouble ? PAUSE_MS_MAX : entry.pauseMs
     entry.pauseMs = Math.min(PAUSE_MS_MAX, entry.pauseMs * 2)
-    this.#after(delayMs, () => {
-      entry.isPaused = false
+    const { time } = this.#ports
+    // They end together, a grid apart: many partitions of one leader mostly have the same trouble.
+    const endMs = Math.ceil((time.monotonicMs() + delayMs) / PAUSE_MS_MIN) * PAUSE_MS_MIN
+    const others = this.#paused.get(endMs)
+    if (others !== undefined) {
+      others.push(entry)
+      return
+    }
+    const paused = [entry]
+    this.#paused.set(endMs, paused)
+    this.#after(endMs - time.monotonicMs(), () => {
+      this.#paused.delete(endMs)
+      for (const one of paused) one.isPaused = false
       this.#schedule()
     })
   }

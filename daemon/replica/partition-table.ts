@@ -41,6 +41,8 @@ export class PartitionTable {
   readonly #chains = new Map<string, Promise<void>>()
   /** Runs that have not begun: they will see the image of then, so one is enough for all who ask meanwhile. */
   readonly #queued = new Map<string, Promise<void>>()
+  /** Records of topics whose configs all partitions have. */
+  readonly #configured = new Map<string, TopicImage>()
   /** Revision of the record that a partition was brought in line with. */
   readonly #inLine = new WeakMap<Partition, number>()
   readonly #leadershipListeners = new Set<(partition: Partition) => void>()
@@ -180,9 +182,14 @@ export class PartitionTable {
   applyConfig(topicId: string): void {
     const topic = this.#ports.image.topicById(topicId)
     if (topic === undefined) return
+    this.#giveConfig(topic, this.ofTopic(topicId))
+    this.#configured.set(topicId, topic)
+  }
+
+  #giveConfig(topic: TopicImage, partitions: readonly Partition[]): void {
     // Of partitions with as many replicas they are the same.
     const configs = new Map<number, Partition['config']>()
-    for (const partition of this.ofTopic(topicId)) {
+    for (const partition of partitions) {
       const replicas = this.#replicasOf(topic, partition.partition)
       const config = configs.get(replicas) ?? this.#configOf(topic, replicas)
       configs.set(replicas, config)
@@ -206,20 +213,25 @@ export class PartitionTable {
     }
     const topic = image.topicById(topicId)
     if (topic === undefined || !this.#leads) return
-    const records = [...image.partitions(topicId).values()].filter((record) =>
-      record.value.replicas.includes(this.#nodeId),
-    )
+    const held = this.#byTopicId.get(topicId)
+    const records = [...image.partitions(topicId).values()].filter((record) => {
+      if (!record.value.replicas.includes(this.#nodeId)) return false
+      const partition = held?.[record.partition]
+      return partition === undefined || !this.#isInLine(partition, record)
+    })
     await inParallel(records, LOGS_AT_ONCE, async (record) => {
       let partition = this.#byTopicId.get(topicId)?.[record.partition]
       partition ??= await this.#open(topic, record.partition, false)
       await this.#bringInLine(partition, record, waits)
     })
     await this.#leaveOthers(topicId)
-    this.applyConfig(topicId)
+    if (this.#configured.get(topicId) === topic) {
+      const changed = records.map((record) => held?.[record.partition])
+      this.#giveConfig(topic, changed.filter((partition) => partition !== undefined))
+    } else this.applyConfig(topicId)
   }
 
   async #bringInLine(partition: Partition, record: PartitionImage, waits: boolean): Promise<void> {
-    if (this.#isInLine(partition, record)) return
     const { replication } = this.#ports
     let { value, revision } = record
     const isNew = value.leaderEpoch > partition.leaderEpoch || partition.notServing !== undefined
@@ -344,6 +356,7 @@ export class PartitionTable {
     const { directory } = this.#ports
     const partitions = this.ofTopic(topicId)
     this.#byTopicId.delete(topicId)
+    this.#configured.delete(topicId)
     this.#count -= partitions.length
     for (const partition of partitions) {
       partition.stopServing('deleted')
