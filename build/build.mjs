@@ -22,7 +22,7 @@ const shared = {
   platform: 'node',
   target: 'node24',
   format: 'cjs',
-  minify: process.env.NOMIN === undefined,
+  minify: true,
   // Names are shown in stack traces (-vv) and profiles.
   keepNames: false,
   legalComments: 'none',
