@@ -227,7 +227,10 @@ export class PartitionTable {
     await this.#leaveOthers(topicId)
     if (this.#configured.get(topicId) === topic) {
       const changed = records.map((record) => held?.[record.partition])
-      this.#giveConfig(topic, changed.filter((partition) => partition !== undefined))
+      this.#giveConfig(
+        topic,
+        changed.filter((partition) => partition !== undefined),
+      )
     } else this.applyConfig(topicId)
   }
 
