@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Partition } from '../../../daemon/replica/partition.ts'
 import { Peers } from '../../../daemon/replica/peers.ts'
+import type { RequestInput } from '../../../src/protocol/api-table.ts'
 import { ReplicaWorld } from './replica-world.ts'
 
-const PARTITIONS = 250
+const PARTITIONS = 330
 
 /** Fetches name every partition, so work grows with the square where each partition sends one of its own. */
 describe('a topic of many partitions', () => {
@@ -27,6 +28,26 @@ describe('a topic of many partitions', () => {
     expect(named.count).toBeGreaterThan(5 * PARTITIONS)
     expect(named.count).toBeLessThan(40 * PARTITIONS)
   })
+
+  it('is not named whole for each batch of one of its partitions', async () => {
+    const world = await wholeWorld()
+    await world.world.settle(world.produce(world.node(1), 0))
+    const named = countNamed()
+    for (let batch = 0; batch < 100; batch += 1) {
+      expect(await world.world.settle(world.produce(world.node(1), 0))).toBe('committed')
+    }
+    // Two followers, a fetch and a position for each batch; and the others twice a second.
+    expect(named.count).toBeGreaterThan(100)
+    expect(named.count).toBeLessThan(8 * 100 + 20 * PARTITIONS)
+    await world.run(8000)
+    const quiet = world.node(2).partition(0)
+    expect(quiet.log.logEndOffset).toBe(world.node(1).log.logEndOffset)
+    named.count = 0
+    await world.run(1000)
+    expect(named.count).toBeLessThan(10 * PARTITIONS)
+    expect(await world.world.settle(world.produce(world.node(1), 0))).toBe('committed')
+    expect(world.problems).toEqual([])
+  })
 })
 
 async function wholeWorld(): Promise<ReplicaWorld> {
@@ -45,7 +66,8 @@ function countNamed(): { count: number } {
   vi.spyOn(Peers.prototype, 'call').mockImplementation(function (this: Peers, ...args) {
     const [, api, , request] = args as Parameters<typeof call>
     if (api === 'Fetch') {
-      for (const { partitions } of (request as { topics: { partitions: unknown[] }[] }).topics) {
+      const { topics } = request as RequestInput<'Fetch'>
+      for (const { partitions } of topics) {
         named.count += partitions.length
       }
     }
