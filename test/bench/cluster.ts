@@ -110,7 +110,9 @@ function benchProduce(load: Load, address: string): void {
       warmMemory(2.4e9)
       const ms = producer.run()
       producer.check()
-      process.stderr.write(`${load.lineBytes} B, round ${round}, ${producer.name}: ${ms.toFixed(0)} ms\n`)
+      process.stderr.write(
+        `${load.lineBytes} B, round ${round}, ${producer.name}: ${ms.toFixed(0)} ms\n`,
+      )
       // Round -1 warms up files, code and servers.
       if (round >= 0) taken.get(producer.name)?.push(ms)
     }
