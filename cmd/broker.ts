@@ -78,7 +78,7 @@ async function connect(
   options: { readonly connectTimeoutMs: number; readonly waits: boolean },
 ): Promise<Broker> {
   const address = addresses[0] ?? ''
-  const security = await linkSecurity(deps, address, settings, secrets)
+  const protection = await linkSecurity(deps, addresses, settings, secrets)
   const open = (): Promise<ClusterClient> =>
     openCluster(deps, {
       addresses,
@@ -86,7 +86,7 @@ async function connect(
       connectTimeoutMs: options.connectTimeoutMs,
       retryFirstContact: options.waits,
       requestTimeoutMs: settings.number('request.timeout.ms'),
-      security,
+      ...protection,
       backoff: {
         firstMs: settings.number('reconnect.backoff.ms'),
         maxMs: settings.number('reconnect.backoff.max.ms'),

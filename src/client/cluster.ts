@@ -21,6 +21,7 @@ import { ZERO_UUID } from '../protocol/schema.ts'
 import { type BackoffOptions, backoffMs } from './backoff.ts'
 import { type CallOptions, Connection, CorrelationIds } from './connection.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+import type { Login } from './login.ts'
 import { MetadataCache, type PartitionInfo, type TopicInfo } from './metadata-cache.ts'
 
 export interface ClusterOptions {
@@ -38,6 +39,8 @@ export interface ClusterOptions {
   readonly backoff?: BackoffOptions
   /** Keys for the links to all brokers; default: those of the Net. */
   readonly security?: LinkSecurity | undefined
+  /** How connections log in; default: not at all. */
+  readonly login?: Login | undefined
   /** For the user: contact lost, waited for, regained. */
   readonly onWarning?: (warning: ClusterWarning) => void
 }
@@ -76,6 +79,7 @@ const REFRESH_ROW_MS = 5000
 /** A request that waits longer makes the client ask the other brokers; nobody is waited for longer to say what it knows. */
 const SILENT_MS = 1500
 const SILENCE_LOOK_MS = 500
+const REFUSED_PAUSE_MS = 5000
 
 const defaults = {
   clientId: 'stream',
@@ -424,6 +428,7 @@ export class Cluster {
         correlationIds: this.#correlationIds,
         connectTimeoutMs: this.#attemptTimeoutMs(),
         security: this.#options.security,
+        login: this.#options.login,
         requestTimeoutMs: this.requestTimeoutMs,
       },
       {
@@ -463,12 +468,18 @@ export class Cluster {
     if (this.#closed) return
     endpoint.failures++
     endpoint.lastError = reason
+    const pauseMs = backoffMs(this.#random, this.backoff, endpoint.failures)
+    // Who is refused and comes again at once looks like somebody who guesses.
+    const isRefused = reason.code === 'NOT_ALLOWED'
     endpoint.notBeforeMs =
-      this.#time.monotonicMs() + backoffMs(this.#random, this.backoff, endpoint.failures)
+      this.#time.monotonicMs() + (isRefused ? Math.max(REFUSED_PAUSE_MS, pauseMs) : pauseMs)
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
     if (endpoint.wasOpen && !endpoint.outage) {
       endpoint.outage = true
       this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
+    }
+    if (endpoint.wasOpen && isRefused) {
+      this.#options.onWarning?.({ kind: 'notice', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
     if (this.#topicsOfInterest.size > 0) this.requestRefresh()
@@ -490,7 +501,7 @@ export class Cluster {
       const connection = this.#connectionOf(target)
       if (connection !== undefined) return connection
       if (typeof target === 'number') this.#checkIsAlive(target, brokersHeard)
-      const refused = this.#refusal(isFirstContact)
+      const refused = this.#refusal(target, isFirstContact)
       if (refused !== undefined) throw refused
       const remainingMs = deadlineMs - this.#time.monotonicMs()
       if (remainingMs <= 0) throw this.#unreachable()
@@ -523,13 +534,16 @@ export class Cluster {
   }
 
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
-  #refusal(isFirstContact: boolean): StreamError | undefined {
+  #refusal(target: Target, isFirstContact: boolean): StreamError | undefined {
+    const broker = typeof target === 'number' ? this.metadata.brokers.get(target) : undefined
+    const ofBroker = this.#endpoints.get(broker?.address ?? '')?.lastError
+    if (ofBroker !== undefined && isFinal(ofBroker)) return ofBroker
     let failed = 0
     let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
       const error = this.#endpoints.get(address)?.lastError
       if (error === undefined) continue
-      if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
+      if (isFinal(error)) return error
       failed++
       last = { address, error }
     }
@@ -662,6 +676,11 @@ function metadataRequest(
     includeClusterAuthorizedOperations: false,
     includeTopicAuthorizedOperations: false,
   }
+}
+
+/** Nothing that waiting cures. */
+function isFinal({ code }: StreamError): boolean {
+  return code === 'NOT_ALLOWED' || code === 'PERMISSION_DENIED' || code === 'SECRET_UNAVAILABLE'
 }
 
 function schemeOf(address: string): string {

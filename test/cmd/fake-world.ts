@@ -30,11 +30,12 @@ import type { MetadataCache, TopicInfo } from '../../src/client/metadata-cache.t
 import type { OffsetAnswer, OffsetQuestion } from '../../src/client/offsets.ts'
 import { partitionForKey } from '../../src/client/partitioner.ts'
 import type { Delivery, ProducerOptions } from '../../src/client/producer.ts'
+import { RealHashes } from '../../src/io/real-hashes.ts'
 import type { Adoption } from '../../src/ports/adoption.ts'
 import type { Children } from '../../src/ports/children.ts'
 import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launcher.ts'
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
-import type { LinkSecurity, Net } from '../../src/ports/net.ts'
+import type { LinkSecurity, Net, TlsOptions } from '../../src/ports/net.ts'
 import type { Offline } from '../../src/ports/offline.ts'
 import type { Screens } from '../../src/ports/screen.ts'
 import type { Servers } from '../../src/ports/servers.ts'
@@ -671,14 +672,16 @@ class FakeClients implements Clients {
 
   /** Of the last cluster that was asked for. */
   security: LinkSecurity | undefined
+  login: ClusterOptions['login']
 
   async cluster(
     _log: unknown,
-    options: Pick<ClusterOptions, 'addresses' | 'security'>,
+    options: Pick<ClusterOptions, 'addresses' | 'security' | 'login'>,
   ): Promise<ClusterClient> {
     const broker = this.#broker
     this.addresses.push(...options.addresses)
     this.security = options.security
+    this.login = options.login
     return {
       metadata: { brokers: broker.nodes.brokers() } as unknown as MetadataCache,
       requestTimeoutMs: 1000,
@@ -934,6 +937,8 @@ export class World {
 
   /** What `cluster keys` makes, in this order. */
   keyPairs: CurveKeyPair[] = []
+  /** What TLS was asked for with. */
+  readonly tls: TlsOptions[] = []
   offline = {} as Offline
   adoption = {} as Adoption
   servers = {} as Servers
@@ -983,6 +988,11 @@ export class World {
       openChildren: () => this.children,
       loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),
+      makeTls: async (options) => {
+        this.tls.push(options)
+        return { kind: 'tls' }
+      },
+      loadHashes: async () => new RealHashes(),
       makeCurveKeyPair: async () => this.keyPairs.shift() ?? { publicKey: '', secretKey: '' },
       readVersion: () => '1.2.3',
     }
