@@ -80,6 +80,7 @@ const REFRESH_ROW_MS = 5000
 const SILENT_MS = 1500
 const SILENCE_LOOK_MS = 500
 const REFUSED_PAUSE_MS = 5000
+const TELL_REFUSAL_MS = 1000
 
 const defaults = {
   clientId: 'stream',
@@ -476,14 +477,19 @@ export class Cluster {
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
     if (endpoint.wasOpen && !endpoint.outage) {
       endpoint.outage = true
-      this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
-    }
-    if (endpoint.wasOpen && isRefused) {
-      this.#options.onWarning?.({ kind: 'notice', address: endpoint.address, error: reason })
+      if (isRefused) this.#tellRefusal(endpoint, reason)
+      else this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
     }
     // The broker may be gone for good and its partitions led by others.
     if (this.#topicsOfInterest.size > 0) this.requestRefresh()
     this.#notify()
+  }
+
+  /** Later: who asks something of that broker ends with this very reason, and has it told by then. */
+  #tellRefusal({ address }: Endpoint, error: StreamError): void {
+    this.#time.setTimer(TELL_REFUSAL_MS, () => {
+      if (!this.#closed) this.#options.onWarning?.({ kind: 'notice', address, error })
+    })
   }
 
   #notify(): void {

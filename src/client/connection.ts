@@ -85,7 +85,8 @@ interface InFlight {
   readonly settle: (failure: StreamError | undefined, response: unknown) => void
 }
 
-type State = 'negotiating' | 'open' | 'closed'
+/** `ending`: the link has gone, and why is being asked. */
+type State = 'negotiating' | 'open' | 'ending' | 'closed'
 
 /** A login is renewed when so much of its life is over (KIP-368): early enough for a slow answer. */
 const LOGIN_LIFE = 0.85
@@ -93,6 +94,7 @@ const LOGIN_LIFE = 0.85
 export class Connection {
   readonly address: string
   readonly #time: Time
+  readonly #net: Net
   readonly #options: ConnectionOptions
   readonly #events: ConnectionEvents
   readonly #link: Link
@@ -104,12 +106,15 @@ export class Connection {
   #deadlineTimer: Timer | undefined
   #deadlineTimerMs = Number.POSITIVE_INFINITY
   #loginTimer: Timer | undefined
+  /** A broker that wants a login answers nothing else before it. */
+  #hasServed = false
   /** Requests that wait for the end of a login that is being renewed; undefined: none is. */
   #waiting: (readonly Uint8Array[])[] | undefined
 
   /** Starts connecting at once; `events.onOpen` or `events.onClose` follows. @throws StreamError ADDRESS_INVALID */
   constructor(time: Time, net: Net, options: ConnectionOptions, events: ConnectionEvents) {
     this.#time = time
+    this.#net = net
     this.#options = options
     this.#events = events
     this.address = options.address
@@ -352,6 +357,7 @@ export class Connection {
       this.#end(failure)
       return
     }
+    this.#hasServed ||= this.#state === 'open'
     entry.settle(undefined, response)
   }
 
@@ -382,7 +388,25 @@ export class Connection {
 
   #onLinkClose(reason: Error | undefined): void {
     if (this.#state === 'closed') return
-    const wasOpen = this.#state === 'open'
+    const { login } = this.#options
+    const isKafka = this.address.startsWith('kafka://')
+    if (this.#state === 'open' && isKafka && !this.#hasServed && login === undefined) {
+      this.#state = 'ending'
+      void this.#askForLogin(reason)
+      return
+    }
+    this.#endOfLink(reason)
+  }
+
+  async #askForLogin(reason: Error | undefined): Promise<void> {
+    const { clientId, security } = this.#options
+    const { wantsLogin } = await import('./login-question.ts')
+    const question = { address: this.address, clientId, security }
+    this.#endOfLink((await wantsLogin(this.#time, this.#net, question)) ?? reason)
+  }
+
+  #endOfLink(reason: Error | undefined): void {
+    const wasOpen = this.#state === 'open' || this.#state === 'ending'
     const words = reason === undefined ? '' : `: ${reason.message}`
     const cause = reason === undefined ? {} : { cause: reason }
     if (
