@@ -19,6 +19,7 @@ import type { MetadataImage, TopicImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import type { Member, PartitionValue } from '../metadata/metadata-values.ts'
 import { collisionName, newUuid } from '../metadata/topic-names.ts'
+import { type UserEdit, writeUser } from '../metadata/user-transactions.ts'
 import {
   addPartitions,
   createTopic,
@@ -258,6 +259,16 @@ export class TopicController {
         const before = image.config(scope)
         const config = { scope, revision: before.revision, value: edit(before.value) }
         await image.catchUp(await writeConfig(store, keys, reign, config))
+      }),
+    )
+  }
+
+  /** Changes what proves a user's passwords. @throws StreamError NAME_UNKNOWN, NOT_CONTROLLER, STORE_UNAVAILABLE */
+  changeUser(name: string, edit: UserEdit): Promise<void> {
+    return this.#inTurn((reign) =>
+      this.#again(async () => {
+        const { store, keys, image } = this.#ports
+        await image.catchUp(await writeUser(store, keys, reign, { name, image, edit }))
       }),
     )
   }
