@@ -19,7 +19,6 @@ import type { MetadataImage, TopicImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import type { Member, PartitionValue } from '../metadata/metadata-values.ts'
 import { collisionName, newUuid } from '../metadata/topic-names.ts'
-import { type UserEdit, writeUser } from '../metadata/user-transactions.ts'
 import {
   addPartitions,
   createTopic,
@@ -31,6 +30,7 @@ import {
   writeConfig,
   writeTopic,
 } from '../metadata/topic-transactions.ts'
+import { type UserEdit, writeUser } from '../metadata/user-transactions.ts'
 import type { BrokerConfig, Texts } from './broker-config.ts'
 import { type BrokerRemoval, forgetBroker } from './broker-removal.ts'
 import type { LogInquiry, Reign } from './controller-pass.ts'
