@@ -16,7 +16,7 @@ import type { Host } from '../src/ports/host.ts'
 import type { TlsClient } from '../src/ports/net.ts'
 import type { CommandDeps } from './deps.ts'
 import { resolveSecret, type SecretSource } from './secrets.ts'
-import { absolutePath } from './settings.ts'
+import { filePath, isOfThisHost } from './settings.ts'
 
 type Settings = ConfigSet<ClientKeyName>
 type Secrets = ReadonlyMap<string, SecretSource>
@@ -116,18 +116,13 @@ function missingSecret(name: string, mechanism: string): UsageError {
 /** SCRAM shows no password; the other two show theirs to whoever listens on the way. */
 function refuseClearText(mechanism: SaslMechanism, addresses: readonly string[]): void {
   if (mechanism.startsWith('SCRAM')) return
-  const distant = addresses.find((address) => !isLoopback(address))
+  const distant = addresses.find((address) => !isOfThisHost(address))
   if (distant === undefined) return
   const what = mechanism === 'PLAIN' ? 'the password' : 'the token'
   throw new UsageError(
     `${distant}: ${mechanism} would send ${what} in clear text`,
     'use TLS: -X security.protocol=SASL_SSL; or, for a network that you trust: SASL_PLAINTEXT',
   )
-}
-
-export function isLoopback(address: string): boolean {
-  const host = /^kafka:\/\/(\[[^\]]*\]|[^:]*)/.exec(address)?.[1]?.toLowerCase() ?? ''
-  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 async function makeLogin(
@@ -186,9 +181,7 @@ type FileKey = Extract<ClientKeyName, `ssl.${string}.location`>
 function readFile(host: Host, settings: Settings, name: FileKey): Uint8Array | undefined {
   const word = settings.text(name)
   if (word === null || word === '') return undefined
-  const path = word.startsWith('~/')
-    ? `${host.homeDirectory}${word.slice(1)}`
-    : absolutePath(host, word)
+  const path = filePath(host, word)
   const bytes = host.readFile(path)
   if (bytes !== undefined) return bytes
   throw new StreamError('FILE_NOT_FOUND', `${name}: ${path}: no such file`, { target: path })

@@ -18,7 +18,7 @@ import type { ClientKeyName } from '../src/config/keys.ts'
 import type { Host } from '../src/ports/host.ts'
 import type { CommandDeps } from './deps.ts'
 import { resolveSecret, type SecretSource } from './secrets.ts'
-import { absolutePath } from './settings.ts'
+import { filePath } from './settings.ts'
 
 const FILE_KEY = 'curve.key.file'
 const singleKeys = ['curve.server.key', 'curve.public.key'] as const
@@ -105,9 +105,4 @@ function missing(name: string): UsageError {
     `${name} is missing: tcp:// with keys needs ${singleKeys.join(', ')} and ${SECRET_KEY}`,
     `name a key file, which has all three: ${FILE_KEY}`,
   )
-}
-
-/** As users write paths in files: `~/` is their home. */
-export function filePath(host: Host, word: string): string {
-  return word.startsWith('~/') ? `${host.homeDirectory}${word.slice(1)}` : absolutePath(host, word)
 }

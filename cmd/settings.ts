@@ -233,3 +233,15 @@ export function daemonLogPath(host: Host): string {
 export function absolutePath(host: Host, path: string): string {
   return path.startsWith('/') ? path : `${host.currentDirectory}/${path}`
 }
+
+/** As users write paths in files: `~/` is their home. */
+export function filePath(host: Host, word: string): string {
+  return word.startsWith('~/') ? `${host.homeDirectory}${word.slice(1)}` : absolutePath(host, word)
+}
+
+/** By its text: what a name stands for may change. */
+export function isOfThisHost(address: string): boolean {
+  if (address.startsWith('ipc://')) return true
+  const host = /^[a-z]+:\/\/(\[[^\]]*\]|[^:]*)/.exec(address)?.[1]?.toLowerCase() ?? ''
+  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
+}

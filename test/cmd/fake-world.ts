@@ -14,6 +14,7 @@ import type {
   ProducerClient,
   TransactionAdminClient,
   TransactionClient,
+  UserAdminClient,
 } from '../../cmd/clients.ts'
 import { commands } from '../../cmd/commands.ts'
 import { Console } from '../../cmd/console.ts'
@@ -726,6 +727,37 @@ class FakeClients implements Clients {
 
   async groupAdmin(): Promise<GroupAdminClient> {
     throw new StreamError('UNSUPPORTED_BY_BROKER', 'this broker has no groups')
+  }
+
+  /** By name: mechanisms. */
+  readonly users = new Map<string, { readonly password: string; readonly mechanisms: string[] }>()
+
+  async userAdmin(): Promise<UserAdminClient> {
+    const { users } = this
+    const unknown = (name: string): StreamError =>
+      new StreamError('NAME_UNKNOWN', `${name}: no such user`, { target: name })
+    return {
+      list: async (names) =>
+        (names ?? [...users.keys()]).map((name) => ({
+          name,
+          credentials: (users.get(name)?.mechanisms ?? []).map((mechanism) => ({
+            mechanism,
+            iterations: 8192,
+          })),
+          error: users.has(name) ? undefined : unknown(name),
+        })),
+      set: async (name, { password, mechanisms }) => {
+        users.set(name, { password, mechanisms: [...mechanisms] })
+      },
+      delete: async (name, mechanisms) => {
+        const left = users
+          .get(name)
+          ?.mechanisms.filter((each) => !mechanisms.some((m) => m === each))
+        if (left === undefined) throw unknown(name)
+        if (left.length === 0) users.delete(name)
+        else users.set(name, { password: '', mechanisms: left })
+      },
+    }
   }
 
   async transactionAdmin(): Promise<TransactionAdminClient> {
