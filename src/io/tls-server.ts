@@ -10,7 +10,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import type { Server, Socket } from 'node:net'
-import { createServer, type SecureContextOptions, type Server as TlsServer } from 'node:tls'
+import { createServer, type SecureContextOptions } from 'node:tls'
 import { assertPrivate } from '../base/curve-keys.ts'
 import { StreamError } from '../base/errors.ts'
 import type { Log } from '../ports/log.ts'
@@ -62,15 +62,17 @@ export class TlsServerKeys {
     })
     let version = this.version
     const newcomers = new Map<string, Socket>()
+    // Before the server's own listener takes a certificate for the handshake.
+    server.prependListener('connection', () => {
+      this.refresh()
+      if (version === this.version) return
+      version = this.version
+      server.setSecureContext({ ...this.current, minVersion: 'TLSv1.2' })
+    })
     server.on('connection', (socket: Socket) => {
       if (!events.mayAccept()) {
         socket.destroy()
         return
-      }
-      this.refresh()
-      if (version !== this.version) {
-        version = this.version
-        renew(server, this.current)
       }
       const [oldest] = newcomers.values()
       if (newcomers.size >= events.newcomersMax) oldest?.destroy()
@@ -127,11 +129,6 @@ export class TlsServerKeys {
     const { certificate, key, clientCa } = this.files
     return [certificate, key, ...(clientCa === undefined ? [] : [clientCa])].map(markOf).join(' ')
   }
-}
-
-function renew(server: Server, keys: SecureContextOptions): void {
-  const tls = server as TlsServer
-  tls.setSecureContext({ ...keys, minVersion: 'TLSv1.2' })
 }
 
 function placeOf(socket: Socket): string {
