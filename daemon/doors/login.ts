@@ -128,10 +128,10 @@ export class DoorLogin {
 
   /** Whether a request may be served now. */
   admits(apiKey: number): boolean {
-    if (apiKey === SASL_AUTHENTICATE) return this.#exchange !== undefined
-    if (apiKey === SASL_HANDSHAKE) return this.#exchange === undefined
+    if (this.#exchange !== undefined) return apiKey === SASL_AUTHENTICATE
+    if (apiKey === SASL_HANDSHAKE) return true
     if (this.#identity === undefined) return apiKey === API_VERSIONS
-    return this.#exchange === undefined && this.#logins.time.monotonicMs() < this.#expiresMs
+    return apiKey !== SASL_AUTHENTICATE && this.#logins.time.monotonicMs() < this.#expiresMs
   }
 
   /** What has proven the login counts no more. */

@@ -1,5 +1,6 @@
 /**
- * The server's side of one SCRAM login (RFC 5802): a challenge, then the proof. A user that does not exist is challenged as
+ * The server's side of one SCRAM login (RFC 5802): a challenge, then the proof. librdkafka before 2.6.1 repeats its own nonce
+ * before the whole one in its proof; that very form is taken too, for it holds all that makes a login fresh. A user that does not exist is challenged as
  * one that does, and fails at the same place, so that nobody learns who has an account.
  */
 
@@ -40,6 +41,7 @@ export class ScramServer {
   #gs2Header = ''
   #clientFirstBare = ''
   #serverFirst = ''
+  #clientNonce = ''
   #nonce = ''
   #credential: ScramCredential | undefined
 
@@ -71,6 +73,7 @@ export class ScramServer {
     this.#user = user
     this.#gs2Header = gs2Header
     this.#clientFirstBare = bare
+    this.#clientNonce = clientNonce
     this.#nonce = `${clientNonce}${this.#options.nonce}`
     this.#serverFirst = `r=${this.#nonce},s=${encodeBase64(credential.salt)},i=${credential.iterations}`
     this.#credential = credential
@@ -86,7 +89,7 @@ export class ScramServer {
       binding?.[0] === 'c' &&
       binding[1] === encodeBase64(Buffer.from(this.#gs2Header)) &&
       nonce?.[0] === 'r' &&
-      nonce[1] === this.#nonce
+      (nonce[1] === this.#nonce || nonce[1] === `${this.#clientNonce}${this.#nonce}`)
     if (!isOfThisLogin) throw malformed('it answers another login')
     const { hash, hashBytes } = scramKinds[this.#mechanism]
     const proof = decodeBase64(text.slice(cut + 3))

@@ -72,6 +72,7 @@ interface Endpoint {
   /** Whether it has ever been open: decides between `waiting` and `lost`. */
   wasOpen: boolean
   outage: boolean
+  isRefusalTold: boolean
   lastError: StreamError | undefined
 }
 
@@ -397,6 +398,7 @@ export class Cluster {
         timer: undefined,
         wasOpen: false,
         outage: false,
+        isRefusalTold: false,
         lastError: undefined,
       }
       this.#endpoints.set(address, endpoint)
@@ -455,6 +457,7 @@ export class Cluster {
   #onOpen(endpoint: Endpoint): void {
     endpoint.failures = 0
     endpoint.wasOpen = true
+    endpoint.isRefusalTold = false
     endpoint.lastError = undefined
     this.#log.debug('connected', { address: endpoint.address })
     if (endpoint.outage) {
@@ -475,10 +478,12 @@ export class Cluster {
     endpoint.notBeforeMs =
       this.#time.monotonicMs() + (isRefused ? Math.max(REFUSED_PAUSE_MS, pauseMs) : pauseMs)
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
+    if (endpoint.wasOpen && isRefused) this.#tellRefusal(endpoint, reason)
     if (endpoint.wasOpen && !endpoint.outage) {
       endpoint.outage = true
-      if (isRefused) this.#tellRefusal(endpoint, reason)
-      else this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
+      if (!isRefused) {
+        this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
+      }
     }
     // The broker may be gone for good and its partitions led by others.
     if (this.#topicsOfInterest.size > 0) this.requestRefresh()
@@ -486,7 +491,10 @@ export class Cluster {
   }
 
   /** Later: who asks something of that broker ends with this very reason, and has it told by then. */
-  #tellRefusal({ address }: Endpoint, error: StreamError): void {
+  #tellRefusal(endpoint: Endpoint, error: StreamError): void {
+    if (endpoint.isRefusalTold) return
+    endpoint.isRefusalTold = true
+    const { address } = endpoint
     this.#time.setTimer(TELL_REFUSAL_MS, () => {
       if (!this.#closed) this.#options.onWarning?.({ kind: 'notice', address, error })
     })

@@ -8,6 +8,7 @@ import { connect as connectPlain } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type * as Library from '../../src/library/index.ts'
 import { KafkaCertificates } from '../support/kafka-certificates.ts'
 import { type KafkaDoor, startKafkaDoor } from '../support/kafka-door.ts'
 import { ended, eventually, hasProgram, type Outcome, Program } from '../support/program.ts'
@@ -160,6 +161,27 @@ describe('our client at our door', () => {
 
   it('several bootstrap addresses: one that is down is passed over', () => {
     expect(stream('topics list', { address: `127.0.0.1:1,${door.address}` }).status).toBe(0)
+  })
+})
+
+describe('the library', () => {
+  it('logs in over TLS; a wrong password is NOT_ALLOWED', async () => {
+    const { connect } = (await import('../../src/library/index.ts')) as typeof Library
+    const options = {
+      broker: `kafka://${door.address}`,
+      tls: { ca: readFileSync(certificates.ca) },
+    }
+    const login = { mechanism: 'SCRAM-SHA-256', username: 'etl' } as const
+    const connection = await connect({ ...options, login: { ...login, password: () => PASSWORD } })
+    await connection.producer({ create: true }).send('by-library', 'hello')
+    await connection.close()
+    expect(stream('cat by-library').stdout).toBe('hello\n')
+    await expect(
+      connect({ ...options, login: { ...login, password: OTHER } }),
+    ).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+    await expect(connect({ broker: door.native, tls: true })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    })
   })
 })
 
