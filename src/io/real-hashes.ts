@@ -1,16 +1,18 @@
-/** The Hashes port over node:crypto, which takes milliseconds to load: import this file only where a login is due. */
-import { createHash, createHmac, pbkdf2, timingSafeEqual } from 'node:crypto'
+/** The Hashes port over node:crypto, which takes milliseconds to load: it is, when the first of these is made. */
 import type { Hashes, HashName } from '../ports/hashes.ts'
+import { cryptoModule } from './lazy-modules.ts'
 
 const hashBytes: Readonly<Record<HashName, number>> = { sha256: 32, sha512: 64 }
 
 export class RealHashes implements Hashes {
+  private readonly crypto = cryptoModule()
+
   digest(hash: HashName, bytes: Uint8Array): Uint8Array {
-    return createHash(hash).update(bytes).digest()
+    return this.crypto.createHash(hash).update(bytes).digest()
   }
 
   hmac(hash: HashName, key: Uint8Array, bytes: Uint8Array): Uint8Array {
-    return createHmac(hash, key).update(bytes).digest()
+    return this.crypto.createHmac(hash, key).update(bytes).digest()
   }
 
   stretch(
@@ -20,7 +22,7 @@ export class RealHashes implements Hashes {
     iterations: number,
   ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
-      pbkdf2(password, salt, iterations, hashBytes[hash], hash, (error, key) => {
+      this.crypto.pbkdf2(password, salt, iterations, hashBytes[hash], hash, (error, key) => {
         if (error === null) resolve(key)
         else reject(error)
       })
@@ -28,6 +30,6 @@ export class RealHashes implements Hashes {
   }
 
   isEqual(left: Uint8Array, right: Uint8Array): boolean {
-    return left.length === right.length && timingSafeEqual(left, right)
+    return left.length === right.length && this.crypto.timingSafeEqual(left, right)
   }
 }

@@ -1,19 +1,13 @@
 /**
- * TLS towards a broker, and what its failures mean to a user. node:tls takes 25 ms to load: import this file only where TLS
- * is asked for, or has to be looked for.
+ * TLS towards a broker, and what its failures mean to a user. node:tls takes 25 ms to load: it is loaded
+ * only where TLS is asked for, or has to be looked for.
  *
  * Invariant: a failure that only the user can cure is NOT_ALLOWED and is never tried again; a broker that is away is not.
  */
-import { connect as connectPlain, isIP } from 'node:net'
-import {
-  checkServerIdentity,
-  connect,
-  createSecureContext,
-  type SecureContext,
-  type TLSSocket,
-} from 'node:tls'
+import type { SecureContext, TLSSocket } from 'node:tls'
 import { StreamError } from '../base/errors.ts'
 import type { TlsClient, TlsOptions } from '../ports/net.ts'
+import { netModule, tlsModule } from './lazy-modules.ts'
 import { systemCode } from './system-errors.ts'
 
 export interface HostPort {
@@ -37,13 +31,14 @@ export class RealTlsClient implements TlsClient {
   connect({ host, port }: HostPort): TLSSocket {
     const { serverName, verifies } = this.options
     const name = serverName ?? host
+    const { connect, checkServerIdentity } = tlsModule()
     return connect({
       host,
       port,
       secureContext: this.context,
       rejectUnauthorized: verifies !== 'none',
       // An IP address is no server name in TLS (RFC 6066).
-      ...(isIP(name) === 0 ? { servername: name } : {}),
+      ...(netModule().isIP(name) === 0 ? { servername: name } : {}),
       checkServerIdentity: (_, certificate) =>
         verifies === 'all' ? checkServerIdentity(name, certificate) : undefined,
     })
@@ -61,7 +56,7 @@ export class RealTlsClient implements TlsClient {
 
 function contextOf({ ca, certificate, key, keyPassword }: TlsOptions): SecureContext {
   try {
-    return createSecureContext({
+    return tlsModule().createSecureContext({
       minVersion: 'TLSv1.2',
       ...(ca === undefined ? {} : { ca: Buffer.from(ca) }),
       ...(certificate === undefined ? {} : { cert: Buffer.from(certificate) }),
@@ -221,7 +216,7 @@ const CORRELATION_ID = 0x534d5450
 /** Whether a Kafka broker answers there in clear text; asked when it hung up on a TLS handshake. */
 export function speaksInClear(place: HostPort): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connectPlain({ host: place.host, port: place.port })
+    const socket = netModule().connect({ host: place.host, port: place.port })
     let heard = Buffer.alloc(0)
     const done = (speaks: boolean): void => {
       socket.destroy()
@@ -241,7 +236,7 @@ export function speaksInClear(place: HostPort): Promise<boolean> {
 /** Whether a TLS server answers there; asked when a broker hung up on a request in clear text. Nothing is told to it. */
 export function speaksTls(place: HostPort): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({
+    const socket = tlsModule().connect({
       host: place.host,
       port: place.port,
       rejectUnauthorized: false,
