@@ -2,7 +2,7 @@
  * The users that may log in at a Kafka door, of our daemons and of Kafka (KIP-554). The broker is never told a password: it gets
  * what SCRAM stores, which proves one.
  */
-import type { StreamError } from '../base/errors.ts'
+import { isStreamError, type StreamError } from '../base/errors.ts'
 import type { Hashes } from '../ports/hashes.ts'
 import type { Random } from '../ports/random.ts'
 import { sleep, type Time } from '../ports/time.ts'
@@ -11,6 +11,8 @@ import { KafkaError } from '../protocol/errors.ts'
 import { type ScramMechanism, scramKinds, scramMechanismOf } from '../protocol/scram.ts'
 import type { Cluster } from './cluster.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+
+type Alteration = RequestInput<'AlterUserScramCredentials'>
 
 const SALT_BYTES = 24
 const RETRY_MS = 200
@@ -76,17 +78,38 @@ export class UserAdmin {
       const saltedPassword = await this.#hashes.stretch(hash, bytes, salt, iterations)
       upsertions.push({ name, mechanism: number, iterations, salt, saltedPassword })
     }
-    await this.#alter(name, { deletions: [], upsertions })
+    await this.#alterEach(
+      name,
+      upsertions.map((upsertion) => ({ deletions: [], upsertions: [upsertion] })),
+    )
   }
 
   /** @throws StreamError NAME_UNKNOWN, NOT_ALLOWED; as Cluster.call */
   async delete(name: string, mechanisms: readonly ScramMechanism[]): Promise<void> {
     const deletions = mechanisms.map((each) => ({ name, mechanism: scramKinds[each].number }))
-    await this.#alter(name, { deletions, upsertions: [] })
+    await this.#alterEach(
+      name,
+      deletions.map((deletion) => ({ deletions: [deletion], upsertions: [] })),
+    )
+  }
+
+  /** At once where the broker takes it so; Kafka takes one mechanism of a user in a request. */
+  async #alterEach(name: string, changes: readonly Alteration[]): Promise<void> {
+    const whole: Alteration = {
+      deletions: changes.flatMap(({ deletions }) => deletions),
+      upsertions: changes.flatMap(({ upsertions }) => upsertions),
+    }
+    try {
+      await this.#alter(name, whole)
+    } catch (error) {
+      const isSplit = isStreamError(error) && error.kafkaError === KafkaError.DUPLICATE_RESOURCE
+      if (!isSplit || changes.length < 2) throw error
+      for (const change of changes) await this.#alter(name, change)
+    }
   }
 
   /** What is wanted is named whole, so an order whose answer is lost goes again; so does one that met a former controller. */
-  async #alter(name: string, body: RequestInput<'AlterUserScramCredentials'>): Promise<void> {
+  async #alter(name: string, body: Alteration): Promise<void> {
     const deadlineMs = this.#time.monotonicMs() + this.#cluster.requestTimeoutMs
     for (;;) {
       await this.#cluster.describeTopics([], { deadlineMs })

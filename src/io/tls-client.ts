@@ -47,7 +47,7 @@ export class RealTlsClient implements TlsClient {
   /** What the end of a link means on which nothing was heard; undefined: the broker may only be away. */
   async whyEnded(place: HostPort, peer: string, error: Error | undefined) {
     if (error instanceof StreamError) return undefined
-    const known = tlsFailure(error, peer)
+    const known = tlsFailure(error, peer, this.options.certificate !== undefined)
     if (known !== undefined) return known
     if (systemCode(error) === 'ECONNREFUSED') return undefined
     return (await speaksInClear(place)) ? notAllowed(peer, noTls, undefined) : undefined
@@ -141,30 +141,42 @@ const meanings: Readonly<Record<string, Meaning>> = {
   ERR_SSL_BAD_RECORD_TYPE: noTls,
   ERR_SSL_UNEXPECTED_MESSAGE: noTls,
   ERR_SSL_UNSUPPORTED_PROTOCOL: noCommonWay,
-  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: noCommonWay,
-  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: {
+}
+
+/** What the peer says in its last message, whatever version of TLS OpenSSL names it after. */
+const alerts: Readonly<Record<string, Meaning>> = {
+  PROTOCOL_VERSION: noCommonWay,
+  INSUFFICIENT_SECURITY: noCommonWay,
+  HANDSHAKE_FAILURE: {
     what: 'it broke the TLS handshake off: no cipher in common, or it wants a certificate',
     hint: 'if it lets in only who shows one: -X ssl.certificate.location=FILE -X ssl.key.location=FILE',
   },
-  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: wantsOurs,
-  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: refusesOurs,
-  ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: refusesOurs,
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED: refusesOurs,
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: refusesOurs,
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: refusesOurs,
-  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: refusesOurs,
-  ERR_SSL_TLSV1_ALERT_ACCESS_DENIED: refusesOurs,
-  ERR_SSL_TLSV1_UNRECOGNIZED_NAME: {
+  CERTIFICATE_REQUIRED: wantsOurs,
+  BAD_CERTIFICATE: refusesOurs,
+  UNSUPPORTED_CERTIFICATE: refusesOurs,
+  CERTIFICATE_REVOKED: refusesOurs,
+  CERTIFICATE_EXPIRED: refusesOurs,
+  CERTIFICATE_UNKNOWN: refusesOurs,
+  UNKNOWN_CA: refusesOurs,
+  ACCESS_DENIED: refusesOurs,
+  UNRECOGNIZED_NAME: {
     what: 'it has no certificate of that name',
     hint: 'check the address, or name another: -X ssl.server.name=NAME',
   },
 }
 
 /** What a failed TLS link means; undefined: nothing of TLS, the peer may only be away. */
-function tlsFailure(error: unknown, peer: string): StreamError | undefined {
+function tlsFailure(
+  error: unknown,
+  peer: string,
+  showsCertificate: boolean,
+): StreamError | undefined {
   const code = systemCode(error) ?? ''
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return nameFailure(error as Error, peer)
-  const meaning = meanings[code]
+  const alert = alerts[/_(?:ALERT_|TLSV1_)(\w+)$/.exec(code)?.[1] ?? '']
+  // A peer that was shown no certificate may call even that a bad one.
+  const ofAlert = alert === refusesOurs && !showsCertificate ? wantsOurs : alert
+  const meaning = meanings[code] ?? ofAlert
   if (meaning !== undefined) return notAllowed(peer, meaning, error)
   if (!/^ERR_(SSL|TLS)_|^CERT_|CERT/.test(code)) return undefined
   return notAllowed(

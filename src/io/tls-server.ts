@@ -198,16 +198,14 @@ function refusalOf(error: Error): string | undefined {
       return 'its TLS handshake took too long'
     case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
       return 'it has shown no certificate'
-    case 'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA':
-    case 'ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN':
-    case 'ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE':
-    case 'ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED':
-      return `it does not trust the certificate of this door (${code})`
     case '':
     case 'ECONNRESET':
     case 'EPIPE':
       return undefined
     default:
+      if (/_ALERT_(UNKNOWN_CA|\w*CERTIFICATE\w*)$/.test(code)) {
+        return `it does not trust the certificate of this door (${code})`
+      }
       return /^ERR_SSL|CERT/.test(code) ? `the TLS handshake failed (${code})` : undefined
   }
 }
