@@ -287,6 +287,7 @@ async function benchManyPartitions(): Promise<void> {
       seconds(performance.now() - startedMs),
     ),
   )
+  run('stream topics delete many -y', place)
 }
 
 /** What others have left unwritten would be written while this one waits for its syncs: Kafka's brokers leave all of it. */
