@@ -1,6 +1,7 @@
 /**
- * `npm run bench:cluster [-- produce catch-up partitions] [--quick] [--save]`: three daemons on etcd beside our single daemon and beside three brokers of Apache
- * Kafka, in one run on this machine; --save writes the table to test/bench/CLUSTER.md. Needs etcd, and java with Maven for Kafka.
+ * `npm run bench:cluster [-- produce catch-up stop partitions] [--quick] [--save]`: three daemons on etcd beside our single
+ * daemon and beside three brokers of Apache Kafka, in one run on this machine; --save writes the table to
+ * test/bench/CLUSTER.md. Needs etcd, and java with Maven for Kafka.
  */
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -20,6 +21,7 @@ import {
   time,
   warmMemory,
 } from './harness.ts'
+import { type StopCost, stopPlanned } from './planned-stop.ts'
 
 const quick = process.argv.includes('--quick')
 const PARTITIONS = 1000
@@ -48,6 +50,7 @@ const cluster = await ProcessCluster.start({ config: [`broker.session.timeout.ms
 const kafka = Kafka.prepare()
 try {
   if (isWanted('catch-up')) await benchCatchUp()
+  if (isWanted('stop')) await benchPlannedStop()
   if (isWanted('partitions')) await benchManyPartitions()
   if (isWanted('produce')) await benchBesideKafka()
 } finally {
@@ -228,12 +231,7 @@ async function benchCatchUp(): Promise<void> {
   const catMs = median([1, 2, 3].map(() => time('stream cat behind > /dev/null', place)))
   const beganMs = performance.now()
   cluster.run(away)
-  await cluster.until(
-    () =>
-      run('stream topics describe behind -o tsv', place).split('\t')[5]?.split(',').length === 3,
-    'the follower is in sync',
-    120_000,
-  )
+  await cluster.until(() => inSyncCount('behind', place) === 3, 'the follower is in sync', 120_000)
   const ms = performance.now() - beganMs
   rows.push(
     info(
@@ -243,6 +241,49 @@ async function benchCatchUp(): Promise<void> {
     atLeast('the same, of what `stream cat` reaches', catMs / ms, 0.5),
   )
   run('stream topics delete behind -y', place)
+}
+
+/** A leader that is told to stop hands over first: no request fails, and its partitions pause shortly. */
+async function benchPlannedStop(): Promise<void> {
+  const place = inCluster()
+  run('stream topics create stops -r 3 --set min.insync.replicas=2', place)
+  const costs: StopCost[] = []
+  for (let round = 0; round < 6; round += 1) {
+    const leader = cluster.daemons.find(({ nodeId }) => nodeId === leaderOf('stops', place))
+    if (leader === undefined) throw new Error('a leader')
+    costs.push(await stopPlanned(cluster, 'stops', leader))
+    cluster.run(leader)
+    await cluster.until(() => inSyncCount('stops', place) === 3, 'all are in sync again', 60_000)
+  }
+  const failed = costs.reduce((sum, cost) => sum + cost.failed, 0)
+  rows.push(
+    {
+      measure: 'planned stop of a leader, requests of 6 stops that failed',
+      value: String(failed),
+      must: '0',
+      aim: '',
+      holds: failed === 0,
+    },
+    atMost(
+      'the same: longest time between two acknowledgements, median of 6',
+      costs.map((cost) => cost.writeMs),
+    ),
+    atMost(
+      'the same: longest time between two records read',
+      costs.map((cost) => cost.readMs),
+    ),
+  )
+  run('stream topics delete stops -y', place)
+}
+
+function atMost(measure: string, ms: readonly number[]): Row {
+  const middle = median(ms)
+  const value = `${middle.toFixed(0)} ms (${Math.min(...ms).toFixed(0)} to ${Math.max(...ms).toFixed(0)})`
+  return { measure, value, must: '100 ms', aim: '', holds: middle <= 100 }
+}
+
+function inSyncCount(topic: string, place: Scratch): number | undefined {
+  return run(`stream topics describe ${topic} -o tsv`, place).split('\t')[5]?.split(',').length
 }
 
 async function benchManyPartitions(): Promise<void> {
