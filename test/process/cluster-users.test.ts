@@ -7,7 +7,9 @@ import { hasNoEtcd } from '../support/etcd.ts'
 describe.skipIf(hasNoEtcd)('users of a cluster', () => {
   let cluster: ProcessCluster
   beforeAll(async () => {
-    cluster = await ProcessCluster.start({ config: ['sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512'] })
+    cluster = await ProcessCluster.start({
+      config: ['sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512'],
+    })
     writeFileSync(cluster.program.path('pw'), 's3cret', { mode: 0o600 })
   }, 60_000)
   afterAll(() => cluster?.stop())

@@ -1,10 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  decodeUser,
-  encodeUser,
-  findUserNameDefect,
-} from '../../../daemon/metadata/user-values.ts'
+import { decodeUser, encodeUser, findUserNameDefect } from '../../../daemon/metadata/user-values.ts'
 
 const bytes = fc.uint8Array({ minLength: 1, maxLength: 64 }).map((each) => Buffer.from(each))
 const credential = fc.record({
@@ -20,7 +16,11 @@ const user = fc.record(
 
 describe('users in the metadata store', () => {
   it('come back as they were', () => {
-    fc.assert(fc.property(user, (value) => expect(decodeUser('k', encodeUser(value))).toEqual(value)))
+    fc.assert(
+      fc.property(user, (value) => {
+        expect(decodeUser('k', encodeUser(value))).toEqual(value)
+      }),
+    )
   })
 
   it('damaged bytes are refused without being told', () => {
