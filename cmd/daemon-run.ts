@@ -11,7 +11,8 @@ export const spec: CommandSpec = {
   summary: 'Run the daemon in the foreground',
   description: [
     'Ends with SIGTERM or SIGINT, after a clean close.',
-    'An address that other hosts reach needs protection: tcp:// a key file (stream cluster keys; -X stream.curve.key.file=FILE). In clear text, as kafka:// is, it listens only with -X stream.allow.plaintext=true: on a network that you trust.',
+    'An address that other hosts reach needs protection: tcp:// a key file (stream cluster keys; -X stream.curve.key.file=FILE); kafka:// TLS (-X stream.kafka.tls.certificate.file=FILE -X stream.kafka.tls.key.file=FILE), logins (-X sasl.enabled.mechanisms=SCRAM-SHA-512; stream users set NAME), or both. In clear text and without a login it listens only with -X stream.allow.plaintext=true: on a network that you trust.',
+    'A changed certificate counts with the next connection. With -X stream.kafka.tls.client.ca.file=FILE only clients get in that show a certificate of that authority.',
   ],
   operands: [],
   options: startOptions,
@@ -21,6 +22,9 @@ export const spec: CommandSpec = {
     },
     {
       line: 'stream daemon run --listen tcp://0.0.0.0:7000 -X stream.curve.key.file=/etc/stream/cluster.key',
+    },
+    {
+      line: 'stream daemon run --listen kafka://0.0.0.0:9092 -X stream.kafka.tls.certificate.file=/etc/stream/kafka.pem -X stream.kafka.tls.key.file=/etc/stream/kafka.key -X sasl.enabled.mechanisms=SCRAM-SHA-512',
     },
     { line: 'stream daemon run --ephemeral > addr &' },
   ],

@@ -38,7 +38,8 @@ const before: Readonly<Record<string, string>> = {
   'groups seek': 'stream consume orders -g nightly --until-end',
   'dlq list': `seq 20 | stream produce mails; stream consume mails -g mailer --from start --until-end --batch 20 --retry 0 --on-fail dlq --exec 'echo "timeout: no such user" >&2; exit 1'`,
   'daemon start': 'stream daemon stop',
-  'daemon run': 'stream cluster keys --out run.key',
+  'daemon run':
+    'stream cluster keys --out run.key; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout run.pem.key -out run.pem -days 2 -subj /CN=x 2>/dev/null; chmod 600 run.pem.key',
   'daemon status': 'stream daemon start',
   'context show':
     'echo pw > pw; stream context set east --broker tcp://e:1 --secret sasl.password=file:$PWD/pw; stream context use east',
@@ -84,6 +85,8 @@ const instead: Readonly<Record<string, string>> = {
     'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',
   'stream daemon run --listen tcp://0.0.0.0:7000 -X stream.curve.key.file=/etc/stream/cluster.key':
     'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen tcp://0.0.0.0:0 --listen ipc://$PWD/other.sock -X stream.curve.key.file=run.key',
+  'stream daemon run --listen kafka://0.0.0.0:9092 -X stream.kafka.tls.certificate.file=/etc/stream/kafka.pem -X stream.kafka.tls.key.file=/etc/stream/kafka.key -X sasl.enabled.mechanisms=SCRAM-SHA-512':
+    'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://0.0.0.0:0 --listen ipc://$PWD/other.sock -X stream.kafka.tls.certificate.file=run.pem -X stream.kafka.tls.key.file=run.pem.key -X sasl.enabled.mechanisms=SCRAM-SHA-512',
   'stream daemon run --ephemeral > addr &':
     'stream daemon run --ephemeral > addr & until [ -s addr ]; do sleep .1; done; stream daemon stop -b "$(cat addr)"; wait',
 }

@@ -138,6 +138,7 @@ describe('metadata keys', () => {
     })
     expect(keys.parse(keys.deleted('id'))).toEqual({ kind: 'deleted', topicId: 'id' })
     expect(keys.parse(keys.config('broker/1'))).toEqual({ kind: 'config', scope: 'broker/1' })
+    expect(keys.parse(keys.user('a/b'))).toEqual({ kind: 'user', name: 'a/b' })
     expect(keys.parse(keys.controller())).toEqual({ kind: 'controller' })
     expect(keys.parse(keys.producerIds())).toEqual({ kind: 'producerIds' })
     expect(keys.partition('id', 9) < keys.partition('id', 10)).toBe(true)
