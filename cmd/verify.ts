@@ -7,6 +7,7 @@ import { type Broker, openBroker } from './broker.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
+import { flagsForBroker } from './other-broker.ts'
 import { readPlan } from './read-options.ts'
 import { printRows } from './row-output.ts'
 import { compareMultisets } from './verify-multiset.ts'
@@ -207,7 +208,7 @@ class Sides {
   #broker(place: string): Promise<Broker> {
     let broker = this.#brokers.get(place)
     if (broker === undefined) {
-      broker = openBroker(this.#deps, { ...this.#args, flags: flagsFor(this.#args.flags, place) })
+      broker = openBroker(this.#deps, { ...this.#args, flags: flagsForBroker(this.#args.flags, place) })
       this.#brokers.set(place, broker)
     }
     return broker
@@ -287,13 +288,4 @@ function splitSide(name: string): { readonly place: string; readonly topic: stri
   const isWhole = place !== '' && topic !== '' && !place.endsWith('/')
   if (!isWhole) throw new UsageError(`${name}: /TOPIC is missing after the broker`)
   return { place, topic }
-}
-
-/** The same flags for another broker. */
-function flagsFor(flags: Flags, place: string): Flags {
-  if (place === '') return flags
-  const others = flags.without('broker').without('context')
-  return place.startsWith('@')
-    ? others.with('context', place.slice(1))
-    : others.with('broker', place)
 }
