@@ -36,6 +36,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'dlq show', summary: 'Print the dead letters of a job', load: () => import('./dlq-show.ts') },
   { name: 'dlq replay', summary: 'Give dead letters back to their job', load: () => import('./dlq-replay.ts') },
   { name: 'dlq drop', summary: 'Give dead letters of a job up for good', load: () => import('./dlq-drop.ts') },
+  { name: 'mirror', summary: 'Copy topics of another broker, each record exactly once', load: () => import('./mirror.ts') },
   { name: 'tap', summary: 'Pass standard input on, and send a copy of its lines to a topic', load: () => import('./tap.ts') },
   { name: 'dump', summary: "Print a partition's records from its files, without a daemon", load: () => import('./dump.ts') },
   { name: 'fsck', summary: 'Check a data directory, and repair it', load: () => import('./fsck.ts') },

@@ -7,6 +7,11 @@ import type { Broker } from './broker.ts'
 import type { CommandDeps } from './deps.ts'
 import { readState, type StateKey } from './stream-state.ts'
 
+/** No record was copied yet. */
+export const NONE_YET = -1
+/** The broker did not say where records went (it knew them for duplicates, and not for which). */
+export const NOT_TOLD = -2
+
 export interface TopicPair {
   readonly source: string
   readonly target: string
@@ -20,7 +25,7 @@ export interface MirrorPosition {
   readonly first: number
   /** The next offset of the source. */
   readonly next: number
-  /** Offsets of the target: its first record of this copy, and one after the last; -1: none yet, or not told by the broker. */
+  /** Offsets of the target: its first record of this copy, and one after the last; NONE_YET, NOT_TOLD. */
   readonly hereFirst: number
   readonly here: number
   /** Why the last run could not go on. */
@@ -85,8 +90,8 @@ function parsePosition(key: string, value: unknown): FoundPosition | undefined {
     targetId: to,
     first: first as number,
     next: next as number,
-    hereFirst: hereFirst ?? -1,
-    here: here ?? -1,
+    hereFirst: hereFirst ?? NOT_TOLD,
+    here: here ?? NOT_TOLD,
     error,
   }
 }

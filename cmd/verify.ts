@@ -208,7 +208,10 @@ class Sides {
   #broker(place: string): Promise<Broker> {
     let broker = this.#brokers.get(place)
     if (broker === undefined) {
-      broker = openBroker(this.#deps, { ...this.#args, flags: flagsForBroker(this.#args.flags, place) })
+      broker = openBroker(this.#deps, {
+        ...this.#args,
+        flags: flagsForBroker(this.#args.flags, place),
+      })
       this.#brokers.set(place, broker)
     }
     return broker
