@@ -14,7 +14,7 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { commonExitCode, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { MirrorLane } from './mirror-lane.ts'
 import type { MirrorPlan } from './mirror-plan.ts'
-import { MirrorStart } from './mirror-start.ts'
+import { askClusterId, MirrorStart } from './mirror-start.ts'
 import { flagsForBroker } from './other-broker.ts'
 import { Progress } from './progress.ts'
 import { openConsumer, timedOut } from './read-open.ts'
@@ -64,8 +64,12 @@ export class MirrorCopy {
 
   async #run(source: Broker, target: Broker): Promise<number> {
     const { interruption, time } = this.#deps
+    const sourceId = await askClusterId(source, this.#plan.source)
+    const targetId = await askClusterId(target, target.address)
     const consumer = await openConsumer(this.#deps, source, this.#plan.read, 1)
     const start = new MirrorStart(this.#deps, this.#plan, source, target, consumer, {
+      sourceId,
+      targetId,
       report: this.#report,
       onFailure: (error, name) => this.#fail(error, name),
     })

@@ -32,7 +32,7 @@ import { livePositions, prepareTarget, refuseForeign, type TargetTopic } from '.
 import { Pacer } from './pacer.ts'
 import { tellGap } from './read-gap.ts'
 import { askOffsets } from './read-open.ts'
-import { type PartitionRange, resolveRanges } from './read-range.ts'
+import { type PartitionName, type PartitionRange, resolveRanges } from './read-range.ts'
 import type { Report } from './report.ts'
 
 export const ORIGIN_HEADER = 'stream.origin'
@@ -46,6 +46,9 @@ interface Opened {
 }
 
 export interface StartOptions {
+  /** Of the clusters. */
+  readonly sourceId: string
+  readonly targetId: string
   readonly report: Report
   readonly onFailure: (error: unknown, target: string) => void
 }
@@ -57,6 +60,8 @@ export class MirrorStart {
   readonly #target: Broker
   readonly #consumer: ConsumerClient
   readonly #options: StartOptions
+  readonly #sourceId: string
+  readonly #targetId: string
   readonly #pacer: Pacer | undefined
   /** Source topic by target topic. */
   readonly #taken = new Map<string, string>()
@@ -76,6 +81,8 @@ export class MirrorStart {
     this.#target = target
     this.#consumer = consumer
     this.#options = options
+    this.#sourceId = options.sourceId
+    this.#targetId = options.targetId
     const { rate } = plan.read
     this.#pacer = rate === undefined ? undefined : new Pacer(deps.time, rate)
   }
@@ -83,8 +90,7 @@ export class MirrorStart {
   /** Lanes with their partitions, ready to run; what may not be copied is told. @throws StreamError of the brokers */
   async lanes(topics: readonly TopicInfo[]): Promise<MirrorLane[]> {
     if (topics.length === 0) return []
-    const clusterId = clusterIdOf(this.#source, this.#plan.source)
-    clusterIdOf(this.#target, this.#target.address)
+    const clusterId = this.#sourceId
     const before = await readPositions(this.#deps, this.#target, clusterId)
     const paths = await readPaths(this.#deps, this.#source)
     const opened: Opened[] = []
@@ -144,8 +150,7 @@ export class MirrorStart {
   }
 
   get #here() {
-    const clusterId = this.#target.cluster.metadata.clusterId ?? ''
-    return { clusterId, isTagged: this.#plan.isTagged }
+    return { clusterId: this.#targetId, isTagged: this.#plan.isTagged }
   }
 
   /** A failure is of one topic. */
@@ -168,8 +173,7 @@ export class MirrorStart {
   }
 
   #refuseRing(from: TopicInfo, hops: readonly Hop[]): void {
-    const own: Hop = { cluster: clusterIdOf(this.#source, this.#plan.source), isTagged: false }
-    if (own.cluster === this.#here.clusterId) {
+    if (this.#sourceId === this.#targetId) {
       throw new StreamError('CONFLICT', `${from.name}: source and target are one cluster`, {
         target: from.name,
         hint: 'within a cluster: stream pipe --in A --out B -j NAME -- cat',
@@ -179,7 +183,7 @@ export class MirrorStart {
   }
 
   async #open(from: TopicInfo, before: readonly FoundPosition[]): Promise<Opened | undefined> {
-    const clusterId = clusterIdOf(this.#source, this.#plan.source)
+    const clusterId = this.#sourceId
     const pair = { source: from.name, target: this.#plan.rename(from.name, clusterId) }
     const other = this.#taken.get(pair.target)
     if (other !== undefined && !this.#plan.mayAppend) {
@@ -220,7 +224,7 @@ export class MirrorStart {
   /** @throws StreamError CONFLICT: a ring was closed meanwhile */
   async #recordPath(pair: TopicPair, topicId: string, sourceHops: readonly Hop[]): Promise<void> {
     const { isTagged } = this.#plan
-    const cluster = clusterIdOf(this.#source, this.#plan.source)
+    const cluster = this.#sourceId
     const known = hopsOf(await readPaths(this.#deps, this.#target), pair.target, topicId)
     const hops = joinHops(known, [...sourceHops, { cluster, isTagged }])
     if (hops === known) return
@@ -261,11 +265,36 @@ export class MirrorStart {
         position: { kind: 'offset', offset },
       }),
     )
+    const wanted = await this.#refuseCutBack(names, live)
     // The later place counts: what was copied wins over --from.
     const start = { ...read.from, places: [...read.from.places, ...places] }
-    return resolveRanges(names, start, read.until, (questions) =>
+    return resolveRanges(wanted, start, read.until, (questions) =>
       askOffsets(this.#deps, this.#source, read, questions),
     )
+  }
+
+  /** A source that has lost what was copied of it may get other records in their place. */
+  async #refuseCutBack(
+    names: readonly PartitionName[],
+    live: ReadonlyMap<number, MirrorPosition>,
+  ): Promise<readonly PartitionName[]> {
+    const questions = names
+      .filter(({ partition }) => live.has(partition))
+      .map((name) => ({ ...name, at: 'latest' as const }))
+    if (questions.length === 0) return names
+    const answers = await askOffsets(this.#deps, this.#source, this.#plan.read, questions)
+    const lost = new Set<number>()
+    for (const { topic, partition, offset } of answers) {
+      const next = live.get(partition)?.next ?? 0
+      if (offset >= next) continue
+      lost.add(partition)
+      const target = `${topic} partition ${partition}`
+      const words = `${target}: ends at ${offset} at the source, where ${next} were copied already`
+      const hint =
+        'the source was cut back: compare both (stream verify), and copy into a new topic'
+      this.#options.onFailure(new StreamError('CONFLICT', words, { target, hint }), target)
+    }
+    return names.filter(({ partition }) => !lost.has(partition))
   }
 
   #onGap(topic: string, partition: number, from: number, to: number): void {
@@ -282,7 +311,7 @@ export class MirrorStart {
     const { settings } = this.#target
     const copier = new BatchCopier({
       batchBytesMax: to.batchBytesMax,
-      ...recordRules(filter, this.#plan.isTagged, clusterId, this.#here.clusterId),
+      ...recordRules(filter, this.#plan.isTagged, clusterId, this.#targetId),
     })
     return new MirrorLane(this.#deps, this.#target, this.#consumer, {
       clusterId,
@@ -328,8 +357,9 @@ function partitionOf(
   }
 }
 
-/** @throws StreamError UNSUPPORTED_BY_BROKER: rings could not be told */
-export function clusterIdOf({ cluster }: Broker, name: string): string {
+/** @throws StreamError UNSUPPORTED_BY_BROKER: rings could not be told; as Cluster.describeTopics */
+export async function askClusterId({ cluster }: Broker, name: string): Promise<string> {
+  if (cluster.metadata.clusterId === undefined) await cluster.describeTopics([])
   const { clusterId } = cluster.metadata
   if (clusterId !== undefined && clusterId !== '') return clusterId
   throw new StreamError('UNSUPPORTED_BY_BROKER', `${name}: the broker does not tell its cluster id`)
