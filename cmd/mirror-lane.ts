@@ -22,6 +22,7 @@ import type { BatchProducerClient, ConsumerClient, TransactionClient } from './c
 import type { CommandDeps } from './deps.ts'
 import {
   type MirrorPosition,
+  type MirrorTrait,
   mirrorPrefix,
   NONE_YET,
   NOT_TOLD,
@@ -73,6 +74,7 @@ export interface LaneOptions {
   readonly pacer: Pacer | undefined
   readonly report: Report
   readonly follows: boolean
+  readonly traits: readonly MirrorTrait[]
   /** Before the records of a partition. */
   readonly onPartition: (partition: number) => void
   /** Tells of offsets that are gone. @throws StreamError where the partition is to fail by it */
@@ -362,11 +364,12 @@ export class MirrorLane {
     const { position, taken, state } = part
     const placed = this.#placed.get(part.partition)
     const error = state === 'failed' ? position.error : undefined
-    if (placed === undefined) return { ...position, next: taken, error }
+    const traits = [...new Set([...position.traits, ...this.#options.traits])]
+    if (placed === undefined) return { ...position, next: taken, traits, error }
     const here = placed.isKnown ? placed.end : NOT_TOLD
     const first = placed.isKnown ? placed.first : NOT_TOLD
     const hereFirst = position.hereFirst === NONE_YET ? first : position.hereFirst
-    return { ...position, next: taken, hereFirst, here, error }
+    return { ...position, next: taken, hereFirst, here, traits, error }
   }
 
   #onCommitted(part: LanePartition, position: MirrorPosition): void {

@@ -7,6 +7,10 @@ import { type OptionSpec, regexOption } from './option-table.ts'
 import { isBrokerName } from './other-broker.ts'
 import { filterOptions, keyFilterOption, type ReadPlan, readPlan } from './read-options.ts'
 
+/** Of the verbs that tell of mirrors. */
+// biome-ignore format: one row, one line
+export const topicsOption: OptionSpec = { long: 'topics', argument: 'GLOB', isRepeatable: true, help: 'only these topics, as they are named here; several with commas' }
+
 // biome-ignore format: one row, one line
 export const copyOptions: readonly OptionSpec[] = [
   { long: 'topics', argument: 'GLOB', isRepeatable: true, help: 'what is copied: names and globs, several with commas' },
@@ -70,11 +74,9 @@ export function mirrorPlan(deps: CommandDeps, args: CommandArgs): MirrorPlan {
 }
 
 /** @throws UsageError unless there is exactly one, and it is a broker */
-export function oneSource({ operands }: CommandArgs, command: string): string {
-  const [source, ...more] = operands
+function oneSource(args: CommandArgs, command: string): string {
   const help = `try: stream ${command} --help`
-  if (source === undefined) throw new UsageError('SOURCE is missing', help)
-  if (more.length > 0) throw new UsageError(`unexpected argument ${more[0]}`, help)
+  const source = oneOperand(args, 'SOURCE', command)
   if (!isBrokerName(source)) {
     throw new UsageError(
       `${source}: SOURCE must be ipc://PATH, tcp://HOST:PORT, kafka://HOST[:9092] or @CONTEXT`,
@@ -86,6 +88,16 @@ export function oneSource({ operands }: CommandArgs, command: string): string {
   return source
 }
 
+/** @throws UsageError unless there is exactly one */
+export function oneOperand({ operands }: CommandArgs, name: string, command: string): string {
+  const [operand, ...more] = operands
+  const help = `try: stream ${command} --help`
+  if (operand === undefined) throw new UsageError(`${name} is missing`, help)
+  if (more.length > 0) throw new UsageError(`unexpected argument ${more[0]}`, help)
+  return operand
+}
+
+/** `--topics`, of all verbs. */
 export function topicGlobs(flags: Flags): string[] {
   return flags
     .all('topics')

@@ -28,9 +28,15 @@ export interface MirrorPosition {
   /** Offsets of the target: its first record of this copy, and one after the last; NONE_YET, NOT_TOLD. */
   readonly hereFirst: number
   readonly here: number
+  /** What runs did that a comparison has to know of. */
+  readonly traits: readonly MirrorTrait[]
   /** Why the last run could not go on. */
   readonly error: string | undefined
 }
+
+/** Records were left out; records got their origin; the target has records of something else. */
+export type MirrorTrait = 'filtered' | 'tagged' | 'mixed'
+const allTraits: readonly MirrorTrait[] = ['filtered', 'tagged', 'mixed']
 
 export interface FoundPosition extends MirrorPosition {
   readonly pair: TopicPair
@@ -46,6 +52,7 @@ interface StoredPosition {
   readonly next: number
   readonly hereFirst: number
   readonly here: number
+  readonly traits?: readonly string[]
   readonly error?: string
 }
 
@@ -59,7 +66,12 @@ export function positionKey(clusterId: string, pair: TopicPair, partition: numbe
 
 export function storedPosition(position: MirrorPosition): StoredPosition {
   const { sourceId: from, targetId: to, first, next, hereFirst, here, error } = position
-  return { v: 1, from, to, first, next, hereFirst, here, ...(error === undefined ? {} : { error }) }
+  const { traits } = position
+  return {
+    ...{ v: 1, from, to, first, next, hereFirst, here },
+    ...(traits.length === 0 ? {} : { traits }),
+    ...(error === undefined ? {} : { error }),
+  }
 }
 
 /** All positions of copies from that cluster. @throws StreamError of the broker */
@@ -82,6 +94,7 @@ function parsePosition(key: string, value: unknown): FoundPosition | undefined {
   if (more.length > 0 || typeof source !== 'string' || typeof target !== 'string') return undefined
   if (!Number.isSafeInteger(partition) || stored === null || stored.v !== 1) return undefined
   const { first, next, hereFirst, here, from = '', to = '', error } = stored
+  const { traits } = stored
   if (!Number.isSafeInteger(first) || !Number.isSafeInteger(next)) return undefined
   return {
     pair: { source, target },
@@ -92,6 +105,7 @@ function parsePosition(key: string, value: unknown): FoundPosition | undefined {
     next: next as number,
     hereFirst: hereFirst ?? NOT_TOLD,
     here: here ?? NOT_TOLD,
+    traits: allTraits.filter((trait) => traits?.includes(trait) === true),
     error,
   }
 }

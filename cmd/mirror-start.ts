@@ -23,6 +23,7 @@ import {
   type FoundPosition,
   isSameTopic,
   type MirrorPosition,
+  type MirrorTrait,
   NONE_YET,
   ofPair,
   readPositions,
@@ -306,6 +307,14 @@ export class MirrorStart {
     )
   }
 
+  #traits(filter: RecordFilter): readonly MirrorTrait[] {
+    const { isTagged, mayAppend } = this.#plan
+    return [
+      ...(filter.isEmpty ? [] : (['filtered'] as const)),
+      ...(isTagged ? (['tagged'] as const) : mayAppend ? (['mixed'] as const) : []),
+    ]
+  }
+
   #makeLane(pair: TopicPair, clusterId: string, to: TargetTopic): MirrorLane {
     const filter = new RecordFilter(this.#plan.read.filter)
     const { settings } = this.#target
@@ -325,6 +334,7 @@ export class MirrorStart {
       pacer: this.#pacer,
       report: this.#options.report,
       follows: this.#plan.follows,
+      traits: this.#traits(filter),
       onPartition: (partition) => filter.setTopic(pair.source, partition),
       onGap: (topic, partition, from, end) => this.#onGap(topic, partition, from, end),
       onFailure: this.#options.onFailure,
@@ -344,6 +354,7 @@ function partitionOf(
     next: startOffset,
     hereFirst: NONE_YET,
     here: NONE_YET,
+    traits: [],
     error: undefined,
   }
   return {

@@ -31,6 +31,10 @@ export const spec: CommandSpec = {
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  if ((deps.host.environment['STREAM_TXN'] ?? '') !== '') {
+    const { refuseCommand } = await import('./txn-client.ts')
+    await refuseCommand(deps, spec.name)
+  }
   const plan = mirrorPlan(deps, args)
   const { MirrorCopy } = await import('./mirror-copy.ts')
   return MirrorCopy.run(deps, args, plan)

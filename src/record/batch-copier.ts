@@ -43,8 +43,9 @@ export interface CopiedRange {
   readonly untilOffset: number
 }
 
-/** Below, batches that follow each other are put together. */
+/** Batches of fewer bytes, and of fewer records where they are compressed, are put together where they follow each other. */
 const SMALL_BYTES = 16 * 1024
+const SMALL_PACKED_RECORDS = 128
 /** Of a batch made here, uncompressed. */
 const BUILT_BYTES_MAX = 512 * 1024
 
@@ -109,14 +110,12 @@ export class BatchCopier {
   /** A small batch with another of its codec before or behind it. */
   #isJoined({ bytes, batches }: CopiedRange, index: number): boolean {
     const at = batches[index] as number
-    if (batchBytesAt(bytes, at) > SMALL_BYTES) return false
+    if (!isSmall(bytes, at)) return false
     const codec = codecOf(attributesAt(bytes, at))
     if (this.#hasRecords && this.#codec === codec) return true
     const next = batches[index + 1]
     return (
-      next !== undefined &&
-      batchBytesAt(bytes, next) <= SMALL_BYTES &&
-      codecOf(attributesAt(bytes, next)) === codec
+      next !== undefined && isSmall(bytes, next) && codecOf(attributesAt(bytes, next)) === codec
     )
   }
 
@@ -160,4 +159,10 @@ export class BatchCopier {
     builder.reset({ timestampMs: -1 })
     return copy
   }
+}
+
+function isSmall(bytes: Uint8Array, at: number): boolean {
+  if (batchBytesAt(bytes, at) > SMALL_BYTES) return false
+  // A batch may be small because it packs well: to unpack it would cost more than its request.
+  return codecOf(attributesAt(bytes, at)) === 0 || recordCountAt(bytes, at) <= SMALL_PACKED_RECORDS
 }
