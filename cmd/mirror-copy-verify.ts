@@ -105,7 +105,7 @@ async function compareCopy(
   return compareStreams(streamA, streamB, what, `${pair.target} partition ${partition}`)
 }
 
-function refuseUnlike({ pair, traits, here }: FoundPosition): void {
+function refuseUnlike({ traits, here }: FoundPosition): void {
   const why = traits.includes('filtered')
     ? 'a filter left records out'
     : traits.includes('mixed')
@@ -115,7 +115,7 @@ function refuseUnlike({ pair, traits, here }: FoundPosition): void {
         : undefined
   if (why === undefined) return
   throw new UsageError(
-    `${pair.target}: cannot be compared as a copy: ${why}`,
+    `cannot be compared as a copy: ${why}`,
     'compare what you need: stream verify A B --any-order',
   )
 }

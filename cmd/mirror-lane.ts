@@ -62,8 +62,8 @@ export interface LanePartition {
   /** Everything before it has been sent; ahead of position.next while a transaction is open. */
   taken: number
   state: 'reading' | 'ended' | 'failed'
-  /** Its error has to be stored. */
-  isErrorNew: boolean
+  /** It is to be stored though it has not moved: it is new, or its error is. */
+  isUnstored: boolean
 }
 
 export interface LaneOptions {
@@ -224,7 +224,7 @@ export class MirrorLane {
   get #hasNews(): boolean {
     if (this.#openRecords > 0) return true
     for (const each of this.partitions.values()) {
-      if (each.taken !== each.position.next || each.isErrorNew) return true
+      if (each.taken !== each.position.next || each.isUnstored) return true
     }
     return false
   }
@@ -339,7 +339,7 @@ export class MirrorLane {
     await producer.flush()
     const changed: { readonly part: LanePartition; readonly position: MirrorPosition }[] = []
     for (const part of this.partitions.values()) {
-      if (part.taken === part.position.next && !part.isErrorNew) continue
+      if (part.taken === part.position.next && !part.isUnstored) continue
       const position = this.#positionOf(part)
       changed.push({ part, position })
       const key = positionKey(clusterId, pair, part.partition)
@@ -375,7 +375,7 @@ export class MirrorLane {
   #onCommitted(part: LanePartition, position: MirrorPosition): void {
     const before = part.position.next
     part.position = position
-    part.isErrorNew = false
+    part.isUnstored = false
     if (position.next > before) {
       this.#options.report.addSpan(this.pair.source, part.partition, before, position.next - 1)
     }
@@ -455,7 +455,7 @@ export class MirrorLane {
     const { source, target } = this.pair
     part.state = 'failed'
     part.position = { ...part.position, error: error.message }
-    part.isErrorNew = true
+    part.isUnstored = true
     this.#consumer.unassign(source, part.partition)
     const where = source === target ? source : `${source} to ${target}`
     this.#options.onFailure(error, `${where} partition ${part.partition}`)
@@ -492,7 +492,7 @@ export class MirrorLane {
     const stored = ofPair(await readPositions(this.#deps, this.#target, clusterId), pair)
     for (const part of this.partitions.values()) {
       const position = stored.get(part.partition)
-      if (position !== undefined && !part.isErrorNew) part.position = position
+      if (position !== undefined && part.state !== 'failed') part.position = position
     }
   }
 

@@ -80,9 +80,7 @@ function oneSource(args: CommandArgs, command: string): string {
   if (!isBrokerName(source)) {
     throw new UsageError(
       `${source}: SOURCE must be ipc://PATH, tcp://HOST:PORT, kafka://HOST[:9092] or @CONTEXT`,
-      /^[\w.-]+$/.test(source)
-        ? `a named broker is @${source}; a link: stream mirror --help`
-        : help,
+      /^[\w.-]+$/.test(source) ? `a named broker: stream mirror @${source}` : help,
     )
   }
   return source

@@ -5,8 +5,9 @@
  * Order: the id is taken before positions are read, so that nobody moves them any more.
  */
 
-import { StreamError } from '../src/base/errors.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import type { OffsetQuestion } from '../src/client/offsets.ts'
 import { encodeHeader } from '../src/record/batch-builder.ts'
 import { BatchCopier, type CopierOptions } from '../src/record/batch-copier.ts'
 import type { RecordCursor } from '../src/record/record-cursor.ts'
@@ -269,9 +270,24 @@ export class MirrorStart {
     const wanted = await this.#refuseCutBack(names, live)
     // The later place counts: what was copied wins over --from.
     const start = { ...read.from, places: [...read.from.places, ...places] }
-    return resolveRanges(wanted, start, read.until, (questions) =>
-      askOffsets(this.#deps, this.#source, read, questions),
-    )
+    const ask = (questions: readonly OffsetQuestion[]) =>
+      askOffsets(this.#deps, this.#source, read, questions)
+    try {
+      return await resolveRanges(wanted, start, read.until, ask)
+    } catch (error) {
+      if (!isStreamError(error, 'OFFSET_OUT_OF_RANGE')) throw error
+    }
+    // One of them has no such place.
+    const ranges: PartitionRange[] = []
+    for (const name of wanted) {
+      try {
+        ranges.push(...(await resolveRanges([name], start, read.until, ask)))
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        this.#options.onFailure(error, `${topic} partition ${name.partition}`)
+      }
+    }
+    return ranges
   }
 
   /** A source that has lost what was copied of it may get other records in their place. */
@@ -364,7 +380,7 @@ function partitionOf(
     position,
     taken: startOffset,
     state: 'reading',
-    isErrorNew: false,
+    isUnstored: live === undefined,
   }
 }
 
