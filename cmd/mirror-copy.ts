@@ -72,6 +72,7 @@ export class MirrorCopy {
       targetId,
       report: this.#report,
       onFailure: (error, name) => this.#fail(error, name),
+      onReading: () => this.#wake.wake(),
     })
     this.#start = start
     const stopListening = interruption.onRaised(() => this.#stop('signal'))
@@ -97,7 +98,7 @@ export class MirrorCopy {
   async #loop(source: Broker, consumer: ConsumerClient): Promise<void> {
     const { time } = this.#deps
     let lookedMs = time.monotonicMs()
-    while (this.#running.size > 0 || (this.#plan.follows && this.#stopReason === undefined)) {
+    while (this.#running.size > 0 || this.#awaitsTopics) {
       for (;;) {
         const event = consumer.poll()
         if (event === undefined) break
@@ -112,6 +113,11 @@ export class MirrorCopy {
       if (!consumer.isDone) this.#wake.arm('consumer', () => consumer.wait())
       await this.#wake.wait(this.#plan.follows ? dueMs : Number.POSITIVE_INFINITY)
     }
+  }
+
+  /** Topics that match may still come; where all have failed nobody should believe that it goes on. */
+  get #awaitsTopics(): boolean {
+    return this.#plan.follows && this.#stopReason === undefined && this.#codes.length === 0
   }
 
   #handOut(event: ConsumerEvent): void {

@@ -80,6 +80,8 @@ export interface LaneOptions {
   /** Tells of offsets that are gone. @throws StreamError where the partition is to fail by it */
   readonly onGap: (topic: string, partition: number, from: number, to: number) => void
   readonly onFailure: (error: unknown, target: string) => void
+  /** The consumer has something to read again. */
+  readonly onReading: () => void
 }
 
 /** Fails one partition, not all. */
@@ -513,6 +515,7 @@ export class MirrorLane {
     const startOffset = Math.max(taken, position.next)
     const end = endOffset === undefined ? {} : { endOffset }
     this.#consumer.assign([{ topic: this.pair.source, partition, startOffset, ...end }])
+    this.#options.onReading()
   }
 
   async #close(): Promise<void> {

@@ -53,6 +53,7 @@ export interface StartOptions {
   readonly targetId: string
   readonly report: Report
   readonly onFailure: (error: unknown, target: string) => void
+  readonly onReading: () => void
 }
 
 export class MirrorStart {
@@ -354,6 +355,7 @@ export class MirrorStart {
       onPartition: (partition) => filter.setTopic(pair.source, partition),
       onGap: (topic, partition, from, end) => this.#onGap(topic, partition, from, end),
       onFailure: this.#options.onFailure,
+      onReading: this.#options.onReading,
     })
   }
 }
