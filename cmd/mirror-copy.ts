@@ -129,9 +129,12 @@ export class MirrorCopy {
     for (const lane of this.#running) lane.tick()
     try {
       await this.#startLanes(source)
-      await this.#start?.checkRings(this.#running)
+      await this.#start?.checkRings([...this.#running])
     } catch (error) {
-      if (!isStreamError(error) || !error.retriable) throw error
+      if (!isStreamError(error)) throw error
+      if (error.retriable || error.code === 'TIMED_OUT') return
+      this.#fail(error, error.target ?? this.#plan.source)
+      for (const lane of this.#running) lane.stop()
     }
   }
 
@@ -154,7 +157,18 @@ export class MirrorCopy {
     }
     for (const topic of wanted) {
       const lane = this.#lanes.get(topic.name)
-      if (lane !== undefined && this.#running.has(lane)) await start.addPartitions(lane, topic)
+      if (lane !== undefined && this.#running.has(lane)) await this.#grow(start, lane, topic)
+    }
+  }
+
+  async #grow(start: MirrorStart, lane: MirrorLane, topic: TopicInfo): Promise<void> {
+    try {
+      await start.addPartitions(lane, topic)
+    } catch (error) {
+      if (!isStreamError(error) || error.retriable || error.code === 'TIMED_OUT') throw error
+      // Those that it has go on.
+      this.#fail(error, topic.name)
+      this.#refused.add(topic.name)
     }
   }
 

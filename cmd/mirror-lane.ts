@@ -45,6 +45,7 @@ const OPEN_BYTES_MAX = 128 * 1024 * 1024
 const IDLE_MS = 30
 /** After so much the position is known, and a stop, a commit or a rate may come in between. */
 const SLICE_BYTES = 1024 * 1024
+const PACED_SLICE_BYTES = 32 * 1024
 const INBOX_BYTES_MAX = 8 * 1024 * 1024
 const RETRY_FIRST_MS = 100
 const RETRY_MAX_MS = 5000
@@ -260,10 +261,11 @@ export class MirrorLane {
 
   async #takeRecords(part: LanePartition, event: RecordsEvent): Promise<void> {
     const { bytes, batches, fromOffset, untilOffset } = event
+    const sliceBytes = this.#options.pacer === undefined ? SLICE_BYTES : PACED_SLICE_BYTES
     for (let first = 0; first < batches.length; ) {
       let end = first
       let sizeBytes = 0
-      while (end < batches.length && sizeBytes < SLICE_BYTES) {
+      while (end < batches.length && sizeBytes < sliceBytes) {
         sizeBytes += batchBytesAt(bytes, batches[end] as number)
         end += 1
       }

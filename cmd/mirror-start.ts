@@ -18,7 +18,15 @@ import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import { type LanePartition, MirrorLane } from './mirror-lane.ts'
-import { type Hop, hopsOf, joinHops, readPaths, refuseRing, writePath } from './mirror-path.ts'
+import {
+  type Hop,
+  hopsOf,
+  joinHops,
+  readPaths,
+  refuseRing,
+  type TopicPath,
+  writePath,
+} from './mirror-path.ts'
 import type { MirrorPlan } from './mirror-plan.ts'
 import {
   type FoundPosition,
@@ -45,6 +53,13 @@ interface Opened {
   readonly lane: MirrorLane
   readonly from: TopicInfo
   readonly to: TargetTopic
+}
+
+/** What is stored on both sides. */
+interface Found {
+  readonly positions: readonly FoundPosition[]
+  readonly sourcePaths: ReadonlyMap<string, TopicPath>
+  readonly targetPaths: ReadonlyMap<string, TopicPath>
 }
 
 export interface StartOptions {
@@ -103,14 +118,18 @@ export class MirrorStart {
       if (lane !== undefined) opened.push(lane)
     })
     if (opened.length === 0) return []
-    const positions = await readPositions(this.#deps, this.#target, clusterId)
+    const found: Found = {
+      positions: await readPositions(this.#deps, this.#target, clusterId),
+      sourcePaths: await readPaths(this.#deps, this.#source),
+      targetPaths: await readPaths(this.#deps, this.#target),
+    }
     const lanes: MirrorLane[] = []
     await this.#each(
       opened.map(({ from }) => from),
       async (from) => {
         const each = opened.find((row) => row.from === from)
         if (each === undefined) return
-        await this.#begin(each, positions)
+        await this.#begin(each, found)
         lanes.push(each.lane)
       },
     )
@@ -133,15 +152,19 @@ export class MirrorStart {
   }
 
   /** A ring may be closed elsewhere while this copy runs: it is stopped then. */
-  async checkRings(lanes: Iterable<MirrorLane>): Promise<void> {
-    const paths = await readPaths(this.#deps, this.#source)
-    for (const lane of [...lanes]) {
+  async checkRings(lanes: readonly MirrorLane[]): Promise<void> {
+    if (lanes.length === 0) return
+    const sourcePaths = await readPaths(this.#deps, this.#source)
+    const targetPaths = await readPaths(this.#deps, this.#target)
+    for (const lane of lanes) {
       const { source } = lane.pair
+      const ids = this.#ids.get(source)
+      if (ids === undefined) continue
       try {
-        const hops = hopsOf(paths, source, this.#ids.get(source)?.source ?? '')
-        refuseRing(source, hops, this.#here)
-        await this.#recordPath(lane.pair, this.#ids.get(source)?.target ?? '', hops)
+        refuseRing(source, hopsOf(sourcePaths, source, ids.source), this.#here)
+        await this.#recordPath(lane.pair, ids, { sourcePaths, targetPaths })
       } catch (error) {
+        if (!isStreamError(error, 'CONFLICT')) throw error
         this.#options.onFailure(error, source)
         lane.stop()
       }
@@ -205,16 +228,15 @@ export class MirrorStart {
     return { lane, from, to }
   }
 
-  async #begin(opened: Opened, found: readonly FoundPosition[]): Promise<void> {
+  async #begin(opened: Opened, found: Found): Promise<void> {
     const { lane, from, to } = opened
     const { pair } = lane
     const ids = { source: from.topicId, target: to.info.topicId }
     this.#ids.set(pair.source, ids)
     const { mayAppend } = this.#plan
-    const live = livePositions(pair, ofPair(found, pair), ids, { mayAppend })
+    const live = livePositions(pair, ofPair(found.positions, pair), ids, { mayAppend })
     if (!mayAppend) await refuseForeign(this.#deps, this.#target, to.info, live)
-    const paths = await readPaths(this.#deps, this.#source)
-    await this.#recordPath(pair, ids.target, hopsOf(paths, pair.source, ids.source))
+    await this.#recordPath(pair, ids, found)
     for (const range of await this.#rangesOf(from, live)) {
       if (range.gap !== undefined) {
         const { topic, partition } = range
@@ -225,17 +247,21 @@ export class MirrorStart {
   }
 
   /** @throws StreamError CONFLICT: a ring was closed meanwhile */
-  async #recordPath(pair: TopicPair, topicId: string, sourceHops: readonly Hop[]): Promise<void> {
-    const { isTagged } = this.#plan
-    const cluster = this.#sourceId
-    const known = hopsOf(await readPaths(this.#deps, this.#target), pair.target, topicId)
-    const hops = joinHops(known, [...sourceHops, { cluster, isTagged }])
+  async #recordPath(
+    pair: TopicPair,
+    ids: { readonly source: string; readonly target: string },
+    found: Pick<Found, 'sourcePaths' | 'targetPaths'>,
+  ): Promise<void> {
+    const own: Hop = { cluster: this.#sourceId, isTagged: this.#plan.isTagged }
+    const topicId = ids.target
+    const known = hopsOf(found.targetPaths, pair.target, topicId)
+    const hops = joinHops(known, [...hopsOf(found.sourcePaths, pair.source, ids.source), own])
     if (hops === known) return
     await writePath(this.#deps, this.#target, pair.target, { topicId, hops })
     // Two that begin at the same time, each the other's way: at least one of them sees it now.
     const paths = await readPaths(this.#deps, this.#source)
     try {
-      refuseRing(pair.source, paths.get(pair.source)?.hops ?? [], this.#here)
+      refuseRing(pair.source, hopsOf(paths, pair.source, ids.source), this.#here)
     } catch (error) {
       const before = known.length === 0 ? undefined : { topicId, hops: known }
       await writePath(this.#deps, this.#target, pair.target, before)
