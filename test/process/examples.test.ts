@@ -9,6 +9,7 @@ const nouns = [
   'cluster',
   'groups',
   'dlq',
+  'mirror',
   'daemon',
   'config',
   'context',
@@ -36,6 +37,8 @@ const before: Readonly<Record<string, string>> = {
     'stream topics create orders old-topic --if-not-exists; seq 9 | stream produce orders; seq 9 | stream produce old-topic; stream consume orders old-topic -g nightly --until-end; stream consume orders -g etl-1 --until-end',
   'groups seek': 'stream consume orders -g nightly --until-end',
   'dlq list': `seq 20 | stream produce mails; stream consume mails -g mailer --from start --until-end --batch 20 --retry 0 --on-fail dlq --exec 'echo "timeout: no such user" >&2; exit 1'`,
+  mirror: `${eastOf('run')}; seq 99 | stream produce orders -b $E; seq 9 | stream produce clicks -b $E; printf '{"value":"u","headers":[["country","DE"]]}\\n' | stream produce users --json -b $E; stream topics delete orders users clicks -y; stream daemon start`,
+  'mirror status': 'stream mirror @east --topics orders,clicks --append',
   'daemon start': 'stream daemon stop',
   'daemon run': 'stream cluster keys --out run.key',
   'daemon status': 'stream daemon start',
@@ -45,6 +48,11 @@ const before: Readonly<Record<string, string>> = {
     'stream context set dev --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream context set east --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream daemon start; stream context use dev',
   'context delete': 'stream context set east --broker tcp://e:1',
   completion: 'mkdir -p ~/.config/fish/completions',
+}
+
+/** Another daemon, which the context `east` names; its address is in $E and the file `east`. */
+function eastOf(command: 'run'): string {
+  return `stream daemon ${command} --ephemeral > east & until [ -s east ]; do sleep .1; done; E=$(cat east); stream context set east --broker "$E"`
 }
 
 /** Longer than a test may take, or for another place; each with what is run in its stead. */

@@ -205,6 +205,9 @@ describe('a copy', () => {
     run.stderr?.on('data', (chunk) => {
       stderr += chunk
     })
+    await eventually('the first records', () =>
+      west.shell('stream cat past.part | head -1').stdout !== '' ? true : undefined,
+    )
     await eventually('progress', () => {
       run.kill('SIGUSR1')
       return / [1-9]\d?% {2}.* left/.test(stderr) ? true : undefined
