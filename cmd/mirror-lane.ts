@@ -368,7 +368,7 @@ export class MirrorLane {
     const { position, taken, state } = part
     const placed = this.#placed.get(part.partition)
     const error = state === 'failed' ? position.error : undefined
-    const traits = [...new Set([...position.traits, ...this.#options.traits])]
+    const traits = joinTraits(position, this.#options.traits)
     if (placed === undefined) return { ...position, next: taken, traits, error }
     const here = placed.isKnown ? placed.end : NOT_TOLD
     const first = placed.isKnown ? placed.first : NOT_TOLD
@@ -545,6 +545,16 @@ function nextCopy(
     if (isStreamError(error)) throw new PartitionFailure(part, error)
     throw error
   }
+}
+
+/** Records with their origin and records without are of two kinds. */
+function joinTraits(
+  { traits: before, hereFirst }: MirrorPosition,
+  now: readonly MirrorTrait[],
+): readonly MirrorTrait[] {
+  const hasChanged = before.includes('tagged') !== now.includes('tagged')
+  const isMixed = hasChanged && hereFirst !== NONE_YET
+  return [...new Set([...before, ...now, ...(isMixed ? (['mixed'] as const) : [])])]
 }
 
 /** The broker refuses what is in a batch; others of the topic may be fine. */

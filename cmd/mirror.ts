@@ -21,7 +21,7 @@ export const spec: CommandSpec = {
     { line: "stream mirror @east --topics clicks --rename '{cluster}.{topic}' -f", help: 'go on at the end, into east.clicks' },
     { line: 'stream mirror @east --topics orders --since 3d --until today --rate 20MiB/s --rename backfill', help: 'a range of the past' },
     { line: "stream mirror @east --topics users --grep 'h:country=/^(DE|AT)$/' --report r.json" },
-    { line: 'stream mirror @east --topics orders --tag-origin', help: 'one of two ways' },
+    { line: 'stream mirror @east --topics prices --tag-origin', help: 'one of two ways' },
   ],
   exits: [
     [3, 'no such topic'],
