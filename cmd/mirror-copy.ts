@@ -5,10 +5,9 @@
  */
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
-import type { ConsumerEvent } from '../src/client/consumer.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { Timer } from '../src/ports/time.ts'
-import { type Broker, openBroker } from './broker.ts'
+import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { commonExitCode, exitCodeOf, joinExitCodes } from './exit-code.ts'
@@ -17,7 +16,7 @@ import type { MirrorPlan } from './mirror-plan.ts'
 import { askClusterId, MirrorStart } from './mirror-start.ts'
 import { flagsForBroker } from './other-broker.ts'
 import { Progress } from './progress.ts'
-import { openConsumer, timedOut } from './read-open.ts'
+import { openConsumer, openInTime, timedOut } from './read-open.ts'
 import { Report } from './report.ts'
 import { chooseTopics } from './topic-names.ts'
 import { WakeUp } from './wake-up.ts'
@@ -38,6 +37,9 @@ export class MirrorCopy {
   readonly #refused = new Set<string>()
   #stopReason: 'signal' | 'timeout' | undefined
   #start: MirrorStart | undefined
+  #isOver = false
+  /** A defect of the program, found beside the loop. */
+  #crash: unknown
 
   private constructor(deps: CommandDeps, args: CommandArgs, plan: MirrorPlan) {
     this.#deps = deps
@@ -48,12 +50,13 @@ export class MirrorCopy {
   }
 
   static async run(deps: CommandDeps, args: CommandArgs, plan: MirrorPlan): Promise<number> {
+    const startMs = deps.time.monotonicMs()
     const flags = flagsForBroker(args.flags, plan.source)
-    const source = await openBroker(deps, { ...args, flags })
+    const source = await openInTime(deps, { ...args, flags }, plan.read)
     try {
-      const target = await openBroker(deps, args)
+      const target = await openInTime(deps, args, plan.read)
       try {
-        return await new MirrorCopy(deps, args, plan).#run(source, target)
+        return await new MirrorCopy(deps, args, plan).#run(source, target, startMs)
       } finally {
         target.cluster.close()
       }
@@ -62,7 +65,7 @@ export class MirrorCopy {
     }
   }
 
-  async #run(source: Broker, target: Broker): Promise<number> {
+  async #run(source: Broker, target: Broker, startMs: number): Promise<number> {
     const { interruption, time } = this.#deps
     const sourceId = await askClusterId(source, this.#plan.source)
     const targetId = await askClusterId(target, target.address)
@@ -73,12 +76,16 @@ export class MirrorCopy {
       report: this.#report,
       onFailure: (error, name) => this.#fail(error, name),
       onReading: () => this.#wake.wake(),
+      onLane: (lane) => this.#lanes.set(lane.pair.source, lane),
     })
     this.#start = start
     const stopListening = interruption.onRaised(() => this.#stop('signal'))
     const { timeoutMs } = this.#plan.read
+    const leftMs = startMs + (timeoutMs ?? 0) - time.monotonicMs()
     const timer: Timer | undefined =
-      timeoutMs === undefined ? undefined : time.setTimer(timeoutMs, () => this.#stop('timeout'))
+      timeoutMs === undefined
+        ? undefined
+        : time.setTimer(Math.max(0, leftMs), () => this.#stop('timeout'))
     const progress = new Progress(this.#deps, this.#args.flags, {
       report: this.#report,
       fraction: () => this.#fraction(),
@@ -97,31 +104,29 @@ export class MirrorCopy {
 
   async #loop(source: Broker, consumer: ConsumerClient): Promise<void> {
     const { time } = this.#deps
-    let lookedMs = time.monotonicMs()
+    let lookMs = time.monotonicMs() + LOOK_AGAIN_MS
     while (this.#running.size > 0 || this.#awaitsTopics) {
+      if (this.#crash !== undefined) throw this.#crash
       for (;;) {
         const event = consumer.poll()
         if (event === undefined) break
-        this.#handOut(event)
+        this.#lanes.get(event.topic)?.offer(event)
       }
-      const dueMs = lookedMs + LOOK_AGAIN_MS - time.monotonicMs()
-      if (this.#plan.follows && dueMs <= 0 && this.#stopReason === undefined) {
-        await this.#lookAgain(source)
-        lookedMs = time.monotonicMs()
-        continue
+      const nowMs = time.monotonicMs()
+      if (this.#plan.follows && nowMs >= lookMs && this.#stopReason === undefined) {
+        // The records go on meanwhile, and so does a stop, however long the brokers take.
+        this.#wake.arm('look', () => this.#lookAgain(source))
+        lookMs = nowMs + LOOK_AGAIN_MS
       }
       if (!consumer.isDone) this.#wake.arm('consumer', () => consumer.wait())
-      await this.#wake.wait(this.#plan.follows ? dueMs : Number.POSITIVE_INFINITY)
+      await this.#wake.wait(this.#plan.follows ? lookMs - nowMs : Number.POSITIVE_INFINITY)
     }
+    this.#isOver = true
   }
 
   /** Topics that match may still come; where all have failed nobody should believe that it goes on. */
   get #awaitsTopics(): boolean {
     return this.#plan.follows && this.#stopReason === undefined && this.#codes.length === 0
-  }
-
-  #handOut(event: ConsumerEvent): void {
-    this.#lanes.get(event.topic)?.offer(event)
   }
 
   /** New topics and partitions, and rings that were closed elsewhere. What cannot be told now is told the next time. */
@@ -131,10 +136,12 @@ export class MirrorCopy {
       await this.#startLanes(source)
       await this.#start?.checkRings([...this.#running])
     } catch (error) {
-      if (!isStreamError(error)) throw error
-      if (error.retriable || error.code === 'TIMED_OUT') return
-      this.#fail(error, error.target ?? this.#plan.source)
-      for (const lane of this.#running) lane.stop()
+      if (this.#isOver || this.#stopReason !== undefined) return
+      if (!isStreamError(error)) this.#crash = error
+      else if (!error.retriable && error.code !== 'TIMED_OUT') {
+        this.#fail(error, error.target ?? this.#plan.source)
+        for (const lane of this.#running) lane.stop()
+      }
     }
   }
 
@@ -146,7 +153,6 @@ export class MirrorCopy {
     const wanted = all.filter(({ name }) => !this.#refused.has(name))
     const fresh = wanted.filter(({ name }) => !this.#lanes.has(name))
     for (const lane of await start.lanes(fresh)) {
-      this.#lanes.set(lane.pair.source, lane)
       if (this.#stopReason !== undefined) lane.stop()
       this.#running.add(lane)
       void lane.run().then(() => {

@@ -69,6 +69,8 @@ export interface StartOptions {
   readonly report: Report
   readonly onFailure: (error: unknown, target: string) => void
   readonly onReading: () => void
+  /** A lane is about to get its first records. */
+  readonly onLane: (lane: MirrorLane) => void
 }
 
 export class MirrorStart {
@@ -212,7 +214,7 @@ export class MirrorStart {
     const clusterId = this.#sourceId
     const pair = { source: from.name, target: this.#plan.rename(from.name, clusterId) }
     const other = this.#taken.get(pair.target)
-    if (other !== undefined && !this.#plan.mayAppend) {
+    if (other !== undefined && other !== pair.source && !this.#plan.mayAppend) {
       throw new StreamError('CONFLICT', `${pair.source}: ${other} is copied into ${pair.target}`, {
         target: pair.source,
         hint: 'several topics into one need --append',
@@ -237,13 +239,13 @@ export class MirrorStart {
     const live = livePositions(pair, ofPair(found.positions, pair), ids, { mayAppend })
     if (!mayAppend) await refuseForeign(this.#deps, this.#target, to.info, live)
     await this.#recordPath(pair, ids, found)
-    for (const range of await this.#rangesOf(from, live)) {
-      if (range.gap !== undefined) {
-        const { topic, partition } = range
-        this.#onGap(topic, partition, range.gap.from, range.gap.to)
-      }
-      lane.add(partitionOf(range, live.get(range.partition), ids))
+    const ranges = await this.#rangesOf(from, live)
+    for (const { topic, partition, gap } of ranges) {
+      if (gap !== undefined) this.#onGap(topic, partition, gap.from, gap.to)
     }
+    // From the first partition on its records may come at any moment.
+    this.#options.onLane(lane)
+    for (const range of ranges) lane.add(partitionOf(range, live.get(range.partition), ids))
   }
 
   /** @throws StreamError CONFLICT: a ring was closed meanwhile */
