@@ -111,6 +111,7 @@ export class MirrorLane {
   #isHeld = false
   #isStopping = false
   #isOver = false
+  #isWaiting = false
   #client: TransactionClient | undefined
   #producer: BatchProducerClient | undefined
   #openedMs = 0
@@ -173,7 +174,8 @@ export class MirrorLane {
 
   /** A moment to note what was passed without a record: markers, and what was aborted. */
   tick(): void {
-    if (this.#inbox.length > 0 || this.#isStopping) return
+    // Only what was handed out and sent is behind: not in the middle of an event.
+    if (!this.#isWaiting || this.#inbox.length > 0 || this.#isStopping) return
     for (const each of this.partitions.values()) {
       if (each.state !== 'reading') continue
       const at = this.#consumer.position(this.pair.source, each.partition) ?? 0
@@ -214,9 +216,16 @@ export class MirrorLane {
       const { time } = this.#deps
       const dueMs = Math.min(this.#lastMs + IDLE_MS, this.#openedMs + OPEN_MS_MAX)
       if (isDone || time.monotonicMs() >= dueMs) await this.#commit()
-      else await this.#wake.wait(dueMs - time.monotonicMs())
+      else await this.#rest(dueMs - time.monotonicMs())
     } else if (isDone) this.#isOver = true
-    else await this.#wake.wait(Number.POSITIVE_INFINITY)
+    else await this.#rest(Number.POSITIVE_INFINITY)
+  }
+
+  /** Everything that came has been sent. */
+  async #rest(timeoutMs: number): Promise<void> {
+    this.#isWaiting = true
+    await this.#wake.wait(timeoutMs)
+    this.#isWaiting = false
   }
 
   #hasState(state: LanePartition['state']): boolean {
@@ -432,7 +441,7 @@ export class MirrorLane {
       this.#producer?.close()
     } else await this.#abort()
     this.#forget()
-    if (failure === undefined) await this.#rest()
+    if (failure === undefined) await this.#backOff()
     if (this.#client === undefined) await this.#settle()
     this.#readAgain()
   }
@@ -476,7 +485,7 @@ export class MirrorLane {
     }
   }
 
-  #rest(): Promise<void> {
+  #backOff(): Promise<void> {
     const pauseMs = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(this.#retries, 10))
     return sleep(this.#deps.time, pauseMs)
   }
@@ -490,7 +499,7 @@ export class MirrorLane {
       } catch (error) {
         if (!this.#mayTryAgain(error)) throw this.#inWords(error)
       }
-      await this.#rest()
+      await this.#backOff()
     }
     const { clusterId, pair } = this.#options
     const stored = ofPair(await readPositions(this.#deps, this.#target, clusterId), pair)
