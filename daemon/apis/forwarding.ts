@@ -22,6 +22,7 @@ const controllerApis = [
   'AlterPartitionReassignments',
   'ListPartitionReassignments',
   'UnregisterBroker',
+  'AlterUserScramCredentials',
 ] as const satisfies readonly HandledApi[]
 
 type ControllerApi = (typeof controllerApis)[number]

@@ -38,6 +38,7 @@ import {
   type TopicValue,
 } from './metadata-values.ts'
 import { RepeatedWarning } from './repeated-warning.ts'
+import { decodeUser, type UserValue } from './user-values.ts'
 
 const RELIST_PAUSE_MS = 200
 const REFRESH_ATTEMPTS = 5
@@ -69,6 +70,12 @@ export interface ConfigImage {
   readonly value: ConfigValue
 }
 
+export interface UserImage {
+  readonly name: string
+  readonly revision: number
+  readonly value: UserValue
+}
+
 interface BrokerImage {
   live?: { incarnation: string; sessionEpoch: number }
   registration?: { revision: number; value: RegistrationValue }
@@ -84,6 +91,8 @@ export interface ImageChange {
   readonly brokersChanged: boolean
   readonly controllerChanged: boolean
   readonly configScopes: ReadonlySet<string>
+  /** Users that came, went, or have other passwords. */
+  readonly userNames: ReadonlySet<string>
 }
 
 const NO_PARTITIONS: ReadonlyMap<number, PartitionImage> = new Map()
@@ -99,6 +108,7 @@ export class MetadataImage {
   readonly #deleted = new Map<string, DeletedImage>()
   readonly #brokers = new Map<number, BrokerImage>()
   readonly #configs = new Map<string, ConfigImage>()
+  readonly #users = new Map<string, UserImage>()
   readonly #listeners = new Set<(change: ImageChange) => void>()
   #waiting: { revision: number; resolve: () => void; reject: (error: Error) => void }[] = []
   /** Every key seen and its mod revision: what a further listing is compared with. */
@@ -213,6 +223,14 @@ export class MetadataImage {
 
   config(scope: string): ConfigImage {
     return this.#configs.get(scope) ?? { revision: 0, value: {} }
+  }
+
+  user(name: string): UserImage | undefined {
+    return this.#users.get(name)
+  }
+
+  users(): Iterable<UserImage> {
+    return this.#users.values()
   }
 
   /** @returns a function that removes the listener */
@@ -348,6 +366,7 @@ export class MetadataImage {
     const topicIds = new Set<string>()
     const deletedTopicIds = new Set<string>()
     const configScopes = new Set<string>()
+    const userNames = new Set<string>()
     let brokersChanged = false
     let controllerChanged = false
     for (const { key, entry } of changes) {
@@ -379,6 +398,16 @@ export class MetadataImage {
             this.#configs.set(parsed.scope, { revision: entry.modRevision, value })
           }
           break
+        case 'user': {
+          const { name } = parsed
+          userNames.add(name)
+          if (entry === undefined) this.#users.delete(name)
+          else {
+            const value = decodeUser(key, entry.value)
+            this.#users.set(name, { name, revision: entry.modRevision, value })
+          }
+          break
+        }
         case 'controller':
           controllerChanged = true
           this.#controller =
@@ -416,6 +445,7 @@ export class MetadataImage {
         brokersChanged,
         controllerChanged,
         configScopes,
+        userNames,
       })
     }
     if (this.#waiting.length === 0) return

@@ -10,6 +10,7 @@ const nouns = [
   'groups',
   'dlq',
   'mirror',
+  'users',
   'daemon',
   'config',
   'context',
@@ -50,6 +51,8 @@ const before: Readonly<Record<string, string>> = {
   'context use':
     'stream context set dev --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream context set east --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream daemon start; stream context use dev',
   'context delete': 'stream context set east --broker tcp://e:1',
+  'users set': 'openssl rand -hex 20 > etl.pw',
+  'users delete': 'echo pw | stream users set etl',
   completion: 'mkdir -p ~/.config/fish/completions',
 }
 
