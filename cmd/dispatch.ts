@@ -28,6 +28,7 @@ const timedCommands: ReadonlySet<string> = new Set([
   'tail',
   'get',
   'txn',
+  'mirror',
   'daemon stop',
 ])
 

@@ -4,6 +4,7 @@ import { StreamError } from '../src/base/errors.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
+import type { Flags } from './flags.ts'
 import {
   findGroups,
   type GroupsSession,
@@ -48,33 +49,48 @@ export const spec: CommandSpec = {
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   requireGroups(args, spec.name)
-  const { flags } = args
+  return withGroups(deps, args, (session) =>
+    reportLag(deps, args.flags, lagShape, (failures) =>
+      lagsOf(deps, session, args.operands, failures),
+    ),
+  )
+}
+
+/**
+ * Prints lags, once they are as --wait-until wants them, and judges them by --fail-above.
+ * @param read  rows by name; what cannot be told goes to the failures
+ * @throws StreamError TIMED_OUT: not so within --timeout
+ */
+export async function reportLag(
+  deps: CommandDeps,
+  flags: Flags,
+  shape: RowShape,
+  read: (failures: TargetFailures) => Promise<ReadonlyMap<string, readonly LagRow[]>>,
+): Promise<number> {
   const failAbove = flags.wholeNumber('fail-above')
   const waitUntil = flags.wholeNumber('wait-until')
   const timeoutMs = flags.durationMs('timeout')
   const deadlineMs = deps.time.monotonicMs() + (timeoutMs ?? Number.POSITIVE_INFINITY)
-  return withGroups(deps, args, async (session) => {
-    for (;;) {
-      const failures = new TargetFailures(deps)
-      const lags = await lagsOf(deps, session, args.operands, failures)
-      const worst = Math.max(0, ...[...lags.values()].map((rows) => sumLag(rows) ?? 0))
-      const isReached = waitUntil === undefined || worst <= waitUntil || failures.exit !== 0
-      const isLate = deps.time.monotonicMs() + WAIT_PAUSE_MS > deadlineMs
-      if (!isReached && !isLate) {
-        await sleep(deps.time, WAIT_PAUSE_MS)
-        continue
-      }
-      await printRows(deps, flags, lagShape, toRows(lags, flags.has('total')))
-      if (!isReached) {
-        throw new StreamError(
-          'TIMED_OUT',
-          `${worst} records unread, not ${waitUntil}, after ${timeoutMs} ms`,
-        )
-      }
-      if (failures.exit !== 0) return failures.exit
-      return failAbove !== undefined && worst > failAbove ? 1 : 0
+  for (;;) {
+    const failures = new TargetFailures(deps)
+    const lags = await read(failures)
+    const worst = Math.max(0, ...[...lags.values()].map((rows) => sumLag(rows) ?? 0))
+    const isReached = waitUntil === undefined || worst <= waitUntil || failures.exit !== 0
+    const isLate = deps.time.monotonicMs() + WAIT_PAUSE_MS > deadlineMs
+    if (!isReached && !isLate) {
+      await sleep(deps.time, WAIT_PAUSE_MS)
+      continue
     }
-  })
+    await printRows(deps, flags, shape, toRows(lags, flags.has('total')))
+    if (!isReached) {
+      throw new StreamError(
+        'TIMED_OUT',
+        `${worst} records unread, not ${waitUntil}, after ${timeoutMs} ms`,
+      )
+    }
+    if (failures.exit !== 0) return failures.exit
+    return failAbove !== undefined && worst > failAbove ? 1 : 0
+  }
 }
 
 export async function lagsOf(

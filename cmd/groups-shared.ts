@@ -211,7 +211,7 @@ async function askPlaces(
 const OLDEST_WAIT_MS = 5000
 
 /** Whole seconds since the first unread record of each partition that has one. */
-async function oldestUnread(
+export async function oldestUnread(
   deps: CommandDeps,
   { cluster }: Broker,
   rows: readonly (GroupPartition & {

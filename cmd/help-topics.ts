@@ -103,6 +103,9 @@ lost in between.
 A rerun of produce sends again what an earlier run has delivered: the report's
 through_line says from which line to go on.
 
+A copy by stream mirror has each record once, however often it was broken off:
+how far it has come is committed together with the records.
+
 End of input is not success: to the next process in a pipe a filter that died
 looks like one that is done. Use set -o pipefail.
 

@@ -106,6 +106,21 @@ export class ComparedRecord {
     target[1] = xxhash32(buffer.bytes, from, to + 4) | 0
   }
 
+  /** The text of the first header of that name; undefined: none, null: without a value. */
+  header(name: string): string | null | undefined {
+    const { bytes, view } = this.#buffer
+    const textAt = (at: number): string | null => {
+      const length = view.getInt32(at)
+      if (length === NULL_LENGTH) return null
+      return Buffer.from(bytes.buffer, bytes.byteOffset + at + 4, length).toString('utf8')
+    }
+    const after = (at: number): number => at + 4 + Math.max(0, view.getInt32(at))
+    for (let at = this.#valueEnd; at < this.#buffer.length; at = after(after(at))) {
+      if (textAt(at) === name) return textAt(after(at))
+    }
+    return undefined
+  }
+
   /** As an envelope, with its newline. */
   envelope(): string {
     const builder = new BatchBuilder(this.#buffer.length + 4096)

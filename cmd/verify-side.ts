@@ -66,6 +66,15 @@ function warnOfGap(
   deps.console.warn(`${topic}: partition ${partition}: offsets ${from} to ${to - 1} are gone`)
 }
 
+/** Records of ranges that are known; closes the consumer with itself. */
+export function openRanges(
+  deps: CommandDeps,
+  consumer: ConsumerClient,
+  ranges: readonly Omit<PartitionRange, 'gap'>[],
+): RecordStream {
+  return new TopicStream(deps, consumer, ranges)
+}
+
 class TopicStream implements RecordStream {
   readonly #deps: CommandDeps
   readonly #consumer: ConsumerClient
@@ -73,7 +82,11 @@ class TopicStream implements RecordStream {
   #event: RecordsEvent | undefined
   #batch = 0
 
-  constructor(deps: CommandDeps, consumer: ConsumerClient, ranges: readonly PartitionRange[]) {
+  constructor(
+    deps: CommandDeps,
+    consumer: ConsumerClient,
+    ranges: readonly Omit<PartitionRange, 'gap'>[],
+  ) {
     this.#deps = deps
     this.#consumer = consumer
     consumer.assign(

@@ -7,10 +7,12 @@ import { type Broker, openBroker } from './broker.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
+import { flagsForBroker } from './other-broker.ts'
 import { readPlan } from './read-options.ts'
 import { printRows } from './row-output.ts'
+import { compareStreams, type Difference, tellDifference } from './verify-compare.ts'
 import { compareMultisets } from './verify-multiset.ts'
-import { ComparedRecord, type Comparison } from './verify-record.ts'
+import type { Comparison } from './verify-record.ts'
 import { openFileSide, openTopicSide, type VerifySide } from './verify-side.ts'
 
 const shape: RowShape = { kind: 'comparison', columns: ['PARTITION', 'A', 'B', 'EQUAL'] }
@@ -63,10 +65,7 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
       : await compareByPartition(a, b, what)
     await printRows(deps, flags, shape, outcome.rows)
     if (outcome.difference === undefined) return 0
-    const { words, a: recordA, b: recordB } = outcome.difference
-    deps.console.warn(`${nameA} and ${nameB} differ: ${words}`)
-    deps.console.print(recordA?.envelope() ?? 'null\n')
-    deps.console.print(recordB?.envelope() ?? 'null\n')
+    tellDifference(deps, nameA, nameB, outcome.difference)
     return 1
   } finally {
     sides.close()
@@ -86,12 +85,6 @@ function readComparison(flags: Flags): Comparison {
     timestamp: !ignored.includes('ts'),
     offset: flags.has('offsets'),
   }
-}
-
-interface Difference {
-  readonly words: string
-  readonly a: ComparedRecord | undefined
-  readonly b: ComparedRecord | undefined
 }
 
 interface Outcome {
@@ -120,50 +113,16 @@ async function compareByPartition(
   let difference: Difference | undefined
   const partitions = [...new Set([...a.partitions, ...b.partitions])].sort((x, y) => x - y)
   for (const partition of partitions) {
-    const result = await comparePartition(a, b, partition, what)
+    const result = await compareStreams(
+      await a.read(partition),
+      await b.read(partition),
+      what,
+      `partition ${partition}`,
+    )
     rows.push([partition, result.countA, result.countB, result.equal])
     difference ??= result.difference
   }
   return { rows, difference }
-}
-
-async function comparePartition(a: VerifySide, b: VerifySide, partition: number, what: Comparison) {
-  const recordA = new ComparedRecord()
-  const recordB = new ComparedRecord()
-  const streamA = await a.read(partition)
-  const streamB = await b.read(partition)
-  let countA = 0
-  let countB = 0
-  let equal = 0
-  let difference: Difference | undefined
-  try {
-    for (;;) {
-      const nextA = streamA.next(recordA)
-      const hasA: boolean = typeof nextA === 'boolean' ? nextA : await nextA
-      const nextB = streamB.next(recordB)
-      const hasB: boolean = typeof nextB === 'boolean' ? nextB : await nextB
-      if (!hasA && !hasB) return { countA, countB, equal, difference }
-      if (hasA) countA += 1
-      if (hasB) countB += 1
-      if (hasA && hasB && recordA.equals(recordB, what)) equal += 1
-      else {
-        difference ??= {
-          words: `partition ${partition}, record ${Math.max(countA, countB)}`,
-          a: hasA ? copyOf(recordA) : undefined,
-          b: hasB ? copyOf(recordB) : undefined,
-        }
-      }
-    }
-  } finally {
-    streamA.close()
-    streamB.close()
-  }
-}
-
-function copyOf(record: ComparedRecord): ComparedRecord {
-  const copy = new ComparedRecord()
-  copy.copyFrom(record)
-  return copy
 }
 
 /** Opens both sides, and ends what was opened for them. */
@@ -207,7 +166,10 @@ class Sides {
   #broker(place: string): Promise<Broker> {
     let broker = this.#brokers.get(place)
     if (broker === undefined) {
-      broker = openBroker(this.#deps, { ...this.#args, flags: flagsFor(this.#args.flags, place) })
+      broker = openBroker(this.#deps, {
+        ...this.#args,
+        flags: flagsForBroker(this.#args.flags, place),
+      })
       this.#brokers.set(place, broker)
     }
     return broker
@@ -287,13 +249,4 @@ function splitSide(name: string): { readonly place: string; readonly topic: stri
   const isWhole = place !== '' && topic !== '' && !place.endsWith('/')
   if (!isWhole) throw new UsageError(`${name}: /TOPIC is missing after the broker`)
   return { place, topic }
-}
-
-/** The same flags for another broker. */
-function flagsFor(flags: Flags, place: string): Flags {
-  if (place === '') return flags
-  const others = flags.without('broker').without('context')
-  return place.startsWith('@')
-    ? others.with('context', place.slice(1))
-    : others.with('broker', place)
 }

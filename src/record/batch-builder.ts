@@ -285,6 +285,27 @@ export class BatchBuilder {
     return true
   }
 
+  /**
+   * As appendCopy, with one more header behind the record's own.
+   * @param header  as it stands in a record: name and value, each with its length before it (encodeHeader)
+   * @returns  false when it does not fit (isFull)
+   * @throws StreamError as append
+   */
+  appendTagged(cursor: RecordCursor, header: Uint8Array): boolean {
+    assert(this.#baseOffset === undefined, 'new records are numbered from 0')
+    const { bytes, payloadStart, headersStart, recordEnd, headerCount } = cursor
+    const countAt = headerCountPlace(cursor)
+    const count = (headerCount + 1) * 2
+    const payloadBytes =
+      countAt - payloadStart + varintBytes(count) + (recordEnd - headersStart) + header.length
+    if (!this.#beginRecord(cursor.timestampMs, this.#recordCount, payloadBytes)) return false
+    this.#putBytes(bytes, payloadStart, countAt)
+    this.#at = putVarint(this.#buffer, this.#at, count)
+    this.#putBytes(bytes, headersStart, recordEnd)
+    this.#putBytes(header, 0, header.length)
+    return true
+  }
+
   /** Writes a record's fields up to its key. `payloadBytes`: from the key's length to the end. */
   #beginRecord(timestampMs: number, offsetDelta: number, payloadBytes: number): boolean {
     const isFirst = this.#recordCount === 0
@@ -409,6 +430,33 @@ export class BatchBuilder {
     stampCrc(batch, 0)
     return batch
   }
+}
+
+/** A header as it stands in a record. */
+export function encodeHeader(name: Uint8Array, value: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(
+    varintBytes(name.length * 2) + name.length + varintBytes(value.length * 2) + value.length,
+  )
+  let at = putVarint(bytes, 0, name.length * 2)
+  bytes.set(name, at)
+  at = putVarint(bytes, at + name.length, value.length * 2)
+  bytes.set(value, at)
+  return bytes
+}
+
+/** Where the number of headers stands: lengths may be written with more bytes than they need, so they are walked over. */
+function headerCountPlace(cursor: RecordCursor): number {
+  const { bytes, keyStart, keyEnd, valueStart, valueEnd } = cursor
+  let at = afterVarint(bytes, cursor.payloadStart)
+  if (keyStart >= 0) at += keyEnd - keyStart
+  at = afterVarint(bytes, at)
+  return valueStart >= 0 ? at + valueEnd - valueStart : at
+}
+
+function afterVarint(bytes: Uint8Array, start: number): number {
+  let at = start
+  while ((bytes[at] as number) >= 0x80) at++
+  return at + 1
 }
 
 /** Not zeroed, and no Buffer: a Buffer's slice() would be a view where all callers expect a copy. */

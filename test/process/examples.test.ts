@@ -9,6 +9,7 @@ const nouns = [
   'cluster',
   'groups',
   'dlq',
+  'mirror',
   'users',
   'daemon',
   'config',
@@ -37,6 +38,11 @@ const before: Readonly<Record<string, string>> = {
     'stream topics create orders old-topic --if-not-exists; seq 9 | stream produce orders; seq 9 | stream produce old-topic; stream consume orders old-topic -g nightly --until-end; stream consume orders -g etl-1 --until-end',
   'groups seek': 'stream consume orders -g nightly --until-end',
   'dlq list': `seq 20 | stream produce mails; stream consume mails -g mailer --from start --until-end --batch 20 --retry 0 --on-fail dlq --exec 'echo "timeout: no such user" >&2; exit 1'`,
+  // Another daemon, which the context `east` names.
+  mirror: `stream daemon run --ephemeral > east 2> /dev/null & until [ -s east ]; do sleep .1; done; E=$(cat east)
+    stream context set east --broker "$E"; for t in orders clicks prices; do seq 99 | stream produce $t -b "$E"; done
+    printf '{"value":"u","headers":[["country","DE"]]}\n' | stream produce users --json -b "$E"
+    stream topics delete orders users clicks --if-exists -y`,
   'daemon start': 'stream daemon stop',
   'daemon run':
     'stream cluster keys --out run.key; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout run.pem.key -out run.pem -days 2 -subj /CN=x 2>/dev/null; chmod 600 run.pem.key',
@@ -80,6 +86,12 @@ const instead: Readonly<Record<string, string>> = {
   'stream cluster drain 3 -y --wait && stream cluster forget 3 -y':
     'stream cluster forget 3 -y; [ $? = 3 ]',
   'stream cluster forget 3 --dry-run': 'stream cluster forget 1 --dry-run; [ $? = 8 ]',
+  "stream mirror kafka://east:9092 --topics 'orders*'": "stream mirror @east --topics 'orders*'",
+  "stream mirror @east --topics clicks --rename '{cluster}.{topic}' -f":
+    "timeout --preserve-status -s INT 2 stream mirror @east --topics clicks --rename '{cluster}.{topic}' -f; [ $? = 130 ]",
+  "stream mirror status kafka://east:9092 --topics 'orders*' --json":
+    "stream mirror status @east --topics 'orders*' --json",
+  'stream mirror verify @east': 'stream mirror verify @east --topics east.clicks,prices',
   'stream daemon start --data /srv/stream': 'stream daemon stop; stream daemon start --data srv',
   'stream daemon run --listen kafka://127.0.0.1:9092 --listen ipc:///run/stream/daemon.sock':
     'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',
@@ -103,7 +115,7 @@ describe('examples of the help', () => {
   })
   afterAll(() => {
     // The examples leave a context in use, and `daemon stop` would go where it points.
-    program?.shell('rm -rf config; stream daemon stop')
+    program?.shell('stream daemon stop -b "$(cat east)"; rm -rf config; stream daemon stop')
     program?.stop()
   })
 
