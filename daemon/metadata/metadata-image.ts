@@ -19,6 +19,7 @@ import type {
 import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from './commit.ts'
 import type { BrokerView } from './controller.ts'
+import { LinkImage } from './link-image.ts'
 import type { MetadataKeys } from './metadata-keys.ts'
 import {
   type ConfigValue,
@@ -84,11 +85,15 @@ export interface ImageChange {
   readonly brokersChanged: boolean
   readonly controllerChanged: boolean
   readonly configScopes: ReadonlySet<string>
+  /** Links, or what they have made of topics and partitions. */
+  readonly linksChanged: boolean
 }
 
 const NO_PARTITIONS: ReadonlyMap<number, PartitionImage> = new Map()
 
 export class MetadataImage {
+  /** Links to other clusters. */
+  readonly links = new LinkImage()
   readonly #store: Store
   readonly #keys: MetadataKeys
   readonly #log: Log
@@ -350,6 +355,7 @@ export class MetadataImage {
     const configScopes = new Set<string>()
     let brokersChanged = false
     let controllerChanged = false
+    let linksChanged = false
     for (const { key, entry } of changes) {
       if (entry === undefined) this.#modRevisions.delete(key)
       else this.#modRevisions.set(key, entry.modRevision)
@@ -395,6 +401,12 @@ export class MetadataImage {
               ? undefined
               : { id: decodeRestored(key, entry.value).id, revision: entry.modRevision }
           break
+        case 'link':
+        case 'mirror':
+        case 'mirrored':
+          this.links.apply(key, parsed, entry)
+          linksChanged = true
+          break
         case 'live':
         case 'registration':
         case 'data':
@@ -416,6 +428,7 @@ export class MetadataImage {
         brokersChanged,
         controllerChanged,
         configScopes,
+        linksChanged,
       })
     }
     if (this.#waiting.length === 0) return
