@@ -22,6 +22,8 @@ const controllerApis = [
   'AlterPartitionReassignments',
   'ListPartitionReassignments',
   'UnregisterBroker',
+  'CreateLink',
+  'AlterLink',
 ] as const satisfies readonly HandledApi[]
 
 type ControllerApi = (typeof controllerApis)[number]

@@ -1,0 +1,88 @@
+/** `stream mirror lag`: how far links are behind their sources, also as a test for scripts. */
+
+import { StreamError } from '../src/base/errors.ts'
+import type { LinkDescription, MirrorTopic } from '../src/client/link-admin.ts'
+import { sleep } from '../src/ports/time.ts'
+import type { Row, RowShape } from '../src/text/rows.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import { chosenTopics, lagOf, requireLinkName, topicsOption, withLinks } from './mirror-shared.ts'
+import { type CommandSpec, rowOptions } from './option-table.ts'
+import { printRows } from './row-output.ts'
+
+const shape: RowShape = { kind: 'lag', columns: ['NAME', 'TOPIC', 'LAG', 'SECONDS'] }
+const WAIT_PAUSE_MS = 500
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'mirror lag',
+  summary: 'Tell how far a link is behind its source',
+  description: ['One row for each topic that is still a mirror; with --total one for the link, whose TOPIC is -. LAG is - where the source was not heard of yet. SECONDS: for so long there has been something that is not here.'],
+  operands: [{ name: 'NAME' }],
+  options: [
+    topicsOption,
+    { long: 'total', help: 'the sum over all topics' },
+    { long: 'fail-above', argument: 'N', help: 'exit 1 if more than N records are not here, or it is not known' },
+    { long: 'wait-until', argument: 'N', help: 'wait until at most N records are not here; 7 if --timeout comes first' },
+    ...rowOptions,
+  ],
+  columns: shape.columns,
+  examples: [{ line: 'stream mirror lag west --wait-until 0 --timeout 5m' }, { line: 'stream mirror lag west --total --fail-above 10000' }],
+  exits: [
+    [1, 'it is further behind than --fail-above'],
+    [3, 'no such link, or no such topic of it'],
+    [7, '--timeout came before --wait-until was reached'],
+  ],
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  const name = requireLinkName(args, spec.name)
+  const { flags } = args
+  const failAbove = flags.wholeNumber('fail-above')
+  const waitUntil = flags.wholeNumber('wait-until')
+  const timeoutMs = flags.durationMs('timeout')
+  const deadlineMs = deps.time.monotonicMs() + (timeoutMs ?? Number.POSITIVE_INFINITY)
+  return withLinks(deps, args, async ({ links }) => {
+    for (;;) {
+      const link = await links.describeOne(name)
+      const topics = chosenTopics(link, args).filter(({ state }) => state !== 'promoted')
+      const lag = topicsLag(topics)
+      const isReached = waitUntil === undefined || (lag !== undefined && lag <= waitUntil)
+      if (!isReached && deps.time.monotonicMs() + WAIT_PAUSE_MS <= deadlineMs) {
+        await sleep(deps.time, WAIT_PAUSE_MS)
+        continue
+      }
+      await printRows(deps, flags, shape, rowsOf(link, topics, flags.has('total')))
+      if (!isReached) {
+        throw new StreamError(
+          'TIMED_OUT',
+          `${lag ?? 'an unknown number of'} records are not here, not ${waitUntil}, after ${timeoutMs} ms`,
+        )
+      }
+      return failAbove !== undefined && (lag === undefined || lag > failAbove) ? 1 : 0
+    }
+  })
+}
+
+/** undefined: of some partition it is not known. */
+export function topicsLag(topics: readonly MirrorTopic[]): number | undefined {
+  let sum = 0
+  for (const { partitions, partitionCount } of topics) {
+    if (partitionCount === 0 || partitions.length < partitionCount) return undefined
+    for (const partition of partitions) {
+      const lag = lagOf(partition)
+      if (lag === undefined && partition.state !== 'promoted') return undefined
+      sum += lag ?? 0
+    }
+  }
+  return sum
+}
+
+function rowsOf(link: LinkDescription, topics: readonly MirrorTopic[], isTotal: boolean): Row[] {
+  const row = (topic: string | null, rows: readonly MirrorTopic[]): Row => {
+    const lag = topicsLag(rows)
+    const behind = rows.flatMap(({ partitions }) => partitions.map(({ behindMs }) => behindMs))
+    const seconds = lag === 0 ? 0 : Math.round(Math.max(0, ...behind) / 1000)
+    return [link.name, topic, lag ?? null, lag === undefined ? null : seconds]
+  }
+  return isTotal ? [row(null, topics)] : topics.map((topic) => row(topic.name, [topic]))
+}
