@@ -124,7 +124,7 @@ export class LinkRun {
     }
     const byLeader = new Map<number, MirrorSession[]>()
     let isLeaderless = false
-    for (const [key, session] of this.#sessions) {
+    for (const [key, session] of [...this.#sessions]) {
       if (!this.#isWanted(session)) continue
       if (!session.state.isReady(nowMs)) {
         const { phase, untilMs } = session.state

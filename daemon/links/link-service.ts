@@ -44,6 +44,7 @@ export class LinkService {
     const { image, table } = this.#broker
     this.#stopListening.push(
       image.onChange((change) => {
+        if (change.linksChanged) this.#reconcileRuns()
         if (change.linksChanged || change.controllerChanged) this.#director.wake()
         const isNews = change.linksChanged || change.topicIds.size > 0
         if (isNews && this.#hasWork) this.#reconcileSoon()
