@@ -5,7 +5,15 @@ import type { LinkDescription, MirrorTopic } from '../src/client/link-admin.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { chosenTopics, lagOf, requireLinkName, topicsOption, withLinks } from './mirror-shared.ts'
+import {
+  allPartitions,
+  chosenTopics,
+  isHeard,
+  lagOf,
+  requireLinkName,
+  topicsOption,
+  withLinks,
+} from './mirror-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 
@@ -40,13 +48,17 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const failAbove = flags.wholeNumber('fail-above')
   const waitUntil = flags.wholeNumber('wait-until')
   const timeoutMs = flags.durationMs('timeout')
+  const startMs = deps.time.monotonicMs()
   const deadlineMs = deps.time.monotonicMs() + (timeoutMs ?? Number.POSITIVE_INFINITY)
   return withLinks(deps, args, async ({ links }) => {
     for (;;) {
       const link = await links.describeOne(name)
       const topics = chosenTopics(link, args).filter(({ state }) => state !== 'promoted')
       const lag = topicsLag(topics)
-      const isReached = waitUntil === undefined || (lag !== undefined && lag <= waitUntil)
+      const sinceMs = deps.time.monotonicMs() - startMs
+      const isFresh = allPartitions(topics, (partition) => isHeard(partition, sinceMs))
+      const isReached =
+        waitUntil === undefined || (isFresh && lag !== undefined && lag <= waitUntil)
       if (!isReached && deps.time.monotonicMs() + WAIT_PAUSE_MS <= deadlineMs) {
         await sleep(deps.time, WAIT_PAUSE_MS)
         continue

@@ -7,6 +7,7 @@ import { topicsLag } from './mirror-lag.ts'
 import {
   allPartitions,
   chosenTopics,
+  isHeard,
   lagOf,
   orderedTopics,
   requireLinkName,
@@ -80,10 +81,11 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       return 1
     }
     if (flags.has('when-caught-up')) {
+      const waitMs = deps.time.monotonicMs()
       const isLevel = (found: LinkDescription | undefined): boolean => {
         if (found === undefined) return false
         link = found
-        return isCaughtUp(open())
+        return isCaughtUp(open(), deps.time.monotonicMs() - waitMs)
       }
       await waitForLink(deps, session, name, leftMs(), isLevel, 'not everything has come')
     }
@@ -104,12 +106,13 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
 }
 
 /** Nothing is missing, as the source was heard of last, and it is heard of now. */
-function isCaughtUp(topics: readonly MirrorTopic[]): boolean {
-  const isHeard = allPartitions(
+function isCaughtUp(topics: readonly MirrorTopic[], sinceMs: number): boolean {
+  const isFollowing = allPartitions(
     topics,
-    ({ state, error }) => state === 'following' && error === null,
+    (partition) =>
+      partition.state === 'following' && partition.error === null && isHeard(partition, sinceMs),
   )
-  return isHeard && topicsLag(topics) === 0
+  return isFollowing && topicsLag(topics) === 0
 }
 
 function planRows(link: LinkDescription, topics: readonly MirrorTopic[]): Row[] {

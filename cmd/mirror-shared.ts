@@ -129,6 +129,11 @@ function topicRows(link: LinkDescription, topic: MirrorTopic): Row[] {
   return rows
 }
 
+/** The source was heard of the partition within the last `withinMs`: what is known of its end is of now. */
+export function isHeard({ state, heardMs }: MirrorPartition, withinMs: number): boolean {
+  return state === 'promoted' || (heardMs >= 0 && heardMs <= withinMs)
+}
+
 /** All partitions of these topics are as `isSo` says. */
 export function allPartitions(
   topics: readonly MirrorTopic[],

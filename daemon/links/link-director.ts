@@ -200,6 +200,7 @@ export class LinkDirector {
         sourceTopicId: source.topicId,
         path,
         state: 'MIRROR',
+        cutAt: [],
       }
       await this.#write([{ kind: 'mirror', name: topic, revision: 0, value: mirror }])
     }

@@ -20,6 +20,16 @@ export interface LinkOrder {
   readonly syncConfigs: boolean
   readonly syncGroups: boolean
   readonly rate: LinkRate | null
+  /** Topics that are here already, and what they are to follow from where on. */
+  readonly failback: readonly FailbackOrder[]
+}
+
+export interface FailbackOrder {
+  readonly topic: string
+  readonly topicId: string
+  readonly sourceTopicId: string
+  /** By partition. */
+  readonly cutAt: readonly number[]
 }
 
 export type LinkAction = 'pause' | 'resume' | 'promote' | 'unlink'
@@ -52,7 +62,8 @@ export class LinkOrders {
     }
     const patterns = order.topics.map((glob) => globPattern(glob))
     const { image, random, time } = this.#broker
-    if (image.links.link(name) !== undefined) throw exists(name)
+    const before = image.links.link(name)
+    if (before !== undefined && !this.#mayReplace(before.value.id, order)) throw exists(name)
     const source = await this.#lookAt(order.source, timeoutMs)
     if (source.clusterId === this.#broker.clusterId) {
       throw new StreamError('CONFLICT', `link ${name}: the source is this cluster itself`)
@@ -60,7 +71,7 @@ export class LinkOrders {
     const matching = source.topics.filter((topic) => patterns.some((regex) => regex.test(topic)))
     for (const topic of matching) {
       refuseRing(topic, source.paths.get(topic) ?? [], this.#broker.clusterId)
-      if (!order.topics.includes(topic)) continue
+      if (!order.topics.includes(topic) || order.failback.length > 0) continue
       if (image.topic(topic) !== undefined || image.links.mirror(topic) !== undefined) {
         throw new StreamError(
           'TOPIC_EXISTS',
@@ -69,15 +80,19 @@ export class LinkOrders {
         )
       }
     }
-    const { name: _name, ...rest } = order
+    const { name: _name, failback, ...rest } = order
     const value = {
       ...rest,
       id: newUuid(random),
       sourceClusterId: source.clusterId,
-      state: 'ACTIVE' as const,
+      state: failback.length > 0 ? ('PAUSED' as const) : ('ACTIVE' as const),
       at: time.wallMs(),
     }
-    await this.#write([{ kind: 'link', name, revision: 0, value }], () => exists(name))
+    const changes: LinkChange[] = failback.map((entry) =>
+      this.#fence(entry, name, value.id, source.paths.get(entry.topic) ?? [], source.clusterId),
+    )
+    changes.push({ kind: 'link', name, revision: before?.revision ?? 0, value })
+    await this.#write(changes, () => exists(name))
     return matching
   }
 
@@ -103,6 +118,56 @@ export class LinkOrders {
       }
       if (attempt === ATTEMPTS_MAX) throw changed(name)
       await image.refresh()
+    }
+  }
+
+  /** A link of which everything is promoted has done its work: its name may be had by the way back. */
+  #mayReplace(linkId: string, order: LinkOrder): boolean {
+    const mirrors = [...this.#broker.image.links.mirrors()]
+    const own = mirrors.filter(([, { value }]) => value.linkId === linkId)
+    return order.failback.length > 0 && own.every(([, { value }]) => value.state === 'PROMOTED')
+  }
+
+  /** @throws StreamError TOPIC_UNKNOWN, CONFLICT */
+  #fence(
+    { topic, topicId, sourceTopicId, cutAt }: FailbackOrder,
+    link: string,
+    linkId: string,
+    path: readonly string[],
+    sourceClusterId: string,
+  ): LinkChange {
+    const { image } = this.#broker
+    const found = image.topic(topic)
+    if (found === undefined) {
+      throw new StreamError('TOPIC_UNKNOWN', `${topic}: no such topic here`, { target: topic })
+    }
+    const refuse = (why: string): StreamError =>
+      new StreamError('CONFLICT', `${topic}: ${why}`, { target: topic })
+    if (found.topicId !== topicId)
+      throw refuse('it was deleted and made again since it was mirrored')
+    if (found.value.partitions !== cutAt.length) throw refuse('it has another number of partitions')
+    const mirror = image.links.mirror(topic)
+    if (mirror !== undefined && mirror.value.state !== 'PROMOTED') {
+      throw refuse(`it is a mirror, kept by link ${mirror.value.link}`)
+    }
+    for (const { value } of image.partitions(found.topicId).values()) {
+      if (value.replicas.length === 1) continue
+      throw refuse(
+        `it has ${value.replicas.length} replicas, and what is committed is cut only where there is one: stream cluster reassign --topics ${topic} --replicas 1`,
+      )
+    }
+    return {
+      kind: 'mirror',
+      name: topic,
+      revision: mirror?.revision ?? 0,
+      value: {
+        link,
+        linkId,
+        sourceTopicId,
+        path: [...path, sourceClusterId],
+        state: 'PAUSED',
+        cutAt,
+      },
     }
   }
 

@@ -116,7 +116,7 @@ export class LinkRun {
   }
 
   #pump(): void {
-    if (this.#value.state === 'PAUSED') return
+    if (this.#value.state !== 'ACTIVE') return
     const nowMs = this.#broker.time.monotonicMs()
     if (nowMs < this.#paidMs) {
       this.#pumpAt(this.#paidMs)
@@ -152,6 +152,7 @@ export class LinkRun {
 
   #isWanted(session: MirrorSession): boolean {
     const mirror = this.#broker.image.links.mirror(session.partition.topic)?.value
+    if (this.#value.state !== 'ACTIVE') return false
     return session.isCurrent && session.role === 'mirror' && mirror?.state === 'MIRROR'
   }
 

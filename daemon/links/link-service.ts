@@ -138,7 +138,7 @@ export class LinkService {
   #follow(partition: Partition, mirror: MirrorValue): void {
     const known = this.#sessions.get(partition)
     if (known !== undefined) {
-      if (mirror.state === 'PROMOTING' && known.role === 'mirror') known.promote()
+      known.obey(mirror)
       return
     }
     const run = this.#runs.get(mirror.link)
@@ -220,6 +220,7 @@ export class LinkService {
       logEnd: log.logEndOffset,
       highWatermark: partition.highWatermark,
       behindMs: Math.round(nowMs - since),
+      heardMs: session === undefined ? -1 : session.state.heardAgoMs(nowMs),
       promotedOffset: record?.linkId === mirror.linkId ? record.promotedOffset : -1,
       promotedEpoch: record?.linkId === mirror.linkId ? record.promotedEpoch : -1,
       error: error ?? null,
@@ -237,6 +238,8 @@ function stateOf(
   switch (session?.role) {
     case 'promoting':
       return 'promoting'
+    case 'fenced':
+      return 'fenced'
     case 'promoted':
       return 'promoted'
     case 'mirror':

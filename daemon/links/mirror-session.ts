@@ -24,7 +24,8 @@ import { MirrorState, type MirrorStep } from './mirror-state.ts'
 
 const RETRY_MS = 1000
 
-export type SessionRole = 'starting' | 'mirror' | 'promoting' | 'promoted' | 'ended'
+/** `fenced`: nobody writes it, and what parts it from its source is not cut yet. */
+export type SessionRole = 'starting' | 'fenced' | 'mirror' | 'promoting' | 'promoted' | 'ended'
 
 export class MirrorSession {
   readonly partition: Partition
@@ -38,6 +39,8 @@ export class MirrorSession {
   #revision = 0
   #trouble: string | undefined
   #isTrimming = false
+  /** Where it is to be cut before it follows; undefined: nowhere, or it is done. */
+  #cutAt: number | undefined
 
   /** @param onReady  it may be asked for again */
   constructor(broker: Broker, partition: Partition, linkId: string, onReady: () => void) {
@@ -87,11 +90,20 @@ export class MirrorSession {
         this.#record = decodeMirrored(key, entry.value)
         this.#revision = entry.modRevision
       }
-      if (this.#record?.linkId !== this.linkId) {
+      const cutAt = wanted()?.cutAt[index]
+      if (this.#record?.linkId !== this.linkId && cutAt !== undefined) {
+        await this.#committed(this.partition.log.logEndOffset)
+        this.#cutAt = cutAt
+      } else if (this.#record?.linkId !== this.linkId) {
         await this.#write({ ...UNPROMOTED, linkId: this.linkId, state: 'MIRROR', epochs: [] })
       }
     })
     if (!this.isCurrent) return
+    if (this.#cutAt !== undefined) {
+      this.#role = 'fenced'
+      this.obey(wanted())
+      return
+    }
     this.state.learned(this.#record?.epochs ?? [])
     if (this.#record?.state === 'PROMOTED') this.#becomePromoted()
     else if (this.#record?.state === 'FENCED' || wanted()?.state === 'PROMOTING') this.promote()
@@ -99,6 +111,28 @@ export class MirrorSession {
       this.#role = 'mirror'
       this.#onReady()
     }
+  }
+
+  /** What is ordered of its topic may have changed. */
+  obey(wanted: MirrorValue | undefined): void {
+    if (wanted?.state === 'PROMOTING' && (this.#role === 'mirror' || this.#role === 'fenced')) {
+      this.promote()
+    } else if (wanted?.state === 'MIRROR' && this.#role === 'fenced') {
+      this.#role = 'starting'
+      void this.#untilDone(() => this.#cut()).then(() => {
+        if (!this.isCurrent || this.#cutAt !== undefined) return
+        this.#role = 'mirror'
+        this.#onReady()
+      })
+    }
+  }
+
+  async #cut(): Promise<void> {
+    const { partition, linkId } = this
+    if (this.#cutAt === undefined) return
+    await partition.cutMirrored(this.#cutAt)
+    await this.#write({ ...UNPROMOTED, linkId, state: 'MIRROR', epochs: [] })
+    this.#cutAt = undefined
   }
 
   /** Does what the state machine says. The answer counts until something is awaited. */
@@ -179,6 +213,13 @@ export class MirrorSession {
   async #promote(): Promise<void> {
     const { partition } = this
     const record = this.#record
+    if (this.#cutAt !== undefined) {
+      // It was never a mirror: what is here stays, and nothing of it is anybody else's.
+      const promotedEpoch = this.leaderEpoch
+      const { linkId } = this
+      await this.#write({ linkId, state: 'PROMOTED', epochs: [], promotedOffset: 0, promotedEpoch })
+      return
+    }
     if (record === undefined) return
     if (record.state === 'MIRROR') {
       const end = partition.log.logEndOffset

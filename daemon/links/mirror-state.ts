@@ -82,6 +82,7 @@ export class MirrorState {
   #sourceEnd = -1
   #sourceStart = -1
   #levelMs: number
+  #heardMs: number | undefined
   #error: string | undefined
 
   constructor(epochs: readonly SourceEpoch[], nowMs: number) {
@@ -123,6 +124,11 @@ export class MirrorState {
     return this.#levelMs
   }
 
+  /** −1: the source was not heard of yet. */
+  heardAgoMs(nowMs: number): number {
+    return this.#heardMs === undefined ? -1 : Math.ceil(nowMs - this.#heardMs)
+  }
+
   /** What is asked for next. */
   fetchOffset(log: LogPlace): number {
     return this.#from ?? log.logEndOffset
@@ -162,6 +168,7 @@ export class MirrorState {
     if (row.errorCode !== 0) return this.#takeError(row.errorCode, nowMs)
     this.#sourceEnd = row.lastStableOffset >= 0 ? row.lastStableOffset : row.highWatermark
     this.#sourceStart = row.logStartOffset
+    this.#heardMs = nowMs
     if (row.divergingEpoch.endOffset >= 0) {
       const { epoch, endOffset } = row.divergingEpoch
       const cut = Math.min(endOffset, log.logEndOffset)

@@ -13,6 +13,7 @@ import {
   decodeObject,
   encodeObject,
   integer,
+  integers,
   type JsonObject,
   text,
   texts,
@@ -52,6 +53,11 @@ export interface MirrorValue {
   /** Ids of the clusters it came through, the first one first. */
   readonly path: readonly string[]
   readonly state: MirrorState
+  /**
+   * Of a topic that was there before: by partition, where its records and the source's part. What is beyond is cut before
+   * anything is appended.
+   */
+  readonly cutAt: readonly number[]
 }
 
 /** FENCED: nothing of the source is appended any more, and not everything is settled that came. */
@@ -104,6 +110,7 @@ export function decodeMirror(key: string, bytes: Uint8Array): MirrorValue {
     sourceTopicId: text(key, object, 'sourceTopicId'),
     path: texts(key, object, 'path'),
     state: oneOf(key, object, ['MIRROR', 'PAUSED', 'PROMOTING', 'PROMOTED']),
+    cutAt: integers(key, object, 'cutAt'),
   }
 }
 

@@ -314,7 +314,7 @@ export function array(key: string, object: JsonObject, name: string): readonly u
   return value
 }
 
-function integers(key: string, object: JsonObject, name: string): readonly number[] {
+export function integers(key: string, object: JsonObject, name: string): readonly number[] {
   return array(key, object, name).map((value) => asInteger(key, name, value))
 }
 

@@ -440,6 +440,29 @@ export class Partition {
     this.#wakeReaders()
   }
 
+  /**
+   * Drops everything from `offset` on, committed or not: it is to follow a source that has other records there. Only where
+   * nobody else has a copy, since other replicas would keep theirs (I10).
+   * @throws StreamError DISK_FAILED, CLOSED
+   */
+  async cutMirrored(offset: number): Promise<void> {
+    assert(this.#notServing === undefined, 'only a serving leader cuts its log')
+    assert(
+      this.#replicas === undefined,
+      'a log with other replicas is not cut below what is committed',
+    )
+    const epoch = this.#leaderEpoch
+    if (offset >= this.log.logEndOffset) return
+    if (offset <= this.log.logStartOffset) await this.log.resetTo(offset)
+    else await this.log.truncateTo(offset)
+    await this.log.beginEpoch(epoch)
+    if (this.#notServing !== undefined || this.#leaderEpoch !== epoch) return
+    this.#highWatermark = Math.min(this.#highWatermark, this.log.logEndOffset)
+    this.log.setHighWatermark(this.#highWatermark)
+    this.#lastStableOffset = this.log.lastStableOffset(this.#highWatermark)
+    this.#wakeReaders()
+  }
+
   /** Tells `waiter` once: at once where it is already so, hence never from inside of this call where it is not. */
   whenCommitted(waiter: CommitWaiter): void {
     if (this.#notServing !== undefined) waiter.onLost(this.#notServing)

@@ -21,6 +21,15 @@ export interface NewLink {
   readonly syncConfigs: boolean
   readonly syncGroups: boolean
   readonly rate: { readonly kind: 'bytes' | 'records'; readonly perSecond: number } | undefined
+  /** Topics that are there already, and are to follow from these offsets (by partition) on; the link is paused then. */
+  readonly failback?: readonly FailbackTopic[]
+}
+
+export interface FailbackTopic {
+  readonly topic: string
+  readonly topicId: string
+  readonly sourceTopicId: string
+  readonly cutAt: readonly number[]
 }
 
 export type LinkAction = 'pause' | 'resume' | 'promote' | 'unlink'
@@ -50,6 +59,7 @@ export class LinkAdmin {
         Math.round(link.rate?.perSecond ?? 0),
       ),
       timeoutMs,
+      failback: link.failback?.map((entry) => ({ ...entry, cutAt: [...entry.cutAt] })) ?? [],
     })
     return taken(answer)
   }

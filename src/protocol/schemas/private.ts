@@ -210,6 +210,21 @@ export const createLink = {
     ['rateKind', 'string', 0],
     ['ratePerSecond', 'int64', 0],
     ['timeoutMs', 'int32', 0],
+    // Topics that are there already, and follow from these offsets (by partition) on; they are fenced, and wait for `resume`.
+    [
+      'failback',
+      {
+        array: [
+          ['topic', 'string', 0],
+          // What this cluster's topic must be.
+          ['topicId', 'uuid', 0],
+          // Of the topic to be followed.
+          ['sourceTopicId', 'uuid', 0],
+          ['cutAt', 'int64[]', 0],
+        ],
+      },
+      0,
+    ],
   ],
   response: [
     ['failure', 'string', 0, { nullable: 0, default: null }],
@@ -286,6 +301,8 @@ export const describeLinks = {
                       ['highWatermark', 'int64', 0],
                       // For so long there has been something that is not here.
                       ['behindMs', 'int64', 0],
+                      // How long ago the source was heard of it; −1: never.
+                      ['heardMs', 'int64', 0],
                       ['promotedOffset', 'int64', 0],
                       ['promotedEpoch', 'int32', 0],
                       ['error', 'string', 0, { nullable: 0, default: null }],
