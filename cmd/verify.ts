@@ -53,6 +53,24 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     throw new UsageError('two things to compare are needed: A and B', 'try: stream verify --help')
   }
   if (nameA === '-' && nameB === '-') throw new UsageError('only one of A and B can be -')
+  const { rows, isEqual } = await compareSides(deps, args, nameA, nameB, (compared) =>
+    printRows(deps, flags, shape, compared),
+  )
+  return isEqual ? 0 : 1
+}
+
+/**
+ * @param print  the rows, before the difference is told
+ * @returns a row for each partition: PARTITION A B EQUAL
+ */
+export async function compareSides(
+  deps: CommandDeps,
+  args: CommandArgs,
+  nameA: string,
+  nameB: string,
+  print?: (rows: readonly Row[]) => Promise<void>,
+): Promise<{ readonly rows: readonly Row[]; readonly isEqual: boolean }> {
+  const { flags } = args
   const what = readComparison(flags)
   const sides = new Sides(deps, args, what)
   try {
@@ -61,13 +79,14 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     const outcome = flags.has('any-order')
       ? await compareInAnyOrder(a, b, what)
       : await compareByPartition(a, b, what)
-    await printRows(deps, flags, shape, outcome.rows)
-    if (outcome.difference === undefined) return 0
+    const { rows } = outcome
+    await print?.(rows)
+    if (outcome.difference === undefined) return { rows, isEqual: true }
     const { words, a: recordA, b: recordB } = outcome.difference
     deps.console.warn(`${nameA} and ${nameB} differ: ${words}`)
     deps.console.print(recordA?.envelope() ?? 'null\n')
     deps.console.print(recordB?.envelope() ?? 'null\n')
-    return 1
+    return { rows, isEqual: false }
   } finally {
     sides.close()
   }
