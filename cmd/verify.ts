@@ -53,7 +53,7 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     throw new UsageError('two things to compare are needed: A and B', 'try: stream verify --help')
   }
   if (nameA === '-' && nameB === '-') throw new UsageError('only one of A and B can be -')
-  const { rows, isEqual } = await compareSides(deps, args, nameA, nameB, (compared) =>
+  const { isEqual } = await compareSides(deps, args, nameA, nameB, (compared) =>
     printRows(deps, flags, shape, compared),
   )
   return isEqual ? 0 : 1
