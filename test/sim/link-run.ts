@@ -5,6 +5,7 @@
  */
 import { Admin } from '../../src/client/admin.ts'
 import { LinkAdmin } from '../../src/client/link-admin.ts'
+import { TransactionalProducer } from '../../src/client/transactional-producer.ts'
 import { SimBroker } from './sim-broker.ts'
 import { type ClientWorld, produceLines, type Sent, simClient } from './sim-clients.ts'
 import { SimNetwork } from './sim-net.ts'
@@ -55,6 +56,7 @@ class LinkSimulation {
       config: new Map([
         ['broker.session.timeout.ms', '3000'],
         ['log.dir.reserve.bytes', '0'],
+        ['transaction.state.log.num.partitions', '1'],
         
       ]),
     })
@@ -71,7 +73,7 @@ class LinkSimulation {
     const producing = Promise.all(
       ['p1', 'p2'].map((name) =>
         produceLines(this.#clients(this.source, name), name, this.sent, {
-          records: 150,
+          records: 1000,
           partitions: PARTITIONS,
         }),
       ),
@@ -104,9 +106,51 @@ class LinkSimulation {
     this.network.heal()
     await this.#until(() => isOver, 'the producers are done')
     await producing
+    await world.settle(this.#overlap())
     await this.#until(() => this.#isLevel(), 'the target has all of the source')
     for (let partition = 0; partition < PARTITIONS; partition += 1) await this.#compare(partition)
+    const mirrored = this.#leader(this.targets, 0)?.log.logEndOffset ?? -1
     await world.settle(this.#promote())
+    this.#checkPromoted(mirrored)
+  }
+
+  /**
+   * Two transactions at the source: the first is committed behind the begin of the second, which stays open. So records of the
+   * first are below the last stable offset, and its marker is not.
+   */
+  async #overlap(): Promise<void> {
+    const { cluster, time, random } = simClient(this.#clients(this.source, 'txn'), 'txn')
+    await cluster.connect()
+    const begun: TransactionalProducer[] = []
+    for (const transactionalId of ['first', 'second']) {
+      const options = { transactionalId, timeoutMs: 900_000 }
+      const producer = new TransactionalProducer(time, random, cluster, options)
+      await producer.init()
+      const sink = await producer.begin()
+      await sink.prepare(TOPIC)
+      const line = Buffer.from(`${transactionalId}\n`)
+      sink.appendLines(TOPIC, 0, line, 0, line.length)
+      await sink.flush()
+      begun.push(producer)
+    }
+    await begun[0]?.commit()
+    cluster.close()
+  }
+
+  /** What was open is aborted behind what was mirrored; nothing is unstable any more, and clients may write. */
+  #checkPromoted(mirrored: number): void {
+    const source = this.#leader([this.source], 0)
+    const target = this.#leader(this.targets, 0)
+    if (source === undefined || target === undefined) throw new Error('partition 0 is not led')
+    if (source.lastStableOffset !== mirrored || source.highWatermark <= mirrored) {
+      throw new Error(`the source is stable to ${source.lastStableOffset}, mirrored is ${mirrored}`)
+    }
+    const { log, lastStableOffset } = target
+    if (log.logEndOffset !== mirrored + 1 || lastStableOffset !== log.logEndOffset) {
+      throw new Error(`promoted at ${mirrored}: stable to ${lastStableOffset}, end ${log.logEndOffset}`)
+    }
+    const aborted = log.abortedTransactions(0, log.logEndOffset)
+    if (aborted.length !== 1) throw new Error(`${aborted.length} aborted transactions`)
   }
 
   get #all(): readonly SimBroker[] {
@@ -172,15 +216,16 @@ class LinkSimulation {
     }
   }
 
-  /** All batches, with the leader epoch blanked. */
+  /** All batches, of the source those below its last stable offset, with the leader epoch blanked. */
   async #batches(brokers: readonly SimBroker[], partition: number): Promise<Buffer> {
     const found = this.#leader(brokers, partition)
     if (found === undefined) throw new Error(`partition ${partition} is not led`)
     const { log } = found
+    const endOffset = brokers.includes(this.source) ? found.lastStableOffset : log.logEndOffset
     const parts: Buffer[] = []
-    for (let offset = log.logStartOffset; offset < log.logEndOffset; ) {
+    for (let offset = log.logStartOffset; offset < endOffset; ) {
       const slice = await this.world.settle(
-        log.read({ offset, endOffset: log.logEndOffset, maxBytes: 1 << 20 }),
+        log.read({ offset, endOffset, maxBytes: 1 << 20 }),
       )
       const bytes = Buffer.concat(slice.bytes.map((part) => Buffer.from(part)))
       for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8)) {
