@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { afterEach, describe, expect, it } from 'vitest'
+import { commands } from '../../cmd/commands.ts'
 import { ProcessCluster } from '../support/cluster.ts'
 import { hasNoEtcd } from '../support/etcd.ts'
 import { daemonBundle, ended, eventually, Program } from '../support/program.ts'
@@ -168,6 +169,29 @@ describe('a link between two daemons', () => {
     expect(ok('stream cat b -b $T | wc -l').trim()).toBe('7')
   }, 120_000)
 
+  it('fails over, back, and over again; what is cut is shown and kept', () => {
+    const { ok, shell } = bound(pairUp())
+    ok('seq 100 | stream produce a -b $S --create')
+    ok("stream mirror link west -b $T --source $S --topics '*'")
+    ok('stream mirror lag west -b $T --wait-until 0 --timeout 30s; stream mirror verify west -b $T')
+    ok('stream mirror promote west -b $T -y --timeout 30s')
+    ok('seq 1000 1004 | stream produce a -b $S; seq 2000 2009 | stream produce a -b $T')
+    expect(ok('stream mirror failback west -b $T --dry-run')).toBe('west\ta\t0\t100\t105\t5\n')
+    expect(shell('stream mirror failback west -b $T').status).toBe(2)
+    ok('stream mirror failback west -b $T --salvage lost -y')
+    expect(ok('jq -r .value lost')).toBe(ok('seq 1000 1004'))
+    ok(
+      'stream mirror lag west -b $S --wait-until 0 --timeout 30s; stream verify a $S/a -b $T --offsets',
+    )
+    expect(shell('echo x | stream produce a -b $S').status).toBe(6)
+    ok(
+      'stream mirror promote west -b $S --when-caught-up -y --timeout 30s; stream mirror failback west -b $S -y',
+    )
+    ok('seq 7 | stream produce a -b $S; stream mirror lag west -b $T --wait-until 0 --timeout 30s')
+    ok('stream verify a $S/a -b $T --offsets')
+    expect(shell('echo x | stream produce a -b $T').status).toBe(6)
+  }, 120_000)
+
   it('is the same to the byte through kill -9 of either side', async () => {
     const { ok, end, batches, start, program, source } = bound(pairUp())
     ok('stream topics create plain -b $S --partitions 2; stream topics create tx -b $S')
@@ -210,6 +234,44 @@ describe('a link between two daemons', () => {
       )
     expect(latest('t')).toBe(latest('s'))
   }, 180_000)
+})
+
+const verbs = [
+  'link',
+  'status',
+  'lag',
+  'verify',
+  'pause',
+  'resume',
+  'promote',
+  'failback',
+  'unlink',
+]
+
+describe('examples of the help', () => {
+  it('run as they stand there, with the addresses of this place', async () => {
+    const { ok, shell, target, source } = bound(pairUp())
+    ok('seq 9 | stream produce orders -b $S --create')
+    for (const verb of verbs) {
+      const { load } = commands.find(({ name }) => name === `mirror ${verb}`) ?? {}
+      const { spec } = (await load?.()) ?? {}
+      expect(spec?.examples.length, verb).toBeGreaterThan(0)
+      for (const { line } of spec?.examples ?? []) {
+        const here = line
+          .replace(/tcp:\/\/west:7100|kafka:\/\/east:9092/, source)
+          .replace('tcp://east:7100', target)
+          .replace(/ (promote|failback) ([^#]*?)( -y)?$/, ' $1 $2 -y')
+        const outcome = shell(`export STREAM_BROKER=$T; ${here}`)
+        expect([here, outcome.status, outcome.stderr]).toEqual([here, 0, ''])
+        if (verb === 'link')
+          ok(
+            'for i in $(seq 50); do stream mirror lag west -b $T --wait-until 0 --timeout 20s && exit; sleep .2; done',
+          )
+        // The way back has taken the topic: from here on the link is at the other side.
+        if (line.includes('--salvage')) ok('stream mirror unlink west -b $S -y')
+      }
+    }
+  }, 120_000)
 })
 
 describe.skipIf(hasNoEtcd)('a link into a cluster', () => {
@@ -264,6 +326,7 @@ function bound(of: Pair) {
   return {
     program: of.program,
     source: of.source,
+    target: of.target,
     ok: (line: string) => of.ok(line),
     shell: (line: string) => of.shell(line),
     start: (name: 's' | 't') => of.start(name),

@@ -57,7 +57,6 @@ class LinkSimulation {
         ['broker.session.timeout.ms', '3000'],
         ['log.dir.reserve.bytes', '0'],
         ['transaction.state.log.num.partitions', '1'],
-        
       ]),
     })
     this.source = new SimBroker(shared(), 1)
@@ -96,7 +95,8 @@ class LinkSimulation {
       await world.run({ untilMs: world.now + chaos.between(200, 4000) })
       const victims = chaos.chance(0.4) ? [this.source] : this.targets
       const victim = chaos.pick([...victims])
-      if (victim.daemon === undefined || this.#all.some(({ daemon }) => daemon === undefined)) continue
+      if (victim.daemon === undefined || this.#all.some(({ daemon }) => daemon === undefined))
+        continue
       victim.kill(chaos.pick(['process', 'power']))
       this.kills += 1
       await world.run({ untilMs: world.now + chaos.between(50, 5000) })
@@ -147,7 +147,9 @@ class LinkSimulation {
     }
     const { log, lastStableOffset } = target
     if (log.logEndOffset !== mirrored + 1 || lastStableOffset !== log.logEndOffset) {
-      throw new Error(`promoted at ${mirrored}: stable to ${lastStableOffset}, end ${log.logEndOffset}`)
+      throw new Error(
+        `promoted at ${mirrored}: stable to ${lastStableOffset}, end ${log.logEndOffset}`,
+      )
     }
     const aborted = log.abortedTransactions(0, log.logEndOffset)
     if (aborted.length !== 1) throw new Error(`${aborted.length} aborted transactions`)
@@ -212,7 +214,9 @@ class LinkSimulation {
     const theirs = await this.#batches([this.source], partition)
     const ours = await this.#batches(this.targets, partition)
     if (Buffer.compare(theirs, ours) !== 0) {
-      throw new Error(`partition ${partition}: ${ours.length} bytes are not the source's ${theirs.length}`)
+      throw new Error(
+        `partition ${partition}: ${ours.length} bytes are not the source's ${theirs.length}`,
+      )
     }
   }
 
@@ -224,9 +228,7 @@ class LinkSimulation {
     const endOffset = brokers.includes(this.source) ? found.lastStableOffset : log.logEndOffset
     const parts: Buffer[] = []
     for (let offset = log.logStartOffset; offset < endOffset; ) {
-      const slice = await this.world.settle(
-        log.read({ offset, endOffset, maxBytes: 1 << 20 }),
-      )
+      const slice = await this.world.settle(log.read({ offset, endOffset, maxBytes: 1 << 20 }))
       const bytes = Buffer.concat(slice.bytes.map((part) => Buffer.from(part)))
       for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8)) {
         bytes.fill(0, at + EPOCH_AT, at + EPOCH_END)
