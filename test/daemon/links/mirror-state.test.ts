@@ -103,7 +103,7 @@ describe('MirrorState', () => {
   })
 
   it.each([
-    ['a damaged batch', (bytes: Uint8Array) => bytes.fill(7, 70, 71)],
+    ['a damaged batch', (bytes: Uint8Array) => bytes.fill(7, 66, 67)],
     ['a batch of an older epoch', (bytes: Uint8Array) => bytes.fill(0, 12, 16)],
   ])('pauses over %s, longer each time, and goes on', (_, spoil) => {
     const state = new MirrorState([{ epoch: 2, startOffset: 0 }], 0)
