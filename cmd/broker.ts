@@ -17,6 +17,7 @@ import {
   absolutePath,
   daemonLogPath,
   dataDirectory,
+  isOfThisHost,
   readSettings,
   runtimeDirectory,
   type Settings,
@@ -28,6 +29,8 @@ export interface Broker {
   /** `ipc`, `tcp` or `kafka`. */
   readonly scheme: string
   readonly address: string
+  /** Nobody on the way can read what is sent: it stays on this host, or is encrypted. */
+  readonly isPrivate: boolean
   /** One more cluster, with connections of its own. @throws as first contact */
   openAnother(): Promise<ClusterClient>
 }
@@ -78,7 +81,7 @@ async function connect(
   options: { readonly connectTimeoutMs: number; readonly waits: boolean },
 ): Promise<Broker> {
   const address = addresses[0] ?? ''
-  const security = await linkSecurity(deps, address, settings, secrets)
+  const protection = await linkSecurity(deps, addresses, settings, secrets)
   const open = (): Promise<ClusterClient> =>
     openCluster(deps, {
       addresses,
@@ -86,7 +89,7 @@ async function connect(
       connectTimeoutMs: options.connectTimeoutMs,
       retryFirstContact: options.waits,
       requestTimeoutMs: settings.number('request.timeout.ms'),
-      security,
+      ...protection,
       backoff: {
         firstMs: settings.number('reconnect.backoff.ms'),
         maxMs: settings.number('reconnect.backoff.max.ms'),
@@ -95,7 +98,8 @@ async function connect(
     })
   const cluster = await open()
   const scheme = address.slice(0, address.indexOf(':'))
-  return { cluster, settings, scheme, address, openAnother: open }
+  const isPrivate = protection.security !== undefined || addresses.every(isOfThisHost)
+  return { cluster, settings, scheme, address, isPrivate, openAnother: open }
 }
 
 async function openCluster(deps: CommandDeps, options: ClusterOptions): Promise<ClusterClient> {

@@ -17,6 +17,8 @@ import type {
   TransactionalProducer,
   TransactionOptions,
 } from '../src/client/transactional-producer.ts'
+import type { UserAdmin } from '../src/client/user-admin.ts'
+import type { Hashes } from '../src/ports/hashes.ts'
 import type { Log } from '../src/ports/log.ts'
 import type { Net } from '../src/ports/net.ts'
 import type { Random } from '../src/ports/random.ts'
@@ -65,6 +67,7 @@ export type ConsumerClient = Pick<
 >
 export type TransactionAdminClient = Pick<TransactionAdmin, keyof TransactionAdmin>
 export type AdminClient = Pick<Admin, keyof Admin>
+export type UserAdminClient = Pick<UserAdmin, keyof UserAdmin>
 export type ClusterAdminClient = Pick<ClusterAdmin, keyof ClusterAdmin>
 export type LinkAdminClient = Pick<LinkAdmin, keyof LinkAdmin>
 export type GroupAdminClient = Pick<GroupAdmin, keyof GroupAdmin>
@@ -108,6 +111,7 @@ export interface Clients {
   groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient>
   linkAdmin(cluster: ClusterClient): Promise<LinkAdminClient>
   transactionAdmin(cluster: ClusterClient): Promise<TransactionAdminClient>
+  userAdmin(cluster: ClusterClient, hashes: Hashes): Promise<UserAdminClient>
   listOffsets(
     cluster: ClusterClient,
     questions: readonly OffsetQuestion[],
@@ -202,6 +206,11 @@ export class RealClients implements Clients {
   async transactionAdmin(cluster: ClusterClient): Promise<TransactionAdminClient> {
     const client = await import('../src/client/transaction-admin.ts')
     return new client.TransactionAdmin(this.#time, this.#random, cluster as Cluster)
+  }
+
+  async userAdmin(cluster: ClusterClient, hashes: Hashes): Promise<UserAdminClient> {
+    const client = await import('../src/client/user-admin.ts')
+    return new client.UserAdmin(this.#time, this.#random, cluster as Cluster, hashes)
   }
 
   async listOffsets(

@@ -15,9 +15,9 @@ import type { Host } from '../src/ports/host.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import { configDirectory } from './config-layers.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { filePath } from './link-security.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
+import { filePath } from './settings.ts'
 
 const shape: RowShape = { kind: 'cluster-key', columns: ['NAME', 'KEY', 'FILE'] }
 const FILE_MODE = 0o600

@@ -333,7 +333,7 @@ async function askBroker(
     addresses: reachable,
     connectTimeoutMs: leftMs,
     retryFirstContact: false,
-    security: await linkSecurity(deps, reachable[0] ?? '', settings, secrets),
+    ...(await linkSecurity(deps, reachable, settings, secrets)),
   })
   try {
     await cluster.connect()

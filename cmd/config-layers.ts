@@ -26,7 +26,7 @@ export interface Layer {
   readonly entries: ReadonlyMap<string, LayerEntry>
 }
 
-const PROJECT_FILE = './.stream.conf'
+export const PROJECT_FILE = './.stream.conf'
 const HOST_FILE = '/etc/stream/stream.conf'
 
 /** The first counts. @throws UsageError for unknown keys, bad values, secrets, a named file that is not there */

@@ -45,7 +45,7 @@ export async function reachDaemon(
       addresses: [address],
       connectTimeoutMs,
       retryFirstContact: false,
-      security: await linkSecurity(deps, address, settings, secrets),
+      ...(await linkSecurity(deps, [address], settings, secrets)),
     })
     try {
       await cluster.connect()

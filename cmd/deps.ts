@@ -5,8 +5,9 @@ import type { Adoption } from '../src/ports/adoption.ts'
 import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
 import type { Disk } from '../src/ports/disk.ts'
+import type { Hashes } from '../src/ports/hashes.ts'
 import type { Host } from '../src/ports/host.ts'
-import type { Net } from '../src/ports/net.ts'
+import type { Net, TlsClient, TlsOptions } from '../src/ports/net.ts'
 import type { Offline } from '../src/ports/offline.ts'
 import type { Random } from '../src/ports/random.ts'
 import type { Screens } from '../src/ports/screen.ts'
@@ -52,6 +53,10 @@ export interface CommandDeps {
   ): Promise<{ readonly exit: number; readonly stdout: string }>
   /** A new pair for tcp:// with CURVE; the transport is loaded for it. */
   makeCurveKeyPair(): Promise<CurveKeyPair>
+  /** TLS for kafka://; the transport is loaded for it. @throws StreamError CONFIG_INVALID, NOT_ALLOWED */
+  makeTls(options: TlsOptions): Promise<TlsClient>
+  /** For logins; loaded when it is first asked for. */
+  loadHashes(): Promise<Hashes>
   readVersion(): string
 }
 

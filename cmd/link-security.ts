@@ -1,6 +1,6 @@
 /**
- * The keys that a command shows to a broker behind `tcp://`: of a key file (`curve.key.file`), or of the three keys one by one,
- * the secret one from where a context says.
+ * How a command is protected on its way to a broker. Behind `tcp://` it shows keys: of a key file (`curve.key.file`), or the
+ * three one by one, the secret one from where a context says. `kafka://` is kafka-security.ts, `ipc://` needs nothing.
  *
  * Invariant: what asks for keys is never passed over, and no error holds one.
  */
@@ -12,30 +12,45 @@ import {
   parseClientKeys,
 } from '../src/base/curve-keys.ts'
 import { StreamError, UsageError } from '../src/base/errors.ts'
+import type { ClusterOptions } from '../src/client/cluster.ts'
 import type { ConfigSet } from '../src/config/config-key.ts'
 import type { ClientKeyName } from '../src/config/keys.ts'
 import type { Host } from '../src/ports/host.ts'
-import type { LinkSecurity } from '../src/ports/net.ts'
 import type { CommandDeps } from './deps.ts'
 import { resolveSecret, type SecretSource } from './secrets.ts'
-import { absolutePath } from './settings.ts'
+import { filePath } from './settings.ts'
 
 const FILE_KEY = 'curve.key.file'
 const singleKeys = ['curve.server.key', 'curve.public.key'] as const
 const SECRET_KEY = 'curve.secret.key'
 
+/** Of ClusterOptions. */
+export type Protection = Pick<ClusterOptions, 'security' | 'login'>
+
+const unprotected: Protection = {}
+const kafkaPrefixes = ['security.', 'ssl.', 'sasl.'] as const
+
 /**
- * @returns undefined: in clear text, or as the address has it
+ * @param addresses  of one broker, all of one scheme
  * @throws UsageError for keys that are not all there, or there twice; StreamError FILE_NOT_FOUND, PERMISSION_DENIED,
- *   CONFIG_INVALID (a key file), SECRET_UNAVAILABLE
+ *   CONFIG_INVALID (a key file), NOT_ALLOWED, SECRET_UNAVAILABLE
  */
 export async function linkSecurity(
   deps: CommandDeps,
-  address: string,
+  addresses: readonly string[],
   settings: ConfigSet<ClientKeyName>,
   secrets: ReadonlyMap<string, SecretSource>,
-): Promise<LinkSecurity | undefined> {
-  if (!address.startsWith('tcp://')) return undefined
+): Promise<Protection> {
+  const [address = ''] = addresses
+  if (address.startsWith('kafka://')) {
+    const asks = [...settings.names(), ...secrets.keys()].some((name) =>
+      kafkaPrefixes.some((prefix) => name.startsWith(prefix)),
+    )
+    if (!asks) return unprotected
+    const { kafkaSecurity } = await import('./kafka-security.ts')
+    return kafkaSecurity(deps, addresses, settings, secrets)
+  }
+  if (!address.startsWith('tcp://')) return unprotected
   const path = settings.text(FILE_KEY)
   const single = [
     ...singleKeys.filter((name) => settings.text(name) !== null),
@@ -45,10 +60,10 @@ export async function linkSecurity(
     if (single.length > 0) {
       throw new UsageError(`${FILE_KEY} and ${single[0]} cannot be used together`)
     }
-    return { curve: readKeyFile(deps.host, path) }
+    return { security: { curve: readKeyFile(deps.host, path) } }
   }
-  if (single.length === 0) return undefined
-  return { curve: await readSingleKeys(deps, settings, secrets) }
+  if (single.length === 0) return unprotected
+  return { security: { curve: await readSingleKeys(deps, settings, secrets) } }
 }
 
 function readKeyFile(host: Host, word: string): CurveClientKeys {
@@ -90,9 +105,4 @@ function missing(name: string): UsageError {
     `${name} is missing: tcp:// with keys needs ${singleKeys.join(', ')} and ${SECRET_KEY}`,
     `name a key file, which has all three: ${FILE_KEY}`,
   )
-}
-
-/** As users write paths in files: `~/` is their home. */
-export function filePath(host: Host, word: string): string {
-  return word.startsWith('~/') ? `${host.homeDirectory}${word.slice(1)}` : absolutePath(host, word)
 }

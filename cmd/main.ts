@@ -76,6 +76,9 @@ async function main(): Promise<void> {
       (await import('../src/io/child-program.ts')).runProgram(words, options),
     makeCurveKeyPair: async () =>
       (await import('../src/io/zeromq-addon.ts')).loadZeromq().curveKeyPair(),
+    makeTls: async (options) =>
+      new (await import('../src/io/tls-client.ts')).RealTlsClient(options),
+    loadHashes: async () => new (await import('../src/io/real-hashes.ts')).RealHashes(),
     readVersion,
   }
   const exit = await dispatch(deps, host.arguments).catch((error: unknown) => {

@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - Secrets given in a flag, `-X`, a variable, a config file or a URL are refused; an error never repeats their value.
- * - Settings that ask for a protected connection are never passed over: what the client cannot do is refused.
+ * - A project file cannot weaken how a context with secrets is protected.
  */
 
 import { UsageError } from '../src/base/errors.ts'
@@ -12,7 +12,13 @@ import { ConfigSet } from '../src/config/config-key.ts'
 import { type ClientKeyName, clientKeys } from '../src/config/keys.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
 import type { Host } from '../src/ports/host.ts'
-import { type Layer, type LayerEntry, readLayers, setClientKey } from './config-layers.ts'
+import {
+  type Layer,
+  type LayerEntry,
+  PROJECT_FILE,
+  readLayers,
+  setClientKey,
+} from './config-layers.ts'
 import { type Context, ContextsFile } from './contexts.ts'
 import type { Flags } from './flags.ts'
 import type { SecretSource } from './secrets.ts'
@@ -40,7 +46,7 @@ export interface Settings {
 const HOST_SOCKET = '/run/stream/daemon.sock'
 
 /**
- * @throws UsageError for unknown keys, bad values, secrets, a contradiction, an unknown context, a protected connection
+ * @throws UsageError for unknown keys, bad values, secrets, a contradiction, an unknown context
  */
 export function readSettings(flags: Flags, host: Host): Settings {
   const { choice, layers, context } = readPlaces(flags, host)
@@ -50,7 +56,7 @@ export function readSettings(flags: Flags, host: Host): Settings {
   }
   texts.delete('broker')
   texts.delete('context')
-  if (choice.kind === 'named') refuseProtection(choice, texts, context)
+  refuseWeakening(layers, context)
   return {
     broker: choice,
     client: new ConfigSet(clientKeys, texts),
@@ -83,36 +89,19 @@ function contextLayer(context: Context): Layer {
   return { kind: 'context', origin, entries }
 }
 
-/** What the client has no means for yet, by the first letters of the keys that ask for it. */
-const protections = [
-  { scheme: 'kafka', prefix: 'ssl.', what: 'TLS' },
-  { scheme: 'kafka', prefix: 'sasl.', what: 'SASL' },
-] as const
+/** Keys that say how a connection is protected. */
+const protectionKey = /^(security\.|ssl\.|sasl\.|enable\.ssl\.|curve\.)/
 
-/** Without this a password would be left unused, and records would go where the user wanted them protected. */
-function refuseProtection(
-  choice: BrokerChoice & { readonly kind: 'named' },
-  texts: ReadonlyMap<string, string>,
-  context: Context | undefined,
-): void {
-  const [scheme] = (choice.addresses[0] ?? '').split(':')
-  const refuse = (key: string, what: string): never => {
+/** Who gives you a directory could else make you show the secrets of a context in clear text, or to another broker. */
+function refuseWeakening(layers: readonly Layer[], context: Context | undefined): void {
+  if (context === undefined || context.secrets.size === 0) return
+  const project = layers.find(({ origin }) => origin === PROJECT_FILE)
+  for (const [name, { place }] of project?.entries ?? []) {
+    if (!protectionKey.test(name)) continue
     throw new UsageError(
-      `${choice.origin}: ${key} asks for ${what}, which the client of this version does not have`,
-      `use a listener of the broker without ${what}, or leave ${key} out`,
+      `${place}: ${name} may not be set there while context ${context.name} is used, which has secrets`,
+      `set it in the context: stream context set ${context.name} -X ${name}=…`,
     )
-  }
-  const protocol = scheme === 'kafka' ? texts.get('security.protocol') : undefined
-  if (protocol !== undefined) {
-    // As in Kafka's clients this key alone decides, whatever else is set.
-    if (protocol.includes('SASL')) refuse(`security.protocol=${protocol}`, 'SASL')
-    if (protocol.includes('SSL')) refuse(`security.protocol=${protocol}`, 'TLS')
-    return
-  }
-  const names = [...texts.keys(), ...(context?.secrets.keys() ?? [])]
-  for (const { what, prefix } of protections.filter((row) => row.scheme === scheme)) {
-    const key = names.find((name) => name.startsWith(prefix))
-    if (key !== undefined) refuse(key, what)
   }
 }
 
@@ -243,4 +232,16 @@ export function daemonLogPath(host: Host): string {
 
 export function absolutePath(host: Host, path: string): string {
   return path.startsWith('/') ? path : `${host.currentDirectory}/${path}`
+}
+
+/** As users write paths in files: `~/` is their home. */
+export function filePath(host: Host, word: string): string {
+  return word.startsWith('~/') ? `${host.homeDirectory}${word.slice(1)}` : absolutePath(host, word)
+}
+
+/** By its text: what a name stands for may change. */
+export function isOfThisHost(address: string): boolean {
+  if (address.startsWith('ipc://')) return true
+  const host = /^[a-z]+:\/\/(\[[^\]]*\]|[^:]*)/.exec(address)?.[1]?.toLowerCase() ?? ''
+  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
 }

@@ -293,6 +293,31 @@ async function whenEtcdServes<T>(
   }
 }
 
+/** TLS of the Kafka door, where a certificate was named. @throws UsageError; StreamError as TlsServerKeys */
+async function readTls(config: ReadonlyMap<string, string>, listen: readonly string[], log: Log) {
+  const named = (name: string): string | undefined => {
+    const path = config.get(`stream.kafka.tls.${name}.file`)
+    return path ? absolute(path) : undefined
+  }
+  const [certificate, key, clientCa] = [named('certificate'), named('key'), named('client.ca')]
+  if (certificate === undefined && key === undefined && clientCa === undefined) return undefined
+  if (certificate === undefined || key === undefined) {
+    throw new UsageError(
+      'TLS at kafka:// needs a certificate and its key',
+      'set stream.kafka.tls.certificate.file and stream.kafka.tls.key.file',
+    )
+  }
+  const { TlsServerKeys } = await import('../src/io/tls-server.ts')
+  const keys = new TlsServerKeys({ certificate, key, clientCa }, log)
+  const hasLogins = (config.get('sasl.enabled.mechanisms') ?? '') !== ''
+  if (!hasLogins && clientCa === undefined && listen.some((each) => each.startsWith('kafka:'))) {
+    log.warn('kafka:// is encrypted, and lets everybody in: there are no logins', {
+      hint: 'sasl.enabled.mechanisms, or stream.kafka.tls.client.ca.file',
+    })
+  }
+  return keys
+}
+
 async function main(): Promise<number> {
   process.umask(0o077)
   const options = readOptions(process.argv.slice(2))
@@ -302,6 +327,8 @@ async function main(): Promise<number> {
   assertProtected(options.listen, config)
   const keyFile = config.get('stream.curve.key.file')
   const keys = keyFile ? new CurveKeyring(absolute(keyFile), log) : undefined
+  const tls = await readTls(config, options.listen, log)
+  const { RealHashes } = await import('../src/io/real-hashes.ts')
   let stop: (why: string) => void = () => undefined
   const stopAsked = new Promise<string>((resolve) => {
     stop = resolve
@@ -329,7 +356,11 @@ async function main(): Promise<number> {
           time,
           random,
           disk,
-          net: new RealNet(keys === undefined ? {} : { server: keys, client: keys.client }),
+          net: new RealNet({
+            ...(keys === undefined ? {} : { server: keys, client: keys.client }),
+            tls,
+          }),
+          hashes: new RealHashes(),
           store:
             joined?.store ??
             (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),

@@ -24,6 +24,7 @@ const controllerApis = [
   'UnregisterBroker',
   'CreateLink',
   'AlterLink',
+  'AlterUserScramCredentials',
 ] as const satisfies readonly HandledApi[]
 
 type ControllerApi = (typeof controllerApis)[number]

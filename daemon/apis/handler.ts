@@ -3,6 +3,7 @@
  * decoded body and a context, and returns the answer's body.
  */
 
+import type { Hashes } from '../../src/ports/hashes.ts'
 import type { ApiName, Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import type { Door, Phase } from '../../src/protocol/served.ts'
 import type { GroupCoordinator } from '../coordinator/group-coordinator.ts'
@@ -29,6 +30,8 @@ export interface Services {
   /** undefined: the single daemon. */
   readonly peers: PeerCaller | undefined
   readonly host: DaemonHost
+  /** undefined: this daemon keeps no users. */
+  readonly hashes?: Hashes | undefined
 }
 
 /** What only the daemon's main knows. */

@@ -1,6 +1,6 @@
 /**
- * What is listed on each door: the served ranges of which this daemon has a handler. SASL and the newer consumer groups are
- * served in the table but have no handler here yet, so they are not listed and are refused like unknown keys.
+ * What is listed on each door: the served ranges of which this daemon has a handler. Quotas are served in the table but have no
+ * handler here yet, so they are not listed and are refused like unknown keys.
  */
 
 import {
@@ -13,12 +13,8 @@ import {
 
 /** Rows of the served table without a handler. The registry proves that every other row has one. */
 export const unhandledApis = [
-  'SaslHandshake',
-  'SaslAuthenticate',
   'DescribeClientQuotas',
   'AlterClientQuotas',
-  'DescribeUserScramCredentials',
-  'AlterUserScramCredentials',
 ] as const satisfies readonly ServedApi[]
 
 export type HandledApi = Exclude<ServedApi, (typeof unhandledApis)[number]>

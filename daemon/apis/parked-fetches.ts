@@ -1,6 +1,6 @@
 /**
  * How many fetches wait for records: a bound over all connections. A fetch that finds no room is answered at once. And
- * which fetch of each follower waits; those are as many as there are brokers.
+ * which fetches of each follower wait; those are at most two a broker.
  */
 
 /** What is remembered of one follower between its fetches. */
@@ -13,7 +13,7 @@ export interface FollowerSlot {
 
 export class ParkedFetches {
   readonly #countMax: number
-  readonly #followers = new Map<number, FollowerSlot>()
+  readonly #followers = new Map<string, FollowerSlot>()
   #count = 0
 
   constructor(countMax: number) {
@@ -34,11 +34,13 @@ export class ParkedFetches {
     this.#count -= 1
   }
 
-  ofFollower(nodeId: number): FollowerSlot {
-    let slot = this.#followers.get(nodeId)
+  /** @param isBusy  of the two fetches that it may have here, the one for partitions that get records (FetchLanes) */
+  ofFollower(nodeId: number, isBusy: boolean): FollowerSlot {
+    const key = `${nodeId} ${isBusy}`
+    let slot = this.#followers.get(key)
     if (slot === undefined) {
       slot = { waiting: undefined, lastEarlyMs: Number.NEGATIVE_INFINITY }
-      this.#followers.set(nodeId, slot)
+      this.#followers.set(key, slot)
     }
     return slot
   }

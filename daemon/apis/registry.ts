@@ -16,6 +16,7 @@ import { leaveGroup } from './13-leave-group.ts'
 import { syncGroup } from './14-sync-group.ts'
 import { describeGroups } from './15-describe-groups.ts'
 import { listGroups } from './16-list-groups.ts'
+import { saslAuthenticate, saslHandshake } from './17-36-sasl.ts'
 import { apiVersions } from './18-api-versions.ts'
 import { createTopics } from './19-create-topics.ts'
 import { deleteTopics } from './20-delete-topics.ts'
@@ -38,6 +39,7 @@ import { incrementalAlterConfigs } from './44-incremental-alter-configs.ts'
 import { alterPartitionReassignments } from './45-alter-partition-reassignments.ts'
 import { listPartitionReassignments } from './46-list-partition-reassignments.ts'
 import { offsetDelete } from './47-offset-delete.ts'
+import { alterUserScramCredentials, describeUserScramCredentials } from './50-51-scram-users.ts'
 import { describeCluster } from './60-describe-cluster.ts'
 import { describeProducers } from './61-describe-producers.ts'
 import { unregisterBroker } from './64-unregister-broker.ts'
@@ -75,6 +77,7 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   ListGroups: listGroups,
   DeleteGroups: deleteGroups,
   OffsetDelete: offsetDelete,
+  SaslHandshake: saslHandshake,
   ApiVersions: apiVersions,
   CreateTopics: createTopics,
   DeleteTopics: deleteTopics,
@@ -92,11 +95,14 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   DescribeConfigs: describeConfigs,
   AlterConfigs: alterConfigs,
   DescribeLogDirs: describeLogDirs,
+  SaslAuthenticate: saslAuthenticate,
   CreatePartitions: createPartitions,
   ElectLeaders: electLeaders,
   IncrementalAlterConfigs: incrementalAlterConfigs,
   AlterPartitionReassignments: alterPartitionReassignments,
   ListPartitionReassignments: listPartitionReassignments,
+  DescribeUserScramCredentials: describeUserScramCredentials,
+  AlterUserScramCredentials: alterUserScramCredentials,
   DescribeCluster: describeCluster,
   DescribeProducers: describeProducers,
   UnregisterBroker: unregisterBroker,

@@ -2,8 +2,8 @@
  * Fetch (1), version 18, of a follower: it says where its replicas stand and gets what comes next, up to the log's end
  * (replication.md sections 2.2, 7.1, 13). Positions are taken over at once, before anything is read. The fetch waits
  * until something was appended, the follower's high watermark is stale (at most one such answer in 5 ms), a newer fetch
- * of the same follower waits in its place, or max_wait_ms has passed. Partitions with nothing new are left out, and those
- * that a limit holds back (KIP-73), which are looked at again when it allows.
+ * of the same follower and lane (session_id) waits in its place, or max_wait_ms has passed. Partitions with nothing new
+ * are left out, and those that a limit holds back (KIP-73), which are looked at again when it allows.
  *
  * Errors: 1, 3, 6, 31 (not a broker of this cluster), 56, 74, 75, 100, 104; 107: the follower lacks what it had said
  * it holds.
@@ -14,6 +14,7 @@ import type { Timer } from '../../src/ports/time.ts'
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import type { LogSlice } from '../log/log-types.ts'
+import { BUSY_LANE } from '../replica/fetch-lanes.ts'
 import type { Partition, ReadWaiter } from '../replica/partition.ts'
 import type { FetchRefusal } from '../replica/replica-set.ts'
 import type { RequestContext, Services } from './handler.ts'
@@ -75,7 +76,8 @@ class ReplicaFetchRun implements ReadWaiter {
     this.#services = services
     this.#context = context
     this.#request = request
-    this.#slot = services.parkedFetches.ofFollower(request.replicaState.replicaId)
+    const isBusyLane = request.sessionId === BUSY_LANE
+    this.#slot = services.parkedFetches.ofFollower(request.replicaState.replicaId, isBusyLane)
   }
 
   start(): FetchAnswer | Promise<FetchAnswer> {

@@ -8,6 +8,7 @@
  */
 
 import { StreamError } from '../../src/base/errors.ts'
+import type { Hashes } from '../../src/ports/hashes.ts'
 import type { Listener, Net } from '../../src/ports/net.ts'
 import type { Timer } from '../../src/ports/time.ts'
 import type { Phase, ServedRange } from '../../src/protocol/served.ts'
@@ -28,12 +29,17 @@ import { Complaints } from './complaints.ts'
 import type { DoorOptions, DoorRules } from './door.ts'
 import { kafkaRules } from './kafka.ts'
 import { LineSession } from './line-session.ts'
+import { type DoorMechanism, type Logins, Newcomers } from './login.ts'
+import { LoginDelays } from './login-delays.ts'
+import { Passwords } from './passwords.ts'
 import { Refusals } from './refusals.ts'
 import { Session } from './session.ts'
 import { zmqRules } from './zmq.ts'
 
 export interface DaemonPorts extends BrokerPorts {
   readonly net: Net
+  /** For users and their logins; without it there are none. */
+  readonly hashes?: Hashes
 }
 
 export interface DaemonOptions extends BrokerOptions {
@@ -97,6 +103,7 @@ class RunningDaemon implements Daemon {
   readonly #refusals: Refusals
   readonly #listeners: Listener[] = []
   readonly #sessions = new Set<Session | LineSession>()
+  readonly #logins: Omit<Logins, 'onRefused'> | undefined
   #stopped: Promise<void> | undefined
 
   constructor(ports: DaemonPorts, options: DaemonOptions, broker: Broker) {
@@ -125,6 +132,7 @@ class RunningDaemon implements Daemon {
       links: new LinkService(broker, ports.net, groups),
       peers,
       host,
+      hashes: ports.hashes,
     }
     this.#admission = new Admission(
       ports.time,
@@ -137,6 +145,14 @@ class RunningDaemon implements Daemon {
     )
     this.#complaints = new Complaints(ports.log)
     this.#refusals = new Refusals(ports.time, ports.log)
+    this.#logins = makeLogins(ports, broker)
+    if (this.#logins === undefined) return
+    broker.image.onChange(({ userNames }) => {
+      if (userNames.size === 0) return
+      for (const session of [...this.#sessions]) {
+        if (session instanceof Session) session.endIfRevoked()
+      }
+    })
   }
 
   get addresses(): readonly string[] {
@@ -203,12 +219,20 @@ class RunningDaemon implements Daemon {
       listed: rangesByKey(rules, this.#services.phase),
       queuedBytesMax: config.number('stream.connection.queued.max.bytes'),
       requestsMax: config.number('stream.connection.queued.max.requests'),
+      logins:
+        rules.door === 'kafka' && this.#logins !== undefined
+          ? {
+              ...this.#logins,
+              onRefused: (why, peer) => this.#refusals.tell(address, { why, peer }),
+            }
+          : undefined,
     }
     listener = await this.#ports.net.listen(
       address,
       {
         messageBytesMax: config.number('socket.request.max.bytes'),
         linksMax: config.number('max.connections'),
+        newcomersMax: config.number('stream.newcomers.max'),
         onRefused: (refusal) => this.#refusals.tell(address, refusal),
         ...(rules.door === 'kafka' && idleMs > 0 && Number.isFinite(idleMs)
           ? { idleMsMax: idleMs }
@@ -258,6 +282,33 @@ class RunningDaemon implements Daemon {
       // Not at once: answers to what was parked are on their way to their links.
       time.setTimer(0, look)
     })
+  }
+}
+
+/** @throws StreamError CONFIG_INVALID */
+function makeLogins(
+  { time, random, hashes }: DaemonPorts,
+  { config, image }: Broker,
+): Omit<Logins, 'onRefused'> | undefined {
+  const mechanisms = config.list('sasl.enabled.mechanisms') as readonly DoorMechanism[]
+  if (mechanisms.length === 0) return undefined
+  if (hashes === undefined) {
+    throw new StreamError('CONFIG_INVALID', 'sasl.enabled.mechanisms: this daemon takes no logins')
+  }
+  const lifetimeMs = config.number('connections.max.reauth.ms')
+  return {
+    mechanisms,
+    user: (name) => image.user(name)?.value,
+    time,
+    random,
+    hashes,
+    passwords: new Passwords(hashes, random),
+    delays: new LoginDelays(time, config.number('connection.failed.authentication.delay.ms')),
+    newcomers: new Newcomers(config.number('stream.newcomers.max')),
+    timeoutMs: config.number('stream.login.timeout.ms'),
+    messageBytesMax: config.number('sasl.server.max.receive.size'),
+    requestBytesMax: config.number('socket.request.max.bytes'),
+    lifetimeMs: Number.isFinite(lifetimeMs) ? lifetimeMs : 0,
   }
 }
 

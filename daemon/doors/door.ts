@@ -9,6 +9,7 @@ import type { Door, ServedRange } from '../../src/protocol/served.ts'
 import type { Endpoint, Services } from '../apis/handler.ts'
 import type { Admission } from './admission.ts'
 import type { Complaints } from './complaints.ts'
+import type { Logins } from './login.ts'
 
 export interface DoorRules {
   readonly door: Door
@@ -39,4 +40,6 @@ export interface DoorOptions {
   readonly queuedBytesMax: number
   /** Requests of one connection in work or waiting. */
   readonly requestsMax: number
+  /** undefined: nobody has to log in. */
+  readonly logins?: Logins | undefined
 }

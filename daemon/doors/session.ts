@@ -9,10 +9,13 @@
  * - A client that does not take its answers gets no further work done: its requests wait, and above the bound of those
  *   the connection ends.
  * - Every request that began is ended once in the books of the admission.
+ * - Where logins are asked for, who has not logged in gets nothing else served, little memory, and not much time.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
 import type { Link, LinkEvents } from '../../src/ports/net.ts'
+import type { Timer } from '../../src/ports/time.ts'
+import type { Request } from '../../src/protocol/api-table.ts'
 import { decodeRequest, encodeResponse, readRequestHeader } from '../../src/protocol/codec.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import type { ServedApi } from '../../src/protocol/served.ts'
@@ -22,9 +25,12 @@ import { type HandledApi, isHandled } from '../apis/listed-ranges.ts'
 import { handle } from '../apis/registry.ts'
 import { UnansweredFailure } from '../apis/unanswered-failure.ts'
 import type { DoorOptions, DoorRules } from './door.ts'
+import { DoorLogin, type Logins } from './login.ts'
 
 const API_VERSIONS_KEY = 18
 const CLIENT_ID_SHOWN_MAX = 80
+/** Messages that wait, of a connection that has not logged in. */
+const NEWCOMER_HELD_MAX = 4
 
 /** A place in the order of answers. */
 interface Slot {
@@ -47,6 +53,8 @@ export class Session implements LinkEvents {
   #blocking = 0
   #isOpen = true
   readonly #onEnd: (session: Session) => void
+  readonly #login: DoorLogin | undefined
+  #loginTimer: Timer | undefined
 
   constructor(
     link: Link,
@@ -59,11 +67,45 @@ export class Session implements LinkEvents {
     this.#options = options
     this.#onEnd = onEnd
     options.admission.addQueue(link)
+    if (options.logins === undefined) return
+    this.#login = new DoorLogin(options.logins, link.peer)
+    this.#awaitLogin(options.logins)
   }
 
   /** Nothing is in work, and nothing waits to be. */
   get isIdle(): boolean {
     return this.#work.size === 0 && this.#held.length === 0 && this.#slots.length === 0
+  }
+
+  /** Users have changed: whose login counts no more is cut off. */
+  endIfRevoked(): void {
+    if (this.#login?.isRevoked !== true) return
+    this.#options.log.info('a connection ends: its user was deleted or has another password', {
+      user: this.#login.user,
+      peer: this.#link.peer,
+    })
+    this.#cutOff()
+  }
+
+  #awaitLogin({ time, newcomers, timeoutMs, messageBytesMax }: Logins): void {
+    this.#link.limitMessages?.(messageBytesMax)
+    newcomers.add(this, () => this.#cutOff())
+    this.#loginTimer = time.setTimer(timeoutMs, () => {
+      this.#options.logins?.onRefused('no login in time', peerHost(this.#link.peer))
+      this.#cutOff()
+    })
+  }
+
+  #welcome({ newcomers, requestBytesMax }: Logins): void {
+    this.#loginTimer?.cancel()
+    this.#loginTimer = undefined
+    newcomers.remove(this)
+    this.#link.limitMessages?.(requestBytesMax)
+  }
+
+  #cutOff(): void {
+    this.#end()
+    this.#link.close()
   }
 
   /** Answers what only waits for records, so that the daemon can stop. */
@@ -94,6 +136,8 @@ export class Session implements LinkEvents {
   #end(): void {
     if (!this.#isOpen) return
     this.#isOpen = false
+    this.#loginTimer?.cancel()
+    this.#options.logins?.newcomers.remove(this)
     for (const held of this.#held) this.#options.admission.release(held.bytes)
     this.#held = []
     this.#slots.length = 0
@@ -117,7 +161,9 @@ export class Session implements LinkEvents {
   #hold(held: Held): void {
     const count = this.#held.length + this.#work.size
     const isSlow = this.#isBackedUp()
-    if (count >= this.#options.requestsMax || !this.#options.admission.hold(held.bytes)) {
+    const isNewcomer = this.#login?.isIn === false
+    const countMax = isNewcomer ? NEWCOMER_HELD_MAX : this.#options.requestsMax
+    if (count >= countMax || !this.#options.admission.hold(held.bytes)) {
       const message = isSlow ? 'answers are not taken' : 'too many requests at once'
       this.#complain('overload', `a connection ends: ${message}`, null)
       this.#rules.refuse(this.#link, {
@@ -161,6 +207,10 @@ export class Session implements LinkEvents {
       this.#refuse({ code: KafkaError.INVALID_REQUEST, correlationId: -1, message })
       return
     }
+    if (this.#login?.admits(apiKey) === false) {
+      this.#refuseBeforeLogin(apiKey, correlationId, clientId)
+      return
+    }
     const range = this.#options.listed.get(apiKey)
     if (range === undefined || apiVersion < range.acceptedMin || apiVersion > range.acceptedMax) {
       if (apiKey === API_VERSIONS_KEY && range !== undefined) this.#answerTooNew(correlationId)
@@ -201,7 +251,7 @@ export class Session implements LinkEvents {
     admission.begin(bytes)
     let answer: ReturnType<typeof handle>
     try {
-      answer = handle(api, this.#options.services, context, body)
+      answer = this.#ofLogin(api, body) ?? handle(api, this.#options.services, context, body)
     } catch (error) {
       context.finish()
       this.#failed(error, slot, header)
@@ -236,6 +286,25 @@ export class Session implements LinkEvents {
     )
   }
 
+  #ofLogin(
+    api: HandledApi,
+    body: Parameters<typeof handle>[3],
+  ): ReturnType<typeof handle> | undefined {
+    if (this.#login === undefined) return undefined
+    if (api === 'SaslHandshake') return this.#login.handshake(body as Request<'SaslHandshake'>)
+    if (api !== 'SaslAuthenticate') return undefined
+    return this.#login.authenticate(body as Request<'SaslAuthenticate'>)
+  }
+
+  /** After each answer of the door itself: the login may have come about, or failed. */
+  #afterLogin(api: HandledApi): void {
+    const { logins } = this.#options
+    if (this.#login === undefined || logins === undefined) return
+    if (api !== 'SaslAuthenticate' && api !== 'SaslHandshake') return
+    if (this.#login.isRefused) this.#cutOff()
+    else if (this.#login.isIn && this.#loginTimer !== undefined) this.#welcome(logins)
+  }
+
   #answered(
     api: HandledApi,
     header: ReturnType<typeof readRequestHeader>,
@@ -255,6 +324,7 @@ export class Session implements LinkEvents {
       return
     }
     this.#send(slot, frames)
+    this.#afterLogin(api)
   }
 
   #send(slot: Slot, frames: readonly Uint8Array[] | null): void {
@@ -319,6 +389,12 @@ export class Session implements LinkEvents {
     const message = `API ${apiKey} version ${apiVersion} is not served here`
     this.#complain(`${apiKey} ${apiVersion}`, message, clientId)
     this.#refuse({ code: KafkaError.UNSUPPORTED_VERSION, correlationId, message })
+  }
+
+  #refuseBeforeLogin(apiKey: number, correlationId: number, clientId: string | null): void {
+    const message = `API ${apiKey} before a login, or after its end`
+    this.#complain('login', `a connection ends: ${message}`, clientId)
+    this.#refuse({ code: KafkaError.ILLEGAL_SASL_STATE, correlationId, message })
   }
 
   #refuse(refusal: Parameters<DoorRules['refuse']>[1]): void {
@@ -392,6 +468,10 @@ class Context implements RequestContext {
     this.#end = undefined
     end?.()
   }
+}
+
+function peerHost(peer: string): string {
+  return peer.replace(/^kafka:\/\//, '').replace(/:\d+$/, '')
 }
 
 function correlationIdOf(frames: readonly Uint8Array[]): number {

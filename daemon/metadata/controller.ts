@@ -226,20 +226,25 @@ export function completeReassignment(
   // After an election that could lose data its leader speaks first (T5).
   if (!isReassigning(partition) || partition.recovering) return undefined
   const replicas = partition.replicas.filter((id) => !partition.removing.includes(id))
-  const stays = (member: Member): boolean => replicas.includes(member.broker)
-  const inSyncReplicas = partition.inSyncReplicas.filter(stays)
+  const settled = withOnly(partition, replicas)
+  const { inSyncReplicas } = settled
   const minInSync = minInSyncOf(replicas.length)
   const allJoined = partition.adding.every((id) => inSyncReplicas.some((m) => m.broker === id))
   if (!allJoined || inSyncReplicas.length < Math.max(1, minInSync)) return undefined
+  return { ...settled, minInSync }
+}
+
+/** The record with these replicas and no others, at rest. */
+function withOnly(partition: PartitionValue, replicas: readonly number[]): PartitionValue {
+  const stays = (member: Member): boolean => replicas.includes(member.broker)
   return {
     ...partition,
     replicas,
     adding: [],
     removing: [],
-    inSyncReplicas,
+    inSyncReplicas: partition.inSyncReplicas.filter(stays),
     eligibleReplicas: [],
     known: [],
-    minInSync,
   }
 }
 
@@ -276,20 +281,10 @@ export function beginReassignment(
  */
 export function cancelReassignment(partition: PartitionValue): PartitionValue | undefined {
   const replicas = partition.replicas.filter((id) => !partition.adding.includes(id))
-  const stays = (member: Member): boolean => replicas.includes(member.broker)
-  const inSyncReplicas = partition.inSyncReplicas.filter(stays)
-  if (inSyncReplicas.length < partition.minInSync || inSyncReplicas.length === 0) return undefined
-  return {
-    ...partition,
-    replicas,
-    adding: [],
-    removing: [],
-    inSyncReplicas,
-    eligibleReplicas: [],
-    known: [],
-    leaderEpoch: partition.leaderEpoch + 1,
-    partitionEpoch: partition.partitionEpoch + 1,
-  }
+  const settled = withOnly(partition, replicas)
+  if (settled.inSyncReplicas.length < Math.max(1, partition.minInSync)) return undefined
+  const { leaderEpoch, partitionEpoch } = partition
+  return { ...settled, leaderEpoch: leaderEpoch + 1, partitionEpoch: partitionEpoch + 1 }
 }
 
 /**

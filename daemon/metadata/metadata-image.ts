@@ -39,6 +39,7 @@ import {
   type TopicValue,
 } from './metadata-values.ts'
 import { RepeatedWarning } from './repeated-warning.ts'
+import { decodeUser, type UserValue } from './user-values.ts'
 
 const RELIST_PAUSE_MS = 200
 const REFRESH_ATTEMPTS = 5
@@ -70,6 +71,12 @@ export interface ConfigImage {
   readonly value: ConfigValue
 }
 
+export interface UserImage {
+  readonly name: string
+  readonly revision: number
+  readonly value: UserValue
+}
+
 interface BrokerImage {
   live?: { incarnation: string; sessionEpoch: number }
   registration?: { revision: number; value: RegistrationValue }
@@ -87,6 +94,8 @@ export interface ImageChange {
   readonly configScopes: ReadonlySet<string>
   /** Links, or what they have made of topics and partitions. */
   readonly linksChanged: boolean
+  /** Users that came, went, or have other passwords. */
+  readonly userNames: ReadonlySet<string>
 }
 
 const NO_PARTITIONS: ReadonlyMap<number, PartitionImage> = new Map()
@@ -104,6 +113,7 @@ export class MetadataImage {
   readonly #deleted = new Map<string, DeletedImage>()
   readonly #brokers = new Map<number, BrokerImage>()
   readonly #configs = new Map<string, ConfigImage>()
+  readonly #users = new Map<string, UserImage>()
   readonly #listeners = new Set<(change: ImageChange) => void>()
   #waiting: { revision: number; resolve: () => void; reject: (error: Error) => void }[] = []
   /** Every key seen and its mod revision: what a further listing is compared with. */
@@ -218,6 +228,14 @@ export class MetadataImage {
 
   config(scope: string): ConfigImage {
     return this.#configs.get(scope) ?? { revision: 0, value: {} }
+  }
+
+  user(name: string): UserImage | undefined {
+    return this.#users.get(name)
+  }
+
+  users(): Iterable<UserImage> {
+    return this.#users.values()
   }
 
   /** @returns a function that removes the listener */
@@ -353,6 +371,7 @@ export class MetadataImage {
     const topicIds = new Set<string>()
     const deletedTopicIds = new Set<string>()
     const configScopes = new Set<string>()
+    const userNames = new Set<string>()
     let brokersChanged = false
     let controllerChanged = false
     let linksChanged = false
@@ -385,6 +404,16 @@ export class MetadataImage {
             this.#configs.set(parsed.scope, { revision: entry.modRevision, value })
           }
           break
+        case 'user': {
+          const { name } = parsed
+          userNames.add(name)
+          if (entry === undefined) this.#users.delete(name)
+          else {
+            const value = decodeUser(key, entry.value)
+            this.#users.set(name, { name, revision: entry.modRevision, value })
+          }
+          break
+        }
         case 'controller':
           controllerChanged = true
           this.#controller =
@@ -429,6 +458,7 @@ export class MetadataImage {
         controllerChanged,
         configScopes,
         linksChanged,
+        userNames,
       })
     }
     if (this.#waiting.length === 0) return

@@ -15,6 +15,7 @@ export type MetadataKey =
   | { readonly kind: 'partition'; readonly topicId: string; readonly partition: number }
   | { readonly kind: 'deleted'; readonly topicId: string }
   | { readonly kind: 'config'; readonly scope: string }
+  | { readonly kind: 'user'; readonly name: string }
   | { readonly kind: 'producerIds' }
   | { readonly kind: 'restored' }
   | { readonly kind: 'link'; readonly name: string }
@@ -82,6 +83,11 @@ export class MetadataKeys {
     return `${this.prefix}cfg/${scope}`
   }
 
+  /** What proves the passwords of a user. */
+  user(name: string): string {
+    return `${this.prefix}scram/${name}`
+  }
+
   producerIds(): string {
     return `${this.prefix}pid/next`
   }
@@ -130,6 +136,8 @@ export class MetadataKeys {
         return rest === '' ? undefined : { kind: 'deleted', topicId: rest }
       case 'cfg':
         return rest === '' ? undefined : { kind: 'config', scope: rest }
+      case 'scram':
+        return rest === '' ? undefined : { kind: 'user', name: rest }
       case 'restored':
         return rest === '' ? { kind: 'restored' } : undefined
       case 'pid':

@@ -74,6 +74,10 @@ export class BrokerConfig {
     return this.#set.boolean(name)
   }
 
+  list(name: BrokerKeyName): readonly string[] {
+    return this.#set.list(name)
+  }
+
   text(name: BrokerKeyName): string | null {
     return this.#set.text(name)
   }

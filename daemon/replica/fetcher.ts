@@ -34,6 +34,10 @@ const ANSWER_GRACE_MS = 10_000
 type PartitionAnswer = Response<'Fetch'>['responses'][number]['partitions'][number]
 
 export interface FetcherPorts {
+  /** Which of the fetches that wait at a leader at one time. */
+  readonly lane: number
+  /** Records of a partition have been worked in. */
+  readonly onRecords: (partition: Partition) => void
   readonly time: Time
   readonly log: Log
   readonly peers: Peers
@@ -102,8 +106,13 @@ export class Fetcher {
     this.#leaderId = leaderId
   }
 
-  get isIdle(): boolean {
-    return this.#followed.size === 0
+  /** Partitions that are followed. */
+  get size(): number {
+    return this.#followed.size
+  }
+
+  isTaking({ topicId, partition }: Partition): boolean {
+    return this.#followed.get(keyOf(topicId, partition))?.isTaking === true
   }
 
   add(partition: Partition, follower: FollowerLog): void {
@@ -281,6 +290,8 @@ export class Fetcher {
     return {
       clusterId,
       replicaState: { replicaId: session.nodeId, replicaEpoch: session.sessionEpoch },
+      // The leader keeps no list of what was asked before: this tells which waiting fetch the new one takes the place of.
+      sessionId: this.#ports.lane,
       maxWaitMs: limits.waitMs,
       minBytes: 1,
       maxBytes: limits.bytesMax,
@@ -347,7 +358,8 @@ export class Fetcher {
     if (bytes > 0 && quota.isLimited(entry.partition)) quota.record(bytes)
     const { epoch, endOffset } = answer.divergingEpoch
     const diverging = epoch < 0 && endOffset < 0 ? undefined : { epoch, endOffset }
-    this.#settle(entry, diverging !== undefined, () =>
+    const taken = bytes > 0 ? (): void => this.#ports.onRecords(entry.partition) : undefined
+    const work = (): boolean | Promise<boolean> =>
       entry.follower.take(
         {
           highWatermark: answer.highWatermark,
@@ -357,8 +369,8 @@ export class Fetcher {
           tombstoneFloor: answer.tombstoneFloor,
         },
         generation,
-      ),
-    )
+      )
+    this.#settle(entry, diverging !== undefined, work, taken)
     if (diverging !== undefined) {
       this.#ports.log.info('a replica is cut back to its leader', {
         ...nameOf(entry),
@@ -388,7 +400,12 @@ export class Fetcher {
    * Runs what an answer asks for; the partition is fetched again once it is done.
    * @param mustChange  with the log as it is the next answer would be the same
    */
-  #settle(entry: Followed, mustChange: boolean, work: () => boolean | Promise<boolean>): void {
+  #settle(
+    entry: Followed,
+    mustChange: boolean,
+    work: () => boolean | Promise<boolean>,
+    taken?: () => void,
+  ): void {
     const done = (changed: boolean): void => {
       entry.isTaking = false
       if (mustChange && !changed) {
@@ -397,6 +414,7 @@ export class Fetcher {
       }
       entry.pauseMs = PAUSE_MS_MIN
       entry.complaint = undefined
+      if (this.#isFollowed(entry)) taken?.()
       this.#schedule()
     }
     const failed = (error: unknown): void => {
@@ -409,6 +427,7 @@ export class Fetcher {
       if (typeof result === 'boolean') {
         entry.pauseMs = PAUSE_MS_MIN
         entry.complaint = undefined
+        taken?.()
         return
       }
       entry.isTaking = true
@@ -416,6 +435,11 @@ export class Fetcher {
     } catch (error) {
       failed(error)
     }
+  }
+
+  #isFollowed(entry: Followed): boolean {
+    const { topicId, partition } = entry.partition
+    return this.#followed.get(keyOf(topicId, partition)) === entry
   }
 
   /** Nobody knows how far its log has come: it must be recovered before anything is done with it. */

@@ -14,7 +14,7 @@ import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
 import { isInternalTopic } from '../metadata/topic-names.ts'
 import type { BrokerConfig } from './broker-config.ts'
-import { Fetcher, type FetcherPorts } from './fetcher.ts'
+import { FetchLanes, type FetchLanesPorts } from './fetch-lanes.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
@@ -50,7 +50,7 @@ export class Replication implements ReplicaHost {
   readonly leaderQuota: ReplicationQuota
   readonly followerQuota: ReplicationQuota
   readonly #ports: ReplicationPorts
-  readonly #fetchers = new Map<number, Fetcher>()
+  readonly #fetchers = new Map<number, FetchLanes>()
   readonly #leaderOf = new Map<Partition, number>()
   #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
@@ -175,7 +175,7 @@ export class Replication implements ReplicaHost {
     if (leader < 0 || leader === this.nodeId) return
     let fetcher = this.#fetchers.get(leader)
     if (fetcher === undefined) {
-      fetcher = new Fetcher(this.#fetcherPorts(session), leader)
+      fetcher = new FetchLanes(this.#fetcherPorts(session), leader)
       this.#fetchers.set(leader, fetcher)
     }
     this.#leaderOf.set(partition, leader)
@@ -284,7 +284,7 @@ export class Replication implements ReplicaHost {
     return views
   }
 
-  #fetcherPorts(session: SessionView): FetcherPorts {
+  #fetcherPorts(session: SessionView): FetchLanesPorts {
     const { time, log, keys, config } = this.#ports
     return {
       time,

@@ -30,6 +30,7 @@ import {
   writeConfig,
   writeTopic,
 } from '../metadata/topic-transactions.ts'
+import { type UserEdit, writeUser } from '../metadata/user-transactions.ts'
 import type { BrokerConfig, Texts } from './broker-config.ts'
 import { type BrokerRemoval, forgetBroker } from './broker-removal.ts'
 import type { LogInquiry, Reign } from './controller-pass.ts'
@@ -258,6 +259,16 @@ export class TopicController {
         const before = image.config(scope)
         const config = { scope, revision: before.revision, value: edit(before.value) }
         await image.catchUp(await writeConfig(store, keys, reign, config))
+      }),
+    )
+  }
+
+  /** Changes what proves a user's passwords. @throws StreamError NAME_UNKNOWN, NOT_CONTROLLER, STORE_UNAVAILABLE */
+  changeUser(name: string, edit: UserEdit): Promise<void> {
+    return this.#inTurn((reign) =>
+      this.#again(async () => {
+        const { store, keys, image } = this.#ports
+        await image.catchUp(await writeUser(store, keys, reign, { name, image, edit }))
       }),
     )
   }

@@ -21,6 +21,7 @@ import { ZERO_UUID } from '../protocol/schema.ts'
 import { type BackoffOptions, backoffMs } from './backoff.ts'
 import { type CallOptions, Connection, CorrelationIds } from './connection.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+import type { Login } from './login.ts'
 import { MetadataCache, type PartitionInfo, type TopicInfo } from './metadata-cache.ts'
 
 export interface ClusterOptions {
@@ -38,6 +39,8 @@ export interface ClusterOptions {
   readonly backoff?: BackoffOptions
   /** Keys for the links to all brokers; default: those of the Net. */
   readonly security?: LinkSecurity | undefined
+  /** How connections log in; default: not at all. */
+  readonly login?: Login | undefined
   /** For the user: contact lost, waited for, regained. */
   readonly onWarning?: (warning: ClusterWarning) => void
 }
@@ -69,6 +72,7 @@ interface Endpoint {
   /** Whether it has ever been open: decides between `waiting` and `lost`. */
   wasOpen: boolean
   outage: boolean
+  isRefusalTold: boolean
   lastError: StreamError | undefined
 }
 
@@ -76,6 +80,8 @@ const REFRESH_ROW_MS = 5000
 /** A request that waits longer makes the client ask the other brokers; nobody is waited for longer to say what it knows. */
 const SILENT_MS = 1500
 const SILENCE_LOOK_MS = 500
+const REFUSED_PAUSE_MS = 5000
+const TELL_REFUSAL_MS = 1000
 
 const defaults = {
   clientId: 'stream',
@@ -392,6 +398,7 @@ export class Cluster {
         timer: undefined,
         wasOpen: false,
         outage: false,
+        isRefusalTold: false,
         lastError: undefined,
       }
       this.#endpoints.set(address, endpoint)
@@ -424,6 +431,7 @@ export class Cluster {
         correlationIds: this.#correlationIds,
         connectTimeoutMs: this.#attemptTimeoutMs(),
         security: this.#options.security,
+        login: this.#options.login,
         requestTimeoutMs: this.requestTimeoutMs,
       },
       {
@@ -449,6 +457,7 @@ export class Cluster {
   #onOpen(endpoint: Endpoint): void {
     endpoint.failures = 0
     endpoint.wasOpen = true
+    endpoint.isRefusalTold = false
     endpoint.lastError = undefined
     this.#log.debug('connected', { address: endpoint.address })
     if (endpoint.outage) {
@@ -463,16 +472,32 @@ export class Cluster {
     if (this.#closed) return
     endpoint.failures++
     endpoint.lastError = reason
+    const pauseMs = backoffMs(this.#random, this.backoff, endpoint.failures)
+    // Who is refused and comes again at once looks like somebody who guesses.
+    const isRefused = reason.code === 'NOT_ALLOWED'
     endpoint.notBeforeMs =
-      this.#time.monotonicMs() + backoffMs(this.#random, this.backoff, endpoint.failures)
+      this.#time.monotonicMs() + (isRefused ? Math.max(REFUSED_PAUSE_MS, pauseMs) : pauseMs)
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
+    if (endpoint.wasOpen && isRefused) this.#tellRefusal(endpoint, reason)
     if (endpoint.wasOpen && !endpoint.outage) {
       endpoint.outage = true
-      this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
+      if (!isRefused) {
+        this.#options.onWarning?.({ kind: 'lost', address: endpoint.address, error: reason })
+      }
     }
     // The broker may be gone for good and its partitions led by others.
     if (this.#topicsOfInterest.size > 0) this.requestRefresh()
     this.#notify()
+  }
+
+  /** Later: who asks something of that broker ends with this very reason, and has it told by then. */
+  #tellRefusal(endpoint: Endpoint, error: StreamError): void {
+    if (endpoint.isRefusalTold) return
+    endpoint.isRefusalTold = true
+    const { address } = endpoint
+    this.#time.setTimer(TELL_REFUSAL_MS, () => {
+      if (!this.#closed) this.#options.onWarning?.({ kind: 'notice', address, error })
+    })
   }
 
   #notify(): void {
@@ -490,7 +515,7 @@ export class Cluster {
       const connection = this.#connectionOf(target)
       if (connection !== undefined) return connection
       if (typeof target === 'number') this.#checkIsAlive(target, brokersHeard)
-      const refused = this.#refusal(isFirstContact)
+      const refused = this.#refusal(target, isFirstContact)
       if (refused !== undefined) throw refused
       const remainingMs = deadlineMs - this.#time.monotonicMs()
       if (remainingMs <= 0) throw this.#unreachable()
@@ -523,13 +548,16 @@ export class Cluster {
   }
 
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
-  #refusal(isFirstContact: boolean): StreamError | undefined {
+  #refusal(target: Target, isFirstContact: boolean): StreamError | undefined {
+    const broker = typeof target === 'number' ? this.metadata.brokers.get(target) : undefined
+    const ofBroker = this.#endpoints.get(broker?.address ?? '')?.lastError
+    if (ofBroker !== undefined && isFinal(ofBroker)) return ofBroker
     let failed = 0
     let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
       const error = this.#endpoints.get(address)?.lastError
       if (error === undefined) continue
-      if (error.code === 'NOT_ALLOWED' || error.code === 'PERMISSION_DENIED') return error
+      if (isFinal(error)) return error
       failed++
       last = { address, error }
     }
@@ -662,6 +690,11 @@ function metadataRequest(
     includeClusterAuthorizedOperations: false,
     includeTopicAuthorizedOperations: false,
   }
+}
+
+/** Nothing that waiting cures. */
+function isFinal({ code }: StreamError): boolean {
+  return code === 'NOT_ALLOWED' || code === 'PERMISSION_DENIED' || code === 'SECRET_UNAVAILABLE'
 }
 
 function schemeOf(address: string): string {

@@ -7,6 +7,8 @@
  * - Requests leave in the order of `request` calls, so that batches of one partition arrive in order.
  * - A request that misses its deadline ends the whole connection: a broker that is late once cannot be told from one
  *   that will never answer, and a late answer must not reach anyone (the same rule as in Kafka's clients).
+ * - Where a login is asked for, nothing but ApiVersions is sent before it, and nothing but its own messages while it is
+ *   renewed: requests wait, and leave in their order.
  * - Answers are delivered from the link's own callbacks, from timers, and from inside close(); never inside request().
  */
 import { isStreamError, StreamError } from '../base/errors.ts'
@@ -22,6 +24,7 @@ import {
 } from '../protocol/codec.ts'
 import { KafkaError } from '../protocol/errors.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+import type { Login } from './login.ts'
 import { clientVersions, commonVersion, type VersionRange } from './versions.ts'
 
 /** Correlation ids of one process: they go on over reconnections, so that a late answer is told from a new one. */
@@ -45,10 +48,12 @@ export interface ConnectionOptions {
   readonly requestTimeoutMs: number
   /** Default: that of the Net. */
   readonly security?: LinkSecurity | undefined
+  /** How it logs in; undefined: not at all. */
+  readonly login?: Login | undefined
 }
 
 export interface ConnectionEvents {
-  /** Negotiation is done; requests may be sent. */
+  /** Negotiation and login are done; requests may be sent. */
   onOpen(): void
   /** UNREACHABLE when it never opened, else CONNECTION_LOST or CLOSED. No events afterwards. */
   onClose(reason: StreamError): void
@@ -80,11 +85,16 @@ interface InFlight {
   readonly settle: (failure: StreamError | undefined, response: unknown) => void
 }
 
-type State = 'negotiating' | 'open' | 'closed'
+/** `ending`: the link has gone, and why is being asked. */
+type State = 'negotiating' | 'open' | 'ending' | 'closed'
+
+/** A login is renewed when so much of its life is over (KIP-368): early enough for a slow answer. */
+const LOGIN_LIFE = 0.85
 
 export class Connection {
   readonly address: string
   readonly #time: Time
+  readonly #net: Net
   readonly #options: ConnectionOptions
   readonly #events: ConnectionEvents
   readonly #link: Link
@@ -95,10 +105,16 @@ export class Connection {
   #connectTimer: Timer | undefined
   #deadlineTimer: Timer | undefined
   #deadlineTimerMs = Number.POSITIVE_INFINITY
+  #loginTimer: Timer | undefined
+  /** A broker that wants a login answers nothing else before it. */
+  #hasServed = false
+  /** Requests that wait for the end of a login that is being renewed; undefined: none is. */
+  #waiting: (readonly Uint8Array[])[] | undefined
 
   /** Starts connecting at once; `events.onOpen` or `events.onClose` follows. @throws StreamError ADDRESS_INVALID */
   constructor(time: Time, net: Net, options: ConnectionOptions, events: ConnectionEvents) {
     this.#time = time
+    this.#net = net
     this.#options = options
     this.#events = events
     this.address = options.address
@@ -186,7 +202,7 @@ export class Connection {
     if (this.#state !== 'open') throw this.#lost()
     const correlationId = this.#options.correlationIds.take()
     const header = { correlationId, clientId: this.#options.clientId }
-    this.#link.send(encodeRequest(api, this.versionOf(api), header, body))
+    this.#transmit(encodeRequest(api, this.versionOf(api), header, body))
   }
 
   /** `request` as a promise. */
@@ -233,7 +249,14 @@ export class Connection {
     const settle = onAnswer as InFlight['settle']
     this.#inFlight.set(correlationId, { api, version, sentMs, deadlineMs, settle })
     this.#armDeadline(deadlineMs)
-    this.#link.send(frames)
+    const isOfLogin = api === 'SaslHandshake' || api === 'SaslAuthenticate'
+    if (isOfLogin) this.#link.send(frames)
+    else this.#transmit(frames)
+  }
+
+  #transmit(frames: readonly Uint8Array[]): void {
+    if (this.#waiting === undefined) this.#link.send(frames)
+    else this.#waiting.push(frames)
   }
 
   /** kafka-protocol.md section 1.2: a broker that finds the version too new says so in a body of version 0. */
@@ -265,11 +288,46 @@ export class Connection {
         for (const row of response.finalizedFeatures) {
           this.#features.set(row.name, row.maxVersionLevel)
         }
-        this.#state = 'open'
-        this.#connectTimer?.cancel()
-        this.#events.onOpen()
+        if (this.#options.login === undefined) this.#opened()
+        else void this.#logIn(this.#options.login)
       },
     )
+  }
+
+  #opened(): void {
+    this.#state = 'open'
+    this.#connectTimer?.cancel()
+    this.#events.onOpen()
+  }
+
+  async #logIn(login: Login): Promise<void> {
+    const call = <A extends ApiName>(api: A, body: RequestInput<A>): Promise<Response<A>> =>
+      new Promise((resolve, reject) => {
+        const timeoutMs = this.#options.requestTimeoutMs
+        this.#send(api, this.versionOf(api), body, timeoutMs, (failure, response) => {
+          if (response === undefined) reject(failure)
+          else resolve(response)
+        })
+      })
+    let lifetimeMs: number
+    try {
+      lifetimeMs = await login.logIn(call, this.address)
+    } catch (error) {
+      if (isStreamError(error)) this.#end(error)
+      else this.#endMalformed(error)
+      return
+    }
+    if (this.isClosed) return
+    if (lifetimeMs > 0) {
+      this.#loginTimer = this.#time.setTimer(lifetimeMs * LOGIN_LIFE, () => {
+        this.#waiting = []
+        void this.#logIn(login)
+      })
+    }
+    if (this.#state === 'negotiating') this.#opened()
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    for (const frames of waiting) this.#link.send(frames)
   }
 
   #onMessage(frames: readonly Uint8Array[]): void {
@@ -299,6 +357,7 @@ export class Connection {
       this.#end(failure)
       return
     }
+    this.#hasServed ||= this.#state === 'open'
     entry.settle(undefined, response)
   }
 
@@ -329,7 +388,25 @@ export class Connection {
 
   #onLinkClose(reason: Error | undefined): void {
     if (this.#state === 'closed') return
-    const wasOpen = this.#state === 'open'
+    const { login } = this.#options
+    const isKafka = this.address.startsWith('kafka://')
+    if (this.#state === 'open' && isKafka && !this.#hasServed && login === undefined) {
+      this.#state = 'ending'
+      void this.#askForLogin(reason)
+      return
+    }
+    this.#endOfLink(reason)
+  }
+
+  async #askForLogin(reason: Error | undefined): Promise<void> {
+    const { clientId, security } = this.#options
+    const { wantsLogin } = await import('./login-question.ts')
+    const question = { address: this.address, clientId, security }
+    this.#endOfLink((await wantsLogin(this.#time, this.#net, question)) ?? reason)
+  }
+
+  #endOfLink(reason: Error | undefined): void {
+    const wasOpen = this.#state === 'open' || this.#state === 'ending'
     const words = reason === undefined ? '' : `: ${reason.message}`
     const cause = reason === undefined ? {} : { cause: reason }
     if (
@@ -365,6 +442,8 @@ export class Connection {
     this.#state = 'closed'
     this.#connectTimer?.cancel()
     this.#deadlineTimer?.cancel()
+    this.#loginTimer?.cancel()
+    this.#waiting = undefined
     this.#link.close()
     this.#settleAll(
       reason.code === 'CLOSED' || reason.code === 'UNREACHABLE'

@@ -72,6 +72,8 @@ const failures: Readonly<Record<number, FailureRow>> = {
     code: 'NOT_ALLOWED',
     message: 'refused: a mirrored topic is read-only until it is promoted (stream mirror status)',
   },
+  [KafkaError.RESOURCE_NOT_FOUND]: { code: 'NAME_UNKNOWN' },
+  [KafkaError.UNACCEPTABLE_CREDENTIAL]: { code: 'CONFIG_INVALID' },
   [KafkaError.INCONSISTENT_GROUP_PROTOCOL]: {
     code: 'CONFLICT',
     message: 'its members share no protocol with this one',

@@ -177,6 +177,11 @@ export class ConfigSet<Name extends string> {
     return splitList(this.text(name) ?? '')
   }
 
+  /** The keys that were set. */
+  names(): Iterable<string> {
+    return this.#texts.keys()
+  }
+
   isSet(name: Name): boolean {
     return this.#texts.has(name)
   }

@@ -8,7 +8,7 @@ import { StreamError } from '../base/errors.ts'
 const SIZE_BYTES = 4
 
 export class FrameReader {
-  private readonly messageBytesMax: number
+  messageBytesMax: number
   private chunks: Uint8Array[] = []
   /** Read position in the first chunk. */
   private at = 0

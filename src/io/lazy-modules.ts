@@ -1,10 +1,18 @@
 /**
- * Node's own modules that take milliseconds to load (net 5, crypto 4, child_process 3, tty 1), loaded when first used: a
+ * Node's own modules that take milliseconds to load (net 5, tls 25, crypto 4, child_process 3, tty 1), loaded when first used: a
  * command that needs none of them starts that much faster (test/bench, "start").
  */
 
 export function netModule(): typeof import('node:net') {
   return process.getBuiltinModule('node:net')
+}
+
+export function tlsModule(): typeof import('node:tls') {
+  return process.getBuiltinModule('node:tls')
+}
+
+export function cryptoModule(): typeof import('node:crypto') {
+  return process.getBuiltinModule('node:crypto')
 }
 
 export function ttyModule(): typeof import('node:tty') {

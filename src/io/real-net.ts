@@ -4,15 +4,21 @@ import { StreamError } from '../base/errors.ts'
 import type { Link, LinkEvents, LinkSecurity, Listener, ListenOptions, Net } from '../ports/net.ts'
 import { parseAddress } from './address.ts'
 import { TcpNet } from './tcp-net.ts'
+import type { TlsServerKeys } from './tls-server.ts'
 import { ZmqNet, type ZmqOptions } from './zmq-net.ts'
+
+export interface RealNetOptions extends ZmqOptions {
+  /** With them every listener of kafka:// speaks only TLS. */
+  readonly tls?: TlsServerKeys | undefined
+}
 
 export class RealNet implements Net {
   private readonly zmq: ZmqNet
   private readonly tcp: TcpNet
 
-  constructor(options: ZmqOptions = {}) {
+  constructor(options: RealNetOptions = {}) {
     this.zmq = new ZmqNet(options)
-    this.tcp = new TcpNet()
+    this.tcp = new TcpNet(options.tls)
   }
 
   connect(address: string, events: LinkEvents, security?: LinkSecurity): Link {
@@ -24,7 +30,7 @@ export class RealNet implements Net {
       })
     }
     return parsed.kind === 'kafka'
-      ? this.tcp.connect(parsed, events)
+      ? this.tcp.connect(parsed, events, security?.tls)
       : this.zmq.connect(parsed, events, security?.curve)
   }
 

@@ -1,17 +1,24 @@
-/** Diagnostic lines on a descriptor: `2026-11-02T10:00:00.000Z warn message key=value`. */
-import { writeSync } from 'node:fs'
+/**
+ * Diagnostic lines on a descriptor: `2026-11-02T10:00:00.000Z warn message key=value`. A pipe or socket whose reader has
+ * stalled holds up nobody: lines wait, and beyond WAITING_BYTES_MAX they are dropped and counted.
+ */
+import { fstatSync, writeSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import type { Log, LogFields } from '../ports/log.ts'
+import { netModule } from './lazy-modules.ts'
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]
 
+const WAITING_BYTES_MAX = 256 * 1024
+
 export class StderrLog implements Log {
   private readonly level: number
-  private readonly descriptor: number
+  private readonly write: (line: string) => void
 
   constructor(level: LogLevel = 'info', descriptor = 2) {
     this.level = logLevels.indexOf(level)
-    this.descriptor = descriptor
+    this.write = hasReader(descriptor) ? readerWriter(descriptor) : plainWriter(descriptor)
   }
 
   debug(message: string, fields?: LogFields): void {
@@ -38,11 +45,54 @@ export class StderrLog implements Log {
         if (value !== undefined) line += ` ${name}=${quoted(String(value))}`
       }
     }
+    this.write(`${line}\n`)
+  }
+}
+
+function hasReader(descriptor: number): boolean {
+  try {
+    const stat = fstatSync(descriptor)
+    return stat.isFIFO() || stat.isSocket()
+  } catch {
+    return false
+  }
+}
+
+function plainWriter(descriptor: number): (line: string) => void {
+  return (line) => {
     try {
-      writeSync(this.descriptor, `${line}\n`)
+      writeSync(descriptor, line)
     } catch {
       // A diagnostic that cannot be written has nobody to be told to, and must not stop the work it is about.
     }
+  }
+}
+
+/** What the pipe takes is written at once, so nothing waits when a process ends whose reader keeps up. */
+function readerWriter(descriptor: number): (line: string) => void {
+  let socket: Socket | undefined = new (netModule().Socket)({
+    fd: descriptor,
+    readable: false,
+    writable: true,
+  })
+  let dropped = 0
+  socket.unref()
+  socket.on('error', () => {
+    // Nobody reads any more. libuv leaves descriptors 0 to 2 open, so no file is ever opened in their place.
+    socket = undefined
+  })
+  return (line) => {
+    if (socket === undefined) return
+    if (socket.writableLength + line.length > WAITING_BYTES_MAX) {
+      dropped += 1
+      return
+    }
+    if (dropped > 0 && socket.writableLength === 0) {
+      const said = `${dropped} lines of this log were dropped: nobody read it`
+      socket.write(`${new Date().toISOString()} warn ${said}\n`)
+      dropped = 0
+    }
+    socket.write(line)
   }
 }
 

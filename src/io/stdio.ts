@@ -53,10 +53,10 @@ export class RealStdio implements Stdio {
     return this.standardOutput
   }
 
-  openInput(path: string): ByteInput {
-    if (path === '-') return openInput(0, '-')
+  openInput(path: string, { isHidden = false }: { readonly isHidden?: boolean } = {}): ByteInput {
+    if (path === '-') return openInput(0, '-', isHidden)
     try {
-      return openInput(openSync(path, constants.O_RDONLY), path)
+      return openInput(openSync(path, constants.O_RDONLY), path, isHidden)
     } catch (error) {
       throw diskError(error, 'open', path)
     }
@@ -85,13 +85,13 @@ export class RealStdio implements Stdio {
 }
 
 /** Takes the descriptor over: it is closed with the input. */
-export function openInput(descriptor: number, path: string): ByteInput {
+export function openInput(descriptor: number, path: string, isHidden = false): ByteInput {
   const stat = statOf(descriptor, path)
   const kind = kindOfFile(descriptor, stat)
   if (stat?.isDirectory()) {
     throw new StreamError('FILE_NOT_FOUND', `${path} is a directory`, { target: path })
   }
-  if (kind === 'terminal') return new TerminalInput(descriptor, path)
+  if (kind === 'terminal') return new TerminalInput(descriptor, path, isHidden)
   if (kind === 'pipe') {
     const own = reopenWithoutBlocking(descriptor, constants.O_RDONLY)
     return new StreamInput(own ?? descriptor, path, kind, own !== undefined)
@@ -303,17 +303,20 @@ class TerminalInput implements ByteInput {
   readonly path: string
   readonly sizeBytes = undefined
   private readonly descriptor: number
+  private readonly isHidden: boolean
   private stream: ReadStream | undefined
   private isPaused = false
 
-  constructor(descriptor: number, path: string) {
+  constructor(descriptor: number, path: string, isHidden: boolean) {
     this.descriptor = descriptor
     this.path = path
+    this.isHidden = isHidden
   }
 
   start(events: InputEvents): void {
     const stream = new (ttyModule().ReadStream)(this.descriptor)
     this.stream = stream
+    if (this.isHidden) stream.setRawMode(true)
     stream.on('data', (chunk: Buffer) => events.onBytes(chunk, 0, chunk.length))
     stream.once('end', () => {
       this.close()
@@ -340,6 +343,7 @@ class TerminalInput implements ByteInput {
   close(): void {
     this.stream?.removeAllListeners('data')
     this.stream?.removeAllListeners('end')
+    if (this.isHidden) this.stream?.setRawMode(false)
     this.stream?.destroy()
   }
 }

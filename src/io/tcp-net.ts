@@ -1,34 +1,44 @@
-/**
- * Kafka's framing over TCP (kafka-protocol.md, section 1.3): int32 size, then the message.
- *
- * Memory follows the bytes that have arrived, never what a header claims: the chunks of an unfinished message are kept as
- * they came, and put together once, when the last one is there. A message inside one chunk is not copied at all.
- */
+/** `kafka://` over TCP, in clear text or over TLS: connections (src/io/tcp-link.ts) and listeners. */
 import type { Server, Socket } from 'node:net'
 import { StreamError } from '../base/errors.ts'
-import type { Link, LinkEvents, Listener, ListenOptions } from '../ports/net.ts'
+import type { Link, LinkEvents, Listener, ListenOptions, TlsClient } from '../ports/net.ts'
 import { type Address, formatAddress } from './address.ts'
-import { FrameReader } from './frame-reader.ts'
 import { netModule } from './lazy-modules.ts'
-import { framesBytes, nextLinkId, QueueMeter } from './link-support.ts'
 import { systemCode } from './system-errors.ts'
+import { type LinkEnd, TcpLink } from './tcp-link.ts'
+import type { RealTlsClient } from './tls-client.ts'
+import type { TlsServerKeys } from './tls-server.ts'
 
 export type TcpAddress = Extract<Address, { host: string }>
 
-/** How long a closed link may go on sending what was queued. */
-const CLOSE_LINGER_MS = 2000
 const CONNECT_TIMEOUT_MS = 10_000
-const KEEP_ALIVE_MS = 30_000
 /** What a client accepts of a broker: Kafka's own default limit of a request, doubled. */
 const CLIENT_MESSAGE_BYTES_MAX = 200 * 1024 * 1024
 const BACKLOG = 511
 
 export class TcpNet {
-  connect(address: TcpAddress, events: LinkEvents): Link {
-    const socket = netModule().connect({ host: address.host, port: address.port })
-    const link = new TcpLink(socket, formatAddress(address), CLIENT_MESSAGE_BYTES_MAX, 'connecting')
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => socket.destroy(timedOut(link.peer)))
-    socket.once('connect', () => {
+  private readonly serverKeys: TlsServerKeys | undefined
+
+  /** @param serverKeys  with them every listener speaks only TLS */
+  constructor(serverKeys?: TlsServerKeys) {
+    this.serverKeys = serverKeys
+  }
+
+  connect(address: TcpAddress, events: LinkEvents, tls?: TlsClient): Link {
+    const { host, port } = address
+    const peer = formatAddress(address)
+    // This transport's own: nobody else makes any.
+    const ready = tls as RealTlsClient | undefined
+    const socket = ready?.connect(address) ?? netModule().connect({ host, port })
+    const link = new TcpLink(socket, {
+      peer,
+      messageBytesMax: CLIENT_MESSAGE_BYTES_MAX,
+      state: 'connecting',
+      diagnose: (seen) =>
+        ready?.whyEnded(address, peer, seen.error) ?? whyEnded(address, peer, seen),
+    })
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => socket.destroy(timedOut(peer)))
+    socket.once(ready !== undefined ? 'secureConnect' : 'connect', () => {
       socket.setTimeout(0)
       link.opened()
     })
@@ -41,10 +51,22 @@ export class TcpNet {
     options: ListenOptions,
     onLink: (link: Link) => LinkEvents,
   ): Promise<Listener> {
-    const listener = new TcpListener(options, onLink)
+    const listener = new TcpListener(options, onLink, this.serverKeys)
     await listener.bind(address)
     return listener
   }
+}
+
+async function whyEnded(
+  address: TcpAddress,
+  peer: string,
+  { error, isTlsAlert }: LinkEnd,
+): Promise<StreamError | undefined> {
+  const code = systemCode(error)
+  const hungUp = error === undefined || code === 'ECONNRESET' || code === 'EPIPE'
+  if (!isTlsAlert && !hungUp) return undefined
+  const { onlyTlsFailure, speaksTls } = await import('./tls-client.ts')
+  return isTlsAlert || (await speaksTls(address)) ? onlyTlsFailure(peer) : undefined
 }
 
 class TcpListener implements Listener {
@@ -56,9 +78,25 @@ class TcpListener implements Listener {
   private idleTimer: NodeJS.Timeout | undefined
   private closing: Promise<void> | undefined
 
-  constructor(options: ListenOptions, onLink: (link: Link) => LinkEvents) {
+  constructor(
+    options: ListenOptions,
+    onLink: (link: Link) => LinkEvents,
+    serverKeys: TlsServerKeys | undefined,
+  ) {
     this.options = options
-    this.server = netModule().createServer((socket) => this.accept(socket, onLink))
+    const accept = (socket: Socket): void => this.accept(socket, onLink)
+    this.server =
+      serverKeys === undefined
+        ? netModule().createServer(accept)
+        : serverKeys.createServer(accept, {
+            newcomersMax: options.newcomersMax ?? options.linksMax,
+            mayAccept: () => this.mayAccept,
+            onRefused: (refusal) => options.onRefused?.(refusal),
+          })
+  }
+
+  private get mayAccept(): boolean {
+    return this.links.size < this.options.linksMax && this.closing === undefined
   }
 
   get address(): string {
@@ -100,7 +138,7 @@ class TcpListener implements Listener {
   }
 
   private accept(socket: Socket, onLink: (link: Link) => LinkEvents): void {
-    if (this.links.size >= this.options.linksMax || this.closing !== undefined) {
+    if (!this.mayAccept) {
       socket.destroy()
       return
     }
@@ -109,7 +147,8 @@ class TcpListener implements Listener {
       host: socket.remoteAddress ?? 'unknown',
       port: socket.remotePort ?? 0,
     })
-    const link = new TcpLink(socket, peer, this.options.messageBytesMax, 'open')
+    const { messageBytesMax } = this.options
+    const link = new TcpLink(socket, { peer, messageBytesMax, state: 'open' })
     this.links.add(link)
     socket.once('close', () => this.links.delete(link))
     link.start(onLink(link))
@@ -134,157 +173,6 @@ class TcpListener implements Listener {
   }
 }
 
-class TcpLink implements Link {
-  readonly id = nextLinkId()
-  readonly peer: string
-  readonly closable = true
-  lastHeardMs = performance.now()
-  private readonly socket: Socket
-  private readonly reader: FrameReader
-  private readonly meter = new QueueMeter()
-  private state: 'connecting' | 'open' | 'closing' | 'closed'
-  private reason: Error | undefined
-  private events: LinkEvents | undefined
-  private closeTimer: NodeJS.Timeout | undefined
-  private isPaused = false
-
-  constructor(socket: Socket, peer: string, messageBytesMax: number, state: 'connecting' | 'open') {
-    this.socket = socket
-    this.peer = peer
-    this.state = state
-    this.reader = new FrameReader(messageBytesMax)
-    socket.setNoDelay(true)
-    socket.setKeepAlive(true, KEEP_ALIVE_MS)
-  }
-
-  get queuedBytes(): number {
-    return this.socket.writableLength
-  }
-
-  start(events: LinkEvents): void {
-    this.events = events
-    this.socket.on('data', (chunk: Buffer) => this.receive(chunk))
-    this.socket.on('drain', () => this.settle())
-    this.socket.on('error', (error) => {
-      this.reason ??= this.linkError(error)
-    })
-    this.socket.once('end', () => {
-      this.reason ??= lost(this.peer, undefined)
-      this.close()
-    })
-    this.socket.once('close', () => this.ended())
-  }
-
-  opened(): void {
-    if (this.state !== 'connecting') return
-    this.state = 'open'
-    this.events?.onOpen?.()
-  }
-
-  send(frames: readonly Uint8Array[]): void {
-    if (this.state === 'closing' || this.state === 'closed') return
-    const bytes = framesBytes(frames)
-    const size = new Uint8Array(4)
-    new DataView(size.buffer).setInt32(0, bytes)
-    this.socket.cork()
-    this.socket.write(size)
-    for (const frame of frames) this.socket.write(frame, this.onWritten)
-    this.socket.uncork()
-    this.meter.add(bytes + size.length)
-  }
-
-  close(): void {
-    if (this.state === 'closing' || this.state === 'closed') return
-    if (this.state === 'connecting') {
-      this.state = 'closing'
-      this.socket.destroy()
-      return
-    }
-    this.state = 'closing'
-    this.socket.end()
-    // Reading goes on, unheard, so that the peer's bytes in flight do not turn our end into a reset that eats answers.
-    this.socket.resume()
-    this.closeTimer = setTimeout(() => this.socket.destroy(), CLOSE_LINGER_MS)
-    this.socket.once('finish', () => this.socket.destroySoon())
-  }
-
-  destroy(): void {
-    this.socket.destroy()
-  }
-
-  pause(): void {
-    this.isPaused = true
-    this.socket.pause()
-  }
-
-  resume(): void {
-    this.isPaused = false
-    this.socket.resume()
-    // What was read before the pause; never from inside this call.
-    setImmediate(() => this.deliver())
-  }
-
-  private receive(chunk: Buffer): void {
-    if (this.state !== 'open') return
-    this.lastHeardMs = performance.now()
-    this.reader.push(chunk)
-    this.deliver()
-  }
-
-  private deliver(): void {
-    while (this.state === 'open' && !this.isPaused) {
-      let message: Uint8Array | undefined
-      try {
-        message = this.reader.next()
-      } catch (error) {
-        this.reason = error as Error
-        this.state = 'closing'
-        this.socket.destroy()
-        return
-      }
-      if (message === undefined) return
-      this.events?.onMessage([message])
-    }
-  }
-
-  private readonly onWritten = (): void => this.settle()
-
-  private settle(): void {
-    if (this.meter.settle(this.socket.writableLength) && this.state === 'open') {
-      this.events?.onDrain?.()
-    }
-  }
-
-  private ended(): void {
-    clearTimeout(this.closeTimer)
-    const wasOpen = this.state === 'open'
-    this.state = 'closed'
-    this.events?.onClose(this.reason ?? (wasOpen ? lost(this.peer, undefined) : undefined))
-  }
-
-  private linkError(error: Error): StreamError {
-    if (error instanceof StreamError) return error
-    if (this.state !== 'connecting') return lost(this.peer, error)
-    return new StreamError('UNREACHABLE', `nothing answers at ${this.peer}`, {
-      target: this.peer,
-      cause: error,
-    })
-  }
-}
-
-function lost(peer: string, cause: unknown): StreamError {
-  return new StreamError('CONNECTION_LOST', `the connection to ${peer} was lost`, {
-    target: peer,
-    cause,
-  })
-}
-
-function timedOut(peer: string): StreamError {
-  return new StreamError('UNREACHABLE', `no answer from ${peer} in ${CONNECT_TIMEOUT_MS} ms`, {
-    target: peer,
-  })
-}
-
 function bindError(error: unknown, address: TcpAddress): StreamError {
   const text = formatAddress(address)
   const details = { target: text, cause: error }
@@ -299,4 +187,10 @@ function bindError(error: unknown, address: TcpAddress): StreamError {
     default:
       return new StreamError('ADDRESS_INVALID', `cannot listen at ${text}`, details)
   }
+}
+
+function timedOut(peer: string): StreamError {
+  return new StreamError('UNREACHABLE', `no answer from ${peer} in ${CONNECT_TIMEOUT_MS} ms`, {
+    target: peer,
+  })
 }

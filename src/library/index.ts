@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { isStreamError, StreamError } from '../base/errors.ts'
 import { Admin as AdminClient } from '../client/admin.ts'
-import { Cluster, type ClusterWarning } from '../client/cluster.ts'
+import { Cluster, type ClusterOptions, type ClusterWarning } from '../client/cluster.ts'
 import { Consumer as ConsumerClient } from '../client/consumer.ts'
 import { Producer as ProducerClient } from '../client/producer.ts'
 import { RealHost } from '../io/real-host.ts'
@@ -50,7 +50,11 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
   const host = new RealHost()
   const choice = chooseBroker(host, options.broker)
   for (const addresses of choice.candidates) {
-    const connection = new LibraryConnection(addresses, options)
+    const connection = new LibraryConnection(
+      addresses,
+      options,
+      await protection(addresses, options),
+    )
     try {
       await connection.open()
       return connection
@@ -60,6 +64,17 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
     }
   }
   return await connectToOwn(host, choice, options)
+}
+
+type Protection = Pick<ClusterOptions, 'security' | 'login'>
+
+async function protection(
+  addresses: readonly string[],
+  options: ConnectOptions,
+): Promise<Protection> {
+  if (!options.tls && options.login === undefined) return {}
+  const { securityOf } = await import('./security.ts')
+  return securityOf(addresses, options)
 }
 
 async function connectToOwn(
@@ -85,7 +100,7 @@ async function connectToOwn(
     logPath: daemonLogPath(host),
     readyMsMax: START_MS_MAX,
   })
-  const connection = new LibraryConnection([own], options)
+  const connection = new LibraryConnection([own], options, await protection([own], options))
   try {
     await connection.open()
     return connection
@@ -106,7 +121,7 @@ class LibraryConnection implements Connection {
   #adminClient: AdminClient | undefined
   #closing: Promise<void> | undefined
 
-  constructor(addresses: readonly string[], options: ConnectOptions) {
+  constructor(addresses: readonly string[], options: ConnectOptions, security: Protection) {
     this.broker = addresses.join(',')
     this.#options = options
     const { clientId = 'stream-library', connectTimeoutMs, requestTimeoutMs } = options
@@ -116,6 +131,7 @@ class LibraryConnection implements Connection {
       // A socket that is not there will not come by waiting.
       retryFirstContact: !addresses.every((address) => address.startsWith('ipc:')),
       onWarning: (warning) => this.#warn(warningOf(warning)),
+      ...security,
       ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
       ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
     })

@@ -27,9 +27,38 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number
   /** Of a single request. Default 30 000. */
   readonly requestTimeoutMs?: number
+  /** TLS to `kafka://`; the broker's certificate and name are checked. Default: clear text. */
+  readonly tls?: TlsOptions | boolean
+  /** How to log in at `kafka://`. Nothing weaker is tried where it fails: NOT_ALLOWED. */
+  readonly login?: LoginOptions
   /** Contact lost or regained; a position that was gone when it was to be read. Default: nothing is said. */
   readonly onWarning?: (warning: Warning) => void
 }
+
+/** PEM, as text or bytes. */
+export interface TlsOptions {
+  /** The authorities that are trusted, in place of the well-known ones. */
+  readonly ca?: Bytes
+  /** What is shown to a broker that asks for a certificate, with its chain, and its key. */
+  readonly certificate?: Bytes
+  readonly key?: Bytes
+  readonly keyPassword?: string
+  /** In the broker's certificate, where it is not that of its address. */
+  readonly serverName?: string
+}
+
+/** A password or token as a function is asked for anew at each login. */
+export type LoginOptions =
+  | {
+      /** PLAIN shows the password to the broker: use it with TLS. */
+      readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+      readonly username: string
+      readonly password: string | (() => string | Promise<string>)
+    }
+  | {
+      readonly mechanism: 'OAUTHBEARER'
+      readonly token: string | (() => string | Promise<string>)
+    }
 
 export type Warning =
   | {
@@ -47,7 +76,8 @@ export type Warning =
     }
 
 /**
- * @throws StreamError UNREACHABLE when no broker answers, ADDRESS_INVALID, NOT_ALLOWED, PERMISSION_DENIED
+ * @throws StreamError UNREACHABLE when no broker answers, ADDRESS_INVALID, NOT_ALLOWED, PERMISSION_DENIED; CONFIG_INVALID for
+ *   `tls` or `login` that cannot be used
  */
 export declare function connect(options?: ConnectOptions): Promise<Connection>
 

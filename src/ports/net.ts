@@ -34,6 +34,28 @@ export interface Net {
 export interface LinkSecurity {
   /** `tcp://` */
   readonly curve?: CurveClientKeys
+  /** `kafka://` */
+  readonly tls?: TlsClient
+}
+
+/** TLS to a broker. Its certificate is checked against what is trusted, and against its name. */
+export interface TlsOptions {
+  /** PEM: the authorities that are trusted, in place of the well-known ones. */
+  readonly ca?: Uint8Array
+  /** PEM: what is shown to a broker that asks for a certificate, with its chain. */
+  readonly certificate?: Uint8Array
+  /** PEM, of that certificate. */
+  readonly key?: Uint8Array
+  readonly keyPassword?: string
+  /** In the broker's certificate, where it is not that of its address. */
+  readonly serverName?: string
+  /** `none`: whoever answers is taken for the broker. `chain`: a certificate of any name will do. */
+  readonly verifies: 'all' | 'chain' | 'none'
+}
+
+/** TlsOptions made ready by the transport they are for (src/io/tls-client.ts), which is loaded only then. */
+export interface TlsClient {
+  readonly kind: 'tls'
 }
 
 /** A peer that was not let in. */
@@ -51,6 +73,8 @@ export interface ListenOptions {
   readonly messageBytesMax: number
   /** Links beyond this are refused. */
   readonly linksMax: number
+  /** Connections whose handshake (TLS) is not done; a further one takes the place of the oldest. Default: linksMax. */
+  readonly newcomersMax?: number
   /** A link that sends nothing for so long is closed; undefined: never. */
   readonly idleMsMax?: number
   /** Hears of peers that were refused for want of the right key. */
@@ -83,6 +107,8 @@ export interface Link {
   readonly queuedBytes: number
   /** Idempotent. Queued messages are still sent where possible. onClose follows. */
   close(): void
+  /** The longest message that is taken from now on; a longer one ends the link. Where the transport can. */
+  limitMessages?(bytesMax: number): void
   /** Back-pressure on this link alone, where the transport can: nothing is read until resume. At most one more onMessage. */
   pause?(): void
   resume?(): void

@@ -5,10 +5,11 @@
  */
 export interface Stdio {
   /**
-   * `-` is standard input. Nothing is read before `start`.
+   * `-` is standard input. Nothing is read before `start`. With `isHidden` a terminal shows nothing of what is typed, and gives
+   * each key as it is: line ends, corrections and Ctrl-C are the reader's.
    * @throws StreamError FILE_NOT_FOUND, PERMISSION_DENIED
    */
-  openInput(path: string): ByteInput
+  openInput(path: string, options?: { readonly isHidden?: boolean }): ByteInput
   /**
    * `-` is standard output. A file is created, and cut unless `append` is asked for.
    * @throws StreamError FILE_NOT_FOUND (no such directory), PERMISSION_DENIED, OUTPUT_FAILED

@@ -2,6 +2,7 @@
  * `npm run bench:cluster [-- produce catch-up partitions] [--quick] [--save]`: three daemons on etcd beside our single daemon and beside three brokers of Apache
  * Kafka, in one run on this machine; --save writes the table to test/bench/CLUSTER.md. Needs etcd, and java with Maven for Kafka.
  */
+import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
@@ -104,9 +105,14 @@ function benchProduce(load: Load, address: string): void {
   for (let round = -1; round < (quick ? 3 : 5); round += 1) {
     for (const producer of producers) {
       producer.prepare()
-      warmMemory()
+      settleDisk()
+      // Three copies are written.
+      warmMemory(2.4e9)
       const ms = producer.run()
       producer.check()
+      process.stderr.write(
+        `${load.lineBytes} B, round ${round}, ${producer.name}: ${ms.toFixed(0)} ms\n`,
+      )
       // Round -1 warms up files, code and servers.
       if (round >= 0) taken.get(producer.name)?.push(ms)
     }
@@ -142,7 +148,8 @@ function ours({ path, records, lineBytes }: Load, place: Scratch, replicas: numb
         place,
       )
     },
-    run: () => time(`cat ${path} | stream produce ${topic}`, place),
+    // As Kafka's producers send by default; by itself `stream` would compress what leaves the host.
+    run: () => time(`cat ${path} | stream produce -z none ${topic}`, place),
     check: () => {
       const count = Number(run(`stream cat ${topic} | wc -l`, place))
       if (count !== records) throw new Error(`${topic}: ${count} of ${records} records`)
@@ -152,7 +159,7 @@ function ours({ path, records, lineBytes }: Load, place: Scratch, replicas: numb
 }
 
 function kafkaTopic(
-  load: Load,
+  records: number,
   name: string,
   address: string,
 ): Pick<Producer, 'prepare' | 'check'> {
@@ -166,7 +173,7 @@ function kafkaTopic(
     },
     check: () => {
       const count = Number(run(`stream cat ${name} | wc -l`, place))
-      if (count !== load.records) throw new Error(`${name}: ${count} of ${load.records} records`)
+      if (count !== records) throw new Error(`${name}: ${count} of ${records} records`)
       run(`stream topics delete ${name} -y`, place)
     },
   }
@@ -176,7 +183,7 @@ function kcat(load: Load, address: string): Producer {
   const topic = `kcat-${load.lineBytes}`
   return {
     name: 'kcat',
-    ...kafkaTopic(load, topic, address),
+    ...kafkaTopic(load.records, topic, address),
     run: () =>
       time(
         `cat ${load.path} | kcat -P -b ${bootstrapOf(address)} -t ${topic} -X acks=all`,
@@ -187,14 +194,16 @@ function kcat(load: Load, address: string): Producer {
 
 function perfTool(load: Load, address: string): Producer {
   const topic = `perf-${load.lineBytes}`
+  // It prints a rate; at its speed all of them would take minutes a round.
+  const records = Math.ceil(load.records / 10)
   return {
     name: 'perf',
-    ...kafkaTopic(load, topic, address),
+    ...kafkaTopic(records, topic, address),
     run: () => {
       const printed = kafka
         .withJavaFlags(toolFlags)
         .ok('ProducerPerformance', [
-          ...['--topic', topic, '--num-records', String(load.records)],
+          ...['--topic', topic, '--num-records', String(records)],
           ...['--record-size', String(load.lineBytes - 1), '--throughput', '-1'],
           ...['--producer-props', `bootstrap.servers=${bootstrapOf(address)}`, 'acks=all'],
         ])
@@ -278,6 +287,13 @@ async function benchManyPartitions(): Promise<void> {
       seconds(performance.now() - startedMs),
     ),
   )
+  run('stream topics delete many -y', place)
+}
+
+/** What others have left unwritten would be written while this one waits for its syncs: Kafka's brokers leave all of it. */
+function settleDisk(): void {
+  const { status } = spawnSync('sync')
+  if (status !== 0) throw new Error('sync failed')
 }
 
 /** As Kafka's clients take it. */

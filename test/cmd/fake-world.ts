@@ -15,6 +15,7 @@ import type {
   ProducerClient,
   TransactionAdminClient,
   TransactionClient,
+  UserAdminClient,
 } from '../../cmd/clients.ts'
 import { commands } from '../../cmd/commands.ts'
 import { Console } from '../../cmd/console.ts'
@@ -31,11 +32,12 @@ import type { MetadataCache, TopicInfo } from '../../src/client/metadata-cache.t
 import type { OffsetAnswer, OffsetQuestion } from '../../src/client/offsets.ts'
 import { partitionForKey } from '../../src/client/partitioner.ts'
 import type { Delivery, ProducerOptions } from '../../src/client/producer.ts'
+import { RealHashes } from '../../src/io/real-hashes.ts'
 import type { Adoption } from '../../src/ports/adoption.ts'
 import type { Children } from '../../src/ports/children.ts'
 import type { DaemonLauncher, LaunchOptions } from '../../src/ports/daemon-launcher.ts'
 import type { DeathSignal, Host, HostSignal, HostStat } from '../../src/ports/host.ts'
-import type { LinkSecurity, Net } from '../../src/ports/net.ts'
+import type { LinkSecurity, Net, TlsOptions } from '../../src/ports/net.ts'
 import type { Offline } from '../../src/ports/offline.ts'
 import type { Screens } from '../../src/ports/screen.ts'
 import type { Servers } from '../../src/ports/servers.ts'
@@ -672,14 +674,16 @@ class FakeClients implements Clients {
 
   /** Of the last cluster that was asked for. */
   security: LinkSecurity | undefined
+  login: ClusterOptions['login']
 
   async cluster(
     _log: unknown,
-    options: Pick<ClusterOptions, 'addresses' | 'security'>,
+    options: Pick<ClusterOptions, 'addresses' | 'security' | 'login'>,
   ): Promise<ClusterClient> {
     const broker = this.#broker
     this.addresses.push(...options.addresses)
     this.security = options.security
+    this.login = options.login
     return {
       metadata: { brokers: broker.nodes.brokers() } as unknown as MetadataCache,
       requestTimeoutMs: 1000,
@@ -728,6 +732,37 @@ class FakeClients implements Clients {
 
   async groupAdmin(): Promise<GroupAdminClient> {
     throw new StreamError('UNSUPPORTED_BY_BROKER', 'this broker has no groups')
+  }
+
+  /** By name: mechanisms. */
+  readonly users = new Map<string, { readonly password: string; readonly mechanisms: string[] }>()
+
+  async userAdmin(): Promise<UserAdminClient> {
+    const { users } = this
+    const unknown = (name: string): StreamError =>
+      new StreamError('NAME_UNKNOWN', `${name}: no such user`, { target: name })
+    return {
+      list: async (names) =>
+        (names ?? [...users.keys()]).map((name) => ({
+          name,
+          credentials: (users.get(name)?.mechanisms ?? []).map((mechanism) => ({
+            mechanism,
+            iterations: 8192,
+          })),
+          error: users.has(name) ? undefined : unknown(name),
+        })),
+      set: async (name, { password, mechanisms }) => {
+        users.set(name, { password, mechanisms: [...mechanisms] })
+      },
+      delete: async (name, mechanisms) => {
+        const left = users
+          .get(name)
+          ?.mechanisms.filter((each) => !mechanisms.some((m) => m === each))
+        if (left === undefined) throw unknown(name)
+        if (left.length === 0) users.delete(name)
+        else users.set(name, { password: '', mechanisms: left })
+      },
+    }
   }
 
   async transactionAdmin(): Promise<TransactionAdminClient> {
@@ -939,6 +974,8 @@ export class World {
 
   /** What `cluster keys` makes, in this order. */
   keyPairs: CurveKeyPair[] = []
+  /** What TLS was asked for with. */
+  readonly tls: TlsOptions[] = []
   offline = {} as Offline
   adoption = {} as Adoption
   servers = {} as Servers
@@ -988,6 +1025,11 @@ export class World {
       openChildren: () => this.children,
       loadScreens: async () => this.screen,
       runProgram: async (words, options) => this.runProgram(words, options),
+      makeTls: async (options) => {
+        this.tls.push(options)
+        return { kind: 'tls' }
+      },
+      loadHashes: async () => new RealHashes(),
       makeCurveKeyPair: async () => this.keyPairs.shift() ?? { publicKey: '', secretKey: '' },
       readVersion: () => '1.2.3',
     }

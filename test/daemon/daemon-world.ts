@@ -1,6 +1,7 @@
 /** A whole daemon on simulated ports, and clients that speak the protocol to it message by message. */
 import { type Daemon, type DaemonOptions, startDaemon } from '../../daemon/doors/daemon.ts'
 import { StreamError } from '../../src/base/errors.ts'
+import type { Hashes } from '../../src/ports/hashes.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Link } from '../../src/ports/net.ts'
 import type { ApiName, Request, RequestInput, Response } from '../../src/protocol/api-table.ts'
@@ -23,6 +24,8 @@ export const KAFKA = 'kafka://daemon:9092'
 
 export interface StartOptions extends Partial<DaemonOptions> {
   readonly texts?: Readonly<Record<string, string>>
+  /** For logins. */
+  readonly hashes?: Hashes
 }
 
 export class DaemonWorld {
@@ -59,7 +62,7 @@ export class DaemonWorld {
   }
 
   async start(options: StartOptions = {}): Promise<Daemon> {
-    const { texts, ...rest } = options
+    const { texts, hashes, ...rest } = options
     return this.settle(
       startDaemon(
         {
@@ -72,6 +75,7 @@ export class DaemonWorld {
             return Promise.resolve(this.store)
           },
           log: this.#log(),
+          ...(hashes === undefined ? {} : { hashes }),
         },
         {
           dataDirectory: '/data',

@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { daemonMemoryEnvironment, daemonNodeFlags } from '../../src/io/daemon-process.ts'
 import { etcdBinary } from '../support/etcd.ts'
 import { daemonBundle, ended, Program } from '../support/program.ts'
 import { LoopDisk, noLoopDisks, removeScratch, scratchDirectory } from './loop-disk.ts'
@@ -116,7 +117,8 @@ export class HostsCluster {
     daemon.wanted = true
     if (this.#stopped || daemon.process !== undefined) return
     const words = [
-      ...[process.execPath, daemonBundle],
+      // As `stream daemon run` runs it.
+      ...[process.execPath, ...daemonNodeFlags, daemonBundle],
       ...['--etcd', `http://${this.etcdHost.address}:${ETCD_PORT}`],
       ...['--node-id', String(nodeId), '--data', directory],
       ...['--listen', `ipc://${join(this.directory, `d${nodeId}.sock`)}`],
@@ -127,7 +129,7 @@ export class HostsCluster {
       ...['-X', 'stream.allow.plaintext=true'],
       ...(this.#options.config ?? []).flatMap((setting) => ['-X', setting]),
     ]
-    const child = this.#spawn(host, words)
+    const child = this.#spawn(host, words, daemonMemoryEnvironment)
     daemon.process = child
     child.stderr?.on('data', (chunk: Buffer) => {
       daemon.log = (daemon.log + chunk.toString()).slice(-200_000)
@@ -298,11 +300,15 @@ export class HostsCluster {
     removeScratch(this.directory)
   }
 
-  #spawn(host: Host, words: readonly string[]): ChildProcess {
+  #spawn(
+    host: Host,
+    words: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ): ChildProcess {
     const [command = '', ...rest] = inside(host.namespace, words)
     return spawn(command, rest, {
       cwd: this.directory,
-      env: this.program.environment,
+      env: { ...this.program.environment, ...environment },
       stdio: ['pipe', 'pipe', 'pipe'],
     })
   }

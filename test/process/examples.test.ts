@@ -9,6 +9,7 @@ const nouns = [
   'cluster',
   'groups',
   'dlq',
+  'users',
   'daemon',
   'config',
   'context',
@@ -44,6 +45,8 @@ const before: Readonly<Record<string, string>> = {
   'context use':
     'stream context set dev --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream context set east --broker ipc://$XDG_RUNTIME_DIR/stream/daemon.sock; stream daemon start; stream context use dev',
   'context delete': 'stream context set east --broker tcp://e:1',
+  'users set': 'openssl rand -hex 20 > etl.pw',
+  'users delete': 'echo pw | stream users set etl',
   completion: 'mkdir -p ~/.config/fish/completions',
 }
 

@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { closeSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { daemonMemoryEnvironment, daemonNodeFlags } from '../../src/io/daemon-process.ts'
 import { EtcdServer, freePorts } from './etcd.ts'
 import { daemonBundle, ended, Program } from './program.ts'
 
@@ -111,10 +112,14 @@ export class ProcessCluster {
 
   run(daemon: ClusterDaemon, ...more: readonly string[]): void {
     const log = openSync(daemon.logPath, 'a')
+    // As `stream daemon run` and `start` run it: a bare Node would spend its time collecting what it received.
     daemon.process = this.program.start(
       process.execPath,
-      [daemonBundle, ...daemon.words, ...more],
-      { stdio: ['ignore', 'ignore', log] },
+      [...daemonNodeFlags, daemonBundle, ...daemon.words, ...more],
+      {
+        env: { ...this.program.environment, ...daemonMemoryEnvironment },
+        stdio: ['ignore', 'ignore', log],
+      },
     )
     closeSync(log)
   }

@@ -132,7 +132,10 @@ export class KafkaBroker {
     this.#child = child
   }
 
-  /** @param place  of a broker of several; absent: the only one */
+  /**
+   * @param place  of a broker of several; absent: the only one
+   * @param more  of its settings and of how its storage is made; later settings stand over earlier ones
+   */
   static async start(
     kafka: Kafka,
     directory: string,
@@ -141,6 +144,10 @@ export class KafkaBroker {
       readonly controllerPort: number
       readonly clusterId: string
       readonly rack: string
+    },
+    more?: {
+      readonly settings: (ports: { readonly plain: number; readonly controller: number }) => string
+      readonly format: readonly string[]
     },
   ): Promise<KafkaBroker> {
     mkdirSync(directory, { recursive: true })
@@ -171,10 +178,14 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+${more?.settings({ plain: port, controller: controllerPort }) ?? ''}
 `,
     )
     const id = place?.clusterId ?? kafka.ok('kafka.tools.StorageTool', ['random-uuid']).trim()
-    kafka.ok('kafka.tools.StorageTool', ['format', '-t', id, '-c', properties])
+    kafka.ok('kafka.tools.StorageTool', [
+      ...['format', '-t', id, '-c', properties],
+      ...(more?.format ?? []),
+    ])
     const child = kafka.spawn('kafka.Kafka', [properties], output)
     const broker = new KafkaBroker(`127.0.0.1:${port}`, logDirectory, child)
     const deadline = performance.now() + 60_000
@@ -259,7 +270,7 @@ function run(command: string, args: readonly string[]): void {
     )
 }
 
-async function freePorts(): Promise<[number, number]> {
+export async function freePorts(): Promise<[number, number]> {
   const servers = [createServer(), createServer()]
   const ports: number[] = []
   for (const server of servers) {

@@ -2,7 +2,7 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [cluster] [leaders]
+ *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [cluster] [leaders] [security]
  *
  * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
@@ -20,6 +20,7 @@ import { checkLogs } from './jvm-dump.ts'
 import { checkGroups } from './jvm-groups.ts'
 import { Kafka } from './jvm-kafka.ts'
 import { checkLeaders } from './jvm-leaders.ts'
+import { checkSecurity } from './jvm-security.ts'
 import type { Stage } from './jvm-stage.ts'
 import { checkTools } from './jvm-tools.ts'
 import { checkLibrdkafka } from './librdkafka.ts'
@@ -33,6 +34,7 @@ const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<
   commands: checkCommands,
   cluster: checkCluster,
   leaders: checkLeaders,
+  security: checkSecurity,
 }
 
 process.exitCode = await main(process.argv.slice(2))

@@ -34,6 +34,18 @@ describe('assertProtected', () => {
     }
   })
 
+  it('TLS or logins protect kafka://, but no password may come in clear text', () => {
+    const address = 'kafka://0.0.0.0:9092'
+    const logins = (mechanisms: string) => ({ 'sasl.enabled.mechanisms': mechanisms })
+    const tls = { 'stream.kafka.tls.certificate.file': '/c.pem' }
+    for (const config of [tls, logins('SCRAM-SHA-512'), { ...tls, ...logins('PLAIN') }]) {
+      expect(() => check(address, config)).not.toThrow()
+    }
+    expect(() => check(address, logins('SCRAM-SHA-512, PLAIN'))).toThrow('passwords in clear text')
+    expect(() => check('kafka://127.0.0.1:1', logins('PLAIN'))).not.toThrow()
+    expect(() => check('tcp://0.0.0.0:7000', tls)).toThrow('no keys are set')
+  })
+
   it('keys are no protection for kafka://; in so many words all is allowed', () => {
     expect(() => check('kafka://0.0.0.0:9092', withKeys)).toThrow('in clear text')
     const allowed = { 'stream.allow.plaintext': 'true' }

@@ -140,7 +140,7 @@ describe('the Kafka door', () => {
       Buffer.alloc(3),
       unknownKey,
       unknownVersion,
-      message('DescribeUserScramCredentials', 0, 1, { users: null }),
+      message('DescribeClientQuotas', 0, 1, { components: [], strict: false }),
     ]) {
       for (let round = 0; round < 2; round += 1) {
         const { link, send, session } = open(daemon, 'kafka')
@@ -158,13 +158,13 @@ describe('the Kafka door', () => {
     const before = w.said.length
     for (let round = 0; round < 3; round += 1) {
       const client = w.client(KAFKA)
-      void client.begin('DescribeUserScramCredentials', 0, { users: null })
+      void client.begin('DescribeClientQuotas', 0, { components: [], strict: false })
       await w.run(50)
       expect(client.isClosed).toBe(true)
     }
     const complaints = w.said.slice(before).filter((line) => line.includes('not served'))
     expect(complaints).toHaveLength(1)
-    expect(complaints[0]).toContain('API 50 version 0')
+    expect(complaints[0]).toContain('API 48 version 0')
   })
 })
 
