@@ -9,6 +9,7 @@ import type { ClusterAdmin } from '../src/client/cluster-admin.ts'
 import type { Consumer, ConsumerOptions } from '../src/client/consumer.ts'
 import type { GroupAdmin } from '../src/client/group-admin.ts'
 import type { GroupMember, GroupMemberOptions } from '../src/client/group-member.ts'
+import type { LinkAdmin } from '../src/client/link-admin.ts'
 import type { ListOffsetsOptions, OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
 import type { Producer, ProducerOptions } from '../src/client/producer.ts'
 import type { TransactionAdmin } from '../src/client/transaction-admin.ts'
@@ -68,6 +69,7 @@ export type TransactionAdminClient = Pick<TransactionAdmin, keyof TransactionAdm
 export type AdminClient = Pick<Admin, keyof Admin>
 export type UserAdminClient = Pick<UserAdmin, keyof UserAdmin>
 export type ClusterAdminClient = Pick<ClusterAdmin, keyof ClusterAdmin>
+export type LinkAdminClient = Pick<LinkAdmin, keyof LinkAdmin>
 export type GroupAdminClient = Pick<GroupAdmin, keyof GroupAdmin>
 export type GroupMemberClient = Pick<
   GroupMember,
@@ -107,6 +109,7 @@ export interface Clients {
   clusterAdmin(cluster: ClusterClient): Promise<ClusterAdminClient>
   groupMember(cluster: ClusterClient, options: GroupMemberOptions): Promise<GroupMemberClient>
   groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient>
+  linkAdmin(cluster: ClusterClient): Promise<LinkAdminClient>
   transactionAdmin(cluster: ClusterClient): Promise<TransactionAdminClient>
   userAdmin(cluster: ClusterClient, hashes: Hashes): Promise<UserAdminClient>
   listOffsets(
@@ -188,6 +191,11 @@ export class RealClients implements Clients {
   ): Promise<GroupMemberClient> {
     const client = await import('../src/client/group-member.ts')
     return new client.GroupMember(this.#time, this.#random, cluster as Cluster, options)
+  }
+
+  async linkAdmin(cluster: ClusterClient): Promise<LinkAdminClient> {
+    const client = await import('../src/client/link-admin.ts')
+    return new client.LinkAdmin(cluster as Cluster)
   }
 
   async groupAdmin(cluster: ClusterClient): Promise<GroupAdminClient> {

@@ -1,6 +1,5 @@
-/** `stream mirror lag`: of copies, whose NAME is their SOURCE. */
+/** `stream mirror lag`: of copies, whose NAME is their SOURCE, and of links. */
 
-import { StreamError } from '../src/base/errors.ts'
 import type { RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { oneOperand, topicsOption } from './mirror-plan.ts'
@@ -13,7 +12,7 @@ const shape: RowShape = { kind: 'lag', columns: ['NAME', 'TOPIC', 'LAG', 'SECOND
 export const spec: CommandSpec = {
   name: 'mirror lag',
   summary: 'Tell how many records are not mirrored yet',
-  description: ['One row for each topic; with --total one for all, whose TOPIC is -. SECONDS is the age of the oldest record that is left.'],
+  description: ['One row for each topic; with --total one for all, whose TOPIC is -. NAME is the SOURCE of a copy, or a link. SECONDS is the age of the oldest record that is left; of a link: for so long there has been something that is not here. LAG is - where a link has not heard of its source yet; promoted topics are left out.'],
   operands: [{ name: 'NAME' }],
   options: [topicsOption, 
     { long: 'total', help: 'the sum over all topics' },
@@ -21,10 +20,10 @@ export const spec: CommandSpec = {
     { long: 'wait-until', argument: 'N', help: 'wait until at most N records are left; 7 if --timeout comes first' },
     ...rowOptions],
   columns: shape.columns,
-  examples: [{ line: 'stream mirror lag @east' }, { line: 'stream mirror lag @east --topics orders --wait-until 0 --timeout 5m' }],
+  examples: [{ line: 'stream mirror lag @east' }, { line: 'stream mirror lag west --total --fail-above 10000' }, { line: 'stream mirror lag @east --topics orders --wait-until 0 --timeout 5m' }],
   exits: [
     [1, 'more is left than --fail-above'],
-    [3, 'nothing was ever copied from there'],
+    [3, 'nothing was ever copied from there; no such link, or no such topic of it'],
     [7, '--timeout came before --wait-until was reached'],
   ],
 }
@@ -32,10 +31,8 @@ export const spec: CommandSpec = {
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const name = oneOperand(args, 'NAME', spec.name)
   if (!isBrokerName(name)) {
-    throw new StreamError('NAME_UNKNOWN', `${name}: no such mirror`, {
-      target: name,
-      hint: 'of copies NAME is their SOURCE: an address or @CONTEXT',
-    })
+    const { linkLag } = await import('./mirror-link-lag.ts')
+    return linkLag(deps, args, name, shape)
   }
   const { copyLag } = await import('./mirror-copy-status.ts')
   return copyLag(deps, args, name, shape)

@@ -189,7 +189,7 @@ export function splitAddress(address: string, origin: string): string[] {
   })
 }
 
-function findContext(file: ContextsFile, name: string, origin: string): Context {
+export function findContext(file: ContextsFile, name: string, origin: string): Context {
   const context = file.get(name)
   if (context !== undefined) return context
   const nearest = nearestName(name, file.names)

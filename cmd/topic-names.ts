@@ -1,43 +1,16 @@
 /** Topic arguments: names, globs (`* ? [`), with --regex regular expressions. */
 
-import { UsageError } from '../src/base/errors.ts'
+import { compilePattern, globPattern } from '../src/base/glob.ts'
+
+export { globPattern } from '../src/base/glob.ts'
 
 export function isGlob(text: string): boolean {
   return /[*?[]/.test(text)
 }
 
-/** Of a whole name: `*` any, `?` one, `[a-z]` one of, `[!a-z]` none of. @throws UsageError */
-export function globPattern(glob: string): RegExp {
-  let source = ''
-  for (let at = 0; at < glob.length; at += 1) {
-    const character = glob[at] as string
-    if (character === '*') source += '.*'
-    else if (character === '?') source += '.'
-    else if (character === '[') {
-      const end = glob.indexOf(']', at + 2)
-      if (end < 0) throw new UsageError(`${glob}: [ without ]`)
-      const inside = glob
-        .slice(at + 1, end)
-        .replaceAll('\\', '\\\\')
-        .replaceAll('[', '\\[')
-      source += `[${inside.replace(/^[!^]/, '^')}]`
-      at = end
-    } else source += character.replace(/[.+^${}()|\]\\/-]/, '\\$&')
-  }
-  return compile(`^(?:${source})$`, glob)
-}
-
 /** @throws UsageError */
 export function topicPattern(text: string, isRegex: boolean): RegExp {
-  return isRegex ? compile(`^(?:${text})$`, text) : globPattern(text)
-}
-
-function compile(source: string, shown: string): RegExp {
-  try {
-    return new RegExp(source)
-  } catch {
-    throw new UsageError(`${shown}: not a pattern`)
-  }
+  return isRegex ? compilePattern(`^(?:${text})$`, text) : globPattern(text)
 }
 
 export interface TopicChoice {

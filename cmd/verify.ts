@@ -55,6 +55,24 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     throw new UsageError('two things to compare are needed: A and B', 'try: stream verify --help')
   }
   if (nameA === '-' && nameB === '-') throw new UsageError('only one of A and B can be -')
+  const { isEqual } = await compareSides(deps, args, nameA, nameB, (compared) =>
+    printRows(deps, flags, shape, compared),
+  )
+  return isEqual ? 0 : 1
+}
+
+/**
+ * @param print  the rows, before the difference is told
+ * @returns a row for each partition: PARTITION A B EQUAL
+ */
+export async function compareSides(
+  deps: CommandDeps,
+  args: CommandArgs,
+  nameA: string,
+  nameB: string,
+  print?: (rows: readonly Row[]) => Promise<void>,
+): Promise<{ readonly rows: readonly Row[]; readonly isEqual: boolean }> {
+  const { flags } = args
   const what = readComparison(flags)
   const sides = new Sides(deps, args, what)
   try {
@@ -63,10 +81,10 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     const outcome = flags.has('any-order')
       ? await compareInAnyOrder(a, b, what)
       : await compareByPartition(a, b, what)
-    await printRows(deps, flags, shape, outcome.rows)
-    if (outcome.difference === undefined) return 0
-    tellDifference(deps, nameA, nameB, outcome.difference)
-    return 1
+    const { rows, difference } = outcome
+    await print?.(rows)
+    if (difference !== undefined) tellDifference(deps, nameA, nameB, difference)
+    return { rows, isEqual: difference === undefined }
   } finally {
     sides.close()
   }

@@ -39,6 +39,7 @@ import {
   leaderElsewhere,
   messageOfError,
 } from './kafka-codes.ts'
+import { readOnlyReason } from './read-only.ts'
 import { UnansweredFailure } from './unanswered-failure.ts'
 
 type PartitionAnswer = ResponseInput<'Produce'>['responses'][number]['partitionResponses'][number]
@@ -232,7 +233,9 @@ export class ProduceRun {
     } else if (found.code !== 0 || found.partition === undefined) {
       run.refuse({ code: found.code, message: `${topic}-${index} is not served here` })
     } else {
-      this.#tryAppend(found.partition, run, records)
+      const message = readOnlyReason(broker, topic, found.partition.topicId, index)
+      if (message !== undefined) run.refuse({ code: KafkaError.POLICY_VIOLATION, message })
+      else this.#tryAppend(found.partition, run, records)
     }
     return run
   }
@@ -291,6 +294,12 @@ export class ProduceRun {
     const { notServing } = partition
     if (notServing !== undefined) {
       run.refuse({ code: codeOfNotServing(notServing), message: 'it is not served here any more' })
+      return
+    }
+    const { topic, topicId, partition: index } = partition
+    const message = readOnlyReason(this.#services.broker, topic, topicId, index)
+    if (message !== undefined) {
+      run.refuse({ code: KafkaError.POLICY_VIOLATION, message })
       return
     }
     try {

@@ -10,6 +10,7 @@ import { ZERO_UUID } from '../../src/protocol/schema.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Handler } from './handler.ts'
 import { codeOfError, messageOfError } from './kafka-codes.ts'
+import { readOnlyTopic } from './read-only.ts'
 
 type TopicAnswer = ResponseInput<'DeleteTopics'>['responses'][number]
 
@@ -50,6 +51,10 @@ async function remove(broker: Broker, name: string | null, topicId: string): Pro
     return { name, topicId, errorCode, errorMessage: 'no such topic' }
   }
   const found = { name: topic.name, topicId: topic.topicId }
+  const readOnly = readOnlyTopic(broker, topic.name)
+  if (readOnly !== undefined) {
+    return { ...found, errorCode: KafkaError.POLICY_VIOLATION, errorMessage: readOnly }
+  }
   try {
     await broker.topics.delete(topic.name)
     return { ...found, errorCode: 0 }

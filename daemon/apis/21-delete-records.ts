@@ -9,6 +9,7 @@ import { KafkaError } from '../../src/protocol/errors.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Handler } from './handler.ts'
 import { codeOfError, findLeader } from './kafka-codes.ts'
+import { readOnlyReason } from './read-only.ts'
 
 type PartitionAnswer = ResponseInput<'DeleteRecords'>['topics'][number]['partitions'][number]
 
@@ -39,6 +40,9 @@ async function trim(
   })
   const { partition, code } = findLeader(broker, topic, partitionIndex)
   if (code !== 0 || partition === undefined) return refuse(code)
+  if (readOnlyReason(broker, topic, partition.topicId, partitionIndex) !== undefined) {
+    return refuse(KafkaError.POLICY_VIOLATION)
+  }
   const target = offset === HIGH_WATERMARK ? partition.highWatermark : offset
   if (target < 0 || target > partition.highWatermark) return refuse(KafkaError.OFFSET_OUT_OF_RANGE)
   try {

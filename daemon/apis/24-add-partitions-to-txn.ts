@@ -9,6 +9,7 @@ import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { isCoordinatorTopic } from '../metadata/topic-names.ts'
 import type { Handler, Services } from './handler.ts'
+import { readOnlyTopic } from './read-only.ts'
 
 type TopicAnswer = NonNullable<
   ResponseInput<'AddPartitionsToTxn'>['resultsByTopicV3AndBelow']
@@ -56,6 +57,12 @@ export const addPartitionsToTxn: Handler<'AddPartitionsToTxn'> = async (
       isUnknown(name, index)
         ? KafkaError.UNKNOWN_TOPIC_OR_PARTITION
         : KafkaError.OPERATION_NOT_ATTEMPTED,
+    )
+  }
+  const isReadOnly = (name: string): boolean => readOnlyTopic(services.broker, name) !== undefined
+  if (topics.some(({ name }) => isReadOnly(name))) {
+    return answer((name) =>
+      isReadOnly(name) ? KafkaError.POLICY_VIOLATION : KafkaError.OPERATION_NOT_ATTEMPTED,
     )
   }
   const partitions = new Map(topics.map(({ name, partitions }) => [name, new Set(partitions)]))

@@ -10,6 +10,7 @@ import type { Broker } from '../replica/broker.ts'
 import { findAssignmentDefect } from '../replica/replica-placement.ts'
 import type { Handler } from './handler.ts'
 import { codeOfError, messageOfError } from './kafka-codes.ts'
+import { readOnlyTopic } from './read-only.ts'
 
 type TopicRequest = Request<'CreatePartitions'>['topics'][number]
 type Result = ResponseInput<'CreatePartitions'>['results'][number]
@@ -47,6 +48,8 @@ async function grow(broker: Broker, topic: TopicRequest, validateOnly: boolean):
   if (image === undefined || image.value.state !== 'READY') {
     return refuse(KafkaError.UNKNOWN_TOPIC_OR_PARTITION, 'no such topic')
   }
+  const readOnly = readOnlyTopic(broker, name)
+  if (readOnly !== undefined) return refuse(KafkaError.POLICY_VIOLATION, readOnly)
   const before = image.value.partitions
   const added = count - before
   if (added < 1 || count > PARTITIONS_MAX) {

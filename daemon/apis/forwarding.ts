@@ -22,6 +22,8 @@ const controllerApis = [
   'AlterPartitionReassignments',
   'ListPartitionReassignments',
   'UnregisterBroker',
+  'CreateLink',
+  'AlterLink',
   'AlterUserScramCredentials',
 ] as const satisfies readonly HandledApi[]
 

@@ -9,6 +9,7 @@ import type { Door, Phase } from '../../src/protocol/served.ts'
 import type { GroupCoordinator } from '../coordinator/group-coordinator.ts'
 import type { PeerCaller } from '../coordinator/peer-caller.ts'
 import type { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
+import type { LinkService } from '../links/link-service.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { ParkedFetches } from './parked-fetches.ts'
 
@@ -25,6 +26,7 @@ export interface Services {
   readonly parkedFetches: ParkedFetches
   readonly groups: GroupCoordinator
   readonly transactions: TransactionCoordinator
+  readonly links: LinkService
   /** undefined: the single daemon. */
   readonly peers: PeerCaller | undefined
   readonly host: DaemonHost

@@ -54,6 +54,9 @@ import { appendAt } from './1002-append-at.ts'
 import { localSpans } from './1003-local-spans.ts'
 import { logInfo } from './1004-log-info.ts'
 import { segmentSync } from './1005-segment-sync.ts'
+import { createLink } from './1006-create-link.ts'
+import { alterLink } from './1007-alter-link.ts'
+import { describeLinks } from './1008-describe-links.ts'
 import { forwardToController } from './forwarding.ts'
 import type { Answer, Handler, RequestContext, Services } from './handler.ts'
 import type { HandledApi } from './listed-ranges.ts'
@@ -114,6 +117,9 @@ const handlers: { readonly [A in HandledApi]: Handler<A> } = {
   LocalSpans: localSpans,
   LogInfo: logInfo,
   SegmentSync: segmentSync,
+  CreateLink: createLink,
+  AlterLink: alterLink,
+  DescribeLinks: describeLinks,
 }
 
 /**

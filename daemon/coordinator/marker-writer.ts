@@ -35,6 +35,8 @@ export interface MarkerWriterPorts {
   readonly time: Time
   readonly log: Log
   readonly onMarker: (marker: WrittenMarker) => void
+  /** `theirs`: only its source ends transactions in it. `fenced`: it may become so, or go on as it was. */
+  readonly mirrorStateOf?: (partition: Partition) => 'theirs' | 'fenced' | undefined
 }
 
 export class MarkerWriter {
@@ -52,6 +54,10 @@ export class MarkerWriter {
 
   async write(partition: Partition, marker: TransactionMarker): Promise<MarkerOutcome> {
     if (partition.notServing !== undefined) return 'failed'
+    const mirror = this.#ports.mirrorStateOf?.(partition)
+    if (mirror === 'fenced') return 'failed'
+    // What was written in the transaction was cut with everything that the source does not have.
+    if (mirror === 'theirs') return 'written'
     const { producerId, producerEpoch, coordinatorEpoch, transactionVersion, isCommit } = marker
     const identity = { producerId, producerEpoch, coordinatorEpoch }
     const check = partition.log.checkMarker({ ...identity, transactionVersion })

@@ -86,6 +86,12 @@ export class TransactionCoordinator {
       onMarker: (marker) => {
         for (const listener of this.#markerListeners) listener(marker)
       },
+      mirrorStateOf: ({ topic, topicId, partition }) => {
+        const { links } = broker.image
+        if (links.writerOf(topic, topicId, partition) === undefined) return undefined
+        const { linkId } = links.mirror(topic)?.value ?? {}
+        return links.mirrored(topicId, partition)?.value.linkId === linkId ? 'theirs' : 'fenced'
+      },
     })
     if (peers !== undefined) this.#remote = new RemoteAdmission(table, peers, this.markers)
   }

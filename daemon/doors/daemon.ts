@@ -17,6 +17,7 @@ import { listedRanges } from '../apis/listed-ranges.ts'
 import { ParkedFetches } from '../apis/parked-fetches.ts'
 import { GroupCoordinator } from '../coordinator/group-coordinator.ts'
 import { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
+import { LinkService } from '../links/link-service.ts'
 import {
   Broker,
   type BrokerOptions,
@@ -128,6 +129,7 @@ class RunningDaemon implements Daemon {
       parkedFetches: new ParkedFetches(config.number('stream.fetch.parked.max')),
       groups,
       transactions,
+      links: new LinkService(broker, ports.net, groups),
       peers,
       host,
       hashes: ports.hashes,
@@ -168,6 +170,7 @@ class RunningDaemon implements Daemon {
   startCoordinators(): void {
     this.#services.groups.start()
     this.#services.transactions.start()
+    this.#services.links.start()
   }
 
   async listen(address: string): Promise<void> {
@@ -253,6 +256,7 @@ class RunningDaemon implements Daemon {
     const { log } = this.broker
     log.debug('stopping')
     await this.broker.beginStop()
+    this.#services.links.stop()
     this.#services.groups.stop()
     for (const session of this.#sessions) session.releaseParked()
     await this.#workEnds(graceMs)

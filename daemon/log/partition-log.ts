@@ -294,6 +294,11 @@ export class PartitionLog {
     return found
   }
 
+  /** Producers whose last batch is below `offset` are not this cluster's, and are forgotten. */
+  forgetProducersBelow(offset: number): void {
+    this.#core.producers.forgetBelow(offset)
+  }
+
   activeProducers(): readonly ProducerSummary[] {
     return this.#core.producers.summaries()
   }

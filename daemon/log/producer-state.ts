@@ -280,6 +280,18 @@ export class ProducerState {
     }
   }
 
+  /**
+   * Batches below `offset` are another cluster's, whose producer ids mean nothing here: a producer of this one that has the
+   * same id must not be taken for theirs. Open transactions stay.
+   */
+  forgetBelow(offset: number): void {
+    for (const [producerId, entry] of this.#entries ?? []) {
+      if (entry.transactionFirstOffset >= 0) continue
+      entry.window = entry.window.filter((trace) => trace.firstOffset >= offset)
+      if (entry.lastOffset >= 0 && entry.lastOffset < offset) this.#entries?.delete(producerId)
+    }
+  }
+
   clear(): void {
     this.#entries = undefined
     this.#open = undefined

@@ -19,6 +19,7 @@ import type {
 import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from './commit.ts'
 import type { BrokerView } from './controller.ts'
+import { LinkImage } from './link-image.ts'
 import type { MetadataKeys } from './metadata-keys.ts'
 import {
   type ConfigValue,
@@ -91,6 +92,8 @@ export interface ImageChange {
   readonly brokersChanged: boolean
   readonly controllerChanged: boolean
   readonly configScopes: ReadonlySet<string>
+  /** Links, or what they have made of topics and partitions. */
+  readonly linksChanged: boolean
   /** Users that came, went, or have other passwords. */
   readonly userNames: ReadonlySet<string>
 }
@@ -98,6 +101,8 @@ export interface ImageChange {
 const NO_PARTITIONS: ReadonlyMap<number, PartitionImage> = new Map()
 
 export class MetadataImage {
+  /** Links to other clusters. */
+  readonly links = new LinkImage()
   readonly #store: Store
   readonly #keys: MetadataKeys
   readonly #log: Log
@@ -369,6 +374,7 @@ export class MetadataImage {
     const userNames = new Set<string>()
     let brokersChanged = false
     let controllerChanged = false
+    let linksChanged = false
     for (const { key, entry } of changes) {
       if (entry === undefined) this.#modRevisions.delete(key)
       else this.#modRevisions.set(key, entry.modRevision)
@@ -424,6 +430,12 @@ export class MetadataImage {
               ? undefined
               : { id: decodeRestored(key, entry.value).id, revision: entry.modRevision }
           break
+        case 'link':
+        case 'mirror':
+        case 'mirrored':
+          this.links.apply(key, parsed, entry)
+          linksChanged = true
+          break
         case 'live':
         case 'registration':
         case 'data':
@@ -445,6 +457,7 @@ export class MetadataImage {
         brokersChanged,
         controllerChanged,
         configScopes,
+        linksChanged,
         userNames,
       })
     }

@@ -18,6 +18,9 @@ export type MetadataKey =
   | { readonly kind: 'user'; readonly name: string }
   | { readonly kind: 'producerIds' }
   | { readonly kind: 'restored' }
+  | { readonly kind: 'link'; readonly name: string }
+  | { readonly kind: 'mirror'; readonly topic: string }
+  | { readonly kind: 'mirrored'; readonly topicId: string; readonly partition: number }
 
 export class MetadataKeys {
   readonly clusterId: string
@@ -54,6 +57,21 @@ export class MetadataKeys {
 
   partition(topicId: string, partition: number): string {
     return `${this.prefix}part/${topicId}/${String(partition).padStart(10, '0')}`
+  }
+
+  /** A link to another cluster, as it was ordered. */
+  link(name: string): string {
+    return `${this.prefix}link/${name}`
+  }
+
+  /** What a link makes of one topic. */
+  mirror(topic: string): string {
+    return `${this.prefix}mirror/${topic}`
+  }
+
+  /** What a partition has of its source; written by its leader. */
+  mirrored(topicId: string, partition: number): string {
+    return `${this.prefix}mirrored/${topicId}/${String(partition).padStart(10, '0')}`
   }
 
   deleted(topicId: string): string {
@@ -101,12 +119,19 @@ export class MetadataKeys {
       }
       case 'topic':
         return rest === '' ? undefined : { kind: 'topic', name: rest }
-      case 'part': {
+      case 'part':
+      case 'mirrored': {
         const cut = rest.indexOf('/')
         const partition = cut < 0 ? undefined : parseNumber(rest.slice(cut + 1))
         if (partition === undefined) return undefined
-        return { kind: 'partition', topicId: rest.slice(0, cut), partition }
+        const topicId = rest.slice(0, cut)
+        if (head === 'mirrored') return { kind: 'mirrored', topicId, partition }
+        return { kind: 'partition', topicId, partition }
       }
+      case 'link':
+        return rest === '' ? undefined : { kind: 'link', name: rest }
+      case 'mirror':
+        return rest === '' ? undefined : { kind: 'mirror', topic: rest }
       case 'deleted':
         return rest === '' ? undefined : { kind: 'deleted', topicId: rest }
       case 'cfg':

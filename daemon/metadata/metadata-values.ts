@@ -99,11 +99,11 @@ export interface PartitionValue {
 }
 
 export function encodeMeta(value: MetaValue): Uint8Array {
-  return encode(value)
+  return encodeObject(value)
 }
 
 export function decodeMeta(key: string, bytes: Uint8Array): MetaValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   const features: Record<string, number> = {}
   for (const [name, level] of Object.entries(asObject(key, object['features'] ?? {}))) {
     features[name] = asInteger(key, name, level)
@@ -116,24 +116,24 @@ export function decodeMeta(key: string, bytes: Uint8Array): MetaValue {
 }
 
 export function encodeController(value: ControllerValue): Uint8Array {
-  return encode({ brokerId: value.brokerId, E: value.sessionEpoch })
+  return encodeObject({ brokerId: value.brokerId, E: value.sessionEpoch })
 }
 
 export function decodeController(key: string, bytes: Uint8Array): ControllerValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   return { brokerId: integer(key, object, 'brokerId'), sessionEpoch: integer(key, object, 'E') }
 }
 
 export function encodeLive(value: LiveValue): Uint8Array {
-  return encode(value)
+  return encodeObject(value)
 }
 
 export function decodeLive(key: string, bytes: Uint8Array): LiveValue {
-  return { incarnation: text(key, decode(key, bytes), 'incarnation') }
+  return { incarnation: text(key, decodeObject(key, bytes), 'incarnation') }
 }
 
 export function encodeRegistration(value: RegistrationValue): Uint8Array {
-  return encode({
+  return encodeObject({
     incarnation: value.incarnation,
     endpoints: value.endpoints,
     rack: value.rack,
@@ -143,7 +143,7 @@ export function encodeRegistration(value: RegistrationValue): Uint8Array {
 }
 
 export function decodeRegistration(key: string, bytes: Uint8Array): RegistrationValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   const state = text(key, object, 'state')
   if (state !== 'FENCED' && state !== 'ACTIVE' && state !== 'DRAINING') {
     throw damaged(key, `unknown state ${state}`)
@@ -158,20 +158,20 @@ export function decodeRegistration(key: string, bytes: Uint8Array): Registration
 }
 
 export function encodeData(value: DataValue): Uint8Array {
-  return encode(value)
+  return encodeObject(value)
 }
 
 export function decodeData(key: string, bytes: Uint8Array): DataValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   return { incarnation: text(key, object, 'incarnation'), reason: text(key, object, 'reason') }
 }
 
 export function encodeTopic(value: TopicValue): Uint8Array {
-  return encode(value)
+  return encodeObject(value)
 }
 
 export function decodeTopic(key: string, bytes: Uint8Array): TopicValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   const state = text(key, object, 'state')
   if (state !== 'CREATING' && state !== 'READY') throw damaged(key, `unknown state ${state}`)
   const partitions = integer(key, object, 'partitions')
@@ -185,41 +185,41 @@ export function decodeTopic(key: string, bytes: Uint8Array): TopicValue {
 }
 
 export function encodeDeleted(value: DeletedValue): Uint8Array {
-  return encode(value)
+  return encodeObject(value)
 }
 
 export function decodeDeleted(key: string, bytes: Uint8Array): DeletedValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   return { name: text(key, object, 'name'), at: integer(key, object, 'at') }
 }
 
 export function encodeRestored(value: RestoredValue): Uint8Array {
-  return encode(value)
+  return encodeObject(value)
 }
 
 export function decodeRestored(key: string, bytes: Uint8Array): RestoredValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   return { id: text(key, object, 'id'), at: integer(key, object, 'at') }
 }
 
 export function encodeConfig(value: ConfigValue): Uint8Array {
-  return encode(value)
+  return encodeObject(value)
 }
 
 export function decodeConfig(key: string, bytes: Uint8Array): ConfigValue {
-  return textMap(key, decode(key, bytes))
+  return textMap(key, decodeObject(key, bytes))
 }
 
 export function encodeProducerIds(next: number): Uint8Array {
-  return encode({ next })
+  return encodeObject({ next })
 }
 
 export function decodeProducerIds(key: string, bytes: Uint8Array): number {
-  return integer(key, decode(key, bytes), 'next')
+  return integer(key, decodeObject(key, bytes), 'next')
 }
 
 export function encodePartition(value: PartitionValue): Uint8Array {
-  return encode({
+  return encodeObject({
     replicas: value.replicas,
     adding: value.adding,
     removing: value.removing,
@@ -239,7 +239,7 @@ export function encodePartition(value: PartitionValue): Uint8Array {
 }
 
 export function decodePartition(key: string, bytes: Uint8Array): PartitionValue {
-  const object = decode(key, bytes)
+  const object = decodeObject(key, bytes)
   const writer = asObject(key, object['writer'])
   const lastLeader = object['lastLeader']
   return {
@@ -261,13 +261,13 @@ export function decodePartition(key: string, bytes: Uint8Array): PartitionValue 
   }
 }
 
-type JsonObject = Readonly<Record<string, unknown>>
+export type JsonObject = Readonly<Record<string, unknown>>
 
-function encode(value: object): Uint8Array {
+export function encodeObject(value: object): Uint8Array {
   return Buffer.from(JSON.stringify(value), 'utf8')
 }
 
-function decode(key: string, bytes: Uint8Array): JsonObject {
+export function decodeObject(key: string, bytes: Uint8Array): JsonObject {
   let value: unknown
   try {
     value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'))
@@ -277,48 +277,48 @@ function decode(key: string, bytes: Uint8Array): JsonObject {
   return asObject(key, value)
 }
 
-function damaged(key: string, what: string, cause?: unknown): StreamError {
+export function damaged(key: string, what: string, cause?: unknown): StreamError {
   return new StreamError('STORE_DAMAGED', `metadata key ${key}: ${what}`, {
     target: key,
     ...(cause === undefined ? {} : { cause }),
   })
 }
 
-function asObject(key: string, value: unknown): JsonObject {
+export function asObject(key: string, value: unknown): JsonObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw damaged(key, 'not an object')
   }
   return value as JsonObject
 }
 
-function asInteger(key: string, name: string, value: unknown): number {
+export function asInteger(key: string, name: string, value: unknown): number {
   if (typeof value !== 'number' || !Number.isSafeInteger(value)) {
     throw damaged(key, `${name} is not an integer`)
   }
   return value
 }
 
-function integer(key: string, object: JsonObject, name: string): number {
+export function integer(key: string, object: JsonObject, name: string): number {
   return asInteger(key, name, object[name])
 }
 
-function text(key: string, object: JsonObject, name: string): string {
+export function text(key: string, object: JsonObject, name: string): string {
   const value = object[name]
   if (typeof value !== 'string') throw damaged(key, `${name} is not a string`)
   return value
 }
 
-function array(key: string, object: JsonObject, name: string): readonly unknown[] {
+export function array(key: string, object: JsonObject, name: string): readonly unknown[] {
   const value = object[name]
   if (!Array.isArray(value)) throw damaged(key, `${name} is not an array`)
   return value
 }
 
-function integers(key: string, object: JsonObject, name: string): readonly number[] {
+export function integers(key: string, object: JsonObject, name: string): readonly number[] {
   return array(key, object, name).map((value) => asInteger(key, name, value))
 }
 
-function texts(key: string, object: JsonObject, name: string): readonly string[] {
+export function texts(key: string, object: JsonObject, name: string): readonly string[] {
   return array(key, object, name).map((value) => {
     if (typeof value !== 'string') throw damaged(key, `${name} holds something else than strings`)
     return value

@@ -111,7 +111,7 @@ export class Broker {
       log,
       operationsMax,
       inquire: (nodeId, partitions) => this.#inquire(nodeId, partitions),
-      reign: () => this.#reign(),
+      reign: () => this.reign(),
     })
     if (cluster !== undefined) {
       this.#controller = new ControllerService({
@@ -135,6 +135,8 @@ export class Broker {
       directory,
       config,
       topics: this.topics,
+      keepsAll: ({ topic, topicId, partition }) =>
+        image.links.writerOf(topic, topicId, partition) !== undefined,
     })
   }
 
@@ -300,8 +302,8 @@ export class Broker {
     }
   }
 
-  /** @throws StreamError NOT_CONTROLLER */
-  #reign(): Reign {
+  /** What the controller's writes are guarded with now. @throws StreamError NOT_CONTROLLER */
+  reign(): Reign {
     const reign = this.#parts.reign ?? this.#controller?.reign
     if (reign === undefined) throw notController(this.controllerId)
     return reign

@@ -27,6 +27,8 @@ export interface HousekeepingPorts {
   readonly directory: DataDirectory
   readonly config: BrokerConfig
   readonly topics: TopicController
+  /** A mirror keeps what its source keeps. */
+  readonly keepsAll: (partition: Partition) => boolean
 }
 
 export class Housekeeping {
@@ -65,10 +67,10 @@ export class Housekeeping {
   }
 
   async retain(): Promise<void> {
-    const { table, time } = this.#ports
+    const { table, time, keepsAll } = this.#ports
     for (const partition of table.all()) {
       if (this.#stopped) return
-      if (partition.notServing !== undefined) continue
+      if (partition.notServing !== undefined || keepsAll(partition)) continue
       await this.#try('retention', partition, async () => {
         const before = partition.log.logStartOffset
         await partition.log.enforceRetention(time.wallMs(), partition.highWatermark)

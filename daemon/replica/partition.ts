@@ -408,6 +408,61 @@ export class Partition {
     return result
   }
 
+  /**
+   * Appends batches of a mirrored partition's source at their own offsets; only the leader epoch is this log's, which is
+   * outside of what the checksum covers.
+   * @throws StreamError CORRUPT_BATCH, DISK_FULL, DISK_FAILED: nothing was appended
+   */
+  appendMirrored(batches: readonly Uint8Array[]): AppendResult {
+    assert(this.#notServing === undefined, 'only a serving leader appends')
+    const result = this.log.appendPlaced(batches, { leaderEpoch: this.#leaderEpoch })
+    for (const batch of batches) this.#appendedBytes += batch.length
+    if (this.#config.flushMessages > 1) this.#advance()
+    if (this.#waitingFollowers.size > 0) wake(this.#waitingFollowers, this)
+    return result
+  }
+
+  /**
+   * The source of a mirrored partition begins at `offset`, and has nothing of what is here: everything is dropped, and the log
+   * begins there. Followers do the same, since their leader's log starts behind their end.
+   * @throws StreamError DISK_FAILED, CLOSED
+   */
+  async restartMirrored(offset: number): Promise<void> {
+    assert(this.#notServing === undefined, 'only a serving leader restarts its log')
+    assert(offset >= this.log.logEndOffset, 'a mirror restarts behind what it has (I8, I14)')
+    const epoch = this.#leaderEpoch
+    await this.log.resetTo(offset)
+    await this.log.beginEpoch(epoch)
+    if (this.#notServing !== undefined || this.#leaderEpoch !== epoch) return
+    this.#highWatermark = offset
+    this.#lastStableOffset = offset
+    this.log.setHighWatermark(offset)
+    this.#wakeReaders()
+  }
+
+  /**
+   * Drops everything from `offset` on, committed or not: it is to follow a source that has other records there. Only where
+   * nobody else has a copy, since other replicas would keep theirs (I10).
+   * @throws StreamError DISK_FAILED, CLOSED
+   */
+  async cutMirrored(offset: number): Promise<void> {
+    assert(this.#notServing === undefined, 'only a serving leader cuts its log')
+    assert(
+      this.#replicas === undefined,
+      'a log with other replicas is not cut below what is committed',
+    )
+    const epoch = this.#leaderEpoch
+    if (offset >= this.log.logEndOffset) return
+    if (offset <= this.log.logStartOffset) await this.log.resetTo(offset)
+    else await this.log.truncateTo(offset)
+    await this.log.beginEpoch(epoch)
+    if (this.#notServing !== undefined || this.#leaderEpoch !== epoch) return
+    this.#highWatermark = Math.min(this.#highWatermark, this.log.logEndOffset)
+    this.log.setHighWatermark(this.#highWatermark)
+    this.#lastStableOffset = this.log.lastStableOffset(this.#highWatermark)
+    this.#wakeReaders()
+  }
+
   /** Tells `waiter` once: at once where it is already so, hence never from inside of this call where it is not. */
   whenCommitted(waiter: CommitWaiter): void {
     if (this.#notServing !== undefined) waiter.onLost(this.#notServing)

@@ -37,6 +37,14 @@ export class ProducerIds {
     if (this.#spare === undefined) this.#fill().catch(() => undefined)
   }
 
+  /** Ids up to `last` are in use by records that came from another cluster. */
+  passOver(last: number): void {
+    if (this.#spare !== undefined && this.#spare.end <= last + 1) this.#spare = undefined
+    if (this.#block.next > last) return
+    if (this.#block.end <= last + 1) this.#block = { next: 0, end: 0 }
+    else this.#block.next = last + 1
+  }
+
   /** @throws StreamError STORE_UNAVAILABLE, DISK_FULL, NOT_ALLOWED (all of the store) */
   async take(): Promise<number> {
     while (this.#block.next === this.#block.end) {

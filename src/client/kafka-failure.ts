@@ -68,9 +68,12 @@ const failures: Readonly<Record<number, FailureRow>> = {
   [KafkaError.CLUSTER_AUTHORIZATION_FAILED]: { code: 'NOT_ALLOWED' },
   [KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED]: { code: 'NOT_ALLOWED' },
   [KafkaError.SASL_AUTHENTICATION_FAILED]: { code: 'NOT_ALLOWED' },
+  [KafkaError.POLICY_VIOLATION]: {
+    code: 'NOT_ALLOWED',
+    message: 'refused: a mirrored topic is read-only until it is promoted (stream mirror status)',
+  },
   [KafkaError.RESOURCE_NOT_FOUND]: { code: 'NAME_UNKNOWN' },
   [KafkaError.UNACCEPTABLE_CREDENTIAL]: { code: 'CONFIG_INVALID' },
-  [KafkaError.POLICY_VIOLATION]: { code: 'NOT_ALLOWED' },
   [KafkaError.INCONSISTENT_GROUP_PROTOCOL]: {
     code: 'CONFLICT',
     message: 'its members share no protocol with this one',

@@ -29,9 +29,12 @@ import {
 } from './schemas/groups.ts'
 import { offsetCommit, offsetDelete, offsetFetch } from './schemas/offsets.ts'
 import {
+  alterLink,
   appendAt,
+  createLink,
   daemonStatus,
   daemonStop,
+  describeLinks,
   localSpans,
   logInfo,
   segmentSync,
@@ -125,6 +128,9 @@ export const apiTable = {
   LocalSpans: localSpans,
   LogInfo: logInfo,
   SegmentSync: segmentSync,
+  CreateLink: createLink,
+  AlterLink: alterLink,
+  DescribeLinks: describeLinks,
 } as const satisfies Record<string, ApiSchema>
 
 type Table = typeof apiTable

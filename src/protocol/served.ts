@@ -102,6 +102,9 @@ const served = {
   LocalSpans: { ...both(0, 0), door: 'zmq' },
   LogInfo: { ...both(0, 0), door: 'zmq' },
   SegmentSync: { ...both(0, 0), door: 'zmq' },
+  CreateLink: { ...both(0, 0), door: 'zmq' },
+  AlterLink: { ...both(0, 0), door: 'zmq' },
+  DescribeLinks: { ...both(0, 0), door: 'zmq' },
 } as const satisfies Partial<Record<ApiName, ServedRow>>
 
 /** The APIs that some phase lists. */

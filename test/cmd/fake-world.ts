@@ -11,6 +11,7 @@ import type {
   ConsumerClient,
   GroupAdminClient,
   GroupMemberClient,
+  LinkAdminClient,
   ProducerClient,
   TransactionAdminClient,
   TransactionClient,
@@ -723,6 +724,10 @@ class FakeClients implements Clients {
 
   async groupMember(): Promise<GroupMemberClient> {
     throw new StreamError('UNSUPPORTED_BY_BROKER', 'this broker has no groups')
+  }
+
+  async linkAdmin(): Promise<LinkAdminClient> {
+    throw new StreamError('UNSUPPORTED_BY_BROKER', 'the fake broker has no links')
   }
 
   async groupAdmin(): Promise<GroupAdminClient> {

@@ -190,3 +190,133 @@ export const segmentSync = {
     ['records', 'records', 0, { nullable: 0 }],
   ],
 } as const
+
+/**
+ * Makes a link: topics of another cluster that match `topics` are mirrored here (daemon/links). Carried out by the controller,
+ * which looks at the source first. `failure` names the StreamError; null: done.
+ */
+export const createLink = {
+  key: 1006,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  request: [
+    ['name', 'string', 0],
+    ['source', 'string[]', 0],
+    ['topics', 'string[]', 0],
+    ['syncConfigs', 'bool', 0],
+    ['syncGroups', 'bool', 0],
+    // `bytes` or `records` a second; 0: no limit.
+    ['rateKind', 'string', 0],
+    ['ratePerSecond', 'int64', 0],
+    ['timeoutMs', 'int32', 0],
+    // Topics that are there already, and follow from these offsets (by partition) on; they are fenced, and wait for `resume`.
+    [
+      'failback',
+      {
+        array: [
+          ['topic', 'string', 0],
+          // What this cluster's topic must be.
+          ['topicId', 'uuid', 0],
+          // Of the topic to be followed.
+          ['sourceTopicId', 'uuid', 0],
+          ['cutAt', 'int64[]', 0],
+        ],
+      },
+      0,
+    ],
+  ],
+  response: [
+    ['failure', 'string', 0, { nullable: 0, default: null }],
+    ['message', 'string', 0, { nullable: 0, default: null }],
+    ['topics', 'string[]', 0],
+  ],
+} as const
+
+/** `action`: pause, resume, promote, unlink. Of some topics (null: all, and the link itself). By the controller. */
+export const alterLink = {
+  key: 1007,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  request: [
+    ['name', 'string', 0],
+    ['action', 'string', 0],
+    ['topics', 'string[]', 0, { nullable: 0, default: null }],
+  ],
+  response: [
+    ['failure', 'string', 0, { nullable: 0, default: null }],
+    ['message', 'string', 0, { nullable: 0, default: null }],
+    ['topics', 'string[]', 0],
+  ],
+} as const
+
+/**
+ * Links and what they have made of their topics, as every broker knows it, and how the partitions do that this broker leads.
+ * A topic that has trouble as a whole is told of by the controller.
+ */
+export const describeLinks = {
+  key: 1008,
+  min: 0,
+  max: 0,
+  flexibleFrom: 0,
+  // null: all links.
+  request: [['names', 'string[]', 0, { nullable: 0, default: null }]],
+  response: [
+    ['clusterId', 'string', 0],
+    [
+      'links',
+      {
+        array: [
+          ['name', 'string', 0],
+          ['state', 'string', 0],
+          ['source', 'string[]', 0],
+          ['sourceClusterId', 'string', 0],
+          ['globs', 'string[]', 0],
+          ['syncConfigs', 'bool', 0],
+          ['syncGroups', 'bool', 0],
+          ['rateKind', 'string', 0],
+          ['ratePerSecond', 'int64', 0],
+          ['problem', 'string', 0, { nullable: 0, default: null }],
+          [
+            'topics',
+            {
+              array: [
+                ['name', 'string', 0],
+                ['state', 'string', 0],
+                ['sourceTopicId', 'uuid', 0],
+                // Ids of the clusters it comes through; empty once it is promoted.
+                ['path', 'string[]', 0],
+                ['problem', 'string', 0, { nullable: 0, default: null }],
+                ['partitionCount', 'int32', 0],
+                [
+                  'partitions',
+                  {
+                    array: [
+                      ['partition', 'int32', 0],
+                      ['state', 'string', 0],
+                      ['sourceEnd', 'int64', 0],
+                      ['logStart', 'int64', 0],
+                      ['logEnd', 'int64', 0],
+                      ['highWatermark', 'int64', 0],
+                      // For so long there has been something that is not here.
+                      ['behindMs', 'int64', 0],
+                      // How long ago the source was heard of it; −1: never.
+                      ['heardMs', 'int64', 0],
+                      ['promotedOffset', 'int64', 0],
+                      ['promotedEpoch', 'int32', 0],
+                      ['error', 'string', 0, { nullable: 0, default: null }],
+                    ],
+                  },
+                  0,
+                ],
+              ],
+            },
+            0,
+          ],
+        ],
+      },
+      0,
+    ],
+  ],
+} as const

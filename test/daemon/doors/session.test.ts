@@ -10,6 +10,8 @@ import type { DoorOptions } from '../../../daemon/doors/door.ts'
 import { kafkaRules } from '../../../daemon/doors/kafka.ts'
 import { Session } from '../../../daemon/doors/session.ts'
 import { zmqRules } from '../../../daemon/doors/zmq.ts'
+import { LinkService } from '../../../daemon/links/link-service.ts'
+import type { Net } from '../../../src/ports/net.ts'
 import type { ApiName, RequestInput } from '../../../src/protocol/api-table.ts'
 import { encodeRequest } from '../../../src/protocol/codec.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
@@ -43,6 +45,8 @@ interface Bounds {
   readonly allQueuedBytesMax?: number
 }
 
+const NO_NET = {} as Net
+
 function open(daemon: Daemon, door: 'zmq' | 'kafka', bounds: Bounds = {}) {
   const rules = door === 'kafka' ? kafkaRules : zmqRules
   const { broker } = daemon
@@ -62,6 +66,7 @@ function open(daemon: Daemon, door: 'zmq' | 'kafka', bounds: Bounds = {}) {
       parkedFetches: new ParkedFetches(100),
       groups: new GroupCoordinator(broker),
       transactions: new TransactionCoordinator(broker),
+      links: new LinkService(broker, NO_NET, new GroupCoordinator(broker)),
       peers: undefined,
       host: {
         pid: 1,

@@ -86,7 +86,15 @@ class KeyedWorld extends ReplicaWorld {
     const log = { debug: say, info: say, warn: say, error: say }
     const topics = undefined as unknown as TopicController
     const config = new BrokerConfig(new Map())
-    await new Housekeeping({ time, log, table, directory, config, topics }).compact()
+    await new Housekeeping({
+      time,
+      log,
+      table,
+      directory,
+      config,
+      topics,
+      keepsAll: () => false,
+    }).compact()
   }
 
   /** Records below the high watermark by key, as a reader that begins at the start keeps them. */

@@ -89,6 +89,9 @@ describe('served ranges', () => {
         'LocalSpans',
         'LogInfo',
         'SegmentSync',
+        'CreateLink',
+        'AlterLink',
+        'DescribeLinks',
       ])
       expect(kafka.filter((api) => !zmq.includes(api))).toEqual([
         'SaslHandshake',

@@ -1,0 +1,236 @@
+/** `stream mirror failback`: the old side follows the promoted one; shows what it would cut there, and asks. */
+
+import { StreamError, UsageError } from '../src/base/errors.ts'
+import type { FailbackTopic, MirrorTopic } from '../src/client/link-admin.ts'
+import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import type { Row, RowShape } from '../src/text/rows.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import {
+  allPartitions,
+  chosenTopics,
+  type LinkSession,
+  requireLinkName,
+  topicsOption,
+  waitForLink,
+  withLinks,
+} from './mirror-shared.ts'
+import { type CommandSpec, changeOptions, rowOptions, yesOption } from './option-table.ts'
+import { confirm } from './prompt.ts'
+import { printRows } from './row-output.ts'
+import { splitAddress } from './settings.ts'
+
+const shape: RowShape = {
+  kind: 'failback',
+  columns: ['NAME', 'TOPIC', 'PARTITION', 'POINT', 'END', 'CUT'],
+}
+const CONNECT_MS = 10_000
+const FENCE_MS = 30_000
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'mirror failback',
+  summary: 'Let the old side of a promoted link follow this one',
+  description: [
+    'Run at the side that was promoted. The broker that was the source becomes the mirror: its topics become read-only, lose what was written there beyond the point of the promotion, and follow this side by a link of the same name, kept there. Shows first what would be cut, and asks.',
+    'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends.',
+    'The old side must be a daemon of stream, its topics with one replica each: what others hold is not cut. To come back for good: stream mirror promote there, with --when-caught-up.',
+  ],
+  operands: [{ name: 'NAME' }],
+  options: [
+    topicsOption,
+    { long: 'source', argument: 'ADDRESS', help: 'how the old side reaches this one; default: the address of this broker' },
+    { long: 'salvage', argument: 'FILE', help: 'keep the records that are cut, as envelopes' },
+    yesOption,
+    ...changeOptions,
+    ...rowOptions,
+  ],
+  columns: shape.columns,
+  examples: [
+    { line: 'stream mirror failback west --dry-run' },
+    { line: 'stream mirror failback west --source tcp://east:7100 --salvage lost.ndjson' },
+  ],
+  exits: [
+    [2, 'refused for want of -y'],
+    [3, 'no such link, or nothing of it is promoted'],
+    [4, 'the old side is not reached, or does not reach this one'],
+    [8, 'a topic was made anew since, is a mirror already, or has several replicas'],
+  ],
+}
+
+interface Side {
+  readonly topic: MirrorTopic
+  /** By partition. */
+  readonly points: readonly number[]
+  readonly ends: readonly number[]
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  const name = requireLinkName(args, spec.name)
+  const { flags } = args
+  return withLinks(deps, args, async (here) => {
+    const link = await here.links.describeOne(name)
+    const topics = chosenTopics(link, args).filter(({ state }) => state === 'promoted')
+    if (topics.length === 0) {
+      throw new StreamError('NAME_UNKNOWN', `${name}: no topic of this link is promoted`, {
+        target: name,
+        hint: `first: stream mirror promote ${name}`,
+      })
+    }
+    const place = link.source.map((address, index) =>
+      index === 0 ? address : address.replace(/^[a-z]+:\/\//, ''),
+    )
+    const old: CommandArgs = {
+      ...args,
+      flags: flags.without('broker').without('context').with('broker', place.join(',')),
+    }
+    return withLinks(deps, old, async (there) => {
+      let sides = await lookAt(deps, there, topics)
+      const rows = (): Row[] => sides.flatMap((side) => sideRows(name, side))
+      if (flags.has('dry-run')) {
+        await printRows(deps, flags, shape, rows())
+        return 0
+      }
+      const cut = sides.reduce((sum, side) => sum + cutOf(side), 0)
+      const question =
+        cut === 0
+          ? `make ${link.source[0]} the mirror? nothing is cut there`
+          : `make ${link.source[0]} the mirror, and cut these ${cut} offsets there?`
+      if (!(await confirm(deps, flags, question, 'y', { shape, rows: rows() }))) {
+        deps.console.warn('nothing changed')
+        return 1
+      }
+      const own = await topicIds(deps, here, topics)
+      await there.links.create(
+        {
+          name,
+          source: ownAddress(args, here),
+          topics: topics.map((topic) => topic.name),
+          syncConfigs: link.syncConfigs,
+          syncGroups: link.syncGroups,
+          rate: undefined,
+          failback: sides.map((side) => failbackOf(side, own)),
+        },
+        flags.durationMs('connect-timeout') ?? CONNECT_MS,
+      )
+      try {
+        const names = topics.map((topic) => topic.name)
+        const isFenced = (found: { readonly topics: readonly MirrorTopic[] } | undefined) =>
+          found !== undefined &&
+          allPartitions(
+            found.topics.filter((topic) => names.includes(topic.name)),
+            ({ state }) => state === 'fenced',
+          )
+        await waitForLink(deps, there, name, FENCE_MS, isFenced, 'the old side is not fenced')
+        // From now on nothing is written there: this is what is cut.
+        sides = await lookAt(deps, there, topics)
+        const path = flags.text('salvage')
+        if (path !== undefined) await salvage(deps, old, sides, path)
+      } catch (error) {
+        // Nothing is cut yet: everything becomes as it was.
+        await there.links.alter(name, 'unlink', undefined)
+        throw error
+      }
+      await there.links.alter(name, 'resume', undefined)
+      await printRows(deps, flags, shape, rows())
+      return 0
+    })
+  })
+}
+
+/** @throws UsageError where the old side could not use it */
+function ownAddress({ flags }: CommandArgs, here: LinkSession): readonly string[] {
+  const told = flags.text('source')
+  if (told !== undefined) return splitAddress(told, '--source')
+  const { address } = here.broker
+  if (address.startsWith('tcp://127.') || address.startsWith('tcp://localhost')) {
+    throw new UsageError(
+      `${address} may be another place for the old side`,
+      'say how it reaches this side: --source ADDRESS',
+    )
+  }
+  return [address]
+}
+
+async function lookAt(
+  deps: CommandDeps,
+  there: LinkSession,
+  topics: readonly MirrorTopic[],
+): Promise<Side[]> {
+  const admin = await deps.clients.admin(there.broker.cluster)
+  const questions = topics.flatMap(({ name, partitions }) =>
+    partitions.map(({ partition }) => ({ topic: name, partition, at: 'latest' as const })),
+  )
+  const answers = await admin.listOffsets(questions, { isolation: 'read_uncommitted' })
+  return topics.map((topic) => ({
+    topic,
+    points: topic.partitions.map(({ promotedOffset }) => promotedOffset),
+    ends: topic.partitions.map(
+      ({ partition }) =>
+        answers.find((row) => row.topic === topic.name && row.partition === partition)?.offset ?? 0,
+    ),
+  }))
+}
+
+async function topicIds(
+  deps: CommandDeps,
+  here: LinkSession,
+  topics: readonly MirrorTopic[],
+): Promise<ReadonlyMap<string, TopicInfo>> {
+  const admin = await deps.clients.admin(here.broker.cluster)
+  const found = await admin.describeTopics(topics.map(({ name }) => name))
+  return new Map(found.map((topic) => [topic.name, topic]))
+}
+
+function failbackOf({ topic, points }: Side, own: ReadonlyMap<string, TopicInfo>): FailbackTopic {
+  const sourceTopicId = own.get(topic.name)?.topicId ?? ''
+  return { topic: topic.name, topicId: topic.sourceTopicId, sourceTopicId, cutAt: points }
+}
+
+function cutOf({ points, ends }: Side): number {
+  return points.reduce((sum, point, index) => sum + Math.max(0, (ends[index] ?? 0) - point), 0)
+}
+
+function sideRows(name: string, { topic, points, ends }: Side): Row[] {
+  return points.map((point, partition): Row => {
+    const end = ends[partition] ?? 0
+    return [name, topic.name, partition, point, end, Math.max(0, end - point)]
+  })
+}
+
+/** What is committed between the points and the ends, behind what the file has already. */
+async function salvage(
+  deps: CommandDeps,
+  old: CommandArgs,
+  sides: readonly Side[],
+  path: string,
+): Promise<void> {
+  const output = deps.stdio.openOutput(path, { append: true })
+  try {
+    const { stdio: own } = deps
+    const stdio: CommandDeps['stdio'] = {
+      openInput: (from) => own.openInput(from),
+      openOutput: (to, options) => own.openOutput(to, options),
+      output,
+      printError: (text) => own.printError(text),
+    }
+    const { run: cat } = await import('./cat.ts')
+    for (const side of sides) {
+      if (cutOf(side) === 0) continue
+      const places = (offsets: readonly number[]): string =>
+        offsets.map((offset, partition) => `${partition}=${offset}`).join(',')
+      const ends = side.ends.map((end, index) => Math.max(end, side.points[index] ?? 0))
+      const flags = old.flags
+        .without('dry-run')
+        .without('json')
+        .with('output', 'json')
+        .with('from', places(side.points))
+        .with('until', places(ends))
+      const status = await cat({ ...deps, stdio }, { flags, operands: [side.topic.name] })
+      if (status !== 0) {
+        throw new StreamError('OUTPUT_FAILED', `${side.topic.name}: could not be salvaged`)
+      }
+    }
+  } finally {
+    output.close()
+  }
+}

@@ -1,0 +1,140 @@
+/** `stream mirror promote`: makes mirrored topics writable here; asks first. */
+
+import type { LinkDescription, MirrorTopic } from '../src/client/link-admin.ts'
+import type { Row, RowShape } from '../src/text/rows.ts'
+import type { CommandArgs, CommandDeps } from './deps.ts'
+import { topicsLag } from './mirror-link-lag.ts'
+import {
+  allPartitions,
+  chosenTopics,
+  isHeard,
+  lagOf,
+  orderedTopics,
+  requireLinkName,
+  topicsOption,
+  waitForLink,
+  withLinks,
+} from './mirror-shared.ts'
+import { type CommandSpec, changeOptions, rowOptions, yesOption } from './option-table.ts'
+import { confirm } from './prompt.ts'
+import { printRows } from './row-output.ts'
+
+const shape: RowShape = {
+  kind: 'promotion',
+  columns: ['NAME', 'TOPIC', 'PARTITION', 'OFFSET', 'EPOCH', 'LAG'],
+}
+
+// biome-ignore format: one row, one line
+export const spec: CommandSpec = {
+  name: 'mirror promote',
+  summary: 'Make mirrored topics writable here',
+  description: [
+    'Stops following, ends transactions whose end has not come from the source (aborted: nobody has read them), writes down where the records of the source end, and lets everybody write. Asks first, and shows what has not come yet.',
+    'With --when-caught-up it waits until everything is here that is committed at the source, and promotes nothing if --timeout comes first. Whoever still writes at the source should be stopped before. Without --topics the whole link is promoted, and follows no new topics.',
+    'OFFSET is where the records of the source end, EPOCH the leader epoch here at that time; LAG is what had not come, - where it is not known.',
+  ],
+  operands: [{ name: 'NAME' }],
+  options: [
+    topicsOption,
+    { long: 'when-caught-up', help: 'wait until nothing is missing here; 7 if --timeout comes first' },
+    yesOption,
+    ...changeOptions,
+    ...rowOptions,
+  ],
+  columns: shape.columns,
+  examples: [
+    { line: 'stream mirror promote west --topics orders --when-caught-up --timeout 5m' },
+    { line: 'stream mirror promote west -y', help: 'at once, with what is here: the source is lost' },
+  ],
+  exits: [
+    [2, 'refused for want of -y'],
+    [3, 'no such link, or no such topic of it'],
+    [7, '--timeout came before all of it was here, or before it was promoted'],
+  ],
+}
+
+export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
+  const name = requireLinkName(args, spec.name)
+  const { flags } = args
+  const startMs = deps.time.monotonicMs()
+  const timeoutMs = flags.durationMs('timeout')
+  const leftMs = (): number | undefined =>
+    timeoutMs === undefined ? undefined : timeoutMs - (deps.time.monotonicMs() - startMs)
+  return withLinks(deps, args, async (session) => {
+    const { links } = session
+    let link = await links.describeOne(name)
+    const open = (): MirrorTopic[] =>
+      chosenTopics(link, args).filter(({ state }) => state !== 'promoted')
+    if (flags.has('dry-run') || open().length === 0) {
+      await printRows(deps, flags, shape, planRows(link, open()))
+      return 0
+    }
+    const agrees = await confirm(
+      deps,
+      flags,
+      `promote ${open().length === 1 ? open()[0]?.name : `these ${open().length} topics`}?`,
+      'y',
+      { shape, rows: planRows(link, open()) },
+    )
+    if (!agrees) {
+      deps.console.warn('nothing promoted')
+      return 1
+    }
+    if (flags.has('when-caught-up')) {
+      const waitMs = deps.time.monotonicMs()
+      const isLevel = (found: LinkDescription | undefined): boolean => {
+        if (found === undefined) return false
+        link = found
+        return isCaughtUp(open(), deps.time.monotonicMs() - waitMs)
+      }
+      await waitForLink(deps, session, name, leftMs(), isLevel, 'not everything has come')
+    }
+    const lags = new Map(open().map((topic) => [topic.name, topic]))
+    const names = open().map((topic) => topic.name)
+    await links.alter(name, 'promote', orderedTopics(link, args))
+    const isDone = (found: LinkDescription | undefined): boolean => {
+      if (found === undefined) return false
+      link = found
+      const topics = link.topics.filter((topic) => names.includes(topic.name))
+      return allPartitions(topics, ({ state }) => state === 'promoted')
+    }
+    await waitForLink(deps, session, name, leftMs(), isDone, 'not all of it is promoted')
+    const done = link.topics.filter((topic) => names.includes(topic.name))
+    await printRows(deps, flags, shape, doneRows(link, done, lags))
+    return 0
+  })
+}
+
+/** Nothing is missing, as the source was heard of last, and it is heard of now. */
+function isCaughtUp(topics: readonly MirrorTopic[], sinceMs: number): boolean {
+  const isFollowing = allPartitions(
+    topics,
+    (partition) =>
+      partition.state === 'following' && partition.error === null && isHeard(partition, sinceMs),
+  )
+  return isFollowing && topicsLag(topics) === 0
+}
+
+function planRows(link: LinkDescription, topics: readonly MirrorTopic[]): Row[] {
+  return topics.flatMap((topic) =>
+    topic.partitions.map((partition): Row => {
+      const lag = lagOf(partition) ?? null
+      return [link.name, topic.name, partition.partition, partition.logEnd, null, lag]
+    }),
+  )
+}
+
+function doneRows(
+  link: LinkDescription,
+  topics: readonly MirrorTopic[],
+  before: ReadonlyMap<string, MirrorTopic>,
+): Row[] {
+  return topics.flatMap((topic) =>
+    topic.partitions.map(({ partition, promotedOffset, promotedEpoch }): Row => {
+      const was = before.get(topic.name)?.partitions.find((row) => row.partition === partition)
+      const sourceEnd = was?.sourceEnd ?? -1
+      const lag = sourceEnd < 0 ? null : Math.max(0, sourceEnd - promotedOffset)
+      return [link.name, topic.name, partition, promotedOffset, promotedEpoch, lag]
+    }),
+  )
+}

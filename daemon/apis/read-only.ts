@@ -1,0 +1,30 @@
+/** Topics that only a link may write: who else wants to is told whose they are, and what makes them writable. */
+
+import type { Broker } from '../replica/broker.ts'
+
+/** @returns why the partition takes nothing from clients; undefined: it does */
+export function readOnlyReason(
+  { image }: Broker,
+  topic: string,
+  topicId: string,
+  partition: number,
+): string | undefined {
+  const link = image.links.writerOf(topic, topicId, partition)
+  return link === undefined ? undefined : wordsFor(topic, link)
+}
+
+/** Of any partition. */
+export function readOnlyTopic({ image }: Broker, topic: string): string | undefined {
+  const mirror = image.links.mirror(topic)?.value
+  const found = image.topic(topic)
+  if (mirror === undefined || found === undefined) return undefined
+  for (let index = 0; index < found.value.partitions; index += 1) {
+    const link = image.links.writerOf(topic, found.topicId, index)
+    if (link !== undefined) return wordsFor(topic, link)
+  }
+  return undefined
+}
+
+function wordsFor(topic: string, link: string): string {
+  return `${topic} is a mirror, kept by link ${link}, and read-only here; to make it writable: stream mirror promote ${link} --topics ${topic}`
+}

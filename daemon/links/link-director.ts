@@ -1,0 +1,256 @@
+/**
+ * What the controller does for links, again and again until all is as ordered: takes up topics of the source that match, lets
+ * them grow, keeps their configs, and concludes promotions and unlinkings. Level-triggered; every write is guarded, so two of
+ * them at once do no harm.
+ *
+ * Invariants:
+ * - The record that makes a topic a mirror is in the store before the topic exists: it was never writable here before.
+ * - A topic that exists here already is never taken up, nor one that comes from this cluster.
+ */
+
+import { isStreamError, StreamError } from '../../src/base/errors.ts'
+import { globPattern } from '../../src/base/glob.ts'
+import type { TopicInfo } from '../../src/client/metadata-cache.ts'
+import type { Timer } from '../../src/ports/time.ts'
+import { type LinkChange, writeLinks } from '../metadata/link-transactions.ts'
+import type { LinkValue, MirrorValue } from '../metadata/link-values.ts'
+import type { Broker } from '../replica/broker.ts'
+import { copiedConfig, sourceConfigs } from './config-sync.ts'
+import { isOrdinary } from './link-orders.ts'
+import type { LinkRun } from './link-run.ts'
+import { pathsOf, refuseRing } from './mirror-paths.ts'
+
+const PAUSE_MS = 5000
+
+export interface DirectorPorts {
+  readonly broker: Broker
+  readonly runs: ReadonlyMap<string, LinkRun>
+}
+
+export class LinkDirector {
+  readonly #ports: DirectorPorts
+  /** By link: what is wrong with it as a whole, and by topic. */
+  readonly #problems = new Map<string, Map<string | undefined, string>>()
+  #timer: Timer | undefined
+  #running: Promise<void> | undefined
+  #isWanted = false
+  #isStopped = false
+
+  constructor(ports: DirectorPorts) {
+    this.#ports = ports
+  }
+
+  /** Only on the controller. @param topic  undefined: of the link itself */
+  problem(link: string, topic: string | undefined): string | undefined {
+    return this.#problems.get(link)?.get(topic)
+  }
+
+  /** Topics that cannot be taken up, with the reason. */
+  problemsOf(link: string): ReadonlyMap<string | undefined, string> {
+    return this.#problems.get(link) ?? new Map()
+  }
+
+  /** As soon as may be. */
+  wake(): void {
+    if (this.#isStopped) return
+    if (this.#running !== undefined) {
+      this.#isWanted = true
+      return
+    }
+    this.#timer?.cancel()
+    this.#timer = this.#ports.broker.time.setTimer(0, () => this.#run())
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    this.#timer?.cancel()
+    await this.#running
+  }
+
+  #run(): void {
+    this.#isWanted = false
+    this.#running = this.#pass().finally(() => {
+      this.#running = undefined
+      if (this.#isStopped) return
+      const { time } = this.#ports.broker
+      this.#timer = time.setTimer(this.#isWanted ? 0 : PAUSE_MS, () => this.#run())
+    })
+  }
+
+  async #pass(): Promise<void> {
+    const { broker, runs } = this.#ports
+    if (!broker.isController) {
+      this.#problems.clear()
+      return
+    }
+    const links = broker.image.links.links()
+    for (const name of this.#problems.keys()) if (!links.has(name)) this.#problems.delete(name)
+    const passes = [...links].map(async ([name, { value }]) => {
+      const problems = new Map<string | undefined, string>()
+      try {
+        await this.#conclude(name, value)
+        const run = runs.get(name)
+        if (value.state === 'ACTIVE' && run !== undefined)
+          await this.#direct(name, value, run, problems)
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        if (error.code === 'NOT_CONTROLLER') return
+        problems.set(undefined, error.message)
+      }
+      this.#problems.set(name, problems)
+    })
+    const outcomes = await Promise.allSettled(passes)
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') {
+        broker.log.error('a link could not be looked after', { error: String(outcome.reason) })
+      }
+    }
+  }
+
+  /** Promotions that are done everywhere, and links that nothing hangs on any more. */
+  async #conclude(name: string, link: LinkValue): Promise<void> {
+    const { image } = this.#ports.broker
+    const changes: LinkChange[] = []
+    let isOver = true
+    for (const [topic, { revision, value }] of image.links.mirrors()) {
+      if (value.linkId !== link.id) continue
+      const isPromoted = value.state === 'PROMOTED' || this.#isPromoted(topic, value)
+      const isGone = image.topic(topic) === undefined
+      if (link.state === 'UNLINKING' && (isPromoted || isGone)) {
+        changes.push({ kind: 'mirror', name: topic, revision, value: undefined })
+      } else if (link.state === 'UNLINKING' && value.state !== 'PROMOTING') {
+        isOver = false
+        const next = { ...value, state: 'PROMOTING' as const }
+        changes.push({ kind: 'mirror', name: topic, revision, value: next })
+      } else if (isPromoted && value.state === 'PROMOTING') {
+        const next = { ...value, state: 'PROMOTED' as const }
+        changes.push({ kind: 'mirror', name: topic, revision, value: next })
+      } else isOver = false
+    }
+    const own = image.links.link(name)
+    if (link.state === 'UNLINKING' && isOver && own !== undefined) {
+      changes.push({ kind: 'link', name, revision: own.revision, value: undefined })
+    }
+    for (const part of chunks(changes)) await this.#write(part)
+  }
+
+  #isPromoted(topic: string, { linkId, state }: MirrorValue): boolean {
+    const { image } = this.#ports.broker
+    const found = image.topic(topic)
+    if (state !== 'PROMOTING' || found === undefined) return false
+    for (let index = 0; index < found.value.partitions; index += 1) {
+      const record = image.links.mirrored(found.topicId, index)?.value
+      if (record?.state !== 'PROMOTED' || record.linkId !== linkId) return false
+    }
+    return true
+  }
+
+  async #direct(
+    name: string,
+    link: LinkValue,
+    run: LinkRun,
+    problems: Map<string | undefined, string>,
+  ): Promise<void> {
+    const { broker } = this.#ports
+    const { cluster } = run
+    const found = await cluster.describeTopics(undefined)
+    const { clusterId } = cluster.metadata
+    if (clusterId !== undefined && clusterId !== link.sourceClusterId) {
+      throw new StreamError(
+        'CONFLICT',
+        `the source is cluster ${clusterId} now, and was ${link.sourceClusterId}`,
+      )
+    }
+    const patterns = link.topics.map((glob) => globPattern(glob))
+    const topics = found.filter(
+      (topic) => isOrdinary(topic) && patterns.some((pattern) => pattern.test(topic.name)),
+    )
+    const paths = await pathsOf(cluster)
+    const configs = await sourceConfigs(broker, cluster, topics)
+    for (const topic of topics) {
+      try {
+        const path = [...(paths.get(topic.name) ?? []), link.sourceClusterId]
+        refuseRing(topic.name, path, broker.clusterId)
+        await this.#takeUp(name, link, topic, path, configs.get(topic.name) ?? new Map())
+      } catch (error) {
+        if (!isStreamError(error) || error.code === 'NOT_CONTROLLER') throw error
+        problems.set(topic.name, error.message)
+      }
+    }
+  }
+
+  async #takeUp(
+    name: string,
+    link: LinkValue,
+    source: TopicInfo,
+    path: readonly string[],
+    config: ReadonlyMap<string, string>,
+  ): Promise<void> {
+    const { broker } = this.#ports
+    const { image } = broker
+    const topic = source.name
+    let mirror = image.links.mirror(topic)?.value
+    if (mirror === undefined) {
+      if (image.topic(topic) !== undefined) {
+        throw new StreamError('TOPIC_EXISTS', 'a topic of this name exists here already')
+      }
+      mirror = {
+        link: name,
+        linkId: link.id,
+        sourceTopicId: source.topicId,
+        path,
+        state: 'MIRROR',
+        cutAt: [],
+      }
+      await this.#write([{ kind: 'mirror', name: topic, revision: 0, value: mirror }])
+    }
+    if (mirror.linkId !== link.id) {
+      throw new StreamError('TOPIC_EXISTS', `it is a topic of link ${mirror.link}`)
+    }
+    if (mirror.state === 'PROMOTING' || mirror.state === 'PROMOTED') return
+    const existing = image.topic(topic)
+    const partitions = source.partitions.length
+    if (existing === undefined) {
+      const replicas = Math.min(
+        broker.config.replicationFactor(broker.topics.placeable().length),
+        broker.topics.placeable().length,
+      )
+      const assignments = broker.topics.place(partitions, replicas)
+      await broker.topics.create({ name: topic, assignments, config: Object.fromEntries(config) })
+      return
+    }
+    if (source.topicId !== mirror.sourceTopicId) return
+    if (existing.value.partitions < partitions) {
+      const replicas = image.partition(existing.topicId, 0)?.value.replicas.length ?? 1
+      const missing = partitions - existing.value.partitions
+      await broker.topics.grow(
+        topic,
+        broker.topics.place(missing, replicas, existing.value.partitions),
+      )
+    }
+    if (link.syncConfigs) {
+      await broker.topics.configure(topic, (before) => copiedConfig(before, config))
+    }
+  }
+
+  async #write(changes: readonly LinkChange[]): Promise<void> {
+    const { broker } = this.#ports
+    if (changes.length === 0) return
+    const revision = await writeLinks(broker.store, broker.keys, broker.reign(), changes)
+    if (revision === undefined) {
+      throw new StreamError('CONFLICT', 'the records of the link have changed meanwhile')
+    }
+    await broker.image.catchUp(revision)
+  }
+}
+
+const CHANGES_AT_ONCE = 100
+
+/** Within what one transaction of a store may hold. */
+function chunks(changes: readonly LinkChange[]): LinkChange[][] {
+  const parts: LinkChange[][] = []
+  for (let at = 0; at < changes.length; at += CHANGES_AT_ONCE) {
+    parts.push(changes.slice(at, at + CHANGES_AT_ONCE))
+  }
+  return parts
+}

@@ -1,0 +1,308 @@
+/**
+ * One mirrored partition while this broker leads it in one epoch: what the store says of it, what the link is to do with it,
+ * and its promotion. Ends with the epoch.
+ *
+ * Invariants:
+ * - Nothing is appended before the partition's record was read linearizably in this epoch, and nothing after it is FENCED: a
+ *   leader that has been left behind can write neither the record (its guards) nor anything that is committed.
+ * - Promotion: all that is here is committed; FENCED with the offset where the source ends is in the store; open transactions
+ *   are ended by ABORT markers, which are committed; only then PROMOTED, and only then anybody else may write.
+ */
+
+import { isStreamError, StreamError } from '../../src/base/errors.ts'
+import { buildControlBatch } from '../../src/record/control-batch.ts'
+import { passProducerIds, writeMirrored } from '../metadata/link-transactions.ts'
+import {
+  decodeMirrored,
+  type MirroredValue,
+  type MirrorValue,
+  type SourceEpoch,
+} from '../metadata/link-values.ts'
+import type { Broker } from '../replica/broker.ts'
+import type { Partition } from '../replica/partition.ts'
+import { MirrorState, type MirrorStep } from './mirror-state.ts'
+
+const RETRY_MS = 1000
+
+/** `fenced`: nobody writes it, and what parts it from its source is not cut yet. */
+export type SessionRole = 'starting' | 'fenced' | 'mirror' | 'promoting' | 'promoted' | 'ended'
+
+export class MirrorSession {
+  readonly partition: Partition
+  readonly leaderEpoch: number
+  readonly linkId: string
+  readonly state: MirrorState
+  readonly #broker: Broker
+  readonly #onReady: () => void
+  #role: SessionRole = 'starting'
+  #record: MirroredValue | undefined
+  #revision = 0
+  #trouble: string | undefined
+  #isTrimming = false
+  /** Where it is to be cut before it follows; undefined: nowhere, or it is done. */
+  #cutAt: number | undefined
+
+  /** @param onReady  it may be asked for again */
+  constructor(broker: Broker, partition: Partition, linkId: string, onReady: () => void) {
+    this.partition = partition
+    this.leaderEpoch = partition.leaderEpoch
+    this.linkId = linkId
+    this.#broker = broker
+    this.#onReady = onReady
+    this.state = new MirrorState([], broker.time.monotonicMs())
+  }
+
+  get role(): SessionRole {
+    return this.#role
+  }
+
+  get record(): MirroredValue | undefined {
+    return this.#record
+  }
+
+  /** Trouble of its own: with the store, or while it is promoted. */
+  get trouble(): string | undefined {
+    return this.#trouble
+  }
+
+  /** It leads on in the epoch it was made for. */
+  get isCurrent(): boolean {
+    const { partition } = this
+    return (
+      this.#role !== 'ended' &&
+      partition.notServing === undefined &&
+      partition.leaderEpoch === this.leaderEpoch
+    )
+  }
+
+  end(): void {
+    this.#role = 'ended'
+  }
+
+  /** Reads what the store has of it, and goes on from there; tried again until it is known. */
+  async start(wanted: () => MirrorValue | undefined): Promise<void> {
+    await this.#untilDone(async () => {
+      const { keys, store } = this.#broker
+      const { topicId, partition: index } = this.partition
+      const key = keys.mirrored(topicId, index)
+      const entry = await store.store.get(key)
+      if (entry !== undefined) {
+        this.#record = decodeMirrored(key, entry.value)
+        this.#revision = entry.modRevision
+      }
+      const cutAt = wanted()?.cutAt[index]
+      if (this.#record?.linkId !== this.linkId && cutAt !== undefined) {
+        await this.#committed(this.partition.log.logEndOffset)
+        this.#cutAt = cutAt
+      } else if (this.#record?.linkId !== this.linkId) {
+        await this.#write({ ...UNPROMOTED, linkId: this.linkId, state: 'MIRROR', epochs: [] })
+      }
+    })
+    if (!this.isCurrent) return
+    if (this.#cutAt !== undefined) {
+      this.#role = 'fenced'
+      this.obey(wanted())
+      return
+    }
+    this.state.learned(this.#record?.epochs ?? [])
+    if (this.#record?.state === 'PROMOTED') this.#becomePromoted()
+    else if (this.#record?.state === 'FENCED' || wanted()?.state === 'PROMOTING') this.promote()
+    else {
+      this.#role = 'mirror'
+      this.#onReady()
+    }
+  }
+
+  /** What is ordered of its topic may have changed. */
+  obey(wanted: MirrorValue | undefined): void {
+    if (wanted?.state === 'PROMOTING' && (this.#role === 'mirror' || this.#role === 'fenced')) {
+      this.promote()
+    } else if (wanted?.state === 'MIRROR' && this.#role === 'fenced') {
+      this.#role = 'starting'
+      void this.#untilDone(() => this.#cut()).then(() => {
+        if (!this.isCurrent || this.#cutAt !== undefined) return
+        this.#role = 'mirror'
+        this.#onReady()
+      })
+    }
+  }
+
+  async #cut(): Promise<void> {
+    const { partition, linkId } = this
+    if (this.#cutAt === undefined) return
+    await partition.cutMirrored(this.#cutAt)
+    await this.#write({ ...UNPROMOTED, linkId, state: 'MIRROR', epochs: [] })
+    this.#cutAt = undefined
+  }
+
+  /** Does what the state machine says. The answer counts until something is awaited. */
+  async carryOut(step: MirrorStep): Promise<void> {
+    const { partition, state } = this
+    const { time } = this.#broker
+    try {
+      if (step.kind === 'append' || step.kind === 'restart') {
+        if (step.newEpochs.length > 0) await this.#learn(step.newEpochs)
+        if (!this.isCurrent || this.#role !== 'mirror') return
+        if (step.kind === 'restart') await partition.restartMirrored(step.offset)
+        if (!this.isCurrent || this.#role !== 'mirror') return
+        if (step.batches.length > 0) this.#append(step.batches, step.bytes)
+        else state.done(0, partition.log, time.monotonicMs())
+      }
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      state.fail(error, time.monotonicMs())
+    }
+    this.#onReady()
+  }
+
+  /** The source's log starts later than this one. */
+  trim(): void {
+    const { partition, state } = this
+    const start = Math.min(state.sourceStart, partition.highWatermark)
+    if (start <= partition.log.logStartOffset || this.#isTrimming) return
+    this.#isTrimming = true
+    partition
+      .deleteRecordsBefore(start)
+      .catch((error: unknown) => state.fail(error, this.#broker.time.monotonicMs()))
+      .finally(() => {
+        this.#isTrimming = false
+      })
+  }
+
+  promote(): void {
+    if (this.#role === 'promoting' || this.#role === 'promoted' || this.#role === 'ended') return
+    this.#role = 'promoting'
+    void this.#untilDone(() => this.#promote()).then(() => {
+      if (this.isCurrent && this.#record?.state === 'PROMOTED') this.#becomePromoted()
+    })
+  }
+
+  #becomePromoted(): void {
+    this.#role = 'promoted'
+    this.partition.log.forgetProducersBelow(this.#record?.promotedOffset ?? 0)
+  }
+
+  #append(batches: readonly Uint8Array[], bytes: number): void {
+    const { partition, state } = this
+    const { time, directory } = this.#broker
+    if (partition.isUnderMinInSync) {
+      throw new StreamError('BROKER_ERROR', 'too few replicas are in sync here')
+    }
+    const full = directory.refusesWrites()
+    if (full !== undefined) throw full
+    const { nextOffset } = partition.appendMirrored(batches)
+    state.done(bytes, partition.log, time.monotonicMs())
+    const settled = (): void => {
+      state.committed(bytes)
+      this.#onReady()
+    }
+    partition.whenCommitted({ endOffset: nextOffset, onCommitted: settled, onLost: settled })
+  }
+
+  async #learn(newEpochs: readonly SourceEpoch[]): Promise<void> {
+    const record = this.#record
+    if (record === undefined) return
+    const start = this.partition.log.logStartOffset
+    const all = [...record.epochs, ...newEpochs]
+    // Of what is before the log start only the epoch in force there counts.
+    const first = all.findLastIndex(({ startOffset }) => startOffset <= start)
+    await this.#write({ ...record, epochs: all.slice(Math.max(0, first)) })
+    this.state.learned(this.#record?.epochs ?? [])
+  }
+
+  async #promote(): Promise<void> {
+    const { partition } = this
+    const record = this.#record
+    if (this.#cutAt !== undefined) {
+      // It was never a mirror: what is here stays, and nothing of it is anybody else's.
+      const promotedEpoch = this.leaderEpoch
+      const { linkId } = this
+      await this.#write({ linkId, state: 'PROMOTED', epochs: [], promotedOffset: 0, promotedEpoch })
+      return
+    }
+    if (record === undefined) return
+    if (record.state === 'MIRROR') {
+      const end = partition.log.logEndOffset
+      await this.#committed(end)
+      const promotedEpoch = this.leaderEpoch
+      await this.#write({ ...record, state: 'FENCED', promotedOffset: end, promotedEpoch })
+    }
+    const { store, keys, producerIds } = this.#broker
+    const producers = partition.log.activeProducers()
+    const last = producers.reduce((most, { producerId }) => Math.max(most, producerId), -1)
+    if (last >= 0) {
+      await passProducerIds(store, keys, last)
+      producerIds.passOver(last)
+    }
+    const open = producers.filter((producer) => producer.currentTransactionFirstOffset >= 0)
+    if (!this.isCurrent) return
+    for (const { producerId, producerEpoch, coordinatorEpoch } of open) {
+      const marker = buildControlBatch({
+        type: 'abort',
+        producerId,
+        producerEpoch,
+        coordinatorEpoch: Math.max(0, coordinatorEpoch),
+        timestampMs: this.#broker.time.wallMs(),
+      })
+      partition.append(Uint8Array.from(marker))
+    }
+    await this.#committed(partition.log.logEndOffset)
+    const fenced = this.#record
+    if (fenced !== undefined) await this.#write({ ...fenced, state: 'PROMOTED' })
+  }
+
+  /** @throws StreamError CLOSED when it does not lead any more */
+  #committed(endOffset: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onLost = (): void =>
+        reject(new StreamError('CLOSED', 'the partition is not led here any more'))
+      this.partition.whenCommitted({ endOffset, onCommitted: resolve, onLost })
+    })
+  }
+
+  /** @throws StreamError CONFLICT (somebody else leads, or it was written meanwhile), STORE_UNAVAILABLE */
+  async #write(value: MirroredValue): Promise<void> {
+    const { image, store, keys, nodeId, session } = this.#broker
+    const { topicId, partition: index } = this.partition
+    const led = image.partition(topicId, index)
+    if (led === undefined || led.value.leaderEpoch !== this.leaderEpoch || !this.isCurrent) {
+      throw new StreamError('CONFLICT', 'the partition is not led here any more')
+    }
+    const { sessionEpoch } = session
+    const leader = { nodeId, sessionEpoch }
+    const change = {
+      topicId,
+      partition: index,
+      partitionRevision: led.revision,
+      revision: this.#revision,
+      value,
+      leader,
+    }
+    const revision = await writeMirrored(store, keys, change)
+    if (revision === undefined) {
+      throw new StreamError('CONFLICT', "the partition's record has changed meanwhile")
+    }
+    this.#record = value
+    this.#revision = revision
+    await image.waitFor(revision)
+  }
+
+  async #untilDone(work: () => Promise<void>): Promise<void> {
+    while (this.isCurrent) {
+      try {
+        await work()
+        this.#trouble = undefined
+        return
+      } catch (error) {
+        if (!isStreamError(error)) throw error
+        if (error.code === 'CLOSED') return
+        this.#trouble = error.message
+      }
+      await new Promise<void>((resolve) => {
+        this.#broker.time.setTimer(RETRY_MS, resolve)
+      })
+    }
+  }
+}
+
+const UNPROMOTED = { promotedOffset: -1, promotedEpoch: -1 } as const
