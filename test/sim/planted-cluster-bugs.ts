@@ -1,6 +1,7 @@
 /** Bugs of the data plane put in on purpose, as disks and stores that do not do what was asked of them. */
 import type { MetadataStore, StoreTxn } from '../../src/ports/metadata-store.ts'
-import type { ClusterBug, ClusterFault } from './cluster-run.ts'
+import type { ClusterBug } from './cluster-run.ts'
+import type { ClusterFault } from './cluster-trouble.ts'
 import { lyingDisk } from './lying-disk.ts'
 
 export interface PlantedClusterBug {

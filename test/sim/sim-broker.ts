@@ -3,7 +3,7 @@ import { type Daemon, type DaemonPorts, startDaemon } from '../../daemon/doors/d
 import type { Broker } from '../../daemon/replica/broker.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
-import { Gate, GatedNet, type GateOrder, GatedStore, GatedTime } from './gate.ts'
+import { Gate, GatedNet, GatedStore, GatedTime, type GateOrder } from './gate.ts'
 import { quiet } from './sim-clients.ts'
 import { SimDisk } from './sim-disk.ts'
 import type { SimNetwork } from './sim-net.ts'
@@ -29,6 +29,8 @@ export class SimBroker {
   disk: SimDisk
   /** Its way to the metadata store; undefined until it has asked for it. */
   store: SimStore | undefined
+  /** At any time; false: nobody has made it part of the cluster yet. */
+  wasStarted = false
   daemon: (Daemon & { readonly broker: Broker }) | undefined
   readonly #shared: SimBrokerWorld
   #time: SimTime
@@ -62,7 +64,9 @@ export class SimBroker {
 
   /** Starts, again and again until it is up or killed; driven by the events of the world. */
   start(): void {
+    if (this.#isWanted) return
     this.#isWanted = true
+    this.wasStarted = true
     this.#begin()
   }
 
