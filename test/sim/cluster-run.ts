@@ -22,9 +22,11 @@
  * | orders | brokers join, are drained, forgotten and get empty disks, partitions move, leaders are elected (cluster-orders.ts) |
  */
 import type { Partition } from '../../daemon/replica/partition.ts'
+import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
 import { ClusterOrders } from './cluster-orders.ts'
 import { type ClusterFault, ClusterTrouble } from './cluster-trouble.ts'
 import { ClusterTruth, isSound, partitionOf, TOPIC } from './cluster-truth.ts'
@@ -215,9 +217,19 @@ class ClusterRun {
     await this.#world.settle(work())
   }
 
-  #read(): Promise<FoundRecord[]> {
-    this.#clients += 1
-    return this.#world.settle(readTopic(this.#clientWorld(), `reader${this.#clients}`))
+  /** Who meets damage first is told so; once it is repaired all must be readable. */
+  async #read(): Promise<FoundRecord[]> {
+    const deadlineMs = this.#world.now + HEALTHY_MS
+    for (;;) {
+      this.#clients += 1
+      try {
+        return await this.#world.settle(readTopic(this.#clientWorld(), `reader${this.#clients}`))
+      } catch (error) {
+        const isDamage = isStreamError(error) && error.kafkaError === KafkaError.CORRUPT_MESSAGE
+        if (!isDamage || this.#world.now >= deadlineMs) throw error
+        await this.#world.run({ untilMs: this.#world.now + LOOK_MS })
+      }
+    }
   }
 
   #started(): SimBroker[] {
@@ -292,12 +304,15 @@ class ClusterRun {
 
   #stateOf({ host, daemon }: SimBroker): string {
     if (daemon === undefined) return `${host} down`
-    const { image } = daemon.broker
+    const { image, table } = daemon.broker
     const topic = image.topic(TOPIC)
     if (topic === undefined) return `${host} knows no topic`
     const rows = [...image.partitions(topic.topicId).values()].map(({ partition, value }) => {
       const members = value.inSyncReplicas.map((member) => member.broker).join(',')
-      return `${partition}: leader ${value.leader} epoch ${value.leaderEpoch} in sync ${members}`
+      const own = table.get(topic.topicId, partition)
+      const log = own && ` end ${own.log.logEndOffset} committed ${own.highWatermark}`
+      const move = `+${value.adding.join(',')} -${value.removing.join(',')}`
+      return `${partition}: leader ${value.leader} epoch ${value.leaderEpoch} of ${value.replicas} ${move} in sync ${members}${log ?? ''}`
     })
     return `${host} ${daemon.state}, ${rows.join(', ')}`
   }
