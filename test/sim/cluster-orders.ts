@@ -100,7 +100,7 @@ export class ClusterOrders {
   async #cancel(): Promise<boolean> {
     const moving = this.#anyMove()
     if (!(await this.#move(moving))) return false
-    await this.#sleep(this.#world.random.between(0, 2000))
+    await this.#sleep(this.#world.random.pick([0, 5, 50, 500]))
     return this.#move(moving.map((move) => ({ ...move, replicas: null })))
   }
 
@@ -148,7 +148,8 @@ export class ClusterOrders {
     if (random.chance(0.5)) broker.kill('process')
     else broker.replaceDisk()
     this.#joined.delete(nodeId)
-    const isForgotten = await this.#ask((admin) => admin.unregister(nodeId))
+    // Its session outlives it for a while; until then the answer is that it lives.
+    const isForgotten = await this.#ask((admin) => admin.unregister(nodeId), ['NAME_UNKNOWN'])
     await this.#sleep(random.between(0, 5000))
     this.#joined.add(nodeId)
     if (broker.daemon === undefined) broker.start()
@@ -171,7 +172,10 @@ export class ClusterOrders {
   }
 
   /** Again and again, until it is done or refused. @returns whether it is done */
-  async #ask(order: (admin: ClusterAdmin) => Promise<unknown>): Promise<boolean> {
+  async #ask(
+    order: (admin: ClusterAdmin) => Promise<unknown>,
+    refusals: readonly string[] = ['CONFLICT', 'CONFIG_INVALID', 'NAME_UNKNOWN'],
+  ): Promise<boolean> {
     const { clients, random } = this.#world
     const { cluster, time } = simClient(clients, 'operator')
     const admin = new ClusterAdmin(time, random, cluster, { timeoutMs: 5000 })
@@ -184,7 +188,7 @@ export class ClusterOrders {
           return true
         } catch (error) {
           if (!isStreamError(error)) throw error
-          const isRefused = ['CONFLICT', 'CONFIG_INVALID', 'NAME_UNKNOWN'].includes(error.code)
+          const isRefused = refusals.includes(error.code)
           if (isRefused || clients.world.now >= deadlineMs) return false
           await this.#sleep(PAUSE_MS)
         }
