@@ -11,6 +11,7 @@ export interface SimTimeOptions {
   readonly name?: string
 }
 
+const TICK_MS = 0.001
 const WALL_START_MS = 1_790_000_000_000
 
 interface Running {
@@ -47,7 +48,7 @@ export class SimTime implements Time {
   setTimer(delayMs: number, callback: () => void): Timer {
     if (this.isHalted) return { cancel: () => undefined }
     const timer: Running = {
-      event: this.world.schedule(Math.max(0, delayMs) / this.rate, `${this.name}.timer`, () =>
+      event: this.world.schedule(longer(delayMs) / this.rate, `${this.name}.timer`, () =>
         timer.fire(),
       ),
       fire: () => {
@@ -93,4 +94,9 @@ export class SimTime implements Time {
     for (const { event } of this.timers) event.cancel()
     this.timers.clear()
   }
+}
+
+/** A rest that is lost in rounding would not bring the clock on: no real timer is as fine. */
+function longer(delayMs: number): number {
+  return delayMs > 0 ? Math.max(delayMs, TICK_MS) : 0
 }
