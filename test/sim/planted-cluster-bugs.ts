@@ -71,9 +71,9 @@ export const plantedClusterBugs: readonly PlantedClusterBug[] = [
     caught: LOSS,
   },
   {
-    name: 'a process that stood still writes records of partitions without their guards',
+    name: 'a producer that is not idempotent, and a leader that stands still with its records',
     only: ['pause'],
-    bug: { wrapStore: withoutGuards },
+    bug: { producer: { acks: 1 } },
     caught: LOSS,
   },
   {
