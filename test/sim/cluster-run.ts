@@ -24,7 +24,6 @@
 import type { Partition } from '../../daemon/replica/partition.ts'
 import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
-import type { ProducerOptions } from '../../src/client/producer.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
@@ -48,7 +47,6 @@ import { SimWorld } from './sim-world.ts'
 
 /** A bug put in on purpose, to prove that the oracles catch what the faults lead to. */
 export interface ClusterBug {
-  readonly producer?: ProducerOptions
   wrapDisk?(disk: Disk): Disk
   wrapStore?(store: MetadataStore): MetadataStore
 }
@@ -152,7 +150,6 @@ class ClusterRun {
       produceLines(this.#clientWorld(), `p${index}`, this.#sent, {
         records,
         partitions: this.#partitions,
-        ...(this.#options.plantedBug?.producer && { producer: this.#options.plantedBug.producer }),
       }),
     )
     const all = Promise.all(producers)

@@ -71,12 +71,6 @@ export const plantedClusterBugs: readonly PlantedClusterBug[] = [
     caught: LOSS,
   },
   {
-    name: 'a producer that is not idempotent, and a leader that stands still with its records',
-    only: ['pause'],
-    bug: { producer: { acks: 1 } },
-    caught: LOSS,
-  },
-  {
     name: 'repairs that leave the damaged bytes where they are',
     only: ['flip', 'crash'],
     bug: {
