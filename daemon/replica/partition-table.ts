@@ -130,7 +130,14 @@ export class PartitionTable {
    */
   async leadAll(): Promise<void> {
     this.#leads = true
-    await inParallel([...this.#byTopicId.keys()], LOGS_AT_ONCE * 4, (id) => this.#inTurn(id, false))
+    const { image } = this.#ports
+    const topicIds = new Set(this.#byTopicId.keys())
+    // Since the logs were opened, other topics may have been given to this broker: it may have waited long for its session.
+    for (const { topicId } of image.topics()) {
+      const records = [...image.partitions(topicId).values()]
+      if (records.some(({ value }) => value.replicas.includes(this.#nodeId))) topicIds.add(topicId)
+    }
+    await inParallel([...topicIds], LOGS_AT_ONCE * 4, (id) => this.#inTurn(id, false))
   }
 
   /** Tries again where a leadership could not be taken. */

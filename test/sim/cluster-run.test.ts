@@ -4,8 +4,8 @@
  */
 import { describe, expect, it } from 'vitest'
 import { runCluster } from './cluster-run.ts'
-import { runClusterSeeds } from './cluster-seeds.ts'
 import { plantedClusterBugs } from './planted-cluster-bugs.ts'
+import { runSeeds } from './seeds.ts'
 
 const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 800)
 const PART = 100
@@ -14,8 +14,8 @@ describe('simulated cluster of three', () => {
   const fired: Record<string, number> = {}
   for (let first = 0; first < seeds; first += PART) {
     const count = Math.min(PART, seeds - first)
-    it(`seeds ${first} to ${first + count - 1} without an anomaly; replay one: npm run sim:cluster -- --seed N`, async () => {
-      const result = await runClusterSeeds(first, count)
+    it(`seeds ${first} to ${first + count - 1} without an anomaly; replay one: npm run sim -- --brokers 3 --seed N`, async () => {
+      const result = await runSeeds((seed) => runCluster(seed), first, count)
       expect(result.failures.join('\n')).toBe('')
       for (const [name, times] of Object.entries(result.fired)) {
         fired[name] = (fired[name] ?? 0) + times
@@ -33,6 +33,15 @@ describe('simulated cluster of three', () => {
         'lease',
         'sync',
         'clock',
+        'pause',
+        'flip',
+        'join',
+        'reassign',
+        'cancel',
+        'drain',
+        'elect',
+        'forget',
+        'replace',
         'loseLink',
         'duplicate',
         'spike',
@@ -54,7 +63,12 @@ describe('simulated cluster of three', () => {
 describe('planted bugs of a cluster are caught', () => {
   for (const { name, only, bug, caught } of plantedClusterBugs) {
     it(name, async () => {
-      const { failures } = await runClusterSeeds(0, 100, { only, plantedBug: bug }, 1)
+      const { failures } = await runSeeds(
+        (seed) => runCluster(seed, { only, plantedBug: bug }),
+        0,
+        100,
+        1,
+      )
       expect(failures.join('\n')).toMatch(caught)
     }, 300_000)
   }

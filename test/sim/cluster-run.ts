@@ -1,7 +1,8 @@
 /**
  * One simulated run of a cluster: daemons on simulated ports, a store with leases by time, producers and a reader of src/client,
  * faults drawn from the seed. First trouble, then calm: every partition must come to have all its replicas in sync, all must be
- * delivered and readable, judged without an anomaly (history.ts), and the replicas' logs must be the same bytes.
+ * delivered and readable, judged without an anomaly (history.ts), every order must have its end, what a reader was served meanwhile
+ * must still be there, and the replicas' logs must be the same bytes, whole on their disks.
  *
  * | fault | what it does |
  * | --- | --- |
@@ -16,30 +17,33 @@
  * | lease | a lease ends while its holder lives |
  * | sync | a sync fails, the pages count as clean, the daemon is failed and is started again |
  * | clock | somebody sets a daemon's clock, up to a day |
+ * | pause | a process stands still, or its machine and with it the monotonic clock; then all that came meanwhile comes at once |
+ * | flip | a bit flips in one replica's log; a majority of the replicas in sync stays unharmed |
+ * | orders | brokers join, are drained, forgotten and get empty disks, partitions move, leaders are elected (cluster-orders.ts) |
  */
+import type { Partition } from '../../daemon/replica/partition.ts'
+import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import { ClusterOrders } from './cluster-orders.ts'
+import { type ClusterFault, ClusterTrouble } from './cluster-trouble.ts'
+import { ClusterTruth, isSound, partitionOf, TOPIC } from './cluster-truth.ts'
 import { type Anomaly, type FoundRecord, judge } from './history.ts'
 import { SimBroker } from './sim-broker.ts'
-import { type ClientWorld, produceLines, readTopic, type Sent, simClient } from './sim-clients.ts'
+import {
+  type ClientWorld,
+  produceLines,
+  readTopic,
+  type Sent,
+  simClient,
+  watchTopic,
+} from './sim-clients.ts'
 import { SimNetwork } from './sim-net.ts'
 import type { SimRandom } from './sim-random.ts'
 import { SimStoreServer } from './sim-store.ts'
 import { SimWorld } from './sim-world.ts'
-
-export type ClusterFault =
-  | 'crash'
-  | 'power'
-  | 'links'
-  | 'repeat'
-  | 'delay'
-  | 'cut'
-  | 'store'
-  | 'unknown'
-  | 'lease'
-  | 'sync'
-  | 'clock'
 
 /** A bug put in on purpose, to prove that the oracles catch what the faults lead to. */
 export interface ClusterBug {
@@ -66,11 +70,6 @@ export interface ClusterRunResult {
   readonly trace: readonly string[]
 }
 
-const strikes = ['crash', 'power', 'cut', 'store', 'lease', 'sync', 'clock'] as const
-type Strike = (typeof strikes)[number]
-
-const DAY_MS = 86_400_000
-const TOPIC = 'numbers'
 /** After the last fault: how long the cluster may take until all is healthy (I15), simulated. */
 const HEALTHY_MS = 120_000
 const LOOK_MS = 250
@@ -93,10 +92,11 @@ class ClusterRun {
   readonly #stores: SimStoreServer
   readonly #brokers: readonly SimBroker[]
   readonly #partitions: number
-  readonly #fired: Record<string, number> = {}
   readonly #sent: Sent[] = []
   readonly #anomalies: Anomaly[] = []
-  #troubled = true
+  readonly #truth: ClusterTruth
+  readonly #trouble: ClusterTrouble
+  readonly #seen = new Map<string, string>()
   #clients = 0
 
   constructor(seed: number | string, options: ClusterRunOptions) {
@@ -120,14 +120,31 @@ class ClusterRun {
       ...(wrapStore === undefined ? {} : { wrapStore }),
     }
     const count = options.brokers ?? 3
-    this.#brokers = Array.from({ length: count }, (_, index) => new SimBroker(shared, index + 1))
+    // One more than there are at first: it may join.
+    this.#brokers = Array.from(
+      { length: count + 1 },
+      (_, index) => new SimBroker(shared, index + 1),
+    )
+    this.#truth = new ClusterTruth(this.#stores, this.#brokers)
+    this.#trouble = new ClusterTrouble({
+      world: this.#world,
+      random: this.#random,
+      network: this.#network,
+      stores: this.#stores,
+      brokers: this.#brokers,
+      truth: this.#truth,
+      partitions: this.#partitions,
+      only: options.only,
+    })
   }
 
   async play(): Promise<void> {
-    for (const broker of this.#brokers) broker.start()
-    await this.#until(() => this.#brokers.every(({ daemon }) => daemon !== undefined), 'start')
+    for (const broker of this.#brokers.slice(0, -1)) broker.start()
+    await this.#until(() => this.#started().every(({ daemon }) => daemon !== undefined), 'start')
     await this.#createTopic()
-    this.#beginTrouble()
+    this.#trouble.begin()
+    const orders = this.#mayOrder() ? this.#order() : Promise.resolve()
+    const watching = this.#random.chance(0.5) ? this.#watch() : Promise.resolve()
     const records = this.#options.records ?? 60 + this.#random.integer(100)
     const producers = Array.from({ length: this.#random.pick([1, 2, 3]) }, (_, index) =>
       produceLines(this.#clientWorld(), `p${index}`, this.#sent, {
@@ -137,11 +154,14 @@ class ClusterRun {
     )
     const all = Promise.all(producers)
     // Trouble lasts for a while, whether all is delivered before or not.
-    this.#world.schedule(this.#random.between(20_000, 120_000), 'calm', () => this.#calm())
+    this.#world.schedule(this.#random.between(20_000, 120_000), 'calm', () => this.#trouble.calm())
     await this.#world.settle(all)
-    await this.#until(() => !this.#troubled, 'calm')
+    await this.#until(() => this.#trouble.isOver, 'calm')
+    await this.#ends(orders, 'done with its orders')
+    await this.#ends(watching, 'read')
     await this.#until(() => this.#isHealthy(), 'healthy')
     const found = await this.#read()
+    this.#compareSeen(found)
     this.#anomalies.push(...judge({ sent: this.#sent, found }))
     for (const { acknowledged, value } of this.#sent) {
       if (acknowledged !== undefined) continue
@@ -159,7 +179,7 @@ class ClusterRun {
       seed: this.#world.seed,
       traceHash: this.#world.traceHash,
       anomalies: this.#anomalies,
-      fired: { ...this.#fired, ...this.#network.fired, ...this.#stores.fired },
+      fired: { ...this.#trouble.fired, ...this.#network.fired, ...this.#stores.fired },
       records: this.#sent.length,
       events: this.#world.eventCount,
       trace: this.#world.trace,
@@ -197,151 +217,79 @@ class ClusterRun {
     await this.#world.settle(work())
   }
 
-  #read(): Promise<FoundRecord[]> {
-    this.#clients += 1
-    return this.#world.settle(readTopic(this.#clientWorld(), `reader${this.#clients}`))
-  }
-
-  // --- trouble
-
-  #mayHappen(fault: ClusterFault): boolean {
-    return this.#options.only?.includes(fault) ?? true
-  }
-
-  #count(name: string): void {
-    this.#fired[name] = (this.#fired[name] ?? 0) + 1
-  }
-
-  #beginTrouble(): void {
-    const { faults } = this.#network
-    if (this.#mayHappen('links') && this.#random.chance(0.5)) faults.loseLink = 0.01
-    if (this.#mayHappen('repeat') && this.#random.chance(0.5)) faults.duplicate = 0.1
-    if (this.#mayHappen('delay') && this.#random.chance(0.5)) faults.spike = 0.02
-    if (this.#mayHappen('unknown') && this.#random.chance(0.5)) {
-      this.#stores.faults.answerLost = 0.05
-      this.#stores.faults.requestLost = 0.05
-      this.#stores.faults.appliedLate = 0.05
-    }
-    const kinds = strikes.filter(
-      // Each run has its own selection: all faults at once hide each other.
-      (kind) => this.#mayHappen(kind) && this.#random.chance(0.6),
-    )
-    if (kinds.length === 0) return
-    const next = (): void => {
-      if (!this.#troubled) return
-      this.#strike(this.#random.pick(kinds))
-      this.#world.schedule(this.#random.between(500, 15_000), 'trouble', next)
-    }
-    this.#world.schedule(this.#random.between(10, 2000), 'trouble', next)
-  }
-
-  #strike(kind: Strike): void {
-    this.#count(kind)
-    switch (kind) {
-      case 'crash':
-        this.#killSoon(this.#random.pick(this.#brokers), 'process')
-        return
-      case 'power': {
-        // Of one, of a minority, of all at once.
-        const count = this.#random.pick([1, 1, 1, 2, this.#brokers.length])
-        for (const broker of this.#shuffled().slice(0, count)) this.#killSoon(broker, 'power')
-        return
+  /** Who meets damage first is told so; once it is repaired all must be readable. */
+  async #read(): Promise<FoundRecord[]> {
+    const deadlineMs = this.#world.now + HEALTHY_MS
+    for (;;) {
+      this.#clients += 1
+      try {
+        return await this.#world.settle(readTopic(this.#clientWorld(), `reader${this.#clients}`))
+      } catch (error) {
+        const isDamage = isStreamError(error) && error.kafkaError === KafkaError.CORRUPT_MESSAGE
+        if (!isDamage || this.#world.now >= deadlineMs) throw error
+        await this.#world.run({ untilMs: this.#world.now + LOOK_MS })
       }
-      case 'cut':
-        this.#cut()
-        return
-      case 'store': {
-        const { store } = this.#random.pick(this.#brokers)
-        if (store === undefined) return
-        store.isCutOff = true
-        this.#world.schedule(this.#random.between(100, 30_000), 'store again', () => {
-          store.isCutOff = false
-        })
-        return
-      }
-      case 'lease':
-        this.#stores.expireAny()
-        return
-      case 'sync':
-        this.#failSync(this.#random.pick(this.#brokers))
-        return
-      case 'clock':
-        this.#random.pick(this.#brokers).jumpClock(this.#random.between(-DAY_MS, DAY_MS))
-        return
     }
   }
 
-  #shuffled(): SimBroker[] {
-    const rest = [...this.#brokers]
-    const order: SimBroker[] = []
-    while (rest.length > 0) order.push(...rest.splice(this.#random.integer(rest.length), 1))
-    return order
+  #started(): SimBroker[] {
+    return this.#brokers.filter(({ wasStarted }) => wasStarted)
   }
 
-  /** In the middle of one of its next operations on the disk; it comes back after a while. */
-  #killSoon(broker: SimBroker, kind: 'process' | 'power'): void {
-    if (broker.daemon === undefined) return
-    const { disk } = broker
-    disk.crashAtOperation = disk.operations + this.#random.pick([1, 1, 2, 3, 5, 10, 30])
-    const giveUpMs = this.#world.now + 2000
-    const look = (): void => {
-      // What has not happened when calm comes never does.
-      if (broker.disk !== disk || !(this.#troubled || disk.isDead)) return
-      if (!disk.isDead && this.#world.now < giveUpMs) {
-        this.#world.schedule(5, 'watch', look)
-        return
-      }
-      broker.kill(kind)
-      const awayMs = this.#random.pick([10, 500, 5000, 20_000])
-      this.#world.schedule(this.#random.between(1, awayMs), `start ${broker.host}`, () => {
-        if (broker.daemon === undefined) broker.start()
-      })
-    }
-    this.#world.schedule(1, 'watch', look)
+  #mayOrder(): boolean {
+    return (this.#options.only?.includes('orders') ?? true) && this.#random.chance(0.5)
   }
 
-  /** As a kernel does it: the bytes are not on the medium, and the next sync says that all is well. */
-  #failSync(broker: SimBroker): void {
-    const { disk } = broker
-    let isOver = false
-    disk.failsSync = () => {
-      const fails = !isOver
-      isOver = true
-      return fails
-    }
-    this.#world.schedule(this.#random.between(500, 10_000), 'after the failed sync', () => {
-      if (broker.disk !== disk || broker.daemon === undefined) return
-      disk.failsSync = () => false
-      if (!isOver) return
-      broker.kill('process')
-      broker.start()
+  #order(): Promise<void> {
+    const orders = new ClusterOrders({
+      clients: this.#clientWorld(),
+      truth: this.#truth,
+      brokers: this.#brokers,
+      random: this.#random.fork('orders'),
+      isOver: () => this.#trouble.isOver,
+      count: (order) => this.#trouble.count(order),
+    })
+    return orders.work()
+  }
+
+  /** What is served is served for good: the same value at an offset whoever is asked, and there in the end. */
+  #watch(): Promise<void> {
+    return watchTopic(this.#clientWorld(), {
+      partitions: this.#partitions,
+      isOver: () => this.#trouble.isOver,
+      see: ({ partition, offset, value }) => {
+        const place = `${partition}@${offset}`
+        const before = this.#seen.get(place) ?? value
+        this.#seen.set(place, value)
+        if (before === value) return
+        const detail = `${place} was served as ${before}, and later as ${value}`
+        this.#anomalies.push({ kind: 'inconsistent-offsets', detail })
+      },
     })
   }
 
-  #cut(): void {
-    const hosts = [...this.#brokers.map(({ host }) => host), 'p0']
-    const from = this.#random.pick(hosts)
-    const others = hosts.filter((host) => host !== from)
-    const isolates = this.#random.chance(0.4)
-    for (const to of isolates ? others : [this.#random.pick(others)]) {
-      if (this.#random.chance(0.5)) this.#network.blockBoth(from, to)
-      else this.#network.block(from, to)
-    }
-    this.#world.schedule(this.#random.between(200, 30_000), 'heal', () => this.#network.heal())
-  }
-
-  #calm(): void {
-    this.#troubled = false
-    this.#network.heal()
-    this.#network.calm()
-    this.#stores.calm()
-    for (const { disk } of this.#brokers) {
-      disk.crashAtOperation = Number.POSITIVE_INFINITY
-      disk.failsSync = () => false
+  #compareSeen(found: readonly FoundRecord[]): void {
+    const values = new Map(
+      found.map(({ partition, offset, value }) => [`${partition}@${offset}`, value]),
+    )
+    for (const [place, value] of this.#seen) {
+      if (values.get(place) === value) continue
+      const detail = `${place} was served as ${value}, and is ${values.get(place)} in the end`
+      this.#anomalies.push({ kind: 'inconsistent-offsets', detail })
     }
   }
 
   // --- judgement
+
+  async #ends(work: Promise<void>, what: string): Promise<void> {
+    let isOver = false
+    const over = (): void => {
+      isOver = true
+    }
+    work.then(over, over)
+    await this.#until(() => isOver, what)
+    await work
+  }
 
   async #until(isSo: () => boolean, what: string): Promise<void> {
     const deadlineMs = this.#world.now + HEALTHY_MS
@@ -356,12 +304,15 @@ class ClusterRun {
 
   #stateOf({ host, daemon }: SimBroker): string {
     if (daemon === undefined) return `${host} down`
-    const { image } = daemon.broker
+    const { image, table } = daemon.broker
     const topic = image.topic(TOPIC)
     if (topic === undefined) return `${host} knows no topic`
     const rows = [...image.partitions(topic.topicId).values()].map(({ partition, value }) => {
       const members = value.inSyncReplicas.map((member) => member.broker).join(',')
-      return `${partition}: leader ${value.leader} epoch ${value.leaderEpoch} in sync ${members}`
+      const own = table.get(topic.topicId, partition)
+      const log = own && ` end ${own.log.logEndOffset} committed ${own.highWatermark}`
+      const move = `+${value.adding.join(',')} -${value.removing.join(',')}`
+      return `${partition}: leader ${value.leader} epoch ${value.leaderEpoch} of ${value.replicas} ${move} in sync ${members}${log ?? ''}`
     })
     return `${host} ${daemon.state}, ${rows.join(', ')}`
   }
@@ -369,13 +320,14 @@ class ClusterRun {
   /** I15: everybody sees a leader and all replicas in sync, and all logs of a partition end at one high watermark. */
   #isHealthy(): boolean {
     const ends = new Map<number, number>()
-    return this.#brokers.every(({ daemon }) => {
+    return this.#started().every(({ daemon }) => {
       if (daemon === undefined) return false
       const { image, table } = daemon.broker
       const topic = image.topic(TOPIC)
       if (topic === undefined) return false
       return [...image.partitions(topic.topicId).values()].every(({ partition, value }) => {
         if (value.leader < 0 || value.inSyncReplicas.length < value.replicas.length) return false
+        if (value.adding.length + value.removing.length > 0) return false
         const own = table.get(topic.topicId, partition)
         if (own === undefined) return !value.replicas.includes(daemon.broker.nodeId)
         const end = ends.get(partition) ?? own.log.logEndOffset
@@ -387,23 +339,55 @@ class ClusterRun {
 
   /** I3: between the largest log start and the smallest high watermark all replicas hold the same bytes. */
   async #compareReplicas(): Promise<void> {
-    const [first] = this.#brokers
-    const topicId = first?.daemon?.broker.image.topic(TOPIC)?.topicId ?? ''
     for (let index = 0; index < this.#partitions; index += 1) {
-      const replicas = this.#brokers.flatMap(({ daemon, host }) => {
-        const partition = daemon?.broker.table.get(topicId, index)
-        return partition === undefined ? [] : [{ host, partition }]
+      const replicas = this.#brokers.flatMap((broker) => {
+        const partition = partitionOf(broker, index)
+        return partition === undefined ? [] : [{ broker, partition }]
       })
       const from = Math.max(...replicas.map(({ partition }) => partition.log.logStartOffset))
       const to = Math.min(...replicas.map(({ partition }) => partition.highWatermark))
       let expected: string | undefined
-      for (const { host, partition } of replicas) {
-        const text = await this.#world.settle(bytesOf(partition.log, from, to))
+      for (const { broker, partition } of replicas) {
+        const { host } = broker
+        const text = await this.#wholeBytes(broker, partition, from, to)
         expected ??= text
         if (text === expected) continue
         const detail = `partition ${index} of ${host} differs between ${from} and ${to} (I3)`
         this.#anomalies.push({ kind: 'inconsistent-offsets', detail })
       }
+    }
+  }
+
+  /** Damage that nobody has met yet is met here, and has to be repaired from the others. */
+  async #wholeBytes(
+    broker: SimBroker,
+    partition: Partition,
+    from: number,
+    to: number,
+  ): Promise<string> {
+    const { log } = partition
+    let text: string | undefined
+    let why = ''
+    const read = async (): Promise<void> => {
+      log.core.cache.clear()
+      try {
+        text = await bytesOf(log, from, to)
+      } catch (error) {
+        why = String(error)
+      }
+    }
+    const deadlineMs = this.#world.now + HEALTHY_MS
+    for (;;) {
+      await this.#world.settle(read())
+      if (text !== undefined && log.damage.length === 0 && isSound(broker.disk, log.directory)) {
+        return text
+      }
+      if (this.#world.now >= deadlineMs) {
+        const what = `${broker.host} partition ${partition.partition}`
+        throw new Error(`seed ${this.#world.seed}: ${what} is not repaired: ${why}`)
+      }
+      text = undefined
+      await this.#world.run({ untilMs: this.#world.now + LOOK_MS })
     }
   }
 }

@@ -3,33 +3,16 @@
  * bugs: for each fault one that only this fault brings to light, which the oracles must catch.
  */
 import { describe, expect, it } from 'vitest'
-import { type FaultName, type PlantedBug, type RunOptions, runDaemon } from './daemon-run.ts'
+import { type FaultName, type PlantedBug, runDaemon } from './daemon-run.ts'
 import { lyingDisk } from './lying-disk.ts'
+import { runSeeds } from './seeds.ts'
 
 const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 1000)
 const first = Number(process.env['STREAM_SIM_FIRST'] ?? 0)
 
-async function runSeeds(from: number, count: number, options: RunOptions = {}) {
-  const fired: Record<string, number> = {}
-  const failures: string[] = []
-  for (let seed = from; seed < from + count; seed++) {
-    try {
-      const result = await runDaemon(seed, options)
-      for (const [name, times] of Object.entries(result.fired))
-        fired[name] = (fired[name] ?? 0) + times
-      for (const anomaly of result.anomalies.slice(0, 1))
-        failures.push(`seed ${seed}: ${anomaly.kind}: ${anomaly.detail}`)
-    } catch (error) {
-      failures.push(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`)
-    }
-    if (failures.length >= 3) break
-  }
-  return { fired, failures }
-}
-
 describe('simulated daemon', () => {
-  it(`${seeds} seeds without an anomaly; replay one: node test/sim/run.ts --seed N`, async () => {
-    const { fired, failures } = await runSeeds(first, seeds)
+  it(`${seeds} seeds without an anomaly; replay one: npm run sim -- --seed N`, async () => {
+    const { fired, failures } = await runSeeds((seed) => runDaemon(seed), first, seeds)
     expect(failures.join('\n')).toBe('')
     if (seeds >= 100) {
       for (const name of ['crash', 'power', 'full', 'sync', 'loseLink', 'duplicate', 'spike']) {
@@ -44,7 +27,7 @@ describe('simulated daemon', () => {
     [727, 'a disk full at the moment of a start: the leadership was tried again only 30 s later'],
   ]
   it.each(regressions)('seed %i: %s', async (seed) => {
-    const { failures } = await runSeeds(seed, 1)
+    const { failures } = await runSeeds((one) => runDaemon(one), seed, 1)
     expect(failures.join('\n')).toBe('')
   })
 
@@ -113,7 +96,11 @@ describe('planted bugs are caught', () => {
   ]
   for (const { name, only, bug, caught } of planted) {
     it(name, async () => {
-      const { failures } = await runSeeds(0, 120, { only, plantedBug: bug })
+      const { failures } = await runSeeds(
+        (seed) => runDaemon(seed, { only, plantedBug: bug }),
+        0,
+        120,
+      )
       expect(failures.length).toBeGreaterThan(0)
       expect(failures.join('\n')).toMatch(caught)
     }, 120_000)

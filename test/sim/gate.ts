@@ -9,10 +9,19 @@ import type {
   StoreWatch,
   StoreWatchEvents,
 } from '../../src/ports/metadata-store.ts'
+import type { Link, LinkEvents, Listener, ListenOptions, Net } from '../../src/ports/net.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
 
+/** What comes first to a process that is let go on: as it came, its timers, or its messages and answers. */
+export type GateOrder = 'arrival' | 'timers' | 'messages'
+
+interface Waiting {
+  readonly kind: 'timer' | 'message'
+  run(): void
+}
+
 export class Gate {
-  private waiting: (() => void)[] | undefined
+  private waiting: Waiting[] | undefined
 
   get isShut(): boolean {
     return this.waiting !== undefined
@@ -26,12 +35,30 @@ export class Gate {
   open(): void {
     const waiting = this.waiting ?? []
     this.waiting = undefined
-    for (const run of waiting) run()
+    for (const { run } of waiting) run()
   }
 
-  pass(run: () => void): void {
+  /** The same, each in an event of its own as `later` makes them; what comes before all is through waits behind it. */
+  drain(order: GateOrder, later: (run: () => void) => void): void {
+    const waiting = this.waiting ?? []
+    const first = order === 'timers' ? 'timer' : 'message'
+    const rank = ({ kind }: Waiting): number => Number(kind !== first)
+    if (order !== 'arrival') waiting.sort((left, right) => rank(left) - rank(right))
+    const next = (): void => {
+      const one = waiting.shift()
+      if (one === undefined) {
+        this.waiting = undefined
+        return
+      }
+      one.run()
+      later(next)
+    }
+    later(next)
+  }
+
+  pass(run: () => void, kind: Waiting['kind'] = 'message'): void {
     if (this.waiting === undefined) run()
-    else this.waiting.push(run)
+    else this.waiting.push({ kind, run })
   }
 
   async answer<T>(promise: Promise<T>): Promise<T> {
@@ -68,7 +95,7 @@ export class GatedTime implements Time {
     const timer = this.time.setTimer(delayMs, () =>
       this.gate.pass(() => {
         if (!isCancelled) callback()
-      }),
+      }, 'timer'),
     )
     return {
       cancel: () => {
@@ -135,5 +162,48 @@ export class GatedStore implements MetadataStore {
 
   close(): Promise<void> {
     return this.store.close()
+  }
+}
+
+export class GatedNet implements Net {
+  private readonly gate: Gate
+  private readonly net: Net
+
+  constructor(gate: Gate, net: Net) {
+    this.gate = gate
+    this.net = net
+  }
+
+  connect(address: string, events: LinkEvents): Link {
+    return this.net.connect(
+      address,
+      this.events(() => events),
+    )
+  }
+
+  listen(
+    address: string,
+    options: ListenOptions,
+    onLink: (link: Link) => LinkEvents,
+  ): Promise<Listener> {
+    const listening = this.net.listen(address, options, (link) => this.events(() => onLink(link)))
+    return this.gate.answer(listening)
+  }
+
+  /** A link that comes while the process stands still is taken up afterwards, with its first message. */
+  private events(make: () => LinkEvents): LinkEvents {
+    const { gate } = this
+    let made = gate.isShut ? undefined : make()
+    const events = (): LinkEvents => {
+      made ??= make()
+      return made
+    }
+    return {
+      onOpen: () => gate.pass(() => events().onOpen?.()),
+      onMessage: (frames) => gate.pass(() => events().onMessage(frames)),
+      onDrain: () => gate.pass(() => events().onDrain?.()),
+      onEnd: () => gate.pass(() => events().onEnd?.()),
+      onClose: (reason) => gate.pass(() => events().onClose(reason)),
+    }
   }
 }

@@ -1,56 +1,55 @@
 /**
- * `npm run sim -- [--seeds N] [--first N] [--seed N]`: simulated runs beyond those of the test suite. With --seed one run with its
- * whole trace; else a line for each failing seed and a summary.
+ * `npm run sim -- [--brokers N] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs beyond those of the test
+ * suite, of a single daemon, or with --brokers of a cluster. With --seed one run with its whole trace; else a line for each
+ * failing seed and a summary.
  */
 import { parseArgs } from 'node:util'
-import { runDaemon } from './daemon-run.ts'
+import { runCluster } from './cluster-run.ts'
+import type { ClusterFault } from './cluster-trouble.ts'
+import { type FaultName, runDaemon } from './daemon-run.ts'
+import { runSeeds, type SeedResult } from './seeds.ts'
 
 const { values } = parseArgs({
   options: {
+    brokers: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '10000' },
     first: { type: 'string', default: '0' },
     seed: { type: 'string' },
+    only: { type: 'string' },
   },
 })
+const brokers = Number(values.brokers)
+const faults = values.only?.split(',')
+
+function play(seed: number, keepsTrace: boolean): Promise<SeedResult> {
+  if (brokers === 1) {
+    const only = faults as FaultName[] | undefined
+    return runDaemon(seed, { keepsTrace, ...(only && { only }) })
+  }
+  const only = faults as ClusterFault[] | undefined
+  return runCluster(seed, { brokers, keepsTrace, ...(only && { only }) })
+}
 
 if (values.seed !== undefined) {
-  const result = await runDaemon(Number(values.seed), { keepsTrace: true })
+  const result = await play(Number(values.seed), true)
   for (const line of result.trace) process.stdout.write(`${line}\n`)
-  for (const anomaly of result.anomalies)
-    process.stdout.write(`ANOMALY ${anomaly.kind}: ${anomaly.detail}\n`)
-  process.stdout.write(
-    `seed ${values.seed}: ${result.anomalies.length} anomalies, ${result.events} events, ${result.records} records, trace ${result.traceHash}\n`,
-  )
-  process.exitCode = result.anomalies.length === 0 ? 0 : 1
-} else {
-  const from = Number(values.first)
-  const to = from + Number(values.seeds)
-  const fired: Record<string, number> = {}
-  let failures = 0
-  let events = 0
-  const begin = performance.now()
-  for (let seed = from; seed < to; seed++) {
-    try {
-      const result = await runDaemon(seed)
-      events += result.events
-      for (const [name, times] of Object.entries(result.fired))
-        fired[name] = (fired[name] ?? 0) + times
-      if (result.anomalies.length > 0) {
-        failures++
-        process.stdout.write(
-          `seed ${seed}: ${result.anomalies[0]?.kind}: ${result.anomalies[0]?.detail}\n`,
-        )
-      }
-    } catch (error) {
-      failures++
-      process.stdout.write(
-        `seed ${seed}: ${error instanceof Error ? error.message : String(error)}\n`,
-      )
-    }
+  for (const { kind, detail } of result.anomalies) {
+    process.stdout.write(`ANOMALY ${kind}: ${detail}\n`)
   }
-  const seconds = (performance.now() - begin) / 1000
+  const { anomalies, events, records, traceHash } = result
   process.stdout.write(
-    `${to - from} seeds from ${from}, ${failures} failing, ${events} events, ${seconds.toFixed(0)} s; faults: ${JSON.stringify(fired)}\n`,
+    `seed ${values.seed}: ${anomalies.length} anomalies, ${events} events, ${records} records, trace ${traceHash}\n`,
   )
-  process.exitCode = failures === 0 ? 0 : 1
+  process.exitCode = anomalies.length === 0 ? 0 : 1
+} else {
+  const begin = performance.now()
+  const seeds = Number(values.seeds)
+  const result = await runSeeds((seed) => play(seed, false), Number(values.first), seeds, seeds)
+  for (const failure of result.failures) process.stdout.write(`${failure}\n`)
+  const seconds = ((performance.now() - begin) / 1000).toFixed(0)
+  const who = brokers === 1 ? 'a single daemon' : `${brokers} daemons`
+  process.stdout.write(
+    `${result.seeds} seeds from ${values.first} with ${who}, ${result.failures.length} failing, ${result.events} events, ${result.records} records, ${seconds} s; faults: ${JSON.stringify(result.fired)}\n`,
+  )
+  process.exitCode = result.failures.length === 0 ? 0 : 1
 }

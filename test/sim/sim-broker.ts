@@ -3,6 +3,7 @@ import { type Daemon, type DaemonPorts, startDaemon } from '../../daemon/doors/d
 import type { Broker } from '../../daemon/replica/broker.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
+import { Gate, GatedNet, GatedStore, GatedTime, type GateOrder } from './gate.ts'
 import { quiet } from './sim-clients.ts'
 import { SimDisk } from './sim-disk.ts'
 import type { SimNetwork } from './sim-net.ts'
@@ -28,9 +29,12 @@ export class SimBroker {
   disk: SimDisk
   /** Its way to the metadata store; undefined until it has asked for it. */
   store: SimStore | undefined
+  /** At any time; false: nobody has made it part of the cluster yet. */
+  wasStarted = false
   daemon: (Daemon & { readonly broker: Broker }) | undefined
   readonly #shared: SimBrokerWorld
   #time: SimTime
+  #gate = new Gate()
   #boots = 0
   #starts = 0
   #isWanted = false
@@ -41,16 +45,28 @@ export class SimBroker {
     this.host = `b${nodeId}`
     this.address = `tcp://${this.host}:7000`
     const { world } = shared
-    this.disk = new SimDisk(
-      world.random.fork(`disk${nodeId}`),
-      new SimTime(world, { name: `disk${nodeId}` }),
-    )
+    this.disk = this.#newDisk('')
     this.#time = new SimTime(world, { name: this.host })
+  }
+
+  #newDisk(name: string): SimDisk {
+    const { world } = this.#shared
+    return new SimDisk(world.random.fork(`disk${this.nodeId}${name}`), this.#diskTime())
+  }
+
+  /** The kernel's work goes on while the process stands still, which hears of it afterwards. */
+  #diskTime(): GatedTime {
+    return new GatedTime(
+      this.#gate,
+      new SimTime(this.#shared.world, { name: `disk${this.nodeId}` }),
+    )
   }
 
   /** Starts, again and again until it is up or killed; driven by the events of the world. */
   start(): void {
+    if (this.#isWanted) return
     this.#isWanted = true
+    this.wasStarted = true
     this.#begin()
   }
 
@@ -77,14 +93,16 @@ export class SimBroker {
   #launch(): Promise<Daemon> {
     const { world, network, stores, config, wrapDisk, wrapStore } = this.#shared
     this.#starts += 1
+    const gate = this.#gate
     const ports: DaemonPorts = {
-      time: this.#time,
+      time: new GatedTime(gate, this.#time),
       random: world.random.fork(`${this.host}/${this.#starts}`),
       disk: wrapDisk?.(this.disk) ?? this.disk,
-      net: network.host(this.host),
+      net: new GatedNet(gate, network.host(this.host)),
       store: () => {
         this.store = stores.connect()
-        return Promise.resolve(wrapStore?.(this.store) ?? this.store)
+        const store = wrapStore?.(this.store) ?? this.store
+        return Promise.resolve(new GatedStore(gate, store))
       },
       log: quiet,
     }
@@ -107,6 +125,39 @@ export class SimBroker {
     this.#time.jumpWall(deltaMs)
   }
 
+  get isPaused(): boolean {
+    return this.#gate.isShut
+  }
+
+  /**
+   * It stands still: nothing reaches it until what this returns is called.
+   * @param kind  `process`: SIGSTOP, its clocks go on; `machine`: the monotonic clock and timers stand still, too
+   */
+  pause(kind: 'process' | 'machine'): (order: GateOrder) => void {
+    const gate = this.#gate
+    const time = this.#time
+    gate.shut()
+    if (kind === 'machine') time.freeze()
+    let isOver = false
+    return (order) => {
+      // A process that died meanwhile never goes on.
+      if (isOver || gate !== this.#gate) return
+      isOver = true
+      time.thaw()
+      gate.drain(order, (run) => {
+        this.#shared.world.schedule(0, `${this.host} goes on`, () => {
+          if (gate === this.#gate) run()
+        })
+      })
+    }
+  }
+
+  /** It dies, and what is started in its place finds an empty disk. */
+  replaceDisk(): void {
+    this.kill('power')
+    this.disk = this.#newDisk(`/${this.#boots}`)
+  }
+
   /** It dies here and now. */
   kill(kind: 'process' | 'power'): void {
     this.#isWanted = false
@@ -121,7 +172,8 @@ export class SimBroker {
     if (this.store !== undefined) stores.crash(this.store)
     this.store = undefined
     this.#time.halt()
-    this.disk = this.disk.restart(kind)
+    this.#gate = new Gate()
+    this.disk = this.disk.restart(kind, this.#diskTime())
     if (kind === 'power') this.#boots += 1
     this.#time = new SimTime(world, { name: this.host })
   }

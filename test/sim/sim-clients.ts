@@ -1,4 +1,5 @@
 /** Clients of a simulated run: producers of numbered lines that note what they were told, and a reader of all there is. */
+import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
 import { Cluster } from '../../src/client/cluster.ts'
 import { Consumer } from '../../src/client/consumer.ts'
@@ -155,10 +156,57 @@ export async function readTopic(
     })),
   )
   const found: FoundRecord[] = []
+  await readAll(consumer, topic, (record) => found.push(record))
+  consumer.close()
+  cluster.close()
+  found.sort((left, right) => left.partition - right.partition)
+  return found
+}
+
+export interface WatchOptions {
+  readonly partitions: number
+  readonly isOver: () => boolean
+  readonly see: (record: FoundRecord) => void
+}
+
+/** Reads the topic again and again from its begin, through whatever happens, and tells all that it was served. */
+export async function watchTopic(clients: ClientWorld, options: WatchOptions): Promise<void> {
+  const { topic, world, random } = clients
+  const parts = Array.from({ length: options.partitions }, (_, partition) => partition)
+  for (let round = 0; !options.isOver(); round++) {
+    const { cluster, time, random: own } = simClient(clients, `watcher${round}`)
+    const consumer = new Consumer(time, own, cluster, {
+      partitionBytesMax: random.pick([300, 3000, 1_000_000]),
+    })
+    world.schedule(random.between(500, 10_000), 'watcher ends', () => {
+      consumer.close()
+      cluster.close()
+    })
+    try {
+      await cluster.connect()
+      consumer.assign(parts.map((partition) => ({ topic, partition, startOffset: 0 })))
+      await readAll(consumer, topic, options.see)
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+    }
+    consumer.close()
+    cluster.close()
+    await new Promise<void>((resolve) => {
+      world.schedule(random.between(100, 5000), 'watcher', resolve)
+    })
+  }
+}
+
+/** Until it is closed, all has ended, or a partition has failed. */
+async function readAll(
+  consumer: Consumer,
+  topic: string,
+  see: (record: FoundRecord) => void,
+): Promise<void> {
   const cursor = new RecordCursor()
   for (;;) {
     const event = await consumer.next()
-    if (event === undefined) break
+    if (event === undefined) return
     if (event.kind === 'failed') throw event.error
     if (event.kind !== 'records') continue
     for (const at of event.batches) {
@@ -168,13 +216,9 @@ export async function readTopic(
         const value = new TextDecoder().decode(
           cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd),
         )
-        found.push({ topic, partition: event.partition, offset: cursor.offset, value })
+        see({ topic, partition: event.partition, offset: cursor.offset, value })
       }
     }
     event.release?.()
   }
-  consumer.close()
-  cluster.close()
-  found.sort((left, right) => left.partition - right.partition)
-  return found
 }

@@ -260,6 +260,12 @@ export class SimDisk implements Disk {
     }
   }
 
+  /** What the medium holds of a file, whatever the page cache does. */
+  durableFile(path: string): Uint8Array {
+    const node = this.#find(path)
+    return node?.kind === 'file' ? node.durable.slice(0, node.durableSize) : new Uint8Array(0)
+  }
+
   /** Every file, with its size. */
   files(): { readonly path: string; readonly sizeBytes: number }[] {
     const found: { path: string; sizeBytes: number }[] = []

@@ -11,15 +11,24 @@ export interface SimTimeOptions {
   readonly name?: string
 }
 
+const TICK_MS = 0.001
 const WALL_START_MS = 1_790_000_000_000
+
+interface Running {
+  event: SimEvent
+  fire(): void
+}
 
 export class SimTime implements Time {
   private readonly world: SimWorld
   private readonly name: string
   private readonly rate: number
-  private readonly timers = new Set<SimEvent>()
+  private readonly timers = new Set<Running>()
   private wallOffsetMs: number
   private isHalted = false
+  /** World time in which this clock stood still, in ms. */
+  private lostMs = 0
+  private frozenSinceMs: number | undefined
 
   constructor(world: SimWorld, options: SimTimeOptions = {}) {
     this.world = world
@@ -33,25 +42,43 @@ export class SimTime implements Time {
   }
 
   monotonicMs(): number {
-    return this.world.now * this.rate
+    return ((this.frozenSinceMs ?? this.world.now) - this.lostMs) * this.rate
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
     if (this.isHalted) return { cancel: () => undefined }
-    const event = this.world.schedule(
-      Math.max(0, delayMs) / this.rate,
-      `${this.name}.timer`,
-      () => {
-        this.timers.delete(event)
+    const timer: Running = {
+      event: this.world.schedule(longer(delayMs) / this.rate, `${this.name}.timer`, () =>
+        timer.fire(),
+      ),
+      fire: () => {
+        this.timers.delete(timer)
         callback()
       },
-    )
-    this.timers.add(event)
+    }
+    this.timers.add(timer)
     return {
       cancel: () => {
-        event.cancel()
-        this.timers.delete(event)
+        timer.event.cancel()
+        this.timers.delete(timer)
       },
+    }
+  }
+
+  /** The machine is frozen: its monotonic clock and its timers stand still until `thaw`; the wall clock is set on afterwards. */
+  freeze(): void {
+    this.frozenSinceMs ??= this.world.now
+    for (const { event } of this.timers) event.cancel()
+  }
+
+  thaw(): void {
+    if (this.frozenSinceMs === undefined) return
+    const frozenMs = this.world.now - this.frozenSinceMs
+    this.frozenSinceMs = undefined
+    this.lostMs += frozenMs
+    for (const timer of this.timers) {
+      const leftMs = timer.event.atMs + frozenMs - this.world.now
+      timer.event = this.world.schedule(leftMs, `${this.name}.timer`, () => timer.fire())
     }
   }
 
@@ -64,7 +91,12 @@ export class SimTime implements Time {
   /** The process has ended: no timer of it fires any more, and none can be set. */
   halt(): void {
     this.isHalted = true
-    for (const timer of this.timers) timer.cancel()
+    for (const { event } of this.timers) event.cancel()
     this.timers.clear()
   }
+}
+
+/** A rest that is lost in rounding would not bring the clock on: no real timer is as fine. */
+function longer(delayMs: number): number {
+  return delayMs > 0 ? Math.max(delayMs, TICK_MS) : 0
 }

@@ -1,5 +1,15 @@
-/** Runs of the simulated cluster, many in a row; for the normal test run and for `npm run sim:cluster`. */
-import { type ClusterRunOptions, runCluster } from './cluster-run.ts'
+/** Simulated runs, many in a row, of a single daemon or of a cluster; for the normal test run and for `npm run sim`. */
+import type { Anomaly } from './history.ts'
+
+/** What every kind of run tells. */
+export interface SeedResult {
+  readonly traceHash: string
+  readonly anomalies: readonly Anomaly[]
+  readonly fired: Readonly<Record<string, number>>
+  readonly records: number
+  readonly events: number
+  readonly trace: readonly string[]
+}
 
 export interface SeedsResult {
   readonly seeds: number
@@ -14,10 +24,10 @@ export interface SeedsResult {
 const FAILURES_MAX = 3
 
 /** @param failuresMax  ends after so many failing seeds */
-export async function runClusterSeeds(
+export async function runSeeds(
+  play: (seed: number) => Promise<SeedResult>,
   first: number,
   count: number,
-  options: ClusterRunOptions = {},
   failuresMax = FAILURES_MAX,
 ): Promise<SeedsResult> {
   const fired: Record<string, number> = {}
@@ -28,7 +38,7 @@ export async function runClusterSeeds(
   for (let seed = first; seed < first + count && failures.length < failuresMax; seed += 1) {
     seeds += 1
     try {
-      const result = await runCluster(seed, options)
+      const result = await play(seed)
       events += result.events
       records += result.records
       for (const [name, times] of Object.entries(result.fired)) {
