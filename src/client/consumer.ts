@@ -140,6 +140,8 @@ interface Part {
   isEndWritten: boolean
   failures: number
   damagedReads: number
+  /** Of the first of them. */
+  damagedSinceMs: number
   beyondEnd: number
   unknownSinceMs: number | undefined
   notBeforeMs: number
@@ -206,6 +208,8 @@ const defaults = {
 }
 /** A damaged batch may have been damaged on its way: it is asked for again this often. */
 const DAMAGED_READS_MAX = 3
+/** Where there are other replicas the damaged range is fetched from them: so long that is waited for. */
+const REPAIR_MS_MAX = 30_000
 /** A position beyond the end may be a leader that does not know its own yet. */
 const BEYOND_END_MAX = 5
 /** How long a follower is read from before the leader is asked again who is nearest. */
@@ -263,6 +267,7 @@ export class Consumer {
         isEndWritten: false,
         failures: 0,
         damagedReads: 0,
+        damagedSinceMs: 0,
         beyondEnd: 0,
         unknownSinceMs: undefined,
         notBeforeMs: Number.NEGATIVE_INFINITY,
@@ -746,8 +751,15 @@ export class Consumer {
   }
 
   #onDamage(part: Part, error: StreamError): void {
+    const nowMs = this.#time.monotonicMs()
+    if (part.damagedReads === 0) part.damagedSinceMs = nowMs
     part.damagedReads++
-    if (part.damagedReads >= DAMAGED_READS_MAX) this.#fail(part, error)
+    const { topic, partition } = part
+    const replicas = this.#cluster.metadata.partition(topic, partition)?.replicas.length ?? 1
+    const isLasting =
+      part.damagedReads >= DAMAGED_READS_MAX &&
+      (replicas < 2 || nowMs - part.damagedSinceMs >= REPAIR_MS_MAX)
+    if (isLasting) this.#fail(part, error)
     else this.#backOff(part)
   }
 

@@ -493,6 +493,31 @@ describe('consumer: trouble', () => {
     expect(last?.kind === 'failed' && last.error.message).toMatch(/damaged batch at 3/)
   })
 
+  it.each([
+    { what: 'is waited out where other replicas can mend it', mendedMs: 5000 },
+    { what: 'that nobody mends fails in the end', mendedMs: undefined },
+  ])('damage $what', async ({ mendedMs }) => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    partition!.replicas = [0, 1, 2]
+    fill(partition!, [3, 3, 3])
+    const damaged = partition!.batches[1]!
+    const sound = damaged.slice()
+    damaged[damaged.length - 1]! ^= 1
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 9 }])
+    let isDone = false
+    const reading = readAll(consumer).finally(() => {
+      isDone = true
+    })
+    await stage.world.pass(mendedMs ?? 25_000)
+    expect(isDone).toBe(false)
+    if (mendedMs !== undefined) damaged.set(sound)
+    const { values, events } = await stage.world.run(reading)
+    expect(values).toEqual(numbers(0, mendedMs === undefined ? 3 : 9))
+    expect(kinds(events).includes('failed')).toBe(mendedMs === undefined)
+  })
+
   it('an answer whose batches do not follow each other is refused', async () => {
     const stage = fixture()
     const [partition] = stage.brokers.addTopic('t')

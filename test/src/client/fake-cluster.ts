@@ -56,6 +56,8 @@ export class FakePartition {
   parked: Parked[] = []
   /** Replicas that consumers may read from too; the leader names one to whoever says its rack (KIP-392). */
   readonly followers = new Set<number>()
+  /** undefined: the leader alone. */
+  replicas: readonly number[] | undefined
 
   /** Appends as a broker does, checks done. */
   append(batch: Uint8Array): number {
@@ -280,12 +282,12 @@ export class FakeCluster {
         return {
           errorCode: 0,
           name,
-          partitions: partitions.map(({ leaderId, leaderEpoch }, partitionIndex) => ({
+          partitions: partitions.map(({ leaderId, leaderEpoch, replicas }, partitionIndex) => ({
             errorCode: 0,
             partitionIndex,
             leaderId,
             leaderEpoch,
-            replicaNodes: [leaderId],
+            replicaNodes: replicas ?? [leaderId],
             isrNodes: [leaderId],
           })),
         }
