@@ -181,7 +181,7 @@ describe.skipIf(hasNoEtcd)('three daemons', () => {
     ok('stream topics create waiting -r 3')
     const producer = produceSlowly('waiting', 300, '--timeout 90s')
     await eventually('lines', () => Number(ok('stream cat waiting | wc -l')) > 20 || undefined)
-    cluster.etcd.signal('SIGSTOP')
+    await cluster.etcd.pause()
     await new Promise((resolve) => setTimeout(resolve, LEASE_MS + 2000))
     cluster.etcd.signal('SIGCONT')
     expect(await ended(producer)).toBe(0)

@@ -3,7 +3,7 @@
  * there is none, tests are skipped with a word; with CI=true they fail instead (test/all.sh installs it there).
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { createServer } from 'node:net'
@@ -117,6 +117,17 @@ export class EtcdServer {
 
   signal(name: NodeJS.Signals): void {
     this.child?.kill(name)
+  }
+
+  /** Returns when none of its threads runs any more: until then it may go on answering. */
+  async pause(): Promise<void> {
+    this.signal('SIGSTOP')
+    const tasks = `/proc/${this.child?.pid}/task`
+    const isStopped = (): boolean =>
+      readdirSync(tasks).every((task) =>
+        / T /.test(readFileSync(`${tasks}/${task}/stat`, 'utf8').replace(/^.*\)/s, '')),
+      )
+    while (!isStopped()) await new Promise((resolve) => setTimeout(resolve, 1))
   }
 
   /** As kill -9 does; the data stay. */

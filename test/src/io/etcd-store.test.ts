@@ -155,7 +155,7 @@ describe.skipIf(hasNoEtcd)('with a real etcd', () => {
 
     it('calls under way when it is closed end with CLOSED', async () => {
       const store = await open()
-      server.signal('SIGSTOP')
+      await server.pause()
       try {
         const asked = store.txn(txn([], [put('never', 'x')]))
         const refused = expect(asked).rejects.toMatchObject({ code: 'CLOSED' })

@@ -137,7 +137,7 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
     const alone = await open(first?.url ?? '', { requestTimeoutMs: 1000 })
     const store = await open(cluster.map(({ url }) => url).join(','))
     const lease = await alone.lease(20_000)
-    first?.signal('SIGSTOP')
+    await first?.pause()
     try {
       for (const call of [
         () => alone.txn(txn([], [put('a', '1')])),
@@ -162,7 +162,7 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
     const server = await start()
     const store = await open(server.url, { requestTimeoutMs: 500 })
     const before = await store.txn(txn([], [put('a', '0')]))
-    server.signal('SIGSTOP')
+    await server.pause()
     await expect(store.txn(txn([], [put('a', '1')]))).rejects.toMatchObject({
       code: 'STORE_UNAVAILABLE',
     })
