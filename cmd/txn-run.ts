@@ -160,6 +160,10 @@ export class TxnRun {
       timer?.cancel()
       stopListening()
       await this.#server.close()
+      // Of stages that ended before they wrote anything.
+      for (const { spool } of this.#server.parties) {
+        if (spool !== undefined) host.removeFile(spool.path)
+      }
       host.removeFile(path)
     }
   }

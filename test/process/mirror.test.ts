@@ -187,7 +187,12 @@ describe('a copy', () => {
     ).catch(() => undefined)
     const records = count()
     expect(mirror('--topics users')).toMatchObject({ status: 0, records })
-    expect(west.shell('stream verify users @east/users').status).toBe(0)
+    // The source's cleaner may have come further since: what is latest of each key is the same.
+    const latest = (topic: string): string =>
+      west.ok(
+        `stream cat ${topic} --json | jq -r '[.key,.value]|@tsv' | awk -F'\\t' '{v[$1]=$0} END {for (k in v) print v[k]}' | sort`,
+      )
+    expect(latest('users')).toBe(latest('users --context east'))
     expect(west.ok('stream topics describe users --config -o tsv')).toMatch(
       /cleanup\.policy\tcompact\ttopic/,
     )

@@ -320,6 +320,14 @@ describe('trouble', () => {
     expect(spools()).toEqual([])
   })
 
+  it('a stage that is killed before it wrote anything leaves no spool behind', () => {
+    const run = program.shell(
+      `stream txn -j spooled -- 'sleep 2 | timeout -s KILL 1 stream produce nothing'`,
+    )
+    expect(run.status).not.toBe(0)
+    expect(spools()).toEqual([])
+  })
+
   it('--spool-max', () => {
     const run = program.shell(
       `stream txn --spool-max 2MiB -- 'seq 2000000 | stream produce toomuch'`,
