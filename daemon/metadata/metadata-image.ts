@@ -6,6 +6,8 @@
  * - `revision` never falls; everything of revisions up to it is applied, nothing of later ones.
  * - Listeners are told after a whole revision is applied, in order of revisions.
  * - When the watch ends the image lists again and tells listeners about everything that differs: level-triggered.
+ * - Once the store has shown that it is an older copy of itself nothing of it is taken any more, not even its revision: what is written down
+ *   of an older copy would make the newer one look old at the next start.
  */
 
 import { StreamError } from '../../src/base/errors.ts'
@@ -276,14 +278,10 @@ export class MetadataImage {
    * @throws StreamError STORE_UNAVAILABLE
    */
   async refresh(): Promise<void> {
-    for (let attempt = 0; attempt < REFRESH_ATTEMPTS && !this.#closed; attempt += 1) {
+    for (let attempt = 0; attempt < REFRESH_ATTEMPTS && !this.#isOver; attempt += 1) {
       const seen = this.#revision
       const listing = await this.#store.store.list(this.#keys.prefix)
-      if (this.#closed) return
-      if (listing.revision < seen) {
-        this.#regress(listing.revision)
-        return
-      }
+      if (this.#isOver || this.#isOlder(listing, seen)) return
       // The watch may have overtaken the listing, which then is of the past.
       if (listing.revision < this.#revision) continue
       this.#take(listing)
@@ -313,20 +311,18 @@ export class MetadataImage {
   async #list(): Promise<void> {
     const seen = this.#revision
     const listing = await this.#store.store.list(this.#keys.prefix)
-    if (this.#closed) return
-    if (listing.revision < seen) {
-      this.#regress(listing.revision)
-      return
-    }
+    if (this.#isOver || this.#isOlder(listing, seen)) return
     this.#take(listing)
     this.#watch?.cancel()
     this.#watch = this.#store.store.watch(this.#keys.prefix, listing.revision + 1, {
       onChanges: (revision, watched) => {
         // What a listing has shown already comes once more by the watch.
-        if (!this.#closed && revision > this.#revision) this.#apply(revision, watched)
+        if (!this.#isOver && revision > this.#revision) this.#apply(revision, watched)
       },
+      // While it was away the store may have become an older copy of itself, and grown since past all that was seen.
+      onResumed: () => void this.refresh().catch(() => undefined),
       onEnd: (reason) => {
-        if (this.#closed) return
+        if (this.#isOver) return
         this.#log.warn('metadata watch ended, listing again', { reason: reason?.message })
         void this.#listAgain()
       },
@@ -347,7 +343,7 @@ export class MetadataImage {
   }
 
   async #listAgain(): Promise<void> {
-    while (!this.#closed) {
+    while (!this.#isOver) {
       try {
         await this.#list()
         if (this.#listTrouble.over()) this.#log.info('metadata is followed again')
@@ -360,11 +356,35 @@ export class MetadataImage {
   }
 
   /** What is known stays as it is: an older state would undo elections, and topics would be taken for deleted. */
-  #regress(revision: number): void {
-    if (this.#regressed !== undefined) return
-    const reason = `its revision ${revision} is below ${this.#revision}, which was seen before`
+  #regress(reason: string): void {
     this.#regressed = reason
+    this.#watch?.cancel()
     for (const listener of this.#regressions) listener(reason)
+  }
+
+  get #isOver(): boolean {
+    return this.#closed || this.#regressed !== undefined
+  }
+
+  /**
+   * Whether the store has become an older copy of itself. Where its revision has risen again past all that was seen, a key betrays it
+   * whose last change lies before the one that was seen: in one history of a store none does.
+   * @param seen the revision known before the listing was asked for
+   */
+  #isOlder(listing: StoreListing, seen: number): boolean {
+    if (listing.revision < seen) {
+      this.#regress(`its revision ${listing.revision} is below ${seen}, which was seen before`)
+      return true
+    }
+    // The watch may have overtaken the listing, which then is of the past.
+    if (listing.revision < this.#revision) return false
+    for (const { key, modRevision } of listing.entries) {
+      const known = this.#modRevisions.get(key)
+      if (known === undefined || modRevision >= known) continue
+      this.#regress(`${key} is of revision ${modRevision}, and of ${known} was seen before`)
+      return true
+    }
+    return false
   }
 
   #apply(revision: number, changes: readonly StoreChange[]): void {

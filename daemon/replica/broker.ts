@@ -261,6 +261,11 @@ export class Broker {
     this.#stopping = true
     const { options } = this.#parts
     if (options.cluster === undefined) this.#isEnding = true
+    // An older copy of the store is left as it is found.
+    if (this.image.regressed !== undefined) {
+      this.#isEnding = true
+      return
+    }
     const draining = drain(this.store, this.keys, this.#session.session)
       .then((revision) => (options.cluster === undefined ? undefined : this.#handOver(revision)))
       .catch((error: unknown) => {

@@ -41,6 +41,8 @@ export class EtcdWatch implements StoreWatch {
   /** Of an answer that comes in fragments. */
   private fragments: Events[number][] = []
   private isRefused = false
+  /** A stream has begun before. */
+  private hasBegun = false
   private isOver = false
 
   constructor(time: Time, link: EtcdLink, options: EtcdWatchOptions, events: StoreWatchEvents) {
@@ -133,6 +135,8 @@ export class EtcdWatch implements StoreWatch {
       }
       this.backoffMs = BACKOFF_MS_MIN
       this.isRefused = false
+      if (this.hasBegun) this.events.onResumed?.()
+      this.hasBegun = true
       return
     }
     const { events = [] } = response

@@ -76,6 +76,8 @@ export interface StoreChange {
 
 export interface StoreWatchEvents {
   onChanges(revision: number, changes: readonly StoreChange[]): void
+  /** The store was out of reach and is told of again, from where it was left. */
+  onResumed?(): void
   /** No further calls; list again and watch from there. */
   onEnd(reason: Error | undefined): void
 }

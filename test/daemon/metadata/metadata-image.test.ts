@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type ImageChange, MetadataImage } from '../../../daemon/metadata/metadata-image.ts'
+import { encodeConfig } from '../../../daemon/metadata/metadata-values.ts'
 import {
   createTopic,
   deleteTopic,
@@ -34,6 +35,14 @@ async function started(seed: number) {
       Number.MAX_SAFE_INTEGER,
     )
   return { w, image, hold, create, ...found }
+}
+
+function put(w: StoreWorld, key: string, value: Uint8Array = new Uint8Array(1)): number {
+  return w.server.apply({ compare: [], then: [{ kind: 'put', key, value }] }).revision
+}
+
+function putConfig(w: StoreWorld, partitions: string): number {
+  return put(w, w.keys.config('broker'), encodeConfig({ 'num.partitions': partitions }))
 }
 
 describe('MetadataImage', () => {
@@ -76,6 +85,53 @@ describe('MetadataImage', () => {
     await w.settle(image.waitFor(revision))
     expect(image.topic('later')).toBeDefined()
     expect(image.config('broker').value).toEqual({ 'num.partitions': '4' })
+  })
+
+  it('takes nothing of a store that has become an older copy of itself, however far that grows', async () => {
+    const { w, image } = await started(5)
+    const older = w.server.image.copy()
+    const reasons: string[] = []
+    image.onRegression((reason) => reasons.push(reason))
+    for (const partitions of ['2', '3', '4']) putConfig(w, partitions)
+    const seen = putConfig(w, '5')
+    await w.settle(image.waitFor(seen))
+
+    w.server.restore(older)
+    const back = putConfig(w, '6')
+    expect(back).toBeLessThan(seen)
+    await w.settle(image.refresh())
+    expect(reasons).toEqual([`its revision ${back} is below ${seen}, which was seen before`])
+    putConfig(w, '7')
+    putConfig(w, '8')
+    const grown = putConfig(w, '9')
+    await w.settle(image.refresh())
+    await w.settle(image.catchUp(grown))
+    expect(image.revision).toBe(seen)
+    expect(image.config('broker').value).toEqual({ 'num.partitions': '5' })
+    expect(reasons).toHaveLength(1)
+  })
+
+  it('knows an older copy that has grown past what was seen by a key that has gone back', async () => {
+    const { w, image } = await started(6)
+    const older = w.server.image.copy()
+    const reasons: string[] = []
+    image.onRegression((reason) => reasons.push(reason))
+    for (const partitions of ['2', '3', '4']) putConfig(w, partitions)
+    const seen = putConfig(w, '5')
+    await w.settle(image.waitFor(seen))
+
+    w.home.isCutOff = true
+    w.server.restore(older)
+    const back = putConfig(w, '6')
+    for (const name of ['a', 'b', 'c']) put(w, `/other/${name}`)
+    w.home.isCutOff = false
+    await w.settle(image.refresh())
+    expect(reasons).toEqual([
+      `${w.keys.config('broker')} is of revision ${back}, and of ${seen} was seen before`,
+    ])
+    put(w, '/other/d')
+    expect(image.revision).toBe(seen)
+    expect(image.config('broker').value).toEqual({ 'num.partitions': '5' })
   })
 
   it('ends waiting when it is closed', async () => {

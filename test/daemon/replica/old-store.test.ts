@@ -111,6 +111,22 @@ describe('a metadata store that is an older copy of itself', () => {
     }
   })
 
+  it('leaves no trace in the directories of daemons that refuse it: with the newer copy back they start', async () => {
+    const newest = cluster.server.image.copy()
+    cluster.server.restore(snapshot)
+    // As the first daemon to look again finds it, after others have written to it.
+    const looking = controller.image.refresh()
+    await cluster.world.settle(looking)
+    for (let count = 0; count < 100; count += 1) {
+      const key = '/other/key'
+      cluster.server.apply({ compare: [], then: [{ kind: 'put', key, value: new Uint8Array(1) }] })
+    }
+    await cluster.run(45_000)
+    for (const nodeId of [1, 2, 3]) await cluster.end(nodeId)
+    cluster.server.restore(newest)
+    for (const nodeId of [1, 2, 3]) expect(await started(nodeId)).toBe(nodeId)
+  })
+
   it('counts when an operator says so: no membership of it holds, and no producer id comes twice', async () => {
     await cluster.run(6000)
     crashAll()

@@ -40,16 +40,18 @@ async function open(endpoints: string, settings: Partial<EtcdSettings> = {}, log
 function collect(store: EtcdStore, prefix: string, from: number, count: number) {
   const seen: { revision: number; changes: readonly StoreChange[] }[] = []
   const ended: (Error | undefined)[] = []
+  const resumed: number[] = []
   const done = new Promise<typeof seen>((resolve) => {
     store.watch(prefix, from, {
       onChanges: (revision, changes) => {
         seen.push({ revision, changes })
         if (seen.length === count) resolve(seen)
       },
+      onResumed: () => resumed.push(seen.length),
       onEnd: (reason) => ended.push(reason),
     })
   })
-  return { seen, ended, done }
+  return { seen, ended, resumed, done }
 }
 
 /** As a caller does that burns or repeats: until an answer comes. */
@@ -91,6 +93,8 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
       third.revision,
     ])
     expect(watch.ended).toEqual([])
+    // Once, before anything of after the restart: who has to may look at the whole store first.
+    expect(watch.resumed).toEqual([1])
     await lease.revoke()
     expect(await store.get('w/live')).toBeUndefined()
   })
