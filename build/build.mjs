@@ -54,6 +54,13 @@ await Promise.all([
   }),
   // What the daemon of a cluster loads to speak to etcd.
   build({ ...shared, entryPoints: ['src/io/grpc.ts'], outfile: join(dist, 'grpc.cjs') }),
+  // The thread that keeps the session of a cluster's daemon alive.
+  build({
+    ...shared,
+    plugins: [...shared.plugins, grpcBeside()],
+    entryPoints: ['src/io/lease-worker.ts'],
+    outfile: join(dist, 'lease-worker.cjs'),
+  }),
   // What dump and fsck load: the log's code, which no other command needs.
   build({ ...shared, entryPoints: ['daemon/offline/main.ts'], outfile: join(dist, 'offline.cjs') }),
   // What `cluster adopt` loads: both homes of the metadata.

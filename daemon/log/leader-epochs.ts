@@ -38,6 +38,14 @@ export class LeaderEpochs {
     return found
   }
 
+  /** Whether the batch at `offset` is of another epoch than the one in force there. Where none is known all are right. */
+  differsAt(offset: number, epoch: number): boolean {
+    const latest = this.latest
+    // What is read most: the end of the log.
+    if (latest !== undefined && latest.startOffset <= offset) return latest.epoch !== epoch
+    return (this.epochAt(offset) ?? epoch) !== epoch
+  }
+
   /** `epoch` begins at `startOffset`: entries with an epoch or an offset at or beyond are dead. */
   assign(epoch: number, startOffset: number): void {
     const latest = this.latest

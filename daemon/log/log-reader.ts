@@ -5,12 +5,13 @@
  * Invariants:
  * - Nothing damaged leaves: a bad batch ends a read before it, and a read that begins at it fails with DATA_DAMAGED
  *   naming file and position. The damaged range is remembered; what lies behind it is served.
+ * - A batch is of the leader epoch that was in force at its offset (I2); its checksum does not cover that.
  * - Where the log is known to be dense, an offset that is missing is damage, not a gap.
  * - An index entry is believed only when the batch it names stands at its place.
  */
 import { StreamError } from '../../src/base/errors.ts'
 import type { DiskFile } from '../../src/ports/disk.ts'
-import { baseOffsetAt, HEADER_BYTES } from '../../src/record/batch-layout.ts'
+import { baseOffsetAt, HEADER_BYTES, leaderEpochAt } from '../../src/record/batch-layout.ts'
 import { BatchWalk, walkAll } from './batch-walk.ts'
 import { findWayOn } from './damage.ts'
 import type { LogCore } from './log-core.ts'
@@ -309,6 +310,11 @@ class SegmentRead {
       return `offset ${walk.lastOffset} where the segment ends below ${this.#endBound}`
     }
     if (baseOffset < this.#segment.baseOffset) return `offset ${baseOffset} before its segment`
+    // Its checksum does not cover the epoch: followers would take a changed one for another history.
+    const epoch = leaderEpochAt(walk.bytes, walk.at)
+    if (core.epochs.differsAt(baseOffset, epoch)) {
+      return `leader epoch ${epoch} where ${core.epochs.epochAt(baseOffset)} was in force`
+    }
     if (expected === undefined) return undefined
     if (baseOffset < expected) return `offset ${baseOffset} behind ${expected - 1}`
     if (baseOffset > expected && expected < core.denseEndOffset) {

@@ -5,6 +5,7 @@
  * Invariants:
  * - `isSelfFenced` is judged at the time of use, never by a timer: a paused process finds itself fenced when it goes on. It is a
  *   courtesy about staleness; safety rests on the epochs that every write is guarded by.
+ * - While the thread stands still the lease is kept alive from another one, for as long as one life of the lease.
  * - After a lost session it ends only when the image has everything up to the new session.
  * - The data epoch D and the incarnation never change in the life of a process; E does.
  *
@@ -13,7 +14,7 @@
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
-import type { StoreLease } from '../../src/ports/metadata-store.ts'
+import type { LeaseGuard, StoreLease } from '../../src/ports/metadata-store.ts'
 import { sleep, type Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { MetadataImage } from '../metadata/metadata-image.ts'
@@ -114,7 +115,10 @@ export class SessionKeeper implements SessionView {
   readonly #listeners = new Set<() => void>()
   #session: Session
   #lease: StoreLease
-  #deadlineMs: number
+  /** When the last acknowledged keep-alive of the lease was sent from this thread. */
+  #renewedMs: number
+  /** Of the lease, where it has one. */
+  #guard: LeaseGuard | undefined
   #returning: Promise<void> | undefined
   #timer: Timer | undefined
   #stopListening: (() => void) | undefined
@@ -134,7 +138,7 @@ export class SessionKeeper implements SessionView {
     this.#lease = open.lease
     this.ttlMs = open.ttlMs
     this.#expires = expires
-    this.#deadlineMs = open.grantedMs + open.ttlMs - MARGIN_MS
+    this.#renewedMs = open.grantedMs
     this.nodeId = open.session.nodeId
     this.incarnation = open.session.incarnation
     this.dataEpoch = open.session.dataEpoch
@@ -158,7 +162,8 @@ export class SessionKeeper implements SessionView {
     if (!this.#expires) return false
     if (this.#ended || this.#failure !== undefined || this.#returning !== undefined) return true
     if (this.#ports.image.regressed !== undefined) return true
-    return this.#ports.store.time.monotonicMs() >= this.#deadlineMs
+    const renewedMs = Math.max(this.#renewedMs, this.#guard?.renewedMs ?? 0)
+    return this.#ports.store.time.monotonicMs() >= renewedMs + this.ttlMs - MARGIN_MS
   }
 
   /** Told whenever the session has been lost or won again. */
@@ -172,6 +177,7 @@ export class SessionKeeper implements SessionView {
     this.#stopListening = this.#ports.image.onChange((change) => {
       if (change.brokersChanged) this.#compare()
     })
+    this.#guard = this.#lease.guard?.(this.ttlMs, this.#renewedMs)
     this.#schedule(this.ttlMs / 3)
     this.#compare()
   }
@@ -183,6 +189,7 @@ export class SessionKeeper implements SessionView {
     this.#timer?.cancel()
     this.#stopListening?.()
     this.#listeners.clear()
+    this.#guard?.stop()
     await this.#lease.revoke().catch(() => undefined)
   }
 
@@ -204,7 +211,8 @@ export class SessionKeeper implements SessionView {
       return
     }
     if (lease !== this.#lease) return
-    this.#deadlineMs = sentMs + this.ttlMs - MARGIN_MS
+    this.#renewedMs = sentMs
+    this.#guard?.renewed(sentMs)
     this.#schedule(this.ttlMs / 3)
   }
 
@@ -228,6 +236,7 @@ export class SessionKeeper implements SessionView {
   #return(why: string): void {
     if (this.#ended || this.#returning !== undefined || this.#failure !== undefined) return
     this.#isHeld = false
+    this.#guard?.stop()
     this.#ports.log.warn('the session of this broker was lost, registering again', { why })
     this.#returning = this.#register()
       .catch((error: unknown) => this.#fail(error))
@@ -263,7 +272,8 @@ export class SessionKeeper implements SessionView {
         this.#session = session
         this.#lease = lease
         this.#isHeld = true
-        this.#deadlineMs = sentMs + this.ttlMs - MARGIN_MS
+        this.#renewedMs = sentMs
+        this.#guard = lease.guard?.(this.ttlMs, sentMs)
         // From here on the lease lives whatever takes how long.
         this.#schedule(this.ttlMs / 3)
         await image.catchUp(session.sessionEpoch)
@@ -289,6 +299,7 @@ export class SessionKeeper implements SessionView {
           cause: error,
         })
     this.#failure = failure
+    this.#guard?.stop()
     this.#timer?.cancel()
     this.#ports.log.error('this broker is out of the cluster', {
       error: failure.message,

@@ -36,6 +36,7 @@ import {
   type RequestOp,
 } from './etcd-schema.ts'
 import { EtcdWatch } from './etcd-watch.ts'
+import { LeaseGuards } from './lease-guard.ts'
 
 /** etcd's own limit unless it is started with --max-txn-ops: of compares, and of the operations of either branch. */
 export const ETCD_OPERATIONS_MAX = 128
@@ -53,11 +54,13 @@ export class EtcdStore implements MetadataStore {
   private readonly link: EtcdLink
   private readonly methods: EtcdMethods
   private readonly options: EtcdOptions
+  private readonly guards: LeaseGuards
   private readonly watches = new Set<EtcdWatch>()
   private isClosed = false
 
-  private constructor(time: Time, link: EtcdLink, options: EtcdOptions) {
+  private constructor(time: Time, log: Log, link: EtcdLink, options: EtcdOptions) {
     this.time = time
+    this.guards = new LeaseGuards(options, log)
     this.link = link
     this.methods = link.methods
     this.options = options
@@ -75,7 +78,7 @@ export class EtcdStore implements MetadataStore {
       const { version = '', errors = [] } = await link.call(link.methods.status, {}, REPEATABLE)
       checkVersion(log, version)
       for (const alarm of errors) log.warn('etcd raises an alarm', { alarm })
-      return new EtcdStore(time, link, options)
+      return new EtcdStore(time, log, link, options)
     } catch (error) {
       link.close()
       throw error
@@ -153,6 +156,7 @@ export class EtcdStore implements MetadataStore {
       id,
       keepAlive: () => this.keepAlive(id),
       revoke: () => this.revoke(id),
+      guard: (ttlMs, renewedMs) => this.guards.guard(id, ttlMs, renewedMs),
     }
   }
 
@@ -162,6 +166,7 @@ export class EtcdStore implements MetadataStore {
     this.isClosed = true
     for (const watch of [...this.watches]) watch.end(undefined)
     this.link.close()
+    await this.guards.close()
   }
 
   private checkUsable(): void {

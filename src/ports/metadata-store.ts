@@ -91,4 +91,18 @@ export interface StoreLease {
   /** Extends it by its time to live. @throws StreamError STORE_UNAVAILABLE (unknown) or FENCED (it has ended) */
   keepAlive(): Promise<void>
   revoke(): Promise<void>
+  /**
+   * From now on it is also kept alive while this thread stands still, for as long as one life of `ttlMs`. Absent where leases end with
+   * their process.
+   * @param renewedMs  when the last acknowledged keep-alive was sent, in ms of the monotonic clock
+   */
+  guard?(ttlMs: number, renewedMs: number): LeaseGuard
+}
+
+export interface LeaseGuard {
+  /** When the last acknowledged keep-alive was sent, whoever sent it. */
+  readonly renewedMs: number
+  /** A keep-alive that was sent then was acknowledged. */
+  renewed(sentMs: number): void
+  stop(): void
 }

@@ -101,7 +101,7 @@ describe('repair of a damaged range', () => {
     let flips = 0
     for (const path of paths.slice(0, 4)) {
       const size = world.disk.stat(path)?.sizeBytes ?? 0
-      for (const position of [3, 8, 16, 21, 60, Math.floor(size / 2), size - 5]) {
+      for (const position of [3, 8, 12, 15, 16, 21, 60, Math.floor(size / 2), size - 5]) {
         world.disk.flipBit(path, position, position % 8)
         const damage = await findDamage(world, reopened)
         if (damage.length === 0) continue

@@ -15,6 +15,8 @@ import { KeptLog } from '../../support/kept-log.ts'
 const time = new RealTime()
 const servers: EtcdServer[] = []
 const stores: EtcdStore[] = []
+/** etcd gives none of a shorter life. */
+const LEASE_MS = 2000
 const directory = mkdtempSync(join(tmpdir(), 'stream-etcd-test-'))
 
 afterEach(async () => {
@@ -52,6 +54,11 @@ function collect(store: EtcdStore, prefix: string, from: number, count: number) 
     })
   })
   return { seen, ended, resumed, done }
+}
+
+/** As a long collection of garbage does: nothing of this thread moves. */
+function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }
 
 /** As a caller does that burns or repeats: until an answer comes. */
@@ -97,6 +104,31 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
     expect(watch.resumed).toEqual([1])
     await lease.revoke()
     expect(await store.get('w/live')).toBeUndefined()
+  })
+
+  it('a guarded lease outlives a standstill of this thread for longer than its life, but not for ever', async () => {
+    const server = await start()
+    const store = await open(server.url)
+    const bare = await store.lease(LEASE_MS)
+    const short = await store.lease(LEASE_MS)
+    const grantedMs = time.monotonicMs()
+    const guard = short.guard?.(LEASE_MS, grantedMs)
+    expect(guard?.renewedMs).toBe(Math.floor(grantedMs))
+    // The thread has to load what it needs first.
+    await expect.poll(() => (guard?.renewedMs ?? 0) > grantedMs, { timeout: 10_000 }).toBe(true)
+    await short.keepAlive()
+    standStill(LEASE_MS * 1.4)
+    // etcd looks for leases that have ended twice a second.
+    expect(time.monotonicMs() - (guard?.renewedMs ?? 0)).toBeLessThan(LEASE_MS)
+    await short.keepAlive()
+    await expect(bare.keepAlive()).rejects.toMatchObject({ code: 'FENCED' })
+    guard?.stop()
+
+    const last = await store.lease(LEASE_MS)
+    last.guard?.(LEASE_MS, time.monotonicMs())
+    standStill(LEASE_MS * 3.5)
+    await expect(last.keepAlive()).rejects.toMatchObject({ code: 'FENCED' })
+    await expect(short.keepAlive()).rejects.toMatchObject({ code: 'FENCED' })
   })
 
   it('with one of three endpoints down all goes on at the others', async () => {
