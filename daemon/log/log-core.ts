@@ -50,6 +50,8 @@ export class LogCore {
   denseEndOffset = Infinity
   highWatermark = 0
   epochs = new LeaderEpochs()
+  /** False: they were taken from the batches of a damaged log, and refuse nothing. */
+  epochsAreWhole = true
   producers = new ProducerState()
   damage: DamagedRange[] = []
   generation = 0
@@ -181,7 +183,7 @@ export class LogCore {
   }
 
   get epochsNeedSaving(): boolean {
-    return this.#epochVersionSaved !== this.epochs.version
+    return this.epochsAreWhole && this.#epochVersionSaved !== this.epochs.version
   }
 
   noteEpochsSaved(version: number): void {

@@ -312,7 +312,7 @@ class SegmentRead {
     if (baseOffset < this.#segment.baseOffset) return `offset ${baseOffset} before its segment`
     // Its checksum does not cover the epoch: followers would take a changed one for another history.
     const epoch = leaderEpochAt(walk.bytes, walk.at)
-    if (core.epochs.differsAt(baseOffset, epoch)) {
+    if (core.epochsAreWhole && core.epochs.differsAt(baseOffset, epoch)) {
       return `leader epoch ${epoch} where ${core.epochs.epochAt(baseOffset)} was in force`
     }
     if (expected === undefined) return undefined
@@ -387,7 +387,7 @@ class SegmentRead {
       offsetMin: expected,
       offsetEnd: endOffset,
       epochMin: core.epochs.epochAt(expected) ?? -1,
-      epochMax: core.epochs.latest?.epoch ?? 0x7fffffff,
+      epochMax: (core.epochsAreWhole ? core.epochs.latest?.epoch : undefined) ?? 0x7fffffff,
     })
     if (segment.detached || core.generation !== this.#generation) throw new Overtaken()
     noteDamage(core, {

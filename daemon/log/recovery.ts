@@ -24,8 +24,8 @@ import { baseOffsetAt, leaderEpochAt } from '../../src/record/batch-layout.ts'
 import { BatchWalk, walkAllNow } from './batch-walk.ts'
 import { findWayOn, type WayOn } from './damage.ts'
 import { readEpochFile } from './epoch-file.ts'
+import { rebuildEpochs } from './epoch-rebuild.ts'
 import { rewriteInPlace } from './file-writes.ts'
-import { LeaderEpochs } from './leader-epochs.ts'
 import type { LogCore } from './log-core.ts'
 import { noteDamage } from './log-reader.ts'
 import type { DamagedRange, RecoveryReport } from './log-types.ts'
@@ -108,6 +108,8 @@ class Recovery {
       await this.#scan()
     }
     this.#settleEnd()
+    // What was cut was no batch.
+    if (!core.epochsAreWhole && core.damage.length === 0) rebuildEpochs(core)
     await this.#syncScanned()
     this.#completeIndexes(isClean)
     core.epochs.truncateEnd(core.logEndOffset)
@@ -175,18 +177,7 @@ class Recovery {
       core.replaceEpochs(epochs)
       return
     }
-    const found = new LeaderEpochs()
-    for (const segment of core.segments) {
-      const walk = this.#walk(segment, 0, 'headers')
-      walkAllNow(walk, () => {
-        const epoch = leaderEpochAt(walk.bytes, walk.at)
-        if (epoch > (found.latest?.epoch ?? -1)) {
-          found.assign(epoch, baseOffsetAt(walk.bytes, walk.at))
-        }
-        return true
-      })
-    }
-    core.epochs = found
+    rebuildEpochs(core)
   }
 
   /** After a clean shutdown: whether the last segment ends exactly at the mark. */

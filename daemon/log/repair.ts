@@ -24,6 +24,7 @@ import {
   leaderEpochAt,
 } from '../../src/record/batch-layout.ts'
 import { BatchWalk, walkAll } from './batch-walk.ts'
+import { rebuildEpochs } from './epoch-rebuild.ts'
 import type { LogCore } from './log-core.ts'
 import type { AbortedTransaction, DamagedRange } from './log-types.ts'
 import { rollSegment } from './log-writer.ts'
@@ -151,7 +152,8 @@ class Repair {
       const isDense = expected < core.denseEndOffset
       if (baseOffset < expected || (isDense && baseOffset !== expected) || lastOffset >= endOffset)
         throw this.#misfit(`offsets ${baseOffset} to ${lastOffset} where ${expected} must follow`)
-      if (epoch < this.#epoch || epoch !== (core.epochs.epochAt(baseOffset) ?? epoch))
+      const isOther = core.epochsAreWhole && core.epochs.differsAt(baseOffset, epoch)
+      if (epoch < this.#epoch || isOther)
         throw this.#misfit(`leader epoch ${epoch} at offset ${baseOffset}`)
       this.#epoch = epoch
       expected = lastOffset + 1
@@ -350,6 +352,7 @@ class Repair {
     })
     if (this.#endOffset < endOffset) this.#noteRest()
     core.hints.clear()
+    if (!core.epochsAreWhole && core.damage.length === 0) rebuildEpochs(core)
     core.cleanOffset = Math.min(core.cleanOffset, startOffset)
     const wasReplayed = this.#range.foundAtStart === true && endOffset > core.replayedFrom
     if (how !== 'overwritten' || wasReplayed) this.#replay()

@@ -91,6 +91,10 @@ async function repairAll(world: LogWorld, log: PartitionLog, fetch: FetchPiece):
   return hows
 }
 
+function epochsOf(log: PartitionLog): unknown[] {
+  return values(0, COUNT).map((_, offset) => log.epochAt(offset))
+}
+
 describe('repair of a damaged range', () => {
   it('bits flipped while it runs: overwritten with the same bytes, in every place of a segment', async () => {
     const { world, other, log, copy } = await twins()
@@ -135,6 +139,43 @@ describe('repair of a damaged range', () => {
     expect(await world.values(log)).toEqual(values(0, 6, 40))
     await world.close()
     expect(await world.values(await world.reopened(CONFIG))).toEqual(values(0, 6, 40))
+  })
+
+  it('without the file of the epochs: what is sound is read, and once it is whole they are known again', async () => {
+    const { world, other, copy } = await twins()
+    const known = epochsOf(copy)
+    const paths = segmentFiles(world)
+    const sizes = paths.map((path) => world.disk.stat(path)?.sizeBytes ?? 0)
+    await world.close()
+    world.disk.unlink(`${LOG_PATH}/leader-epoch-checkpoint`)
+    // In the first segment, and where the second epoch begins: behind both nothing of a segment is seen.
+    const middle = paths[Math.floor(paths.length / 2)] as string
+    world.disk.flipBit(paths[0] as string, 16, 0)
+    world.disk.flipBit(middle, 16, 0)
+    const reopened = await world.reopened(CONFIG)
+    const damage = await findDamage(world, reopened)
+    expect(damage).toHaveLength(2)
+    expect(Math.max(...damage.map(({ endPosition }) => endPosition))).toBeLessThan(
+      Math.max(...sizes),
+    )
+    await repairAll(world, reopened, await from(other, copy))
+    expect(await world.values(reopened)).toEqual(values(0, COUNT, 40))
+    expect(epochsOf(reopened)).toEqual(known)
+    await world.close()
+    expect(epochsOf(await world.reopened(CONFIG))).toEqual(known)
+  })
+
+  it('an epoch that was changed in one batch does not outlaw the others where their file is missing', async () => {
+    const { world, other, copy } = await twins()
+    const known = epochsOf(copy)
+    await world.close()
+    world.disk.unlink(`${LOG_PATH}/leader-epoch-checkpoint`)
+    world.disk.flipBit(segmentFiles(world)[0] as string, 12, 5)
+    const reopened = await world.reopened(CONFIG)
+    expect(epochsOf(reopened)).toEqual(known)
+    expect(await findDamage(world, reopened)).toHaveLength(1)
+    await repairAll(world, reopened, await from(other, copy))
+    expect(await world.values(reopened)).toEqual(values(0, COUNT, 40))
   })
 
   it('a segment that is missing, or cut short, is put back; the next start finds nothing', async () => {
