@@ -80,6 +80,7 @@ class Recovery {
   /** The log end so far. */
   #expected = 0
   #epoch = -1
+  #epochsAreRebuilt = false
 
   constructor(core: LogCore, facts: RecoveryFacts) {
     this.#core = core
@@ -108,8 +109,7 @@ class Recovery {
       await this.#scan()
     }
     this.#settleEnd()
-    // What was cut was no batch.
-    if (!core.epochsAreWhole && core.damage.length === 0) rebuildEpochs(core)
+    this.#settleEpochs()
     await this.#syncScanned()
     this.#completeIndexes(isClean)
     core.epochs.truncateEnd(core.logEndOffset)
@@ -178,6 +178,15 @@ class Recovery {
       return
     }
     rebuildEpochs(core)
+    this.#epochsAreRebuilt = true
+  }
+
+  /** What the scan has cut was no batch; what it has found missing had epochs. */
+  #settleEpochs(): void {
+    const core = this.#core
+    if (!this.#epochsAreRebuilt) return
+    if (core.damage.length > 0) core.epochsAreWhole = false
+    else if (!core.epochsAreWhole) rebuildEpochs(core)
   }
 
   /** After a clean shutdown: whether the last segment ends exactly at the mark. */

@@ -165,6 +165,20 @@ describe('repair of a damaged range', () => {
     expect(epochsOf(await world.reopened(CONFIG))).toEqual(known)
   })
 
+  it('a log that is gone with its epochs comes back with them', async () => {
+    const { world, other, copy } = await twins()
+    const known = epochsOf(copy)
+    await world.close()
+    for (const { path } of world.disk.files()) {
+      if (path.startsWith(LOG_PATH) && !path.endsWith('partition.metadata')) world.disk.unlink(path)
+    }
+    const reopened = await world.reopened(CONFIG)
+    expect(reopened.damage).toHaveLength(1)
+    await repairAll(world, reopened, await from(other, copy))
+    expect(await world.values(reopened)).toEqual(values(0, COUNT, 40))
+    expect(epochsOf(reopened)).toEqual(known)
+  })
+
   it('an epoch that was changed in one batch does not outlaw the others where their file is missing', async () => {
     const { world, other, copy } = await twins()
     const known = epochsOf(copy)
