@@ -50,6 +50,7 @@ export class PartitionLog {
   readonly #flusher: LogFlusher
   readonly #epochFile: EpochFile
   readonly #parts: CutParts
+  #preparing: Promise<void> | undefined
 
   /** @internal Made by DataDirectory. */
   constructor(core: LogCore, recovery: RecoveryReport) {
@@ -362,6 +363,16 @@ export class PartitionLog {
 
   /** @internal Makes indexes and a snapshot durable up to durableOffset, so that the checkpoint may say so. */
   async prepareCheckpoint(): Promise<void> {
+    while (this.#preparing !== undefined) await this.#preparing.catch(() => undefined)
+    this.#preparing = this.#prepareCheckpoint()
+    try {
+      await this.#preparing
+    } finally {
+      this.#preparing = undefined
+    }
+  }
+
+  async #prepareCheckpoint(): Promise<void> {
     const core = this.#core
     const { disk, syncs } = core.context
     const target = core.durableOffset
@@ -425,6 +436,8 @@ export class PartitionLog {
     } finally {
       core.state = 'closed'
       await this.#flusher.quiesce()
+      // Whoever closes it may take the directory away: a sync that did not find it would count as a failure of the disk.
+      await this.#preparing?.catch(() => undefined)
       this.#flusher.close()
       for (const timer of core.pendingUnlinks) timer.cancel()
       for (const segment of core.segments) {

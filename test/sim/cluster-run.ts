@@ -329,7 +329,8 @@ class ClusterRun {
         if (value.leader < 0 || value.inSyncReplicas.length < value.replicas.length) return false
         if (value.adding.length + value.removing.length > 0) return false
         const own = table.get(topic.topicId, partition)
-        if (own === undefined) return !value.replicas.includes(daemon.broker.nodeId)
+        if ((own !== undefined) !== value.replicas.includes(daemon.broker.nodeId)) return false
+        if (own === undefined) return true
         const end = ends.get(partition) ?? own.log.logEndOffset
         ends.set(partition, end)
         return own.highWatermark === end && own.log.logEndOffset === end

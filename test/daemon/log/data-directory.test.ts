@@ -129,6 +129,27 @@ describe('partition logs', () => {
     expect((await world.settle(again.openPartitionLog(identity))).logEndOffset).toBe(0)
   })
 
+  it('a log that goes while a checkpoint is written of it takes nobody else along', async () => {
+    for (const how of ['setAside', 'deletePartitionLog'] as const) {
+      for (let delayMs = 0; delayMs < 6; delayMs += 0.25) {
+        const world = new LogWorld(`${how} ${delayMs}`)
+        const [log, other] = [await world.log(), await world.log({}, 1)]
+        append(log, values(0, 10))
+        await world.settle(log.flush())
+        const { directory } = world
+        if (directory === undefined) throw new Error('open')
+        const checkpoint = directory.writeCheckpoint({ recoveryPoints: true })
+        await world.run(delayMs)
+        const id = { topic: 't', topicId: TOPIC_ID, partition: 0 }
+        await world.settle(Promise.all([checkpoint, directory[how](id)]))
+        expect(directory.failure).toBeUndefined()
+        append(other, values(0, 10))
+        await world.settle(other.flush())
+        expect(other.durableOffset).toBe(10)
+      }
+    }
+  })
+
   it('a deleted log is gone at once, its files later, over a crash too', async () => {
     for (const kind of [undefined, 'process', 'power'] as const) {
       const world = new LogWorld(String(kind))
