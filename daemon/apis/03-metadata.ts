@@ -48,8 +48,10 @@ export const metadata: Handler<'Metadata'> = async (services, context, request) 
         topics.push(describeById(look, topicId))
         continue
       }
+      const isName = findTopicNameDefect(name) === undefined
+      const known = isName ? await broker.image.lookUpTopic(name) : undefined
       const answer =
-        broker.image.topic(name)?.value.state === 'READY'
+        known?.value.state === 'READY'
           ? undefined
           : await findOrCreate(services, name, request.allowAutoTopicCreation)
       const topic = broker.image.topic(name)

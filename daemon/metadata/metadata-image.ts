@@ -46,6 +46,7 @@ import { decodeUser, type UserValue } from './user-values.ts'
 const RELIST_PAUSE_MS = 200
 const REFRESH_ATTEMPTS = 5
 const CATCH_UP_MS = 1000
+const LOOK_UP_MS = 1000
 
 export interface PartitionImage {
   readonly topicId: string
@@ -156,6 +157,28 @@ export class MetadataImage {
   }
 
   topic(name: string): TopicImage | undefined {
+    return this.#topics.get(name)
+  }
+
+  /**
+   * As topic(), but where none is known that is ready the store is asked, for a second at most: another broker may have made it this moment, and
+   * whoever made it there must not hear from here that there is none.
+   */
+  async lookUpTopic(name: string): Promise<TopicImage | undefined> {
+    const known = this.#topics.get(name)
+    if (known?.value.state === 'READY' || this.#isOver) return known
+    const { store, time } = this.#store
+    const look = async (): Promise<void> => {
+      const entry = await store.get(this.#keys.topic(name))
+      if (entry !== undefined) await this.catchUp(entry.modRevision)
+    }
+    let timer: Timer | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = time.setTimer(LOOK_UP_MS, resolve)
+    })
+    // A store that is out of reach tells nothing: what is known here counts.
+    await Promise.race([look().catch(() => undefined), late])
+    timer?.cancel()
     return this.#topics.get(name)
   }
 

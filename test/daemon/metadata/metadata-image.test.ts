@@ -134,6 +134,22 @@ describe('MetadataImage', () => {
     expect(image.config('broker').value).toEqual({ 'num.partitions': '5' })
   })
 
+  it('asks the store for a topic that it does not know, and waits for no store that is away', async () => {
+    const { w, create } = await started(7)
+    const home = w.server.connect()
+    const other = { ...w.store, store: home }
+    const behind = await w.settle(MetadataImage.open(other, w.keys, silent))
+    home.watchers.endAll(undefined)
+    await w.settle(create('orders', 2))
+    expect(behind.topic('orders')).toBeUndefined()
+    expect((await w.settle(behind.lookUpTopic('orders')))?.value.partitions).toBe(2)
+    expect(await w.settle(behind.lookUpTopic('none'))).toBeUndefined()
+    home.isCutOff = true
+    const begunMs = w.world.now
+    expect(await w.settle(behind.lookUpTopic('none'))).toBeUndefined()
+    expect(w.world.now - begunMs).toBeLessThanOrEqual(1000)
+  })
+
   it('ends waiting when it is closed', async () => {
     const { w, image } = await started(4)
     const waiting = image.waitFor(1_000_000)
