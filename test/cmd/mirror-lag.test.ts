@@ -71,22 +71,14 @@ const unseen = west({ isTakenUp: false, topics: [] })
 describe('a link that has taken up nothing yet', () => {
   it('is waited for', async () => {
     const { w, state } = world(unseen, unseen, west({}))
-    const { exit, stdout } = await w.run(
-      'mirror',
-      'lag',
-      'west',
-      '--wait-until',
-      '0',
-      '--timeout',
-      '9s',
-    )
+    const { exit, stdout } = await w.run('mirror', 'lag', 'west', '--wait-until', '0')
     expect([exit, stdout, state.asked]).toEqual([0, 'west\torders\t0\t0\n', 3])
   })
 
   it('is not promoted as if it had caught up', async () => {
     const done = { ...orders, state: 'promoted', partitions: [{ ...partition, state: 'promoted' }] }
     const { w, state } = world(unseen, unseen, west({}), west({ state: 'paused', topics: [done] }))
-    const words = ['mirror', 'promote', 'west', '--when-caught-up', '-y', '--timeout', '9s']
+    const words = ['mirror', 'promote', 'west', '--when-caught-up', '-y']
     expect((await w.run(...words)).exit).toBe(0)
     expect(state.orders).toEqual(['promote'])
   })

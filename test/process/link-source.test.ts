@@ -82,7 +82,7 @@ describe('a link to a source that asks for TLS and a login', () => {
       const name = mechanism.toLowerCase()
       context(name, { 'sasl.mechanism': mechanism })
       ok(
-        `seq 1000 | stream produce ${name} -b $N --create; stream consume ${name} -g g-${name} -n 300 -b $N`,
+        `seq 1000 | stream produce ${name} -b $N --create; stream consume ${name} -g g-${name} --from start -n 300 -b $N`,
       )
       expect(
         ok(`stream mirror link ${name} --source @${name} --topics ${name} --sync groups,configs`),

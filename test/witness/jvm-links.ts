@@ -246,8 +246,8 @@ async function checkTransactions(
 
 async function checkSettings(scene: Scene, checks: Checks): Promise<void> {
   await checks.check('offsets of groups', async () => {
-    scene.ok('stream consume p-none -g nightly -n 7000 -b $S > read')
-    scene.ok('stream consume later -g etl --until-end -b $S > /dev/null')
+    scene.ok('stream consume p-none -g nightly --from start -n 7000 -b $S > read')
+    scene.ok('stream consume later -g etl --from start --until-end -b $S > /dev/null')
     const own = '-o tsv | cut -f1-4 | sort'
     const wanted = scene.ok(`stream groups describe nightly etl -b $S ${own}`)
     await scene.until('they are here', `stream groups describe nightly etl ${own}`, (text) => {
@@ -393,7 +393,7 @@ async function checkOwnDoor({ program }: Stage, checks: Checks): Promise<void> {
     const at = { environment: { S: `kafka://${door.address}`, N: door.native }, timeoutMs: WAIT_MS }
     try {
       program.ok(
-        'stream topics create door --partitions 2 --retention 9d -b $N; seq 20000 | stream produce door -b $N; seq 500 | stream produce door --atomic -z zstd -b $N; stream consume door -g g -n 700 -b $N > /dev/null',
+        'stream topics create door --partitions 2 --retention 9d -b $N; seq 20000 | stream produce door -b $N; seq 500 | stream produce door --atomic -z zstd -b $N; stream consume door -g g --from start -n 700 -b $N > /dev/null',
         at,
       )
       program.ok("stream mirror link door --source $S --topics 'door*' --sync groups,configs", at)
