@@ -33,7 +33,7 @@ import {
 } from './harness.ts'
 
 const quick = process.argv.includes('--quick')
-const MEGABYTES = quick ? 60 : 300
+const MEGABYTES = quick ? 60 : 200
 const LINE_BYTES = 100
 const RECORDS = Math.floor((MEGABYTES * 1e6) / LINE_BYTES)
 const ROUNDS = quick ? 1 : 3

@@ -1,10 +1,11 @@
 /** MirrorMaker 2 from our Kafka door to a real Kafka broker, and from the broker to our door: records, offsets of groups, no errors. */
 import assert from 'node:assert/strict'
+import { startKafkaDoor } from '../support/kafka-door.ts'
 import { eventually } from '../support/program.ts'
 import { assertSameLines, type Checks } from './jvm-checks.ts'
 import { type Kafka, KafkaBroker } from './jvm-kafka.ts'
 import { linesOf } from './jvm-records.ts'
-import { daemonAddresses, type Stage } from './jvm-stage.ts'
+import type { Stage } from './jvm-stage.ts'
 import { MirrorMaker } from './mirror-maker.ts'
 
 const WAIT_MS = 120_000
@@ -21,8 +22,8 @@ export async function checkMirrorMaker(stage: Stage, checks: Checks): Promise<vo
   const { kafka, program } = stage
   const broker = await KafkaBroker.start(kafka, program.path('kafka'))
   try {
-    program.ok('stream daemon start')
-    const ours = { name: 'our door', address: daemonAddresses(program).kafka }
+    const { address } = await startKafkaDoor(program, 'door', [])
+    const ours = { name: 'our door', address }
     const theirs = { name: 'Kafka', address: broker.address }
     await checkRun(stage, checks, 'mm', ours, theirs)
     await checkRun(stage, checks, 'back', theirs, ours)
@@ -66,12 +67,12 @@ async function checkRun(
     more,
   })
   const count = (topic: string): number =>
-    Number(program.shell(`stream cat ${topic} -b $T | wc -l`, at).stdout)
+    Number(program.shell(`stream cat ${topic} --json -b $T | wc -l`, at).stdout)
   const title = `${source.name} → ${target.name}${more.length > 0 ? ', exactly once' : ''}`
   try {
     await checks.check(`${title}: all records, by partition`, async () => {
       await eventually(
-        `all records: ${maker.said().slice(-2000)}`,
+        'all records',
         () => {
           assert.ok(!maker.hasEnded, maker.said().slice(-3000))
           return (
