@@ -115,6 +115,21 @@ async function checkRun(
       }
       return committed().trim().replaceAll('\t', ' ').replaceAll('\n', ', ')
     })
+    await checks.check(`${title}: a config that changes`, async () => {
+      program.ok(`stream topics alter ${lines} --set retention.ms=777777777 -b $S`, at)
+      await eventually(
+        'it comes',
+        () => {
+          const { stdout } = program.shell(
+            `stream topics describe source.${lines} --config -b $T`,
+            at,
+          )
+          return /retention.ms\t777777777/.test(stdout) || undefined
+        },
+        WAIT_MS,
+      )
+      return 'retention.ms 777777777'
+    })
     await checks.check(`${title}: no error in its log`, () => {
       assert.ok(!maker.hasEnded)
       const errors = maker
@@ -128,6 +143,8 @@ async function checkRun(
           .split('\n')
           .flatMap((line) => / WARN +(.{0,90})/.exec(line)?.[1] ?? []),
       )
+      const causes = maker.said().match(/Could not alter configuration.*\n.*/g) ?? []
+      process.stderr.write(`${causes.join('\n')}\n`)
       return `${warnings.size} kinds of warnings: ${[...warnings].join(' | ')}`
     })
   } finally {
