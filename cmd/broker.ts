@@ -8,11 +8,11 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ClusterOptions, ClusterWarning } from '../src/client/cluster.ts'
+import { linkSecurity } from '../src/client/link-security.ts'
 import type { ConfigSet } from '../src/config/config-key.ts'
 import type { ClientKeyName } from '../src/config/keys.ts'
 import type { ClusterClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { linkSecurity } from './link-security.ts'
 import {
   absolutePath,
   daemonLogPath,

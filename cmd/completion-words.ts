@@ -7,14 +7,14 @@
  * - It never starts a daemon, never asks, never complains, and is done within 200 ms of the start of the process.
  */
 
+import { ContextsFile } from '../src/client/contexts.ts'
+import { linkSecurity } from '../src/client/link-security.ts'
 import type { ConfigKey } from '../src/config/config-key.ts'
 import { keysOf } from '../src/config/keys.ts'
 import type { ClusterClient } from './clients.ts'
-import { ContextsFile } from './contexts.ts'
 import { type Command, type CommandDeps, commandWords, findCommand, verbsOf } from './deps.ts'
 import { type FlagOccurrence, Flags } from './flags.ts'
 import { helpTopicNames } from './help-topic-names.ts'
-import { linkSecurity } from './link-security.ts'
 import { allOptions, commonOptions, type OptionSpec } from './option-table.ts'
 import { printText } from './row-output.ts'
 import { readSettings } from './settings.ts'

@@ -6,11 +6,14 @@
  */
 
 import { UsageError } from '../src/base/errors.ts'
+import { configDirectory } from '../src/client/user-places.ts'
 import { type ConfigKey, configVariable, findConfigDefect } from '../src/config/config-key.ts'
 import { clientKeys, findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
 import type { Host } from '../src/ports/host.ts'
 import type { Flags } from './flags.ts'
+
+export { configDirectory }
 
 export interface LayerEntry {
   readonly text: string
@@ -64,11 +67,6 @@ function isUserConfigNamed(flags: Flags, host: Host): boolean {
 
 function nonEmpty(text: string | undefined): string | undefined {
   return text === '' ? undefined : text
-}
-
-export function configDirectory(host: Host): string {
-  const base = nonEmpty(host.environment['XDG_CONFIG_HOME']) ?? `${host.homeDirectory}/.config`
-  return `${base}/stream`
 }
 
 /** `KEY=VALUE` words. @throws UsageError */

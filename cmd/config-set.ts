@@ -1,10 +1,10 @@
 /** `stream config set`: writes the user's file. */
 
 import { UsageError } from '../src/base/errors.ts'
+import { ContextsFile, unknownContext } from '../src/client/contexts.ts'
 import { configVariable, findConfigDefect } from '../src/config/config-key.ts'
 import { readLayers, refuseSecret, userConfigPath } from './config-layers.ts'
 import { ConfigFile, findFileKey, unknownConfigKey } from './config-shared.ts'
-import { ContextsFile, unknownContext } from './contexts.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { CommandSpec } from './option-table.ts'
 import { splitAddress } from './settings.ts'

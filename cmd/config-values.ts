@@ -1,11 +1,11 @@
 /** The settings in force and where each comes from: what `stream config list` and `get` print. */
 
+import { describeSource } from '../src/client/secrets.ts'
 import { type ConfigKey, configVariable } from '../src/config/config-key.ts'
 import { clientKeys, findKey, keysOf } from '../src/config/keys.ts'
 import { configLines, daemonConfigPaths } from './config-layers.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
-import { describeSource } from './secrets.ts'
 import { readPlaces, type SettingPlaces } from './settings.ts'
 
 export interface ConfigValue {

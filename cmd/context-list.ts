@@ -1,7 +1,7 @@
 /** `stream context list`. */
 
+import { ContextsFile } from '../src/client/contexts.ts'
 import type { RowShape } from '../src/text/rows.ts'
-import { ContextsFile } from './contexts.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'

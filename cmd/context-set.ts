@@ -1,8 +1,8 @@
 /** `stream context set`: makes a named broker, or changes one. */
 
 import { UsageError } from '../src/base/errors.ts'
+import { ContextsFile } from '../src/client/contexts.ts'
 import { readOptionFlags } from './config-layers.ts'
-import { ContextsFile } from './contexts.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { CommandSpec } from './option-table.ts'
 import { parseSecretFlag } from './secrets.ts'

@@ -1,14 +1,14 @@
 /** `stream context show`. */
 
 import { StreamError, UsageError } from '../src/base/errors.ts'
+import { type Context, ContextsFile, unknownContext } from '../src/client/contexts.ts'
+import { describeSource, resolveSecret } from '../src/client/secrets.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import { HIDDEN_SECRET } from './config-values.ts'
-import { type Context, ContextsFile, unknownContext } from './contexts.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { commonExitCode, exitCodeOf } from './exit-code.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
-import { describeSource, resolveSecret } from './secrets.ts'
 
 const shape: RowShape = { kind: 'context', columns: ['NAME', 'KEY', 'VALUE', 'SOURCE'] }
 

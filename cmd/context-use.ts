@@ -1,7 +1,7 @@
 /** `stream context use`. */
 
 import { StreamError, UsageError } from '../src/base/errors.ts'
-import { ContextsFile, unknownContext } from './contexts.ts'
+import { ContextsFile, unknownContext } from '../src/client/contexts.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { CommandSpec } from './option-table.ts'
 

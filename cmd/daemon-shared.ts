@@ -1,12 +1,12 @@
 /** Which daemon the verbs of `stream daemon` mean, and how to reach it without starting one. */
 
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
+import { linkSecurity } from '../src/client/link-security.ts'
 import type { Host } from '../src/ports/host.ts'
 import type { Response } from '../src/protocol/api-table.ts'
 import type { AdminClient, ClusterClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
-import { linkSecurity } from './link-security.ts'
 import type { OptionSpec } from './option-table.ts'
 import { absolutePath, dataDirectory, readSettings, userDaemonAddress } from './settings.ts'
 

@@ -10,11 +10,13 @@ import {
   chosenTopics,
   type LinkSession,
   requireLinkName,
+  sourcePlace,
   topicsOption,
   waitForLink,
   withLinks,
 } from './mirror-shared.ts'
 import { type CommandSpec, changeOptions, rowOptions, yesOption } from './option-table.ts'
+import { flagsForBroker } from './other-broker.ts'
 import { confirm } from './prompt.ts'
 import { printRows } from './row-output.ts'
 import { splitAddress } from './settings.ts'
@@ -76,13 +78,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         hint: `first: stream mirror promote ${name}`,
       })
     }
-    const place = link.source.map((address, index) =>
-      index === 0 ? address : address.replace(/^[a-z]+:\/\//, ''),
-    )
-    const old: CommandArgs = {
-      ...args,
-      flags: flags.without('broker').without('context').with('broker', place.join(',')),
-    }
+    const old: CommandArgs = { ...args, flags: flagsForBroker(flags, sourcePlace(link)) }
     return withLinks(deps, old, async (there) => {
       let sides = await lookAt(deps, there, topics)
       const rows = (): Row[] => sides.flatMap((side) => sideRows(name, side))

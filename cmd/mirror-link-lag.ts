@@ -5,7 +5,7 @@ import type { LinkDescription, MirrorTopic } from '../src/client/link-admin.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { allPartitions, chosenTopics, isHeard, lagOf, withLinks } from './mirror-shared.ts'
+import { allPartitions, chosenTopics, isHeard, isWhole, lagOf, withLinks } from './mirror-shared.ts'
 import { printRows } from './row-output.ts'
 
 const WAIT_PAUSE_MS = 500
@@ -28,7 +28,8 @@ export function linkLag(
       const topics = chosenTopics(link, args).filter(({ state }) => state !== 'promoted')
       const lag = topicsLag(topics)
       const sinceMs = deps.time.monotonicMs() - startMs
-      const isFresh = allPartitions(topics, (partition) => isHeard(partition, sinceMs))
+      const isFresh =
+        isWhole(link) && allPartitions(topics, (partition) => isHeard(partition, sinceMs))
       const isReached =
         waitUntil === undefined || (isFresh && lag !== undefined && lag <= waitUntil)
       if (!isReached && deps.time.monotonicMs() + WAIT_PAUSE_MS <= deadlineMs) {

@@ -3,7 +3,7 @@
 import type { MirrorTopic } from '../src/client/link-admin.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { chosenTopics, withLinks } from './mirror-shared.ts'
+import { chosenTopics, sourcePlace, withLinks } from './mirror-shared.ts'
 import { printRows } from './row-output.ts'
 import { compareSides } from './verify.ts'
 
@@ -17,9 +17,7 @@ export function linkVerify(
     const link = await links.describeOne(name)
     const rows: Row[] = []
     let exit = 0
-    const place = link.source
-      .map((address, index) => (index === 0 ? address : address.replace(/^[a-z]+:\/\//, '')))
-      .join(',')
+    const place = sourcePlace(link)
     for (const topic of chosenTopics(link, args)) {
       const flags = args.flags.without('topics').with('offsets', '').with('until', untilOf(topic))
       const theirs = `${place}/${topic.name}`

@@ -1,15 +1,15 @@
 /** `stream mirror link`: makes a link, which the daemon keeps (commands.md, section 5). */
 
 import { UsageError } from '../src/base/errors.ts'
+import { ContextsFile } from '../src/client/contexts.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import { parseRate } from '../src/text/units.ts'
-import { ContextsFile } from './contexts.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { requireLinkName, withLinks } from './mirror-shared.ts'
 import { type CommandSpec, changeOptions, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
-import { findContext, splitAddress } from './settings.ts'
+import { findContext, protectionKey, splitAddress } from './settings.ts'
 
 const shape: RowShape = { kind: 'mirror', columns: ['NAME', 'TOPIC'] }
 const CONNECT_MS = 10_000
@@ -22,6 +22,7 @@ export const spec: CommandSpec = {
     'The daemon follows the topics of SOURCE that match, now and later, and keeps their batches byte for byte at the same offsets, with gaps and log start. It goes on after restarts; in a cluster each partition is followed by whoever leads it.',
     'The topics are made here, and are read-only here until they are promoted. One that exists here already is not touched. --sync configs keeps their settings as they are at the source; --sync groups copies the offsets of groups that have no live members here.',
     'SOURCE is an address or @CONTEXT, as the daemon can reach it. A ring of links is refused. Prints the topics that match now.',
+    'A source that asks for TLS or a login is named by @CONTEXT. The daemon takes certificates and secrets from the context of that name of the user that it runs as, on its own host (in a cluster: on each), which must name the same address; it reads passwords and tokens anew for each login, and keeps none.',
   ],
   operands: [{ name: 'NAME' }],
   options: [
@@ -39,6 +40,7 @@ export const spec: CommandSpec = {
   ],
   exits: [
     [4, 'the daemon did not reach the source'],
+    [6, 'the source did not let the daemon in'],
     [8, 'the name is taken, a topic exists here already, or it would close a ring'],
   ],
 }
@@ -50,7 +52,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   if (topics.length === 0) throw new UsageError("--topics is missing: which topics? '*' is all")
   const order = {
     name,
-    source: readSource(deps, flags),
+    ...readSource(deps, flags),
     topics,
     ...readSync(flags),
     rate: readRate(flags),
@@ -69,20 +71,24 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   })
 }
 
-function readSource(deps: CommandDeps, flags: Flags): readonly string[] {
+interface Source {
+  readonly source: readonly string[]
+  /** undefined: its addresses are all that the daemon needs. */
+  readonly context?: string
+}
+
+/** What protects the way to it is the daemon's own affair: it has a context of that name too, or refuses. */
+function readSource(deps: CommandDeps, flags: Flags): Source {
   const source = flags.text('source')
   if (source === undefined) {
     throw new UsageError('--source is missing: the broker that is mirrored')
   }
-  if (!source.startsWith('@')) return splitAddress(source, '--source')
-  const context = findContext(ContextsFile.read(deps.host), source.slice(1), '--source')
-  if (context.secrets.size > 0) {
-    throw new UsageError(
-      `${source}: its secrets would have to be kept by the daemon, which has keys of its own`,
-      'give the address, and the daemon the keys: stream daemon run -X …',
-    )
-  }
-  return splitAddress(context.broker, `context ${source.slice(1)}`)
+  if (!source.startsWith('@')) return { source: splitAddress(source, '--source') }
+  const name = source.slice(1)
+  const { broker, options, secrets } = findContext(ContextsFile.read(deps.host), name, '--source')
+  const addresses = splitAddress(broker, `context ${name}`)
+  const isProtected = secrets.size > 0 || [...options.keys()].some((key) => protectionKey.test(key))
+  return isProtected ? { source: addresses, context: name } : { source: addresses }
 }
 
 function readSync(flags: Flags): { readonly syncConfigs: boolean; readonly syncGroups: boolean } {

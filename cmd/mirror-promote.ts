@@ -8,6 +8,7 @@ import {
   allPartitions,
   chosenTopics,
   isHeard,
+  isWhole,
   lagOf,
   orderedTopics,
   requireLinkName,
@@ -65,6 +66,13 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     let link = await links.describeOne(name)
     const open = (): MirrorTopic[] =>
       chosenTopics(link, args).filter(({ state }) => state !== 'promoted')
+    if (flags.has('when-caught-up') && !isWhole(link)) {
+      const isListed = (found: LinkDescription | undefined): boolean => {
+        if (found !== undefined) link = found
+        return isWhole(link)
+      }
+      await waitForLink(deps, session, name, leftMs(), isListed, 'the source was not looked at')
+    }
     if (flags.has('dry-run') || open().length === 0) {
       await printRows(deps, flags, shape, planRows(link, open()))
       return 0
@@ -85,7 +93,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       const isLevel = (found: LinkDescription | undefined): boolean => {
         if (found === undefined) return false
         link = found
-        return isCaughtUp(open(), deps.time.monotonicMs() - waitMs)
+        return isWhole(link) && isCaughtUp(open(), deps.time.monotonicMs() - waitMs)
       }
       await waitForLink(deps, session, name, leftMs(), isLevel, 'not everything has come')
     }

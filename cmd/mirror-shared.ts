@@ -39,6 +39,13 @@ export async function withLinks(
   }
 }
 
+/** As other brokers of commands are named: the context of the source, or its addresses. */
+export function sourcePlace({ source, context }: LinkDescription): string {
+  if (context !== null) return `@${context}`
+  const [first = '', ...others] = source
+  return [first, ...others.map((address) => address.replace(/^[a-z]+:\/\//, ''))].join(',')
+}
+
 export function requireLinkName({ operands }: CommandArgs, command: string): string {
   const [name, ...more] = operands
   if (name === undefined || more.length > 0) {
@@ -127,6 +134,11 @@ function topicRows(link: LinkDescription, topic: MirrorTopic): Row[] {
     ])
   }
   return rows
+}
+
+/** Nothing of it is still to be taken up: a link that was made just now has no topics, and is not level for that. */
+export function isWhole({ isTakenUp, state, topics }: LinkDescription): boolean {
+  return isTakenUp || (topics.length > 0 && state !== 'active')
 }
 
 /** The source was heard of the partition within the last `withinMs`: what is known of its end is of now. */

@@ -8,6 +8,9 @@
  */
 
 import { UsageError } from '../src/base/errors.ts'
+import { type Context, ContextsFile } from '../src/client/contexts.ts'
+import type { SecretSource } from '../src/client/secrets.ts'
+import { absolutePath, filePath, isOfThisHost, splitAddress } from '../src/client/user-places.ts'
 import { ConfigSet } from '../src/config/config-key.ts'
 import { type ClientKeyName, clientKeys } from '../src/config/keys.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
@@ -19,9 +22,7 @@ import {
   readLayers,
   setClientKey,
 } from './config-layers.ts'
-import { type Context, ContextsFile } from './contexts.ts'
 import type { Flags } from './flags.ts'
-import type { SecretSource } from './secrets.ts'
 
 /** `user` and `host`: the sockets that are tried when no broker was named. */
 export type BrokerChoice =
@@ -33,6 +34,8 @@ export type BrokerChoice =
       readonly contextOrigin?: string
     }
   | { readonly kind: 'local'; readonly userAddress: string; readonly hostAddress: string }
+
+export { absolutePath, filePath, isOfThisHost, splitAddress }
 
 export interface Settings {
   readonly broker: BrokerChoice
@@ -90,7 +93,7 @@ function contextLayer(context: Context): Layer {
 }
 
 /** Keys that say how a connection is protected. */
-const protectionKey = /^(security\.|ssl\.|sasl\.|enable\.ssl\.|curve\.)/
+export const protectionKey = /^(security\.|ssl\.|sasl\.|enable\.ssl\.|curve\.)/
 
 /** Who gives you a directory could else make you show the secrets of a context in clear text, or to another broker. */
 function refuseWeakening(layers: readonly Layer[], context: Context | undefined): void {
@@ -159,36 +162,6 @@ function chooseBroker(
   }
 }
 
-/**
- * `scheme://a[,b]` as one address each; `kafka://` without a port has 9092.
- * @throws UsageError for other schemes and for credentials in a URL
- */
-export function splitAddress(address: string, origin: string): string[] {
-  const match = /^(ipc|tcp|kafka):\/\/(.+)$/.exec(address)
-  if (match === null) {
-    const shown = address.includes('@') ? '***' : address
-    throw new UsageError(
-      `${origin}: ${shown}: not an address`,
-      'ipc://PATH, tcp://HOST:PORT or kafka://HOST[:PORT]',
-    )
-  }
-  const [, scheme = '', rest = ''] = match
-  if (scheme === 'ipc') return [address]
-  return rest.split(',').map((place) => {
-    if (place.includes('@')) {
-      throw new UsageError(
-        `${origin}: an address may not hold credentials`,
-        'name a file, a command or a variable in a context',
-      )
-    }
-    const hasPort = /:\d+$/.test(place)
-    if (place === '' || (!hasPort && scheme === 'tcp')) {
-      throw new UsageError(`${origin}: ${scheme}://${place}: a port is missing`)
-    }
-    return `${scheme}://${hasPort ? place : `${place}:9092`}`
-  })
-}
-
 export function findContext(file: ContextsFile, name: string, origin: string): Context {
   const context = file.get(name)
   if (context !== undefined) return context
@@ -228,20 +201,4 @@ export function daemonLogPath(host: Host): string {
   const home = host.environment['XDG_STATE_HOME']
   const base = home === undefined || home === '' ? `${host.homeDirectory}/.local/state` : home
   return `${base}/stream/daemon.log`
-}
-
-export function absolutePath(host: Host, path: string): string {
-  return path.startsWith('/') ? path : `${host.currentDirectory}/${path}`
-}
-
-/** As users write paths in files: `~/` is their home. */
-export function filePath(host: Host, word: string): string {
-  return word.startsWith('~/') ? `${host.homeDirectory}${word.slice(1)}` : absolutePath(host, word)
-}
-
-/** By its text: what a name stands for may change. */
-export function isOfThisHost(address: string): boolean {
-  if (address.startsWith('ipc://')) return true
-  const host = /^[a-z]+:\/\/(\[[^\]]*\]|[^:]*)/.exec(address)?.[1]?.toLowerCase() ?? ''
-  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
 }

@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
+import type { SourceAccess } from '../src/client/source-context.ts'
 import { configVariable } from '../src/config/config-key.ts'
 import { findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
 import { CurveKeyring } from '../src/io/curve-keyring.ts'
@@ -32,6 +33,7 @@ import { notifyServiceManager } from '../src/io/service-notify.ts'
 import { StderrLog } from '../src/io/stderr-log.ts'
 import { diskError } from '../src/io/system-errors.ts'
 import type { Log } from '../src/ports/log.ts'
+import type { TlsOptions } from '../src/ports/net.ts'
 import type { Random } from '../src/ports/random.ts'
 import { sleep, type Time } from '../src/ports/time.ts'
 import { assertProtected } from './doors/address-rule.ts'
@@ -318,6 +320,23 @@ async function readTls(config: ReadonlyMap<string, string>, listen: readonly str
   return keys
 }
 
+/** For sources of links that ask for TLS or a login: the contexts of the user that this runs as. */
+async function openLinkContext(random: Random, log: Log, name: string): Promise<SourceAccess> {
+  const { openContext } = await import('../src/client/source-context.ts')
+  const { RealHost } = await import('../src/io/real-host.ts')
+  const ports = {
+    random,
+    host: new RealHost(),
+    console: { warn: (text: string) => log.warn(text, { context: name }) },
+    runProgram: async (words: readonly string[], options: { readonly timeoutMs: number }) =>
+      (await import('../src/io/child-program.ts')).runProgram(words, options),
+    makeTls: async (options: TlsOptions) =>
+      new (await import('../src/io/tls-client.ts')).RealTlsClient(options),
+    loadHashes: async () => new (await import('../src/io/real-hashes.ts')).RealHashes(),
+  }
+  return openContext(ports, name)
+}
+
 async function main(): Promise<number> {
   process.umask(0o077)
   const options = readOptions(process.argv.slice(2))
@@ -361,6 +380,7 @@ async function main(): Promise<number> {
             tls,
           }),
           hashes: new RealHashes(),
+          openContext: (name) => openLinkContext(random, log, name),
           store:
             joined?.store ??
             (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),

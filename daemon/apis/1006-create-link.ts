@@ -16,8 +16,8 @@ export const createLink: Handler<'CreateLink'> = async ({ links }, _context, req
             perSecond: ratePerSecond,
           }
         : null
-    const { failback } = request
-    const order = { failback, name, source, topics, syncConfigs, syncGroups, rate }
+    const { failback, context } = request
+    const order = { failback, name, source, context, topics, syncConfigs, syncGroups, rate }
     return {
       failure: null,
       message: null,

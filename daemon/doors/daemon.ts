@@ -17,7 +17,7 @@ import { listedRanges } from '../apis/listed-ranges.ts'
 import { ParkedFetches } from '../apis/parked-fetches.ts'
 import { GroupCoordinator } from '../coordinator/group-coordinator.ts'
 import { TransactionCoordinator } from '../coordinator/transaction-coordinator.ts'
-import { LinkService } from '../links/link-service.ts'
+import { LinkService, type OpenContext } from '../links/link-service.ts'
 import {
   Broker,
   type BrokerOptions,
@@ -40,6 +40,8 @@ export interface DaemonPorts extends BrokerPorts {
   readonly net: Net
   /** For users and their logins; without it there are none. */
   readonly hashes?: Hashes
+  /** Contexts of the user that it runs as, for the sources of links; without it there are none. */
+  readonly openContext?: OpenContext
 }
 
 export interface DaemonOptions extends BrokerOptions {
@@ -129,7 +131,7 @@ class RunningDaemon implements Daemon {
       parkedFetches: new ParkedFetches(config.number('stream.fetch.parked.max')),
       groups,
       transactions,
-      links: new LinkService(broker, ports.net, groups),
+      links: new LinkService(broker, ports.net, groups, ports.openContext),
       peers,
       host,
       hashes: ports.hashes,

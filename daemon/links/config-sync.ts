@@ -1,12 +1,13 @@
 /**
  * Configs of a source's topics as this cluster can have them: what is set on the topic there, and known here. What speaks of
- * the source's own replicas is left out.
+ * the source's own replicas and storage is left out.
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
 import type { Cluster } from '../../src/client/cluster.ts'
 import type { TopicInfo } from '../../src/client/metadata-cache.ts'
+import { findConfigDefect } from '../../src/config/config-key.ts'
 import { findKey } from '../../src/config/keys.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Texts } from '../replica/broker-config.ts'
@@ -18,6 +19,10 @@ const OWN_KEYS: ReadonlySet<string> = new Set([
   'follower.replication.throttled.replicas',
   'flush.messages',
   'flush.ms',
+  // Where the source keeps its old segments is its own affair.
+  'remote.storage.enable',
+  'local.retention.ms',
+  'local.retention.bytes',
 ])
 
 /** By topic; only those of topics that told. @throws StreamError as Admin.describeConfigs */
@@ -31,13 +36,21 @@ export async function sourceConfigs(
   const admin = new Admin(broker.time, broker.random, cluster)
   const resources = topics.map(({ name }) => ({ kind: 'topic', name }) as const)
   try {
-    for (const { name, configs } of await admin.describeConfigs(resources)) {
+    for (const { name, configs, error } of await admin.describeConfigs(resources)) {
+      if (error !== undefined) {
+        // Hidden from us, or deleted just now. Nothing is known of it, which is not that nothing is set.
+        broker.log.debug('the source does not tell the configs of a topic', {
+          topic: name,
+          error: error.message,
+        })
+        continue
+      }
       const own = configs.filter(({ origin }) => origin === 'topic')
       found.set(
         name,
         new Map(
           own.flatMap(({ name: key, value }): [string, string][] =>
-            value === null || !isCopied(key) ? [] : [[key, value]],
+            value === null || !isCopied(key) || !isPossible(key, value) ? [] : [[key, value]],
           ),
         ),
       )
@@ -47,6 +60,12 @@ export async function sourceConfigs(
     broker.log.warn('the source does not tell the configs of its topics', { error: error.message })
   }
   return found
+}
+
+/** A broker of another kind or age may allow what a log here cannot have: the topic is mirrored without it. */
+function isPossible(key: string, value: string): boolean {
+  const found = findKey('topic', key)
+  return found !== undefined && findConfigDefect(found, value) === undefined
 }
 
 /** What is set here, with what is copied in the place of what was. */

@@ -7,7 +7,7 @@
  * - The offsets of a topic are copied only while it is a mirror: from its promotion on they are the group's own.
  */
 
-import { isStreamError } from '../../src/base/errors.ts'
+import { isStreamError, type StreamError } from '../../src/base/errors.ts'
 import { GroupAdmin } from '../../src/client/group-admin.ts'
 import { GroupLink } from '../../src/client/group-link.ts'
 import { fetchGroupOffsets, type GroupOffset } from '../../src/client/group-offsets.ts'
@@ -76,21 +76,31 @@ export class GroupSync {
       const mirror = this.#broker.image.links.mirror(topic)?.value
       return mirror?.linkId === run.value.id && mirror.state === 'MIRROR'
     }
+    let failed: StreamError | undefined
     for (const { groupId } of await new GroupAdmin(time, random, cluster).list()) {
       const place = await this.#groups.locate(groupId)
       if (place.errorCode !== 0 || place.nodeId !== nodeId || this.#isStopped) continue
       const found = this.#groups.find(groupId)
       if (found.shard === undefined) continue
-      const link = new GroupLink(time, random, cluster, groupId)
-      const offsets = (await fetchGroupOffsets(link, undefined, { requireStable: false })).filter(
-        isMirrored,
-      )
+      let offsets: readonly GroupOffset[]
+      try {
+        const link = new GroupLink(time, random, cluster, groupId)
+        offsets = (await fetchGroupOffsets(link, undefined, { requireStable: false })).filter(
+          isMirrored,
+        )
+      } catch (error) {
+        // It may be hidden from us, or of a kind that has no such offsets: the others go on.
+        if (!isStreamError(error) || error.kafkaError === undefined) throw error
+        failed ??= error
+        continue
+      }
       const news = offsets.filter(({ topic, partition, offset }) => {
         const known = this.#groups.find(groupId).entry?.offsets.get(topic, partition)
         return known?.offset !== offset
       })
       if (news.length > 0) await this.#commit(groupId, found.shard, news)
     }
+    if (failed !== undefined) throw failed
   }
 
   async #commit(

@@ -31,6 +31,8 @@ export class LinkDirector {
   readonly #ports: DirectorPorts
   /** By link: what is wrong with it as a whole, and by topic. */
   readonly #problems = new Map<string, Map<string | undefined, string>>()
+  /** Ids of links of which a whole pass has been made. */
+  readonly #takenUp = new Set<string>()
   #timer: Timer | undefined
   #running: Promise<void> | undefined
   #isWanted = false
@@ -48,6 +50,11 @@ export class LinkDirector {
   /** Topics that cannot be taken up, with the reason. */
   problemsOf(link: string): ReadonlyMap<string | undefined, string> {
     return this.#problems.get(link) ?? new Map()
+  }
+
+  /** All topics that were at the source in some pass are listed. Only on the controller. */
+  isTakenUp(linkId: string): boolean {
+    return this.#takenUp.has(linkId)
   }
 
   /** As soon as may be. */
@@ -90,8 +97,10 @@ export class LinkDirector {
       try {
         await this.#conclude(name, value)
         const run = runs.get(name)
-        if (value.state === 'ACTIVE' && run !== undefined)
+        if (value.state === 'ACTIVE' && run !== undefined) {
           await this.#direct(name, value, run, problems)
+          this.#takenUp.add(value.id)
+        }
       } catch (error) {
         if (!isStreamError(error)) throw error
         if (error.code === 'NOT_CONTROLLER') return
@@ -171,7 +180,7 @@ export class LinkDirector {
       try {
         const path = [...(paths.get(topic.name) ?? []), link.sourceClusterId]
         refuseRing(topic.name, path, broker.clusterId)
-        await this.#takeUp(name, link, topic, path, configs.get(topic.name) ?? new Map())
+        await this.#takeUp(name, link, topic, path, configs.get(topic.name))
       } catch (error) {
         if (!isStreamError(error) || error.code === 'NOT_CONTROLLER') throw error
         problems.set(topic.name, error.message)
@@ -184,7 +193,7 @@ export class LinkDirector {
     link: LinkValue,
     source: TopicInfo,
     path: readonly string[],
-    config: ReadonlyMap<string, string>,
+    config: ReadonlyMap<string, string> | undefined,
   ): Promise<void> {
     const { broker } = this.#ports
     const { image } = broker
@@ -216,7 +225,11 @@ export class LinkDirector {
         broker.topics.placeable().length,
       )
       const assignments = broker.topics.place(partitions, replicas)
-      await broker.topics.create({ name: topic, assignments, config: Object.fromEntries(config) })
+      await broker.topics.create({
+        name: topic,
+        assignments,
+        config: Object.fromEntries(config ?? []),
+      })
       return
     }
     if (source.topicId !== mirror.sourceTopicId) return
@@ -228,7 +241,7 @@ export class LinkDirector {
         broker.topics.place(missing, replicas, existing.value.partitions),
       )
     }
-    if (link.syncConfigs) {
+    if (link.syncConfigs && config !== undefined) {
       await broker.topics.configure(topic, (before) => copiedConfig(before, config))
     }
   }

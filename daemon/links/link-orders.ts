@@ -6,16 +6,19 @@
 import { StreamError } from '../../src/base/errors.ts'
 import { globPattern } from '../../src/base/glob.ts'
 import { Cluster } from '../../src/client/cluster.ts'
+import type { SourceAccess } from '../../src/client/source-context.ts'
 import type { Net } from '../../src/ports/net.ts'
 import { type LinkChange, writeLinks } from '../metadata/link-transactions.ts'
 import type { LinkRate, LinkState, MirrorState as MirrorOrder } from '../metadata/link-values.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import { pathsOf, refuseRing } from './mirror-paths.ts'
+import type { SourceAccesses } from './source-access.ts'
 
 export interface LinkOrder {
   readonly name: string
   readonly source: readonly string[]
+  readonly context: string | null
   readonly topics: readonly string[]
   readonly syncConfigs: boolean
   readonly syncGroups: boolean
@@ -41,16 +44,18 @@ const CONNECT_MS_MAX = 20_000
 export class LinkOrders {
   readonly #broker: Broker
   readonly #net: Net
+  readonly #sources: SourceAccesses
 
-  constructor(broker: Broker, net: Net) {
+  constructor(broker: Broker, net: Net, sources: SourceAccesses) {
     this.#broker = broker
     this.#net = net
+    this.#sources = sources
   }
 
   /**
    * @returns the source's topics that match now
    * @throws StreamError CONFLICT (exists, a ring, the source is this cluster), TOPIC_EXISTS, UNREACHABLE and what first contact
-   *   may end with, NOT_CONTROLLER; UsageError for a bad glob
+   *   may end with, NOT_CONTROLLER, what SourceAccesses.access may end with; UsageError for a bad glob
    */
   async create(order: LinkOrder, timeoutMs: number): Promise<readonly string[]> {
     const { name } = order
@@ -64,7 +69,7 @@ export class LinkOrders {
     const { image, random, time } = this.#broker
     const before = image.links.link(name)
     if (before !== undefined && !this.#mayReplace(before.value.id, order)) throw exists(name)
-    const source = await this.#lookAt(order.source, timeoutMs)
+    const source = await this.#lookAt(await this.#sources.access(order), timeoutMs)
     if (source.clusterId === this.#broker.clusterId) {
       throw new StreamError('CONFLICT', `link ${name}: the source is this cluster itself`)
     }
@@ -210,7 +215,7 @@ export class LinkOrders {
   }
 
   async #lookAt(
-    addresses: readonly string[],
+    access: SourceAccess,
     timeoutMs: number,
   ): Promise<{
     readonly clusterId: string
@@ -220,7 +225,7 @@ export class LinkOrders {
     const { time, random, log } = this.#broker
     const connectTimeoutMs = Math.max(1, Math.min(CONNECT_MS_MAX, timeoutMs))
     const cluster = new Cluster(time, random, this.#net, log, {
-      addresses,
+      ...access,
       clientId: 'stream-link',
       connectTimeoutMs,
       requestTimeoutMs: connectTimeoutMs,

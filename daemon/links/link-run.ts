@@ -11,6 +11,7 @@
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import { Cluster } from '../../src/client/cluster.ts'
 import { listOffsets } from '../../src/client/offsets.ts'
+import type { SourceAccess } from '../../src/client/source-context.ts'
 import type { Net } from '../../src/ports/net.ts'
 import type { Timer } from '../../src/ports/time.ts'
 import type { RequestInput, Response } from '../../src/protocol/api-table.ts'
@@ -54,13 +55,13 @@ export class LinkRun {
   #paidMs = 0
   #isStopped = false
 
-  constructor(broker: Broker, net: Net, name: string, value: LinkValue) {
+  constructor(broker: Broker, net: Net, name: string, value: LinkValue, access: SourceAccess) {
     this.name = name
     this.#broker = broker
     this.#value = value
     const { time, random, log } = broker
     this.cluster = new Cluster(time, random, net, log, {
-      addresses: value.source,
+      ...access,
       clientId: `stream-link-${name}`,
       onWarning: (warning) => {
         const isWell = warning.kind === 'regained'

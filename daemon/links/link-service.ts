@@ -3,6 +3,7 @@
  * follow the metadata image and the partition table, so a link moves with the leaderships.
  */
 
+import type { OpenContext, SourceAccess } from '../../src/client/source-context.ts'
 import type { Net } from '../../src/ports/net.ts'
 import type { Timer } from '../../src/ports/time.ts'
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
@@ -15,6 +16,9 @@ import { LinkDirector } from './link-director.ts'
 import { LinkOrders } from './link-orders.ts'
 import { LinkRun } from './link-run.ts'
 import { MirrorSession } from './mirror-session.ts'
+import { SourceAccesses } from './source-access.ts'
+
+export type { OpenContext }
 
 type LinkRow = ResponseInput<'DescribeLinks'>['links'][number]
 type TopicRow = LinkRow['topics'][number]
@@ -28,14 +32,17 @@ export class LinkService {
   readonly #sessions = new Map<Partition, MirrorSession>()
   readonly #director: LinkDirector
   readonly #groups: GroupSync
+  readonly #sources: SourceAccesses
   readonly #stopListening: (() => void)[] = []
   #timer: Timer | undefined
   #isStopped = false
 
-  constructor(broker: Broker, net: Net, groups: GroupCoordinator) {
+  /** @param openContext  undefined: this daemon has no contexts */
+  constructor(broker: Broker, net: Net, groups: GroupCoordinator, openContext?: OpenContext) {
     this.#broker = broker
     this.#net = net
-    this.orders = new LinkOrders(broker, net)
+    this.#sources = new SourceAccesses(broker, openContext)
+    this.orders = new LinkOrders(broker, net, this.#sources)
     this.#director = new LinkDirector({ broker, runs: this.#runs })
     this.#groups = new GroupSync(broker, groups, this.#runs)
   }
@@ -67,6 +74,7 @@ export class LinkService {
     this.#timer?.cancel()
     void this.#director.stop()
     this.#groups.stop()
+    this.#sources.stop()
     for (const session of this.#sessions.values()) session.end()
     for (const run of this.#runs.values()) run.stop()
   }
@@ -130,9 +138,29 @@ export class LinkService {
     }
     for (const [name, { value }] of links.links()) {
       const run = this.#runs.get(name)
-      if (run === undefined) this.#runs.set(name, new LinkRun(this.#broker, this.#net, name, value))
-      else if (run.value !== value) run.change(value)
+      if (run !== undefined) {
+        if (run.value !== value) run.change(value)
+      } else if (value.context === null) this.#begin(name, value, { addresses: value.source })
+      else this.#beginLater(name, value)
     }
+  }
+
+  #begin(name: string, value: LinkValue, access: SourceAccess): void {
+    this.#runs.set(name, new LinkRun(this.#broker, this.#net, name, value, access))
+  }
+
+  #beginLater(name: string, value: LinkValue): void {
+    const { links } = this.#broker.image
+    const own = (): LinkValue | undefined => {
+      const found = links.link(name)?.value
+      return found?.id === value.id ? found : undefined
+    }
+    const isWanted = (): boolean => !this.#isStopped && own() !== undefined
+    this.#sources.open(value, isWanted, (access) => {
+      this.#begin(name, own() ?? value, access)
+      this.#reconcile()
+      this.#director.wake()
+    })
   }
 
   #follow(partition: Partition, mirror: MirrorValue): void {
@@ -173,9 +201,20 @@ export class LinkService {
       syncGroups: value.syncGroups,
       rateKind: value.rate?.kind ?? 'bytes',
       ratePerSecond: value.rate?.perSecond ?? 0,
-      problem: this.#director.problem(name, undefined) ?? this.#runs.get(name)?.contact ?? null,
+      context: value.context,
+      isTakenUp: this.#director.isTakenUp(value.id),
+      problem: this.#problemOf(name, value) ?? null,
       topics: topics.sort((a, b) => (a.name < b.name ? -1 : 1)),
     }
+  }
+
+  /** Of the link as a whole. */
+  #problemOf(name: string, value: LinkValue): string | undefined {
+    return (
+      this.#sources.problem(value.id) ??
+      this.#director.problem(name, undefined) ??
+      this.#runs.get(name)?.contact
+    )
   }
 
   #describeTopic(
@@ -208,10 +247,10 @@ export class LinkService {
     const since = session?.state.levelSinceMs(log.logEndOffset, nowMs) ?? nowMs
     const record = this.#broker.image.links.mirrored(partition.topicId, partition.partition)?.value
     const isPaused = mirror.state === 'PAUSED' || link.state === 'PAUSED'
-    const run = this.#runs.get(mirror.link)
-    const isMirror = session?.role === 'mirror'
+    const isOpen = session === undefined || session.role === 'mirror'
     const error =
-      session?.trouble ?? (isMirror ? (session?.state.error ?? run?.contact) : undefined)
+      session?.trouble ??
+      (isOpen ? (session?.state.error ?? this.#problemOf(mirror.link, link)) : undefined)
     return {
       partition: partition.partition,
       state: stateOf(session, isPaused, error),

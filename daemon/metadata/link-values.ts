@@ -31,6 +31,8 @@ export interface LinkValue {
   readonly id: string
   /** Addresses of the source, as Net.connect takes them. */
   readonly source: readonly string[]
+  /** Of the daemon's own user, with what protects the way to the source; null: nothing does. */
+  readonly context: string | null
   readonly sourceClusterId: string
   /** Globs of topic names. */
   readonly topics: readonly string[]
@@ -88,6 +90,7 @@ export function decodeLink(key: string, bytes: Uint8Array): LinkValue {
   return {
     id: text(key, object, 'id'),
     source: texts(key, object, 'source'),
+    context: typeof object['context'] === 'string' ? object['context'] : null,
     sourceClusterId: text(key, object, 'sourceClusterId'),
     topics: texts(key, object, 'topics'),
     syncConfigs: object['syncConfigs'] === true,

@@ -17,6 +17,8 @@ export type LinkDescription = LinkRow
 export interface NewLink {
   readonly name: string
   readonly source: readonly string[]
+  /** Of the daemon's own user, with what protects the way to the source. */
+  readonly context?: string | undefined
   readonly topics: readonly string[]
   readonly syncConfigs: boolean
   readonly syncGroups: boolean
@@ -50,6 +52,7 @@ export class LinkAdmin {
     const answer = await this.#cluster.call('controller', 'CreateLink', {
       name: link.name,
       source: [...link.source],
+      context: link.context ?? null,
       topics: [...link.topics],
       syncConfigs: link.syncConfigs,
       syncGroups: link.syncGroups,
@@ -115,7 +118,9 @@ function merge(known: LinkDescription | undefined, found: LinkDescription): Link
       topics.set(topic.name, { ...before, problem: before.problem ?? topic.problem, partitions })
     }
   }
-  return { ...known, problem: known.problem ?? found.problem, topics: [...topics.values()] }
+  const isTakenUp = known.isTakenUp || found.isTakenUp
+  const problem = known.problem ?? found.problem
+  return { ...known, isTakenUp, problem, topics: [...topics.values()] }
 }
 
 function taken(answer: {

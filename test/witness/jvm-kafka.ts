@@ -3,6 +3,7 @@
  * broker of one process. Everything started here is stopped by process id.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
   closeSync,
@@ -17,7 +18,7 @@ import { connect, createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { repository } from '../support/program.ts'
 
-const project = join(import.meta.dirname, 'jvm')
+const directory = join(import.meta.dirname, 'jvm')
 // Short runs: the first compiler only, one collector thread.
 const javaFlags = ['-Xmx768m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC']
 
@@ -40,12 +41,14 @@ export class Kafka {
 
   /** Fetches what is missing and compiles Witness.java. @throws Error when Java or Maven cannot do it */
   static prepare(): Kafka {
-    const pom = join(project, 'pom.xml')
-    const version = /<kafka\.version>(.*)<\/kafka\.version>/.exec(readFileSync(pom, 'utf8'))?.[1]
+    const pom = join(directory, 'pom.xml')
+    const project = readFileSync(pom, 'utf8')
+    const version = /<kafka\.version>(.*)<\/kafka\.version>/.exec(project)?.[1]
     if (version === undefined) throw new Error('pom.xml names no version of Kafka')
     const cache = join(repository, '.cache', 'witness')
     const libraries = join(cache, `kafka-${version}`)
-    const complete = join(libraries, '.complete')
+    const mark = createHash('sha256').update(project).digest('hex').slice(0, 12)
+    const complete = join(libraries, `.complete-${mark}`)
     if (!existsSync(complete)) {
       run('mvn', [
         '-B',
@@ -59,7 +62,7 @@ export class Kafka {
     }
     const classes = join(cache, 'classes')
     mkdirSync(classes, { recursive: true })
-    run('javac', ['-cp', join(libraries, '*'), '-d', classes, join(project, 'Witness.java')])
+    run('javac', ['-cp', join(libraries, '*'), '-d', classes, join(directory, 'Witness.java')])
     return new Kafka(version, [classes, join(libraries, '*')].join(delimiter), javaFlags)
   }
 
@@ -68,7 +71,7 @@ export class Kafka {
     return new Kafka(this.version, this.#classPath, flags)
   }
 
-  /** Runs a class to its end, never throws. Names not below `kafka` lie below org.apache.kafka.tools. */
+  /** Runs a class to its end, never throws. Names not below `kafka` or `org` lie below org.apache.kafka.tools. */
   run(name: string, args: readonly string[], input = ''): ToolOutcome {
     const result = spawnSync('java', this.command(name, args), {
       input,
@@ -109,7 +112,7 @@ export class Kafka {
 
   /** What `java` is given to run a class. */
   command(name: string, args: readonly string[]): string[] {
-    const isWhole = name.startsWith('kafka.') || name === 'Witness'
+    const isWhole = /^(kafka|org)\./.test(name) || name === 'Witness'
     const className = isWhole ? name : `org.apache.kafka.tools.${name}`
     return [...this.#javaFlags, '-cp', this.#classPath, className, ...args]
   }
@@ -120,16 +123,18 @@ export class KafkaBroker {
   /** host:port */
   readonly address: string
   readonly logDirectory: string
-  readonly #child: ChildProcess
+  readonly #start: () => ChildProcess
+  #child: ChildProcess
 
   get pid(): number {
     return this.#child.pid ?? 0
   }
 
-  private constructor(address: string, logDirectory: string, child: ChildProcess) {
+  private constructor(address: string, logDirectory: string, start: () => ChildProcess) {
     this.address = address
     this.logDirectory = logDirectory
-    this.#child = child
+    this.#start = start
+    this.#child = start()
   }
 
   /**
@@ -186,17 +191,29 @@ ${more?.settings({ plain: port, controller: controllerPort }) ?? ''}
       ...['format', '-t', id, '-c', properties],
       ...(more?.format ?? []),
     ])
-    const child = kafka.spawn('kafka.Kafka', [properties], output)
-    const broker = new KafkaBroker(`127.0.0.1:${port}`, logDirectory, child)
+    const broker = new KafkaBroker(`127.0.0.1:${port}`, logDirectory, () =>
+      kafka.spawn('kafka.Kafka', [properties], output),
+    )
+    await broker.#comesUp(port, output)
+    return broker
+  }
+
+  async #comesUp(port: number, output: string): Promise<void> {
     const deadline = performance.now() + 60_000
     while (!(await accepts(port))) {
-      if (child.exitCode !== null || performance.now() > deadline) {
-        await broker.stop()
+      if (this.#child.exitCode !== null || performance.now() > deadline) {
+        await this.stop()
         throw new Error(`the broker did not come up\n${readFileSync(output, 'utf8').slice(-3000)}`)
       }
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
-    return broker
+  }
+
+  /** Ended before, by `stop` or a signal; the same data, the same port. */
+  async startAgain(): Promise<void> {
+    this.#child = this.#start()
+    const output = join(this.logDirectory, '..', 'broker.out')
+    await this.#comesUp(Number(this.address.split(':')[1]), output)
   }
 
   /** A clean stop; after 30 seconds a hard one. Does nothing when it has ended. */

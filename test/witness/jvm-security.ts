@@ -10,12 +10,12 @@ import { assertThat, type Checks } from './jvm-checks.ts'
 import { freePorts, KafkaBroker } from './jvm-kafka.ts'
 import type { Stage } from './jvm-stage.ts'
 
-const PASSWORD = 'correct-horse'
+export const PASSWORD = 'correct-horse'
 const LINES = 1000
 const security = 'org.apache.kafka.common.security'
 const scrams = ['SCRAM-SHA-256', 'SCRAM-SHA-512'] as const
 
-interface Doors {
+export interface Doors {
   readonly plain: string
   readonly saslSsl: string
   readonly ssl: string
@@ -30,7 +30,8 @@ export async function checkSecurity(stage: Stage, checks: Checks): Promise<void>
   await checkDoor(stage, checks, certificates)
 }
 
-async function startBroker(
+/** A broker whose doors ask for TLS, a certificate or a login: user `etl` with the password in the file `pw`. */
+export async function startSecureBroker(
   { kafka, program }: Stage,
   certificates: KafkaCertificates,
 ): Promise<{ readonly broker: KafkaBroker; readonly doors: Doors }> {
@@ -79,7 +80,7 @@ async function startBroker(
 type Options = Readonly<Record<string, string>>
 
 /** Commands in a context of these options and secrets (by their files). */
-function contextOf(
+export function contextOf(
   program: Program,
   name: string,
   address: string,
@@ -115,7 +116,7 @@ async function checkBroker(
   certificates: KafkaCertificates,
 ): Promise<void> {
   const { program } = stage
-  const { broker, doors } = await startBroker(stage, certificates)
+  const { broker, doors } = await startSecureBroker(stage, certificates)
   const ca = { 'ssl.ca.location': certificates.ca }
   const etl = { ...ca, 'sasl.username': 'etl' }
   const password = { 'sasl.password': 'pw' }

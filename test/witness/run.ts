@@ -2,7 +2,7 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [cluster] [leaders] [mirror] [security]
+ *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [cluster] [leaders] [mirror] [links] [mm2] [security]
  *
  * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
@@ -20,7 +20,9 @@ import { checkLogs } from './jvm-dump.ts'
 import { checkGroups } from './jvm-groups.ts'
 import { Kafka } from './jvm-kafka.ts'
 import { checkLeaders } from './jvm-leaders.ts'
+import { checkLinks } from './jvm-links.ts'
 import { checkMirror } from './jvm-mirror.ts'
+import { checkMirrorMaker } from './jvm-mirror-maker.ts'
 import { checkSecurity } from './jvm-security.ts'
 import type { Stage } from './jvm-stage.ts'
 import { checkTools } from './jvm-tools.ts'
@@ -36,6 +38,8 @@ const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<
   cluster: checkCluster,
   leaders: checkLeaders,
   mirror: checkMirror,
+  links: checkLinks,
+  mm2: checkMirrorMaker,
   security: checkSecurity,
 }
 
@@ -85,6 +89,9 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 function build(): void {
-  const result = spawnSync(process.execPath, ['build.mjs'], { cwd: repository, stdio: 'inherit' })
+  const result = spawnSync(process.execPath, ['build/build.mjs'], {
+    cwd: repository,
+    stdio: 'inherit',
+  })
   if (result.status !== 0) throw new Error('the build failed')
 }

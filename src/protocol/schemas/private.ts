@@ -225,6 +225,8 @@ export const createLink = {
       },
       0,
     ],
+    // Of the daemon's own user: how the source is spoken to.
+    ['context', 'string', 0, { tag: 0, nullable: 0, default: null }],
   ],
   response: [
     ['failure', 'string', 0, { nullable: 0, default: null }],
@@ -278,6 +280,9 @@ export const describeLinks = {
           ['rateKind', 'string', 0],
           ['ratePerSecond', 'int64', 0],
           ['problem', 'string', 0, { nullable: 0, default: null }],
+          ['context', 'string', 0, { tag: 0, nullable: 0, default: null }],
+          // Whether the controller has seen what there is at the source, and lists what matches; false of all other brokers.
+          ['isTakenUp', 'bool', 0, { tag: 1, default: true }],
           [
             'topics',
             {

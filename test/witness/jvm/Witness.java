@@ -19,6 +19,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  *
  *     fill ADDRESS TOPIC           records of every shape in every codec; partitions 0 and 1
  *     transactions ADDRESS TOPIC   committed and aborted transactions, in turn, with plain records between them
+ *     open ADDRESS TOPIC FILE      a transaction that stays open until FILE is there; prints `open`, then `committed`
  *     read ADDRESS TOPIC ISOLATION prints all records up to the end: partition, offset, timestamp, key, value, headers
  *
  * Keys, values and headers are base64, `-` for null; headers are name=value, joined by commas.
@@ -31,6 +32,7 @@ public class Witness {
         switch (arguments[0]) {
             case "fill" -> fill(arguments[1], arguments[2]);
             case "transactions" -> transactions(arguments[1], arguments[2]);
+            case "open" -> open(arguments[1], arguments[2], arguments[3]);
             case "read" -> read(arguments[1], arguments[2], arguments[3]);
             default -> throw new IllegalArgumentException(arguments[0]);
         }
@@ -85,6 +87,19 @@ public class Witness {
             try (var producer = producer(address, Map.of("compression.type", codec))) {
                 producer.send(new ProducerRecord<>(topic, round % 2, null, ("plain " + round).getBytes()));
             }
+        }
+    }
+
+    static void open(String address, String topic, String file) throws Exception {
+        try (var producer = producer(address, Map.of("transactional.id", "witness-open", "compression.type", "lz4"))) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            for (int number = 0; number < 20; number++) producer.send(new ProducerRecord<>(topic, 0, null, ("open " + number).getBytes()));
+            producer.flush();
+            System.out.println("open");
+            for (int tenth = 0; tenth < 600 && !java.nio.file.Files.exists(java.nio.file.Path.of(file)); tenth++) Thread.sleep(100);
+            producer.commitTransaction();
+            System.out.println("committed");
         }
     }
 

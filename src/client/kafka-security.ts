@@ -1,5 +1,5 @@
 /**
- * How a command speaks to a broker behind `kafka://`: over TLS or not, with a login or not, from the settings and the secrets of
+ * How a client speaks to a broker behind `kafka://`: over TLS or not, with a login or not, from the settings and the secrets of
  * the context. Loaded only where settings ask for either.
  *
  * Invariants:
@@ -7,16 +7,14 @@
  * - A password or a token leaves this host in clear text only where `security.protocol` says so in so many words.
  * - No error holds a secret.
  */
-import { StreamError, UsageError } from '../src/base/errors.ts'
-import type { ClusterOptions } from '../src/client/cluster.ts'
-import type { LoginRequest, SaslMechanism } from '../src/client/login.ts'
-import type { ConfigSet } from '../src/config/config-key.ts'
-import type { ClientKeyName } from '../src/config/keys.ts'
-import type { Host } from '../src/ports/host.ts'
-import type { TlsClient } from '../src/ports/net.ts'
-import type { CommandDeps } from './deps.ts'
-import { resolveSecret, type SecretSource } from './secrets.ts'
-import { filePath, isOfThisHost } from './settings.ts'
+import { StreamError, UsageError } from '../base/errors.ts'
+import type { ConfigSet } from '../config/config-key.ts'
+import type { ClientKeyName } from '../config/keys.ts'
+import type { TlsClient } from '../ports/net.ts'
+import type { ClusterOptions } from './cluster.ts'
+import type { LoginRequest, SaslMechanism } from './login.ts'
+import { resolveSecret, type SecretSource, type SecurityPorts } from './secrets.ts'
+import { filePath, isOfThisHost, type UserHost } from './user-places.ts'
 
 type Settings = ConfigSet<ClientKeyName>
 type Secrets = ReadonlyMap<string, SecretSource>
@@ -31,7 +29,7 @@ const KEY_PASSWORD = 'ssl.key.password'
  *   PERMISSION_DENIED, CONFIG_INVALID, NOT_ALLOWED (files of TLS), SECRET_UNAVAILABLE
  */
 export async function kafkaSecurity(
-  deps: CommandDeps,
+  deps: SecurityPorts,
   addresses: readonly string[],
   settings: Settings,
   secrets: Secrets,
@@ -75,7 +73,7 @@ function wanted(settings: Settings, secrets: Secrets): Protocol {
   return isTls ? 'SSL' : 'PLAINTEXT'
 }
 
-function loginRequest(deps: CommandDeps, settings: Settings, secrets: Secrets): LoginRequest {
+function loginRequest(deps: SecurityPorts, settings: Settings, secrets: Secrets): LoginRequest {
   const token = secrets.get(TOKEN)
   const password = secrets.get(PASSWORD)
   const mechanism = (settings.text('sasl.mechanism') ??
@@ -126,15 +124,15 @@ function refuseClearText(mechanism: SaslMechanism, addresses: readonly string[])
 }
 
 async function makeLogin(
-  deps: CommandDeps,
+  deps: SecurityPorts,
   request: LoginRequest,
 ): Promise<ClusterOptions['login']> {
-  const { Login } = await import('../src/client/login.ts')
+  const { Login } = await import('./login.ts')
   return new Login(await deps.loadHashes(), deps.random, request)
 }
 
 async function tlsClient(
-  deps: CommandDeps,
+  deps: SecurityPorts,
   settings: Settings,
   secrets: Secrets,
 ): Promise<TlsClient> {
@@ -178,7 +176,7 @@ async function tlsClient(
 
 type FileKey = Extract<ClientKeyName, `ssl.${string}.location`>
 
-function readFile(host: Host, settings: Settings, name: FileKey): Uint8Array | undefined {
+function readFile(host: UserHost, settings: Settings, name: FileKey): Uint8Array | undefined {
   const word = settings.text(name)
   if (word === null || word === '') return undefined
   const path = filePath(host, word)

@@ -7,11 +7,11 @@
  * Invariants: a secret's value is never in the file; what this version does not know in it is kept when it is rewritten.
  */
 
-import { StreamError, UsageError } from '../src/base/errors.ts'
-import { nearestName } from '../src/config/nearest-name.ts'
-import type { Host } from '../src/ports/host.ts'
-import { configDirectory } from './config-layers.ts'
+import { StreamError, UsageError } from '../base/errors.ts'
+import { nearestName } from '../config/nearest-name.ts'
+import type { Host } from '../ports/host.ts'
 import { parseSecretSource, type SecretSource } from './secrets.ts'
+import { configDirectory, type UserHost } from './user-places.ts'
 
 export interface Context {
   readonly name: string
@@ -38,7 +38,7 @@ export class ContextsFile {
   }
 
   /** Empty where there is none. @throws UsageError for a file that is no such file, without its content */
-  static read(host: Host): ContextsFile {
+  static read(host: UserHost): ContextsFile {
     const path = `${configDirectory(host)}/contexts.json`
     const bytes = host.readFile(path)
     if (bytes === undefined) return new ContextsFile(path, {})

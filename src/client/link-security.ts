@@ -1,5 +1,5 @@
 /**
- * How a command is protected on its way to a broker. Behind `tcp://` it shows keys: of a key file (`curve.key.file`), or the
+ * How a command, or a daemon that is a client itself, is protected on its way to a broker. Behind `tcp://` it shows keys: of a key file (`curve.key.file`), or the
  * three one by one, the secret one from where a context says. `kafka://` is kafka-security.ts, `ipc://` needs nothing.
  *
  * Invariant: what asks for keys is never passed over, and no error holds one.
@@ -10,15 +10,13 @@ import {
   type CurveClientKeys,
   isCurveKey,
   parseClientKeys,
-} from '../src/base/curve-keys.ts'
-import { StreamError, UsageError } from '../src/base/errors.ts'
-import type { ClusterOptions } from '../src/client/cluster.ts'
-import type { ConfigSet } from '../src/config/config-key.ts'
-import type { ClientKeyName } from '../src/config/keys.ts'
-import type { Host } from '../src/ports/host.ts'
-import type { CommandDeps } from './deps.ts'
-import { resolveSecret, type SecretSource } from './secrets.ts'
-import { filePath } from './settings.ts'
+} from '../base/curve-keys.ts'
+import { StreamError, UsageError } from '../base/errors.ts'
+import type { ConfigSet } from '../config/config-key.ts'
+import type { ClientKeyName } from '../config/keys.ts'
+import type { ClusterOptions } from './cluster.ts'
+import { resolveSecret, type SecretSource, type SecurityPorts } from './secrets.ts'
+import { filePath, type UserHost } from './user-places.ts'
 
 const FILE_KEY = 'curve.key.file'
 const singleKeys = ['curve.server.key', 'curve.public.key'] as const
@@ -36,7 +34,7 @@ const kafkaPrefixes = ['security.', 'ssl.', 'sasl.'] as const
  *   CONFIG_INVALID (a key file), NOT_ALLOWED, SECRET_UNAVAILABLE
  */
 export async function linkSecurity(
-  deps: CommandDeps,
+  deps: SecurityPorts,
   addresses: readonly string[],
   settings: ConfigSet<ClientKeyName>,
   secrets: ReadonlyMap<string, SecretSource>,
@@ -66,7 +64,7 @@ export async function linkSecurity(
   return { security: { curve: await readSingleKeys(deps, settings, secrets) } }
 }
 
-function readKeyFile(host: Host, word: string): CurveClientKeys {
+function readKeyFile(host: UserHost, word: string): CurveClientKeys {
   const path = filePath(host, word)
   const bytes = host.readFile(path)
   if (bytes === undefined) {
@@ -80,7 +78,7 @@ function readKeyFile(host: Host, word: string): CurveClientKeys {
 }
 
 async function readSingleKeys(
-  deps: CommandDeps,
+  deps: SecurityPorts,
   settings: ConfigSet<ClientKeyName>,
   secrets: ReadonlyMap<string, SecretSource>,
 ): Promise<CurveClientKeys> {
