@@ -348,34 +348,92 @@ describe('users', () => {
     await ended(again.process)
   })
 
-  it('who is deleted, or has another password, is cut off at once and cannot come back', async () => {
-    for (const change of ['users set gone --password-file wrong', 'users delete gone -y']) {
-      run(`stream users set gone --password-file pw -b ${door.native}`)
-      expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
-      const reader = program.start('bash', [
-        '-c',
-        `exec stream --context ${context} consume watched`,
-      ])
-      let said = ''
-      reader.stderr?.on('data', (text) => {
-        said += text
+  const readers = [
+    'consume watched --from start',
+    'consume watched --from start -g watchers',
+    'tail watched -f',
+  ]
+  const writers = ['(echo x; sleep 60)', '(while echo x; do sleep .2; done)']
+
+  it.each([
+    'users set gone --password-file wrong',
+    'users delete gone -y',
+  ])('%s: who has logged in is cut off at once, and ends with 6', async (change) => {
+    run(`stream users set gone --password-file pw -b ${door.native}`)
+    expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
+    run(`stream --context ${context} produce watched --value first`)
+    const lines = [
+      ...readers.map((words) => `exec stream --context ${context} ${words}`),
+      ...writers.map(
+        (input) =>
+          `${input} | (trap '' PIPE; stream --context ${context} produce watched --receipts -; echo $? >&3) 3> status`,
+      ),
+    ]
+    const running = lines.map((line) => {
+      const child = program.start('bash', ['-c', line.replace('status', `status${lines.indexOf(line)}`)])
+      const seen = { line, stdout: '', stderr: '', over: ended(child) }
+      child.stdout?.on('data', (text) => {
+        seen.stdout += text
       })
-      const before = door.said().length
-      await new Promise((resolve) => setTimeout(resolve, 700))
-      expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
-      await eventually('its connection ends', () =>
-        door.said().slice(before).includes('its user was deleted or has another password')
-          ? true
-          : undefined,
-      )
-      await eventually('the reader is told why', () =>
-        said.includes('the user or the password is wrong') ? true : undefined,
-      )
-      reader.kill('SIGTERM')
-      await ended(reader)
-      heard.push(said)
-      expectRefused(stream('topics list', { user: 'gone' }), /is wrong/)
+      child.stderr?.on('data', (text) => {
+        seen.stderr += text
+      })
+      return seen
+    })
+    for (const seen of running)
+      await eventually(`it has begun: ${seen.line}`, () => seen.stdout !== '' || undefined)
+    const before = door.said().length
+    expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
+    await eventually('its connections end', () =>
+      door.said().slice(before).includes('its user was deleted or has another password')
+        ? true
+        : undefined,
+    )
+    for (const [index, seen] of running.entries()) {
+      const isWriter = index >= readers.length
+      const status = isWriter
+        ? Number(
+            await eventually(
+              `it has ended: ${seen.line}`,
+              () => program.shell(`cat status${index}`).stdout.trim() || undefined,
+              40_000,
+            ),
+          )
+        : await seen.over
+      expect(seen.stderr).toMatch(/the user or the password is wrong/)
+      expect(status, seen.stderr).toBe(6)
+      heard.push(seen.stdout, seen.stderr)
     }
+    expectRefused(stream('topics list', { user: 'gone' }), /is wrong/)
+  }, 90_000)
+
+  it('a password that is exchanged while a reader runs: it goes on with the new one', async () => {
+    run(`stream users set kept --password-file pw -b ${door.native}`)
+    writeFileSync(program.path('exchanged'), PASSWORD, { mode: 0o600 })
+    const asked = { user: 'kept', password: 'exchanged' }
+    expect(stream('topics create exchanged --if-not-exists', asked).status).toBe(0)
+    const reader = program.start('bash', [
+      '-c',
+      `exec stream --context ${context} consume exchanged --from start -n 2`,
+    ])
+    let [said, stderr] = ['', '']
+    reader.stdout?.on('data', (text) => {
+      said += text
+    })
+    reader.stderr?.on('data', (text) => {
+      stderr += text
+    })
+    const over = ended(reader)
+    run(`stream --context ${context} produce exchanged --value one`)
+    await eventually('it reads', () => said === 'one\n' || undefined)
+    // First at the broker, so that it is refused once.
+    run(`stream users set kept --password-file wrong -b ${door.native}`)
+    await eventually('it is refused', () => /is wrong/.test(stderr) || undefined)
+    writeFileSync(program.path('exchanged'), OTHER, { mode: 0o600 })
+    run(`stream --context ${context} produce exchanged --value two`)
+    expect(await over, stderr).toBe(0)
+    expect(said).toBe('one\ntwo\n')
+    heard.push(stderr)
   }, 60_000)
 })
 
