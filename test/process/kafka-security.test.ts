@@ -348,12 +348,14 @@ describe('users', () => {
     await ended(again.process)
   })
 
-  const readers = [
-    'consume watched --from start',
-    'consume watched --from start -g watchers',
-    'tail watched -f',
-  ]
-  const writers = ['(echo x; sleep 60)', '(while echo x; do sleep .2; done)']
+  /** With input that stays open, and perhaps goes on. */
+  const running = [
+    { words: 'consume watched --from start' },
+    { words: 'consume watched --from start -g watchers' },
+    { words: 'tail watched -f' },
+    { words: 'produce watched --receipts -', everyMs: 60_000 },
+    { words: 'produce watched --receipts -', everyMs: 200 },
+  ] as const
 
   it.each([
     'users set gone --password-file wrong',
@@ -362,26 +364,25 @@ describe('users', () => {
     run(`stream users set gone --password-file pw -b ${door.native}`)
     expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
     run(`stream --context ${context} produce watched --value first`)
-    const lines = [
-      ...readers.map((words) => `exec stream --context ${context} ${words}`),
-      ...writers.map(
-        (input) =>
-          `${input} | (trap '' PIPE; stream --context ${context} produce watched --receipts -; echo $? >&3) 3> status`,
-      ),
-    ]
-    const running = lines.map((line) => {
-      const child = program.start('bash', ['-c', line.replace('status', `status${lines.indexOf(line)}`)])
-      const seen = { line, stdout: '', stderr: '', over: ended(child) }
+    const started = running.map(({ words, ...rest }) => {
+      const child = program.start('bash', ['-c', `exec stream --context ${context} ${words}`])
+      const seen = { words, stdout: '', stderr: '', over: ended(child) }
       child.stdout?.on('data', (text) => {
         seen.stdout += text
       })
       child.stderr?.on('data', (text) => {
         seen.stderr += text
       })
+      child.stdin?.on('error', () => undefined)
+      if ('everyMs' in rest) {
+        child.stdin?.write('x\n')
+        const timer = setInterval(() => child.stdin?.write('x\n'), rest.everyMs)
+        void seen.over.then(() => clearInterval(timer))
+      }
       return seen
     })
-    for (const seen of running)
-      await eventually(`it has begun: ${seen.line}`, () => seen.stdout !== '' || undefined)
+    for (const seen of started)
+      await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
     const before = door.said().length
     expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
     await eventually('its connections end', () =>
@@ -389,20 +390,11 @@ describe('users', () => {
         ? true
         : undefined,
     )
-    for (const [index, seen] of running.entries()) {
-      const isWriter = index >= readers.length
-      const status = isWriter
-        ? Number(
-            await eventually(
-              `it has ended: ${seen.line}`,
-              () => program.shell(`cat status${index}`).stdout.trim() || undefined,
-              40_000,
-            ),
-          )
-        : await seen.over
-      expect(seen.stderr).toMatch(/the user or the password is wrong/)
-      expect(status, seen.stderr).toBe(6)
-      heard.push(seen.stdout, seen.stderr)
+    for (const { words, over, ...said } of started) {
+      const status = await over
+      expect({ words, status }, said.stderr).toEqual({ words, status: 6 })
+      expect(said.stderr).toMatch(/the user or the password is wrong/)
+      heard.push(said.stdout, said.stderr)
     }
     expectRefused(stream('topics list', { user: 'gone' }), /is wrong/)
   }, 90_000)
