@@ -11,6 +11,8 @@ import { startKafkaDoor } from '../support/kafka-door.ts'
 import { Program } from '../support/program.ts'
 
 const DAEMON_SETTINGS = '-X group.initial.rebalance.delay.ms=50'
+/** By its own socket, whatever broker the lines are for. */
+const own = { environment: { STREAM_BROKER: '' } }
 
 describe.each(['native', 'kafka'] as const)('acceptance, at the %s door', (door) => {
   let program: Program
@@ -26,7 +28,7 @@ describe.each(['native', 'kafka'] as const)('acceptance, at the %s door', (door)
       },
     })
     const start = (): string =>
-      program.ok(`stream daemon start --listen ${address} ${DAEMON_SETTINGS}`)
+      program.ok(`stream daemon start --listen ${address} ${DAEMON_SETTINGS}`, own)
     start()
     stage = {
       program,
@@ -51,9 +53,8 @@ describe.each(['native', 'kafka'] as const)('acceptance, at the %s door', (door)
   })
 })
 
-/** By its own socket, whatever STREAM_BROKER says. */
 function daemonPid(program: Program): number {
-  const said = program.ok('stream daemon status --json', { environment: { STREAM_BROKER: '' } })
+  const said = program.ok('stream daemon status --json', own)
   return (JSON.parse(said) as { pid: number }).pid
 }
 
