@@ -34,7 +34,7 @@ export async function reachDaemon(
   args: CommandArgs,
 ): Promise<DaemonLink | undefined> {
   const { broker: choice, client: settings, secrets } = readSettings(args.flags, deps.host)
-  if (choice.kind === 'named') refuseKafka(choice.addresses)
+  if (choice.kind === 'named') refuseKafka(deps.host, choice.addresses)
   const addresses =
     choice.kind === 'named' ? choice.addresses : [choice.userAddress, choice.hostAddress]
   const connectTimeoutMs =
@@ -59,12 +59,12 @@ export async function reachDaemon(
   return undefined
 }
 
-function refuseKafka([address = '']: readonly string[]): void {
+function refuseKafka(host: Host, [address = '']: readonly string[]): void {
   if (!address.startsWith('kafka://')) return
   throw new StreamError(
     'UNSUPPORTED_BY_BROKER',
     `${address}: a daemon is asked about itself only at its native door (ipc:// or tcp://)`,
-    { target: address, hint: "for this user's daemon: STREAM_BROKER= stream daemon …" },
+    { target: address, hint: `for your own: -b ${userDaemonAddress(host)}` },
   )
 }
 

@@ -3,7 +3,12 @@
  * (Wrong passwords, names, authorities and clear text: kafka-security.test.ts.)
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createServer as createPlainServer, connect as dial, type Server, type Socket } from 'node:net'
+import {
+  createServer as createPlainServer,
+  connect as dial,
+  type Server,
+  type Socket,
+} from 'node:net'
 import { createServer as createTlsServer, connect as dialTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FrameReader } from '../../src/io/frame-reader.ts'
@@ -22,7 +27,11 @@ import { ended, eventually, type Outcome, Program } from '../support/program.ts'
 const PASSWORD = 'correct=horse,battery staple'
 const LOGIN_MS = 1500
 /** node has them no more unless it is told to. */
-const outdated = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const
+const outdated = {
+  minVersion: 'TLSv1',
+  maxVersion: 'TLSv1.1',
+  ciphers: 'DEFAULT@SECLEVEL=0',
+} as const
 
 let program: Program
 let certificates: KafkaCertificates
@@ -276,7 +285,9 @@ describe('our client', () => {
       if (api === 'SaslHandshake') return { errorCode: 0, mechanisms: ['SCRAM-SHA-512'] }
       const nonce = /r=([^,\0]+)/.exec(heard.slice(heard.lastIndexOf('n,,n=etl')))?.[1] ?? ''
       const words = `r=${nonce}x,s=W22ZaJ0SNY7soEsUEjb6gQ==,${iterations}`
-      return count < 9 ? { errorCode: 0, errorMessage: null, authBytes: Buffer.from(words) } : undefined
+      return count < 9
+        ? { errorCode: 0, errorMessage: null, authBytes: Buffer.from(words) }
+        : undefined
     })
     expectRefused(await run(address), words)
   })

@@ -357,47 +357,48 @@ describe('users', () => {
     { words: 'produce watched --receipts -', everyMs: 200 },
   ] as const
 
-  it.each([
-    'users set gone --password-file wrong',
-    'users delete gone -y',
-  ])('%s: who has logged in is cut off at once, and ends with 6', async (change) => {
-    run(`stream users set gone --password-file pw -b ${door.native}`)
-    expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
-    run(`stream --context ${context} produce watched --value first`)
-    const started = running.map(({ words, ...rest }) => {
-      const child = program.start('bash', ['-c', `exec stream --context ${context} ${words}`])
-      const seen = { words, stdout: '', stderr: '', over: ended(child) }
-      child.stdout?.on('data', (text) => {
-        seen.stdout += text
+  it.each(['users set gone --password-file wrong', 'users delete gone -y'])(
+    '%s: who has logged in is cut off at once, and ends with 6',
+    async (change) => {
+      run(`stream users set gone --password-file pw -b ${door.native}`)
+      expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
+      run(`stream --context ${context} produce watched --value first`)
+      const started = running.map(({ words, ...rest }) => {
+        const child = program.start('bash', ['-c', `exec stream --context ${context} ${words}`])
+        const seen = { words, stdout: '', stderr: '', over: ended(child) }
+        child.stdout?.on('data', (text) => {
+          seen.stdout += text
+        })
+        child.stderr?.on('data', (text) => {
+          seen.stderr += text
+        })
+        child.stdin?.on('error', () => undefined)
+        if ('everyMs' in rest) {
+          child.stdin?.write('x\n')
+          const timer = setInterval(() => child.stdin?.write('x\n'), rest.everyMs)
+          void seen.over.then(() => clearInterval(timer))
+        }
+        return seen
       })
-      child.stderr?.on('data', (text) => {
-        seen.stderr += text
-      })
-      child.stdin?.on('error', () => undefined)
-      if ('everyMs' in rest) {
-        child.stdin?.write('x\n')
-        const timer = setInterval(() => child.stdin?.write('x\n'), rest.everyMs)
-        void seen.over.then(() => clearInterval(timer))
+      for (const seen of started)
+        await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
+      const before = door.said().length
+      expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
+      await eventually('its connections end', () =>
+        door.said().slice(before).includes('its user was deleted or has another password')
+          ? true
+          : undefined,
+      )
+      for (const { words, over, ...said } of started) {
+        const status = await over
+        expect({ words, status }, said.stderr).toEqual({ words, status: 6 })
+        expect(said.stderr).toMatch(/the user or the password is wrong/)
+        heard.push(said.stdout, said.stderr)
       }
-      return seen
-    })
-    for (const seen of started)
-      await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
-    const before = door.said().length
-    expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
-    await eventually('its connections end', () =>
-      door.said().slice(before).includes('its user was deleted or has another password')
-        ? true
-        : undefined,
-    )
-    for (const { words, over, ...said } of started) {
-      const status = await over
-      expect({ words, status }, said.stderr).toEqual({ words, status: 6 })
-      expect(said.stderr).toMatch(/the user or the password is wrong/)
-      heard.push(said.stdout, said.stderr)
-    }
-    expectRefused(stream('topics list', { user: 'gone' }), /is wrong/)
-  }, 90_000)
+      expectRefused(stream('topics list', { user: 'gone' }), /is wrong/)
+    },
+    90_000,
+  )
 
   it('a password that is exchanged while a reader runs: it goes on with the new one', async () => {
     run(`stream users set kept --password-file pw -b ${door.native}`)

@@ -1,15 +1,13 @@
-/** The acceptance checks of the command line's contract, and every command, at a real Kafka broker. */
+/** The acceptance checks of the command line's contract, every command, and the README's page on growing, at a real Kafka broker. */
 import {
   acceptanceLines,
   prepareAcceptance,
   runAcceptanceLine,
 } from '../support/acceptance-lines.ts'
+import { kafkaCommands, prepareKafkaCommands, runKafkaCommand } from '../support/kafka-commands.ts'
+import { EtcdServer } from '../support/etcd.ts'
+import { GrowingHosts, growingSteps } from '../support/growing.ts'
 import { startKafkaDoor } from '../support/kafka-door.ts'
-import {
-  kafkaCommands,
-  prepareKafkaCommands,
-  runKafkaCommand,
-} from '../support/kafka-commands.ts'
 import { Program } from '../support/program.ts'
 import type { Checks } from './jvm-checks.ts'
 import { KafkaBroker } from './jvm-kafka.ts'
@@ -35,8 +33,26 @@ export async function checkAcceptance({ kafka }: Stage, checks: Checks): Promise
     prepareKafkaCommands(program, other)
     for (const each of kafkaCommands)
       await checks.check(`stream ${each.name}`, () => runKafkaCommand(program, each))
+    await checks.check("the README's page on growing, to its end at Kafka", () =>
+      grow(broker.address),
+    )
   } finally {
     await broker.stop()
     program.stop()
+  }
+}
+
+async function grow(address: string): Promise<string> {
+  const program = new Program()
+  const etcd = await EtcdServer.start()
+  const hosts = await GrowingHosts.make(program, etcd.url, address)
+  try {
+    const steps = growingSteps()
+    for (const step of steps) hosts.run(step)
+    return `${steps.length} lines`
+  } finally {
+    hosts.stop()
+    program.stop()
+    await etcd.stop()
   }
 }

@@ -6,7 +6,14 @@ import { describe, expect, it } from 'vitest'
 import { StreamError } from '../../../src/base/errors.ts'
 import { Cluster } from '../../../src/client/cluster.ts'
 import type { Login } from '../../../src/client/login.ts'
-import { batchOf, consumerOf, type Fixture, fixture, producerOf, valuesOf } from './client-fixture.ts'
+import {
+  batchOf,
+  consumerOf,
+  type Fixture,
+  fixture,
+  producerOf,
+  valuesOf,
+} from './client-fixture.ts'
 
 const ADDRESS = 'kafka://one:9092'
 const REFUSAL = { code: 'NOT_ALLOWED', message: 'the password is wrong' }
