@@ -348,10 +348,12 @@ describe('users', () => {
     await ended(again.process)
   })
 
-  /** With input that stays open, and perhaps goes on. */
+  /** Writers have an input that stays open, and perhaps goes on. */
   const running = [
     { words: 'consume watched --from start' },
     { words: 'consume watched --from start -g watchers' },
+    { words: 'consume watched --from start -g workers --exec cat' },
+    { words: "pipe --in watched --from start -j watching -- sh -c 'cat >&2'" },
     { words: 'tail watched -f' },
     { words: 'produce watched --receipts -', everyMs: 60_000 },
     { words: 'produce watched --receipts -', everyMs: 200 },
@@ -381,7 +383,10 @@ describe('users', () => {
         return seen
       })
       for (const seen of started)
-        await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
+        await eventually(
+          `it has begun: ${seen.words}`,
+          () => /first|watched\t0/.test(seen.stdout + seen.stderr) || undefined,
+        )
       const before = door.said().length
       expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
       await eventually('its connections end', () =>
