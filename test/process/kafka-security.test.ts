@@ -351,9 +351,9 @@ describe('users', () => {
   /** Writers have an input that stays open, and perhaps goes on. */
   const running = [
     { words: 'consume watched --from start' },
-    { words: 'consume watched --from start -g watchers' },
-    { words: 'consume watched --from start -g workers --exec cat' },
-    { words: "pipe --in watched --from start -j watching -- sh -c 'cat >&2'" },
+    { words: 'consume watched --from start -g watchers-ROUND' },
+    { words: 'consume watched --from start -g workers-ROUND --exec cat' },
+    { words: "pipe --in watched --from start -j watching-ROUND -- sh -c 'cat >&2'" },
     { words: 'tail watched -f' },
     { words: 'produce watched --receipts -', everyMs: 60_000 },
     { words: 'produce watched --receipts -', everyMs: 200 },
@@ -365,7 +365,10 @@ describe('users', () => {
       run(`stream users set gone --password-file pw -b ${door.native}`)
       expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
       run(`stream --context ${context} produce watched --value first`)
-      const started = running.map(({ words, ...rest }) => {
+      // Whoever is refused cannot say goodbye to its group either.
+      const round = change.split(' ')[1] ?? ''
+      const started = running.map(({ words: template, ...rest }) => {
+        const words = template.replace('ROUND', round)
         const child = program.start('bash', ['-c', `exec stream --context ${context} ${words}`])
         const seen = { words, stdout: '', stderr: '', over: ended(child) }
         child.stdout?.on('data', (text) => {
