@@ -4,9 +4,9 @@ import {
   prepareAcceptance,
   runAcceptanceLine,
 } from '../support/acceptance-lines.ts'
-import { kafkaCommands, prepareKafkaCommands, runKafkaCommand } from '../support/kafka-commands.ts'
 import { EtcdServer } from '../support/etcd.ts'
 import { GrowingHosts, growingSteps } from '../support/growing.ts'
+import { kafkaCommands, prepareKafkaCommands, runKafkaCommand } from '../support/kafka-commands.ts'
 import { startKafkaDoor } from '../support/kafka-door.ts'
 import { Program } from '../support/program.ts'
 import type { Checks } from './jvm-checks.ts'

@@ -226,34 +226,41 @@ async function checkBroker(
       refused(list('made'), /SASL_AUTHENTICATION_FAILED/)
       return listed
     })
-    await checks.check('a reader, a member of a group and a writer whose user is deleted end with 6', async () => {
-      const at = `-b kafka://${doors.plain}`
-      program.ok(`stream users set brief ${at} --password-file pw`)
-      contextOf(program, 'brief', doors.saslSsl, { ...ca, 'sasl.username': 'brief' }, password)
-      program.ok('stream --context brief topics create brief')
-      const running = ['consume brief --from start', 'consume brief --from start -g brief', 'produce brief --receipts -'].map((words) => {
-        const child = program.start('bash', ['-c', `exec stream --context brief ${words}`])
-        const seen = { words, stdout: '', stderr: '', over: ended(child) }
-        child.stdout?.on('data', (text) => {
-          seen.stdout += text
+    await checks.check(
+      'a reader, a member of a group and a writer whose user is deleted end with 6',
+      async () => {
+        const at = `-b kafka://${doors.plain}`
+        program.ok(`stream users set brief ${at} --password-file pw`)
+        contextOf(program, 'brief', doors.saslSsl, { ...ca, 'sasl.username': 'brief' }, password)
+        program.ok('stream --context brief topics create brief')
+        const running = [
+          'consume brief --from start',
+          'consume brief --from start -g brief',
+          'produce brief --receipts -',
+        ].map((words) => {
+          const child = program.start('bash', ['-c', `exec stream --context brief ${words}`])
+          const seen = { words, stdout: '', stderr: '', over: ended(child) }
+          child.stdout?.on('data', (text) => {
+            seen.stdout += text
+          })
+          child.stderr?.on('data', (text) => {
+            seen.stderr += text
+          })
+          child.stdin?.on('error', () => undefined)
+          child.stdin?.write('one\n')
+          return seen
         })
-        child.stderr?.on('data', (text) => {
-          seen.stderr += text
-        })
-        child.stdin?.on('error', () => undefined)
-        child.stdin?.write('one\n')
-        return seen
-      })
-      for (const seen of running)
-        await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
-      program.ok(`stream users delete brief -y ${at}`)
-      for (const { words, over, ...said } of running) {
-        const status = await over
-        assertThat(status === 6, `${words}: exit ${status}: ${said.stderr}`)
-        assertThat(/SASL_AUTHENTICATION_FAILED/.test(said.stderr), said.stderr)
-      }
-      return 'once their logins had to be renewed'
-    })
+        for (const seen of running)
+          await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
+        program.ok(`stream users delete brief -y ${at}`)
+        for (const { words, over, ...said } of running) {
+          const status = await over
+          assertThat(status === 6, `${words}: exit ${status}: ${said.stderr}`)
+          assertThat(/SASL_AUTHENTICATION_FAILED/.test(said.stderr), said.stderr)
+        }
+        return 'once their logins had to be renewed'
+      },
+    )
   } finally {
     await broker.stop()
   }

@@ -4,8 +4,8 @@ import { RealNet } from '../../../src/io/real-net.ts'
 import { connect } from '../../../src/library/index.ts'
 import type { Link, LinkEvents, Listener } from '../../../src/ports/net.ts'
 import { freePorts } from '../../support/etcd.ts'
-import type { ClientWorld } from '../client/client-world.ts'
 import { batchOf } from '../client/client-fixture.ts'
+import type { ClientWorld } from '../client/client-world.ts'
 import { FakeCluster } from '../client/fake-cluster.ts'
 
 describe('rack', () => {
