@@ -73,8 +73,9 @@ interface Endpoint {
   wasOpen: boolean
   outage: boolean
   isRefusalTold: boolean
-  /** In a row. */
+  /** Since it has last let this client in. */
   refusals: number
+  refusal: StreamError | undefined
   lastError: StreamError | undefined
 }
 
@@ -176,7 +177,7 @@ export class Cluster {
   refusalOf(nodeId: number): StreamError | undefined {
     const broker = this.metadata.brokers.get(nodeId)
     const endpoint = this.#endpoints.get(broker?.address ?? '')
-    return this.#isFinal(endpoint) ? endpoint?.lastError : undefined
+    return this.#isFinal(endpoint) ? endpoint?.refusal : undefined
   }
 
   /** Why no broker lets this client in any more; undefined: one does, or may yet. */
@@ -185,7 +186,7 @@ export class Cluster {
     for (const address of this.#addresses()) {
       const endpoint = this.#endpoints.get(address)
       if (endpoint?.lastError === undefined) return undefined
-      if (this.#isFinal(endpoint)) refusal ??= endpoint.lastError
+      if (this.#isFinal(endpoint)) refusal ??= endpoint.refusal
     }
     return refusal
   }
@@ -429,6 +430,7 @@ export class Cluster {
         outage: false,
         isRefusalTold: false,
         refusals: 0,
+        refusal: undefined,
         lastError: undefined,
       }
       this.#endpoints.set(address, endpoint)
@@ -488,9 +490,9 @@ export class Cluster {
     endpoint.failures = 0
     endpoint.wasOpen = true
     endpoint.isRefusalTold = false
-    endpoint.refusals = 0
     endpoint.lastError = undefined
-    this.#wasLetIn = true
+    // Without a login it is told only by the answer to the first request.
+    if (this.#options.login !== undefined) this.#letIn(endpoint)
     this.#log.debug('connected', { address: endpoint.address })
     if (endpoint.outage) {
       endpoint.outage = false
@@ -499,7 +501,14 @@ export class Cluster {
     this.#notify()
   }
 
+  #letIn(endpoint: Endpoint): void {
+    endpoint.refusals = 0
+    endpoint.refusal = undefined
+    this.#wasLetIn = true
+  }
+
   #onClose(endpoint: Endpoint, reason: StreamError): void {
+    if (endpoint.connection?.hasServed === true) this.#letIn(endpoint)
     endpoint.connection = undefined
     if (this.#closed) return
     endpoint.failures++
@@ -507,7 +516,10 @@ export class Cluster {
     const pauseMs = backoffMs(this.#random, this.backoff, endpoint.failures)
     // Who is refused and comes again at once looks like somebody who guesses.
     const isRefused = isRefusal(reason)
-    endpoint.refusals = isRefused ? endpoint.refusals + 1 : 0
+    if (isRefused) {
+      endpoint.refusals++
+      endpoint.refusal = reason
+    }
     endpoint.notBeforeMs =
       this.#time.monotonicMs() + (isRefused ? Math.max(REFUSED_PAUSE_MS, pauseMs) : pauseMs)
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
@@ -590,7 +602,7 @@ export class Cluster {
       const endpoint = this.#endpoints.get(address)
       const error = endpoint?.lastError
       if (error === undefined) continue
-      if (this.#isFinal(endpoint)) return error
+      if (this.#isFinal(endpoint)) return endpoint?.refusal
       failed++
       last = { address, error }
     }

@@ -150,6 +150,11 @@ export class Connection {
     return this.#state === 'closed'
   }
 
+  /** It has answered a request that only those who are let in may ask. */
+  get hasServed(): boolean {
+    return this.#hasServed
+  }
+
   get requestsInFlight(): number {
     return this.#inFlight.size
   }

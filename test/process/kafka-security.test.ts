@@ -348,6 +348,16 @@ describe('users', () => {
     await ended(again.process)
   })
 
+  let brief: KafkaDoor
+  beforeAll(async () => {
+    // Without delays: many are refused here at once.
+    brief = await startKafkaDoor(program, 'brief', [
+      ...tlsOf(certificates.issue('brief')),
+      'sasl.enabled.mechanisms=SCRAM-SHA-512',
+      'connection.failed.authentication.delay.ms=0',
+    ])
+  }, 60_000)
+
   /** Writers have an input that stays open, and perhaps goes on. */
   const running = [
     { words: 'consume watched --from start' },
@@ -362,8 +372,8 @@ describe('users', () => {
   it.each(['users set gone --password-file wrong', 'users delete gone -y'])(
     '%s: who has logged in is cut off at once, and ends with 6',
     async (change) => {
-      run(`stream users set gone --password-file pw -b ${door.native}`)
-      expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
+      run(`stream users set gone --password-file pw -b ${brief.native}`)
+      expect(stream('topics create watched --if-not-exists', { user: 'gone', address: brief.address }).status).toBe(0)
       run(`stream --context ${context} produce watched --value first`)
       // Whoever is refused cannot say goodbye to its group either.
       const round = change.split(' ')[1] ?? ''
@@ -390,10 +400,10 @@ describe('users', () => {
           `it has begun: ${seen.words}`,
           () => /first|watched\t0/.test(seen.stdout + seen.stderr) || undefined,
         )
-      const before = door.said().length
-      expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
+      const before = brief.said().length
+      expect(run(`stream ${change} -b ${brief.native}`).status).toBe(0)
       await eventually('its connections end', () =>
-        door.said().slice(before).includes('its user was deleted or has another password')
+        brief.said().slice(before).includes('its user was deleted or has another password')
           ? true
           : undefined,
       )
@@ -403,15 +413,15 @@ describe('users', () => {
         expect(said.stderr).toMatch(/the user or the password is wrong/)
         heard.push(said.stdout, said.stderr)
       }
-      expectRefused(stream('topics list', { user: 'gone' }), /is wrong/)
+      expectRefused(stream('topics list', { user: 'gone', address: brief.address }), /is wrong/)
     },
     90_000,
   )
 
   it('a password that is exchanged while a reader runs: it goes on with the new one', async () => {
-    run(`stream users set kept --password-file pw -b ${door.native}`)
+    run(`stream users set kept --password-file pw -b ${brief.native}`)
     writeFileSync(program.path('exchanged'), PASSWORD, { mode: 0o600 })
-    const asked = { user: 'kept', password: 'exchanged' }
+    const asked = { address: brief.address, user: 'kept', password: 'exchanged' }
     expect(stream('topics create exchanged --if-not-exists', asked).status).toBe(0)
     const reader = program.start('bash', [
       '-c',
@@ -428,7 +438,7 @@ describe('users', () => {
     run(`stream --context ${context} produce exchanged --value one`)
     await eventually('it reads', () => said === 'one\n' || undefined)
     // First at the broker, so that it is refused once.
-    run(`stream users set kept --password-file wrong -b ${door.native}`)
+    run(`stream users set kept --password-file wrong -b ${brief.native}`)
     await eventually('it is refused', () => /is wrong/.test(stderr) || undefined)
     writeFileSync(program.path('exchanged'), OTHER, { mode: 0o600 })
     run(`stream --context ${context} produce exchanged --value two`)

@@ -57,6 +57,24 @@ describe('a client that is not let in', () => {
     expect(f.cluster.refusal).toMatchObject(REFUSAL)
   })
 
+  it('any more: what is heard between two refusals does not hide them', async () => {
+    const { state, f } = guarded()
+    f.brokers.addTopic('t')
+    await f.world.run(f.cluster.connect())
+    await f.world.run(f.cluster.awaitTopic('t'))
+    const consumer = consumerOf(f)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    await f.world.pass(100)
+    state.isRefused = () => true
+    cutOff(f)
+    await f.world.pass(1000)
+    f.brokers.stop(0)
+    await f.world.pass(SOON_MS)
+    expect(f.cluster.refusal).toBeUndefined()
+    f.brokers.start(0)
+    expect(await f.world.run(consumer.next())).toMatchObject({ kind: 'failed', error: REFUSAL })
+  })
+
   it('once only: a reader goes on', async () => {
     const { state, f } = guarded()
     const [partition] = f.brokers.addTopic('t')
