@@ -94,6 +94,18 @@ describe.skipIf(hasNoEtcd)('a cluster with keys', () => {
     expect(await code({ curve: { keyFile } })).toBe('PERMISSION_DENIED')
   })
 
+  it('at the socket of one daemon the key counts for the others', () => {
+    const { program } = cluster
+    program.ok(stream('topics create single -r 1'))
+    program.ok(stream('produce single --value x'))
+    const at = (key: string): string =>
+      `stream -b ipc://${program.path('d1.sock')} ${key} cluster reassign --topics single --replicas 3 -y --wait`
+    const refused = program.shell(at(''))
+    expect(refused, refused.stderr).toMatchObject({ status: 6, stdout: '' })
+    expect(refused.stderr).toMatch(/lets in only who has a key/)
+    program.ok(at('-X curve.key.file=cluster.key'))
+  })
+
   it('a daemon without the key ends with one line, and takes no part; the others say who came', async () => {
     const bare = await runFourth()
     expect(bare).toMatchObject({ status: 6, stdout: '' })

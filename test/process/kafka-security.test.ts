@@ -407,11 +407,12 @@ describe('users', () => {
           ? true
           : undefined,
       )
-      for (const { words, over, ...said } of started) {
-        const status = await over
-        expect({ words, status }, said.stderr).toEqual({ words, status: 6 })
-        expect(said.stderr).toMatch(/the user or the password is wrong/)
-        heard.push(said.stdout, said.stderr)
+      for (const seen of started) {
+        const { words } = seen
+        const status = await seen.over
+        expect({ words, status }, seen.stderr).toEqual({ words, status: 6 })
+        expect(seen.stderr).toMatch(/the user or the password is wrong/)
+        heard.push(seen.stdout, seen.stderr)
       }
       expectRefused(stream('topics list', { user: 'gone', address: brief.address }), /is wrong/)
     },

@@ -253,10 +253,10 @@ async function checkBroker(
         for (const seen of running)
           await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
         program.ok(`stream users delete brief -y ${at}`)
-        for (const { words, over, ...said } of running) {
-          const status = await over
-          assertThat(status === 6, `${words}: exit ${status}: ${said.stderr}`)
-          assertThat(/SASL_AUTHENTICATION_FAILED/.test(said.stderr), said.stderr)
+        for (const seen of running) {
+          const status = await seen.over
+          assertThat(status === 6, `${seen.words}: exit ${status}: ${seen.stderr}`)
+          assertThat(/SASL_AUTHENTICATION_FAILED/.test(seen.stderr), seen.stderr)
         }
         return 'once their logins had to be renewed'
       },
