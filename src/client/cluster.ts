@@ -594,7 +594,8 @@ export class Cluster {
 
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
   #refusal(target: Target, isFirstContact: boolean): StreamError | undefined {
-    const ofBroker = typeof target === 'number' ? this.refusalOf(target) : undefined
+    const nodeId = target === 'controller' ? this.metadata.controllerId : target
+    const ofBroker = nodeId === 'any' ? undefined : this.refusalOf(nodeId)
     if (ofBroker !== undefined) return ofBroker
     let failed = 0
     let last: { readonly address: string; readonly error: StreamError } | undefined

@@ -373,7 +373,10 @@ describe('users', () => {
     '%s: who has logged in is cut off at once, and ends with 6',
     async (change) => {
       run(`stream users set gone --password-file pw -b ${brief.native}`)
-      expect(stream('topics create watched --if-not-exists', { user: 'gone', address: brief.address }).status).toBe(0)
+      expect(
+        stream('topics create watched --if-not-exists', { user: 'gone', address: brief.address })
+          .status,
+      ).toBe(0)
       run(`stream --context ${context} produce watched --value first`)
       // Whoever is refused cannot say goodbye to its group either.
       const round = change.split(' ')[1] ?? ''
