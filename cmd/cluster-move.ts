@@ -33,7 +33,7 @@ function bytesMoved(moves: readonly PlannedPartition[]): number {
   return moves.reduce((sum, move) => sum + addedReplicas(move).length * move.bytes, 0)
 }
 
-/** @throws StreamError CONFLICT naming the broker whose disk is too small for what it would get */
+/** @throws StreamError CONFLICT naming the broker whose disk is too small for what it would get; what a broker could not be asked for */
 export function checkFit(
   moves: readonly PlannedPartition[],
   storage: readonly BrokerStorage[],
@@ -44,8 +44,9 @@ export function checkFit(
       wanted.set(nodeId, (wanted.get(nodeId) ?? 0) + move.bytes)
     }
   }
-  for (const { nodeId, directories } of storage) {
+  for (const { nodeId, directories, error } of storage) {
     const needed = wanted.get(nodeId) ?? 0
+    if (needed > 0 && error !== undefined) throw error
     let room = 0
     for (const { usableBytes } of directories) room += usableBytes ?? Number.POSITIVE_INFINITY
     if (needed === 0 || needed <= room) continue

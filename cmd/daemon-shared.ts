@@ -28,12 +28,13 @@ export interface DaemonLink {
   readonly address: string
 }
 
-/** @returns undefined if none is running. @throws StreamError for a daemon that answers wrongly, NOT_ALLOWED … */
+/** @returns undefined if none is running. @throws StreamError for a daemon that answers wrongly, UNSUPPORTED_BY_BROKER, NOT_ALLOWED … */
 export async function reachDaemon(
   deps: CommandDeps,
   args: CommandArgs,
 ): Promise<DaemonLink | undefined> {
   const { broker: choice, client: settings, secrets } = readSettings(args.flags, deps.host)
+  if (choice.kind === 'named') refuseKafka(deps.host, choice.addresses)
   const addresses =
     choice.kind === 'named' ? choice.addresses : [choice.userAddress, choice.hostAddress]
   const connectTimeoutMs =
@@ -56,6 +57,15 @@ export async function reachDaemon(
     }
   }
   return undefined
+}
+
+function refuseKafka(host: Host, [address = '']: readonly string[]): void {
+  if (!address.startsWith('kafka://')) return
+  throw new StreamError(
+    'UNSUPPORTED_BY_BROKER',
+    `${address}: a daemon is asked about itself only at its native door (ipc:// or tcp://)`,
+    { target: address, hint: `for your own: -b ${userDaemonAddress(host)}` },
+  )
 }
 
 export type DaemonState = Response<'DaemonStatus'>

@@ -67,6 +67,12 @@ else the host's. No daemon is started, unless { autostart: true } says so.
 Nothing of the process is touched: no signal handlers, no output, no exit.
 Connections to several brokers may be open at a time.
 
+Beyond this host: connect({ broker, tls: { ca }, login: { mechanism, username,
+password } }) for kafka://, connect({ broker, curve: { keyFile } }) for tcp://
+with the file that stream cluster keys add made; what is refused is NOT_ALLOWED.
+rack: 'zone-a' names where the script runs, and consumers read from a replica
+there.
+
 A value is text or bytes; null is a tombstone. A message has key and value as
 bytes or null, text() and json(), timestampMs and headers. Everything that is
 opened has close(), and await using works. Consumers read committed records,

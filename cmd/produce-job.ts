@@ -134,6 +134,10 @@ export class ProduceJob {
       afterRefusal: this.#plan.onError === 'stop' ? 'stop' : 'continue',
       onDelivery: (delivery) =>
         this.#onDelivery(this.#atomic === undefined ? delivery : this.#atomic.shifted(delivery)),
+      onFailure: (error) => {
+        this.#deliveryError ??= error
+        this.#pump?.fail(this.#deliveryError)
+      },
     }
   }
 

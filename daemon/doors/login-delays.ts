@@ -6,6 +6,8 @@
 import { sleep, type Time } from '../../src/ports/time.ts'
 
 const DELAY_MS_MAX = 5000
+/** Whoever would wait longer is turned away, not judged: else those who come again faster than they are judged shut all others out. */
+const WAIT_MS_MAX = 6000
 const FORGET_MS = 10 * 60_000
 const ADDRESSES_MAX = 10_000
 
@@ -31,14 +33,16 @@ export class LoginDelays {
     return this.#guessers.size
   }
 
-  /** Resolves when an attempt from `address` may be judged. */
-  async turn(address: string): Promise<void> {
+  /** Resolves when an attempt from `address` may be judged. @returns false: it may not, too many wait */
+  async turn(address: string): Promise<boolean> {
     const guesser = this.#known(address)
-    if (guesser === undefined) return
+    if (guesser === undefined) return true
     const nowMs = this.#time.monotonicMs()
     const atMs = Math.max(nowMs, guesser.nextMs)
+    if (atMs - nowMs > WAIT_MS_MAX) return false
     guesser.nextMs = atMs + this.#delayMs(guesser)
     if (atMs > nowMs) await sleep(this.#time, atMs - nowMs)
+    return true
   }
 
   /** Resolves when the failure may be told. */

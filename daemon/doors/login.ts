@@ -98,6 +98,7 @@ const SASL_HANDSHAKE = 17
 const SASL_AUTHENTICATE = 36
 const NONCE_BYTES = 18
 const FAILED = 'the user or the password is wrong'
+const TOO_MANY = 'too many logins from this address have failed: try again later'
 
 export class DoorLogin {
   readonly #logins: Logins
@@ -166,7 +167,7 @@ export class DoorLogin {
       if (exchange.kind === 'PLAIN') return await this.#plain(authBytes)
       const step = exchange.server.next(authBytes)
       if (step.kind === 'challenge') return answer(step.message)
-      await this.#logins.delays.turn(this.#address)
+      if (!(await this.#logins.delays.turn(this.#address))) return this.#refuse(TOO_MANY)
       if (step.kind === 'refused') return await this.#failed(step.user)
       const credential = this.#logins.user(step.user)?.[exchange.mechanism]
       return await this.#proven(step.user, exchange.mechanism, credential, step.message)
@@ -190,7 +191,7 @@ export class DoorLogin {
     if (user === '' || (actsAs !== '' && actsAs !== user)) {
       throw malformed('nobody may act as another user')
     }
-    await this.#logins.delays.turn(this.#address)
+    if (!(await this.#logins.delays.turn(this.#address))) return this.#refuse(TOO_MANY)
     const value = this.#logins.user(user)
     const password = bytes.subarray(second + 1)
     const mechanism = await this.#logins.passwords.judge(user, value, password)

@@ -126,7 +126,11 @@ export class Session implements LinkEvents {
     this.#startHeld()
   }
 
-  onClose(): void {
+  onClose(reason?: Error): void {
+    if (isStreamError(reason, 'MALFORMED_MESSAGE') && this.#login?.isIn === false) {
+      const why = `what it sends before a login is no greeting: ${reason.message}`
+      this.#options.logins?.onRefused(why, peerHost(this.#link.peer))
+    }
     this.#options.admission.removeQueue(this.#link)
     this.#end()
     this.#onEnd(this)

@@ -73,6 +73,9 @@ interface Endpoint {
   wasOpen: boolean
   outage: boolean
   isRefusalTold: boolean
+  /** Since it has last let this client in. */
+  refusals: number
+  refusal: StreamError | undefined
   lastError: StreamError | undefined
 }
 
@@ -81,6 +84,8 @@ const REFRESH_ROW_MS = 5000
 const SILENT_MS = 1500
 const SILENCE_LOOK_MS = 500
 const REFUSED_PAUSE_MS = 5000
+/** Whoever was let in before is refused once while a password, a token or a certificate is being exchanged; the second time is final. */
+const REFUSALS_MAX = 2
 const TELL_REFUSAL_MS = 1000
 
 const defaults = {
@@ -112,6 +117,8 @@ export class Cluster {
   /** All that metadata has ever named: a bootstrap address may be none. */
   readonly #brokerAddresses = new Set<string>()
   #lastAsked: Connection | undefined
+  /** By any broker, ever. */
+  #wasLetIn = false
   #closed = false
 
   constructor(time: Time, random: Random, net: Net, log: Log, options: ClusterOptions) {
@@ -164,6 +171,29 @@ export class Cluster {
     // It was away when metadata came; it, or whoever took its place, may be there by now.
     this.requestRefresh()
     return undefined
+  }
+
+  /** Why a broker does not let this client in, once that is final; undefined: it does, or may yet. */
+  refusalOf(nodeId: number): StreamError | undefined {
+    const broker = this.metadata.brokers.get(nodeId)
+    const endpoint = this.#endpoints.get(broker?.address ?? '')
+    return this.#isFinal(endpoint) ? endpoint?.refusal : undefined
+  }
+
+  /** Why no broker lets this client in any more; undefined: one does, or may yet. */
+  get refusal(): StreamError | undefined {
+    let refusal: StreamError | undefined
+    for (const address of this.#addresses()) {
+      const endpoint = this.#endpoints.get(address)
+      if (endpoint?.lastError === undefined) return undefined
+      if (this.#isFinal(endpoint)) refusal ??= endpoint.refusal
+    }
+    return refusal
+  }
+
+  #isFinal(endpoint: Endpoint | undefined): boolean {
+    if (endpoint === undefined || endpoint.refusals === 0) return false
+    return !this.#wasLetIn || endpoint.refusals >= REFUSALS_MAX
   }
 
   /** Any open connection; else attempts are started and undefined is returned. */
@@ -399,6 +429,8 @@ export class Cluster {
         wasOpen: false,
         outage: false,
         isRefusalTold: false,
+        refusals: 0,
+        refusal: undefined,
         lastError: undefined,
       }
       this.#endpoints.set(address, endpoint)
@@ -459,6 +491,8 @@ export class Cluster {
     endpoint.wasOpen = true
     endpoint.isRefusalTold = false
     endpoint.lastError = undefined
+    // Without a login it is told only by the answer to the first request.
+    if (this.#options.login !== undefined) this.#letIn(endpoint)
     this.#log.debug('connected', { address: endpoint.address })
     if (endpoint.outage) {
       endpoint.outage = false
@@ -467,14 +501,25 @@ export class Cluster {
     this.#notify()
   }
 
+  #letIn(endpoint: Endpoint): void {
+    endpoint.refusals = 0
+    endpoint.refusal = undefined
+    this.#wasLetIn = true
+  }
+
   #onClose(endpoint: Endpoint, reason: StreamError): void {
+    if (endpoint.connection?.hasServed === true) this.#letIn(endpoint)
     endpoint.connection = undefined
     if (this.#closed) return
     endpoint.failures++
     endpoint.lastError = reason
     const pauseMs = backoffMs(this.#random, this.backoff, endpoint.failures)
     // Who is refused and comes again at once looks like somebody who guesses.
-    const isRefused = reason.code === 'NOT_ALLOWED'
+    const isRefused = isRefusal(reason)
+    if (isRefused) {
+      endpoint.refusals++
+      endpoint.refusal = reason
+    }
     endpoint.notBeforeMs =
       this.#time.monotonicMs() + (isRefused ? Math.max(REFUSED_PAUSE_MS, pauseMs) : pauseMs)
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
@@ -549,15 +594,16 @@ export class Cluster {
 
   /** An error that waiting cannot cure, or (first contact without retries) that all addresses have refused. */
   #refusal(target: Target, isFirstContact: boolean): StreamError | undefined {
-    const broker = typeof target === 'number' ? this.metadata.brokers.get(target) : undefined
-    const ofBroker = this.#endpoints.get(broker?.address ?? '')?.lastError
-    if (ofBroker !== undefined && isFinal(ofBroker)) return ofBroker
+    const nodeId = target === 'controller' ? this.metadata.controllerId : target
+    const ofBroker = nodeId === 'any' ? undefined : this.refusalOf(nodeId)
+    if (ofBroker !== undefined) return ofBroker
     let failed = 0
     let last: { readonly address: string; readonly error: StreamError } | undefined
     for (const address of this.#options.addresses) {
-      const error = this.#endpoints.get(address)?.lastError
+      const endpoint = this.#endpoints.get(address)
+      const error = endpoint?.lastError
       if (error === undefined) continue
-      if (isFinal(error)) return error
+      if (this.#isFinal(endpoint)) return endpoint?.refusal
       failed++
       last = { address, error }
     }
@@ -692,8 +738,8 @@ function metadataRequest(
   }
 }
 
-/** Nothing that waiting cures. */
-function isFinal({ code }: StreamError): boolean {
+/** Who asks is not let in. */
+export function isRefusal({ code }: StreamError): boolean {
   return code === 'NOT_ALLOWED' || code === 'PERMISSION_DENIED' || code === 'SECRET_UNAVAILABLE'
 }
 

@@ -12,7 +12,13 @@
  * - Answers are delivered from the link's own callbacks, from timers, and from inside close(); never inside request().
  */
 import { isStreamError, StreamError } from '../base/errors.ts'
-import type { Link, LinkEvents, LinkSecurity, Net } from '../ports/net.ts'
+import {
+  ANSWER_BYTES_MAX,
+  type Link,
+  type LinkEvents,
+  type LinkSecurity,
+  type Net,
+} from '../ports/net.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import { type ApiName, apiTable, type RequestInput, type Response } from '../protocol/api-table.ts'
 import {
@@ -90,6 +96,8 @@ type State = 'negotiating' | 'open' | 'ending' | 'closed'
 
 /** A login is renewed when so much of its life is over (KIP-368): early enough for a slow answer. */
 const LOGIN_LIFE = 0.85
+/** The longest message that is taken of a broker before it has answered the greeting and let this client in. */
+const GREETING_BYTES_MAX = 1024 * 1024
 
 export class Connection {
   readonly address: string
@@ -124,6 +132,7 @@ export class Connection {
       onClose: (reason) => this.#onLinkClose(reason),
     }
     this.#link = net.connect(options.address, linkEvents, options.security)
+    this.#link.limitMessages?.(GREETING_BYTES_MAX)
     this.#connectTimer = time.setTimer(options.connectTimeoutMs, () => {
       this.#end(
         new StreamError('UNREACHABLE', `${this.address}: no answer`, { target: this.address }),
@@ -139,6 +148,11 @@ export class Connection {
 
   get isClosed(): boolean {
     return this.#state === 'closed'
+  }
+
+  /** It has answered a request that only those who are let in may ask. */
+  get hasServed(): boolean {
+    return this.#hasServed
   }
 
   get requestsInFlight(): number {
@@ -297,6 +311,7 @@ export class Connection {
   #opened(): void {
     this.#state = 'open'
     this.#connectTimer?.cancel()
+    this.#link.limitMessages?.(ANSWER_BYTES_MAX)
     this.#events.onOpen()
   }
 
@@ -416,6 +431,10 @@ export class Connection {
       this.#end(reason)
       return
     }
+    if (!wasOpen && isStreamError(reason, 'MALFORMED_MESSAGE')) {
+      this.#end(oversized(this.address, reason))
+      return
+    }
     this.#end(
       new StreamError(
         wasOpen ? 'CONNECTION_LOST' : 'UNREACHABLE',
@@ -497,6 +516,15 @@ function malformed(address: string, error: unknown): StreamError {
     target: address,
     cause: error,
   })
+}
+
+/** Nothing that is spoken to is trusted with more memory than a greeting takes. */
+function oversized(address: string, cause: StreamError): StreamError {
+  return new StreamError(
+    'NOT_ALLOWED',
+    `${address}: what answers there does not greet as a broker does: ${cause.message}`,
+    { target: address, hint: 'check host and port: is it a Kafka listener?', cause },
+  )
 }
 
 /** Whether an ApiVersions answer is error 35, whose body is of version 0 whatever was asked (header v0: no tags). */

@@ -477,7 +477,11 @@ export class Consumer {
 
   #fetch(nodeId: number, parts: readonly Part[]): void {
     const connection = this.#cluster.connectionTo(nodeId)
-    if (connection === undefined) return
+    if (connection === undefined) {
+      const refusal = this.#cluster.refusalOf(nodeId)
+      if (refusal !== undefined) for (const part of parts) this.#fail(part, refusal)
+      return
+    }
     // Whoever may be at its end goes first: the first partition of a request is never starved by the others.
     const ordered = parts.toSorted((a, b) => Number(b.isEndWritten) - Number(a.isEndWritten))
     const asked: Asked[] = []

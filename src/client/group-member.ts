@@ -21,7 +21,7 @@ import {
 } from '../protocol/consumer-metadata.ts'
 import { KafkaError } from '../protocol/errors.ts'
 import { backoffMs } from './backoff.ts'
-import type { Cluster } from './cluster.ts'
+import { type Cluster, isRefusal } from './cluster.ts'
 import {
   type Assignments,
   type Assignor,
@@ -484,6 +484,7 @@ export class GroupMember {
       code = response.errorCode
     } catch (error) {
       if (!(error instanceof StreamError)) throw error
+      if (isRefusal(error)) this.#fail(error)
     }
     this.#isBeating = false
     if (this.#isClosed || this.#generation !== generation) return

@@ -1,6 +1,7 @@
 /**
- * How a command, or a daemon that is a client itself, is protected on its way to a broker. Behind `tcp://` it shows keys: of a key file (`curve.key.file`), or the
- * three one by one, the secret one from where a context says. `kafka://` is kafka-security.ts, `ipc://` needs nothing.
+ * How a command, or a daemon that is a client itself, is protected on its way to a broker. Behind `tcp://` it shows keys: of a key
+ * file (`curve.key.file`), or the three one by one, the secret one from where a context says. `kafka://` is kafka-security.ts. `ipc://`
+ * needs nothing itself, but the daemons that are named there are behind `tcp://`: a key file counts for them.
  *
  * Invariant: what asks for keys is never passed over, and no error holds one.
  */
@@ -48,8 +49,8 @@ export async function linkSecurity(
     const { kafkaSecurity } = await import('./kafka-security.ts')
     return kafkaSecurity(deps, addresses, settings, secrets)
   }
-  if (!address.startsWith('tcp://')) return unprotected
   const path = settings.text(FILE_KEY)
+  if (!address.startsWith('tcp://') && (path === null || path === '')) return unprotected
   const single = [
     ...singleKeys.filter((name) => settings.text(name) !== null),
     ...(secrets.has(SECRET_KEY) ? [SECRET_KEY] : []),

@@ -80,6 +80,8 @@ export interface ProducerOptions {
   readonly transaction?: ProducerTransaction
   /** Called once per batch; may append. */
   readonly onDelivery?: (delivery: Delivery) => void
+  /** Nothing can be delivered any more, whatever it is; called once, after the deliveries that have failed of it. */
+  readonly onFailure?: (error: StreamError) => void
 }
 
 /** The transaction that a producer writes into. */
@@ -202,7 +204,11 @@ export class Producer {
     this.#batchBytes = options.batchBytes ?? defaults.batchBytes
     this.#lingerMs = options.lingerMs ?? defaults.lingerMs
     this.#lineOptions = { delimiter: options.delimiter ?? 10 }
-    this.#stopListening = cluster.onChange(() => this.#pump())
+    this.#stopListening = cluster.onChange(() => {
+      const { refusal } = cluster
+      if (refusal === undefined) this.#pump()
+      else this.#failAll(refusal)
+    })
     this.#identity = options.transaction?.identity
   }
 
@@ -661,7 +667,15 @@ export class Producer {
       this.#cluster.requestRefresh()
       return undefined
     }
-    return this.#cluster.connectionTo(leader.leaderId)
+    const connection = this.#cluster.connectionTo(leader.leaderId)
+    const refusal = connection === undefined && this.#cluster.refusalOf(leader.leaderId)
+    if (refusal) {
+      this.#apply(
+        lane,
+        lane.queue.abandon(() => refusal),
+      )
+    }
+    return connection
   }
 
   /** Makes the batch's bytes at its first send. @returns  false when that failed, and with it the batch */
@@ -974,7 +988,8 @@ export class Producer {
 
   /** Nothing can be delivered at all. */
   #failAll(failure: StreamError): void {
-    this.#fatal ??= failure
+    if (this.#fatal !== undefined || this.#isClosed) return
+    this.#fatal = failure
     this.#failure ??= failure
     for (const lane of [...this.#active]) {
       if (hasRecords(lane)) this.#seal(lane)
@@ -984,6 +999,7 @@ export class Producer {
       )
     }
     this.#wake()
+    this.#options.onFailure?.(failure)
   }
 
   /** acks=0 has no answers, but requests of a connection start in order: an answer to a later one says "received". */

@@ -60,7 +60,8 @@ export class UserAdmin {
     }
     return response.results.map(({ user, errorCode, errorMessage, credentialInfos }) => ({
       name: user,
-      credentials: credentialInfos.map(({ mechanism, iterations }) => ({
+      // Kafka tells them in any order.
+      credentials: sortedByMechanism(credentialInfos).map(({ mechanism, iterations }) => ({
         mechanism: scramMechanismOf(mechanism) ?? `mechanism ${mechanism}`,
         iterations,
       })),
@@ -139,4 +140,8 @@ function failureOf(code: number, message: string | null, name: string): StreamEr
     brokerMessage: isUnknown ? 'no such user' : message,
     ...(isUnknown ? { hint: 'to see who there is: stream users list' } : {}),
   })
+}
+
+function sortedByMechanism<T extends { readonly mechanism: number }>(rows: readonly T[]): T[] {
+  return rows.toSorted((a, b) => a.mechanism - b.mechanism)
 }

@@ -1,7 +1,14 @@
 /** `kafka://` over TCP, in clear text or over TLS: connections (src/io/tcp-link.ts) and listeners. */
 import type { Server, Socket } from 'node:net'
 import { StreamError } from '../base/errors.ts'
-import type { Link, LinkEvents, Listener, ListenOptions, TlsClient } from '../ports/net.ts'
+import {
+  ANSWER_BYTES_MAX,
+  type Link,
+  type LinkEvents,
+  type Listener,
+  type ListenOptions,
+  type TlsClient,
+} from '../ports/net.ts'
 import { type Address, formatAddress } from './address.ts'
 import { netModule } from './lazy-modules.ts'
 import { systemCode } from './system-errors.ts'
@@ -12,8 +19,6 @@ import type { TlsServerKeys } from './tls-server.ts'
 export type TcpAddress = Extract<Address, { host: string }>
 
 const CONNECT_TIMEOUT_MS = 10_000
-/** What a client accepts of a broker: Kafka's own default limit of a request, doubled. */
-const CLIENT_MESSAGE_BYTES_MAX = 200 * 1024 * 1024
 const BACKLOG = 511
 
 export class TcpNet {
@@ -32,7 +37,7 @@ export class TcpNet {
     const socket = ready?.connect(address) ?? netModule().connect({ host, port })
     const link = new TcpLink(socket, {
       peer,
-      messageBytesMax: CLIENT_MESSAGE_BYTES_MAX,
+      messageBytesMax: ANSWER_BYTES_MAX,
       state: 'connecting',
       diagnose: (seen) =>
         ready?.whyEnded(address, peer, seen.error) ?? whyEnded(address, peer, seen),

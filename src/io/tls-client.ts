@@ -50,7 +50,29 @@ export class RealTlsClient implements TlsClient {
     const known = tlsFailure(error, peer, this.options.certificate !== undefined)
     if (known !== undefined) return known
     if (systemCode(error) === 'ECONNREFUSED') return undefined
+    if (this.options.certificate !== undefined && (await this.isHungUpOn(place))) {
+      return notAllowed(peer, refusesOurs, error)
+    }
     return (await speaksInClear(place)) ? notAllowed(peer, noTls, undefined) : undefined
+  }
+
+  /** A server that judges certificates only behind the handshake (as node:tls does) hangs up, and says nothing. */
+  private isHungUpOn(place: HostPort): Promise<boolean> {
+    return new Promise((resolve) => {
+      const socket = this.connect(place)
+      let isSecure = false
+      const done = (isHungUp: boolean): void => {
+        socket.destroy()
+        resolve(isHungUp)
+      }
+      socket.setTimeout(PROBE_MS_MAX, () => done(false))
+      socket.once('secureConnect', () => {
+        isSecure = true
+      })
+      socket.once('error', () => done(isSecure))
+      socket.once('close', () => done(isSecure))
+      socket.resume()
+    })
   }
 }
 
@@ -171,9 +193,9 @@ function tlsFailure(
   peer: string,
   showsCertificate: boolean,
 ): StreamError | undefined {
-  const code = systemCode(error) ?? ''
+  const code = tlsCode(error)
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return nameFailure(error as Error, peer)
-  const alert = alerts[/_(?:ALERT_|TLSV1_)(\w+)$/.exec(code)?.[1] ?? '']
+  const alert = alerts[/_(?:ALERT|TLSV1(?:_ALERT)?)_(\w+)$/.exec(code)?.[1] ?? '']
   // A peer that was shown no certificate may call even that a bad one.
   const ofAlert = alert === refusesOurs && !showsCertificate ? wantsOurs : alert
   const meaning = meanings[code] ?? ofAlert
@@ -184,6 +206,14 @@ function tlsFailure(
     { what: `the TLS handshake failed (${code})`, hint: 'see what its log says' },
     error,
   )
+}
+
+/** Where something was to be written meanwhile, OpenSSL's reason is only in the words of an EPROTO. */
+function tlsCode(error: unknown): string {
+  const code = systemCode(error) ?? ''
+  if (code !== 'EPROTO') return code
+  const reason = /:SSL routines:[^:]*:([^:]+):/.exec((error as Error).message)?.[1]
+  return reason === undefined ? code : `ERR_SSL_${reason.toUpperCase().replace(/\W+/g, '_')}`
 }
 
 export function onlyTlsFailure(peer: string): StreamError {

@@ -10,7 +10,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import type { Server, Socket } from 'node:net'
-import { createServer, type SecureContextOptions } from 'node:tls'
+import { createServer, type SecureContextOptions, type TLSSocket } from 'node:tls'
 import { assertPrivate } from '../base/curve-keys.ts'
 import { StreamError } from '../base/errors.ts'
 import type { Log } from '../ports/log.ts'
@@ -85,7 +85,7 @@ export class TlsServerKeys {
       accept(socket)
     })
     server.on('tlsClientError', (error, socket) => {
-      const why = refusalOf(error)
+      const why = refusalOfCertificate(socket) ?? refusalOf(error)
       if (why === undefined) return
       events.onRefused({
         why,
@@ -184,6 +184,12 @@ function parsed<T>(path: string, parse: () => T): T {
       hint: 'a certificate with its chain, or a key without a password',
     })
   }
+}
+
+/** node:tls judges a client's certificate behind the handshake, and then hangs up. */
+function refusalOfCertificate({ authorizationError }: TLSSocket): string | undefined {
+  const code = systemCode(authorizationError) ?? authorizationError
+  return code === undefined || code === null ? undefined : `its certificate is refused (${code})`
 }
 
 /** For operators; undefined: a peer that just went away. */

@@ -53,7 +53,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
     const connection = new LibraryConnection(
       addresses,
       options,
-      await protection(addresses, options),
+      await protection(host, addresses, options),
     )
     try {
       await connection.open()
@@ -69,12 +69,14 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
 type Protection = Pick<ClusterOptions, 'security' | 'login'>
 
 async function protection(
+  host: Host,
   addresses: readonly string[],
   options: ConnectOptions,
 ): Promise<Protection> {
-  if (!options.tls && options.login === undefined) return {}
+  const { tls, login, curve } = options
+  if (!tls && login === undefined && curve === undefined) return {}
   const { securityOf } = await import('./security.ts')
-  return securityOf(addresses, options)
+  return securityOf(host, addresses, options)
 }
 
 async function connectToOwn(
@@ -100,7 +102,8 @@ async function connectToOwn(
     logPath: daemonLogPath(host),
     readyMsMax: START_MS_MAX,
   })
-  const connection = new LibraryConnection([own], options, await protection([own], options))
+  const security = await protection(host, [own], options)
+  const connection = new LibraryConnection([own], options, security)
   try {
     await connection.open()
     return connection
@@ -168,9 +171,10 @@ class LibraryConnection implements Connection {
 
   consumer(options: ConsumerOptions): Consumer {
     this.#assertOpen()
-    const { isolation } = options
+    const { isolation, rack = this.#options.rack } = options
     const client = new ConsumerClient(this.#time, this.#random, this.#cluster, {
       ...(isolation === undefined ? {} : { isolation }),
+      ...(rack === undefined ? {} : { rack }),
     })
     const consumer = new LibraryConsumer(client, {
       ...options,

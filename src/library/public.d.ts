@@ -31,6 +31,13 @@ export interface ConnectOptions {
   readonly tls?: TlsOptions | boolean
   /** How to log in at `kafka://`. Nothing weaker is tried where it fails: NOT_ALLOWED. */
   readonly login?: LoginOptions
+  /** Keys for `tcp://`, where the daemons have some. Nothing weaker is tried where they do not fit: NOT_ALLOWED. */
+  readonly curve?: CurveOptions
+  /**
+   * The rack or zone this script runs in: consumers read from a replica in sync there, where there is one. Default: from
+   * leaders.
+   */
+  readonly rack?: string
   /** Contact lost or regained; a position that was gone when it was to be read. Default: nothing is said. */
   readonly onWarning?: (warning: Warning) => void
 }
@@ -60,6 +67,12 @@ export type LoginOptions =
       readonly token: string | (() => string | Promise<string>)
     }
 
+export type CurveOptions =
+  /** As `stream cluster keys add NAME` makes it; only its owner may have access to it. */
+  | { readonly keyFile: string }
+  /** Each of 40 characters (Z85). */
+  | { readonly serverKey: string; readonly publicKey: string; readonly secretKey: string }
+
 export type Warning =
   | {
       readonly kind: 'waiting' | 'lost' | 'regained' | 'notice'
@@ -77,7 +90,7 @@ export type Warning =
 
 /**
  * @throws StreamError UNREACHABLE when no broker answers, ADDRESS_INVALID, NOT_ALLOWED, PERMISSION_DENIED; CONFIG_INVALID for
- *   `tls` or `login` that cannot be used
+ *   `tls`, `login` or `curve` that cannot be used; FILE_NOT_FOUND for a key file
  */
 export declare function connect(options?: ConnectOptions): Promise<Connection>
 
@@ -174,6 +187,8 @@ export interface ConsumerOptions {
   readonly until?: Place
   /** Default read_committed. */
   readonly isolation?: 'read_committed' | 'read_uncommitted'
+  /** Default: that of the connection. */
+  readonly rack?: string
 }
 
 export interface Message {

@@ -1,32 +1,64 @@
 /** How a script's connection is protected: what `connect` was given, for the client. Loaded only where something was. */
+import {
+  assertPrivate,
+  type CurveClientKeys,
+  isCurveKey,
+  parseClientKeys,
+} from '../base/curve-keys.ts'
 import { StreamError } from '../base/errors.ts'
 import type { ClusterOptions } from '../client/cluster.ts'
 import { Login, type LoginRequest } from '../client/login.ts'
 import { RealHashes } from '../io/real-hashes.ts'
 import { RealRandom } from '../io/real-random.ts'
 import { RealTlsClient } from '../io/tls-client.ts'
-import type { Bytes, ConnectOptions, LoginOptions, TlsOptions } from './public.d.ts'
+import type { Host } from '../ports/host.ts'
+import type { Bytes, ConnectOptions, CurveOptions, LoginOptions, TlsOptions } from './public.d.ts'
 
 /**
  * @param addresses  of the broker
- * @throws StreamError CONFIG_INVALID for what asks for protection that this address cannot have, or for files that are none
+ * @throws StreamError CONFIG_INVALID for what asks for protection that this address cannot have, or for files that are none;
+ *   FILE_NOT_FOUND, PERMISSION_DENIED for a key file
  */
 export function securityOf(
+  host: Host,
   addresses: readonly string[],
-  { tls, login }: Pick<ConnectOptions, 'tls' | 'login'>,
+  { tls, login, curve }: Pick<ConnectOptions, 'tls' | 'login' | 'curve'>,
 ): Pick<ClusterOptions, 'security' | 'login'> {
-  const other = addresses.find((address) => !address.startsWith('kafka://'))
-  if (other !== undefined) {
-    throw new StreamError('CONFIG_INVALID', `${other}: tls and login are for kafka://`, {
-      target: other,
-    })
-  }
+  if (tls || login !== undefined) assertScheme(addresses, 'kafka://', 'tls and login are')
+  if (curve !== undefined) assertScheme(addresses, 'tcp://', 'curve is')
   return {
-    ...(tls === undefined || tls === false ? {} : { security: { tls: tlsOf(tls) } }),
+    ...(tls ? { security: { tls: tlsOf(tls) } } : {}),
+    ...(curve === undefined ? {} : { security: { curve: keysOf(host, curve) } }),
     ...(login === undefined
       ? {}
       : { login: new Login(new RealHashes(), new RealRandom(), requestOf(login)) }),
   }
+}
+
+function assertScheme(addresses: readonly string[], scheme: string, what: string): void {
+  const other = addresses.find((address) => !address.startsWith(scheme))
+  if (other === undefined) return
+  throw new StreamError('CONFIG_INVALID', `${other}: ${what} for ${scheme}`, { target: other })
+}
+
+function keysOf(host: Host, curve: CurveOptions): CurveClientKeys {
+  if (!('keyFile' in curve)) {
+    for (const name of ['serverKey', 'publicKey', 'secretKey'] as const) {
+      if (isCurveKey(curve[name])) continue
+      throw new StreamError('CONFIG_INVALID', `curve.${name}: not a key of 40 characters in Z85`)
+    }
+    return curve
+  }
+  const { keyFile } = curve
+  const bytes = host.readFile(keyFile)
+  if (bytes === undefined) {
+    throw new StreamError('FILE_NOT_FOUND', `${keyFile}: no such file`, {
+      target: keyFile,
+      hint: 'make one where the cluster has its keys: stream cluster keys add NAME',
+    })
+  }
+  assertPrivate(keyFile, host.stat(keyFile)?.mode ?? 0)
+  return parseClientKeys(Buffer.from(bytes).toString('utf8'), keyFile)
 }
 
 function tlsOf(options: TlsOptions | true): RealTlsClient {

@@ -68,6 +68,9 @@ export interface LinkRefusal {
   readonly publicKey?: string
 }
 
+/** The longest message that a client takes of a broker: Kafka's own default limit of a request, doubled. */
+export const ANSWER_BYTES_MAX = 200 * 1024 * 1024
+
 export interface ListenOptions {
   /** A longer message ends the link (where the transport can) and never reaches onMessage. */
   readonly messageBytesMax: number

@@ -1,6 +1,9 @@
 /** A cluster whose daemons have a key file: who is let in, and what the others are told. Real daemons and a real etcd. */
-import { chmodSync, copyFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parseClientKeys } from '../../src/base/curve-keys.ts'
+import type * as Library from '../../src/library/index.ts'
+import type * as Public from '../../src/library/public.d.ts'
 import { ProcessCluster } from '../support/cluster.ts'
 import { freePorts, hasNoEtcd } from '../support/etcd.ts'
 import { daemonBundle } from '../support/program.ts'
@@ -63,6 +66,44 @@ describe.skipIf(hasNoEtcd)('a cluster with keys', () => {
     const foreign = program.shell(stream('cat t', 'other.key'))
     expect(foreign).toMatchObject({ status: 6, stdout: '' })
     expect(foreign.stderr).toMatch(/^stream: cat: .*another key than.*\n$/)
+  })
+
+  it('a script with its key file is let in; without, or with a bad one, it is told why', async () => {
+    const { program } = cluster
+    const { connect } = (await import('../../src/library/index.ts')) as typeof Library
+    program.ok('stream cluster keys add script --file cluster.key')
+    const keyFile = program.path('script.key')
+    const broker = cluster.addresses
+    const connection = await connect({ broker, curve: { keyFile } })
+    await connection.producer({ create: true }).send('by-script', 'hello')
+    await connection.close()
+    expect(program.ok(stream('cat by-script'))).toBe('hello\n')
+    const keys = parseClientKeys(readFileSync(keyFile, 'utf8'), keyFile)
+    await (await connect({ broker, curve: keys })).close()
+    const code = async (options: Public.ConnectOptions): Promise<string> =>
+      connect({ broker, ...options }).then(
+        () => 'connected',
+        (error: Public.StreamError) => error.code,
+      )
+    expect(await code({})).toBe('NOT_ALLOWED')
+    expect(await code({ curve: { keyFile: program.path('none.key') } })).toBe('FILE_NOT_FOUND')
+    expect(await code({ curve: { ...keys, secretKey: 'short' } })).toBe('CONFIG_INVALID')
+    expect(await code({ broker: 'kafka://127.0.0.1:1', curve: keys })).toBe('CONFIG_INVALID')
+    expect(await code({ tls: true })).toBe('CONFIG_INVALID')
+    chmodSync(keyFile, 0o644)
+    expect(await code({ curve: { keyFile } })).toBe('PERMISSION_DENIED')
+  })
+
+  it('at the socket of one daemon the key counts for the others', () => {
+    const { program } = cluster
+    program.ok(stream('topics create single -r 1'))
+    program.ok(stream('produce single --value x'))
+    const at = (key: string): string =>
+      `stream -b ipc://${program.path('d1.sock')} ${key} cluster reassign --topics single --replicas 3 -y --wait`
+    const refused = program.shell(at(''))
+    expect(refused, refused.stderr).toMatchObject({ status: 6, stdout: '' })
+    expect(refused.stderr).toMatch(/lets in only who has a key/)
+    program.ok(at('-X curve.key.file=cluster.key'))
   })
 
   it('a daemon without the key ends with one line, and takes no part; the others say who came', async () => {

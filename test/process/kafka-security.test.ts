@@ -348,34 +348,107 @@ describe('users', () => {
     await ended(again.process)
   })
 
-  it('who is deleted, or has another password, is cut off at once and cannot come back', async () => {
-    for (const change of ['users set gone --password-file wrong', 'users delete gone -y']) {
-      run(`stream users set gone --password-file pw -b ${door.native}`)
-      expect(stream('topics create watched --if-not-exists', { user: 'gone' }).status).toBe(0)
-      const reader = program.start('bash', [
-        '-c',
-        `exec stream --context ${context} consume watched`,
-      ])
-      let said = ''
-      reader.stderr?.on('data', (text) => {
-        said += text
+  let brief: KafkaDoor
+  beforeAll(async () => {
+    // Without delays: many are refused here at once.
+    brief = await startKafkaDoor(program, 'brief', [
+      ...tlsOf(certificates.issue('brief')),
+      'sasl.enabled.mechanisms=SCRAM-SHA-512',
+      'connection.failed.authentication.delay.ms=0',
+    ])
+  }, 60_000)
+
+  /** Writers have an input that stays open, and perhaps goes on. */
+  const running = [
+    { words: 'consume watched --from start' },
+    { words: 'consume watched --from start -g watchers-ROUND' },
+    { words: 'consume watched --from start -g workers-ROUND --exec cat' },
+    { words: "pipe --in watched --from start -j watching-ROUND -- sh -c 'cat >&2'" },
+    { words: 'tail watched -f' },
+    { words: 'produce watched --receipts -', everyMs: 60_000 },
+    { words: 'produce watched --receipts -', everyMs: 200 },
+  ] as const
+
+  it.each(['users set gone --password-file wrong', 'users delete gone -y'])(
+    '%s: who has logged in is cut off at once, and ends with 6',
+    async (change) => {
+      run(`stream users set gone --password-file pw -b ${brief.native}`)
+      expect(
+        stream('topics create watched --if-not-exists', { user: 'gone', address: brief.address })
+          .status,
+      ).toBe(0)
+      run(`stream --context ${context} produce watched --value first`)
+      // Whoever is refused cannot say goodbye to its group either.
+      const round = change.split(' ')[1] ?? ''
+      const started = running.map(({ words: template, ...rest }) => {
+        const words = template.replace('ROUND', round)
+        const child = program.start('bash', ['-c', `exec stream --context ${context} ${words}`])
+        const seen = { words, stdout: '', stderr: '', over: ended(child) }
+        child.stdout?.on('data', (text) => {
+          seen.stdout += text
+        })
+        child.stderr?.on('data', (text) => {
+          seen.stderr += text
+        })
+        child.stdin?.on('error', () => undefined)
+        if ('everyMs' in rest) {
+          child.stdin?.write('x\n')
+          const timer = setInterval(() => child.stdin?.write('x\n'), rest.everyMs)
+          void seen.over.then(() => clearInterval(timer))
+        }
+        return seen
       })
-      const before = door.said().length
-      await new Promise((resolve) => setTimeout(resolve, 700))
-      expect(run(`stream ${change} -b ${door.native}`).status).toBe(0)
-      await eventually('its connection ends', () =>
-        door.said().slice(before).includes('its user was deleted or has another password')
+      for (const seen of started)
+        await eventually(
+          `it has begun: ${seen.words}`,
+          () => /first|watched\t0/.test(seen.stdout + seen.stderr) || undefined,
+        )
+      const before = brief.said().length
+      expect(run(`stream ${change} -b ${brief.native}`).status).toBe(0)
+      await eventually('its connections end', () =>
+        brief.said().slice(before).includes('its user was deleted or has another password')
           ? true
           : undefined,
       )
-      await eventually('the reader is told why', () =>
-        said.includes('the user or the password is wrong') ? true : undefined,
-      )
-      reader.kill('SIGTERM')
-      await ended(reader)
-      heard.push(said)
-      expectRefused(stream('topics list', { user: 'gone' }), /is wrong/)
-    }
+      for (const seen of started) {
+        const { words } = seen
+        const status = await seen.over
+        expect({ words, status }, seen.stderr).toEqual({ words, status: 6 })
+        expect(seen.stderr).toMatch(/the user or the password is wrong/)
+        heard.push(seen.stdout, seen.stderr)
+      }
+      expectRefused(stream('topics list', { user: 'gone', address: brief.address }), /is wrong/)
+    },
+    90_000,
+  )
+
+  it('a password that is exchanged while a reader runs: it goes on with the new one', async () => {
+    run(`stream users set kept --password-file pw -b ${brief.native}`)
+    writeFileSync(program.path('exchanged'), PASSWORD, { mode: 0o600 })
+    const asked = { address: brief.address, user: 'kept', password: 'exchanged' }
+    expect(stream('topics create exchanged --if-not-exists', asked).status).toBe(0)
+    const reader = program.start('bash', [
+      '-c',
+      `exec stream --context ${context} consume exchanged --from start -n 2`,
+    ])
+    let [said, stderr] = ['', '']
+    reader.stdout?.on('data', (text) => {
+      said += text
+    })
+    reader.stderr?.on('data', (text) => {
+      stderr += text
+    })
+    const over = ended(reader)
+    run(`stream --context ${context} produce exchanged --value one`)
+    await eventually('it reads', () => said === 'one\n' || undefined)
+    // First at the broker, so that it is refused once.
+    run(`stream users set kept --password-file wrong -b ${brief.native}`)
+    await eventually('it is refused', () => /is wrong/.test(stderr) || undefined)
+    writeFileSync(program.path('exchanged'), OTHER, { mode: 0o600 })
+    run(`stream --context ${context} produce exchanged --value two`)
+    expect(await over, stderr).toBe(0)
+    expect(said).toBe('one\ntwo\n')
+    heard.push(stderr)
   }, 60_000)
 })
 

@@ -1,8 +1,7 @@
 /** The README's tour, run as it stands there: each `$` line in bash, its output compared. */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Program, repository } from '../support/program.ts'
+import { readmeSection } from '../support/growing.ts'
+import { Program } from '../support/program.ts'
 
 interface Step {
   readonly command: string
@@ -10,7 +9,7 @@ interface Step {
 }
 
 function tourSteps(): Step[] {
-  const text = readFileSync(join(repository, 'README.md'), 'utf8')
+  const text = readmeSection('A tour')
   const steps: { command: string; output: string }[] = []
   for (const block of text.matchAll(/```console\n([\s\S]*?)```/g)) {
     for (const line of (block[1] ?? '').split('\n').slice(0, -1)) {

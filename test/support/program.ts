@@ -134,7 +134,9 @@ export class Program {
 
   stop(): void {
     for (const child of this.children) child.kill('SIGKILL')
-    this.shell('stream daemon stop', { timeoutMs: 30_000 })
+    // Its own, whatever broker the test has named.
+    const environment = { STREAM_BROKER: '', STREAM_CONTEXT: '' }
+    this.shell('stream daemon stop', { timeoutMs: 30_000, environment })
     rmSync(this.directory, { recursive: true, force: true })
   }
 }

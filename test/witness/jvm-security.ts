@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { KafkaCertificates } from '../support/kafka-certificates.ts'
 import { startKafkaDoor } from '../support/kafka-door.ts'
-import { ended, type Outcome, type Program } from '../support/program.ts'
+import { ended, eventually, type Outcome, type Program } from '../support/program.ts'
 import { assertThat, type Checks } from './jvm-checks.ts'
 import { freePorts, KafkaBroker } from './jvm-kafka.ts'
 import type { Stage } from './jvm-stage.ts'
@@ -152,6 +152,17 @@ async function checkBroker(
       writeFileSync(program.path('token'), unsecuredToken(-3600))
       return refused(list('bearer'), /does not accept the token/)
     })
+    await checks.check('OAUTHBEARER, renewed in time on the connection that stands', () => {
+      writeFileSync(program.path('token'), unsecuredToken(3600))
+      program.ok('stream --context bearer topics create bearer-renewed')
+      const outcome = program.shell(
+        '(for n in $(seq 1 12); do echo $n; sleep .5; done) | stream --context bearer produce bearer-renewed -v && stream --context bearer cat bearer-renewed | wc -l',
+        { timeoutMs: 40_000 },
+      )
+      assertThat(outcome.stdout === '12\n', outcome.stdout + outcome.stderr)
+      assertThat(!/lost|refused/.test(outcome.stderr), outcome.stderr)
+      return '6 s of records over logins of 2 s, no connection lost'
+    })
     await checks.check('SCRAM in clear text at Kafka', () => {
       contextOf(program, 'clear', doors.saslPlain, { 'sasl.username': 'etl' }, password)
       return roundTrip(program, 'clear', 'clear')
@@ -216,6 +227,41 @@ async function checkBroker(
       refused(list('made'), /SASL_AUTHENTICATION_FAILED/)
       return listed
     })
+    await checks.check(
+      'a reader, a member of a group and a writer whose user is deleted end with 6',
+      async () => {
+        const at = `-b kafka://${doors.plain}`
+        program.ok(`stream users set brief ${at} --password-file pw`)
+        contextOf(program, 'brief', doors.saslSsl, { ...ca, 'sasl.username': 'brief' }, password)
+        program.ok('stream --context brief topics create brief')
+        const running = [
+          'consume brief --from start',
+          'consume brief --from start -g brief',
+          'produce brief --receipts -',
+        ].map((words) => {
+          const child = program.start('bash', ['-c', `exec stream --context brief ${words}`])
+          const seen = { words, stdout: '', stderr: '', over: ended(child) }
+          child.stdout?.on('data', (text) => {
+            seen.stdout += text
+          })
+          child.stderr?.on('data', (text) => {
+            seen.stderr += text
+          })
+          child.stdin?.on('error', () => undefined)
+          child.stdin?.write('one\n')
+          return seen
+        })
+        for (const seen of running)
+          await eventually(`it has begun: ${seen.words}`, () => seen.stdout !== '' || undefined)
+        program.ok(`stream users delete brief -y ${at}`)
+        for (const seen of running) {
+          const status = await seen.over
+          assertThat(status === 6, `${seen.words}: exit ${status}: ${seen.stderr}`)
+          assertThat(/SASL_AUTHENTICATION_FAILED/.test(seen.stderr), seen.stderr)
+        }
+        return 'once their logins had to be renewed'
+      },
+    )
   } finally {
     await broker.stop()
   }

@@ -2,7 +2,7 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [cluster] [leaders] [mirror] [links] [mm2] [security]
+ *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [acceptance] [cluster] [leaders] [mirror] [links] [mm2] [security]
  *
  * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
@@ -12,6 +12,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { daemonBundle, Program, repository, streamBundle } from '../support/program.ts'
+import { checkAcceptance } from './jvm-acceptance.ts'
 import { checkBroker } from './jvm-broker.ts'
 import { type CheckResult, Checks, resultTable } from './jvm-checks.ts'
 import { checkCluster } from './jvm-cluster.ts'
@@ -35,6 +36,7 @@ const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<
   logs: checkLogs,
   broker: checkBroker,
   commands: checkCommands,
+  acceptance: checkAcceptance,
   cluster: checkCluster,
   leaders: checkLeaders,
   mirror: checkMirror,

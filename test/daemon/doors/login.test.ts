@@ -10,6 +10,7 @@ import { ScramClient } from '../../../src/client/scram-client.ts'
 import { RealHashes } from '../../../src/io/real-hashes.ts'
 import { RealRandom } from '../../../src/io/real-random.ts'
 import { RealTime } from '../../../src/io/real-time.ts'
+import type { Time } from '../../../src/ports/time.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import {
   credentialOf,
@@ -346,6 +347,26 @@ describe('LoginDelays', () => {
     expect(await took('b')).toBeLessThan(15)
     delays.succeeded('a')
     expect(await took('a')).toBeLessThan(15)
+  })
+
+  it('who would wait too long is turned away, and makes the others wait no longer', async () => {
+    let nowMs = 0
+    const slept: number[] = []
+    const virtual = {
+      monotonicMs: () => nowMs,
+      setTimer: (delayMs: number, run: () => void) => {
+        slept.push(delayMs)
+        run()
+        return { cancel: () => undefined }
+      },
+    } as unknown as Time
+    const delays = new LoginDelays(virtual, 100)
+    for (let round = 0; round < 10; round += 1) await delays.failed('a')
+    const turns = await Promise.all(Array.from({ length: 20 }, () => delays.turn('a')))
+    expect(turns.filter(Boolean)).toHaveLength(1)
+    expect(Math.max(...slept)).toBeLessThanOrEqual(6000)
+    nowMs = 10_000
+    expect(await delays.turn('a')).toBe(true)
   })
 
   it('remembers a bounded number of addresses', async () => {
