@@ -441,25 +441,30 @@ export class Partition {
   }
 
   /**
-   * Drops everything from `offset` on, committed or not: it is to follow a source that has other records there. Only where
-   * nobody else has a copy, since other replicas would keep theirs (I10).
+   * Drops everything from `offset` on, committed or not. Other replicas do the same when they fetch next, since this epoch, or one
+   * since their records, is an unclean one (I10; uncleanEpoch). Where there are such, nothing counts as committed until all that
+   * are in sync have told that they have no more than this log; so whoever is elected from then on has cut as well.
    * @throws StreamError DISK_FAILED, CLOSED
    */
   async cutMirrored(offset: number): Promise<void> {
     assert(this.#notServing === undefined, 'only a serving leader cuts its log')
-    assert(
-      this.#replicas === undefined,
-      'a log with other replicas is not cut below what is committed',
-    )
     const epoch = this.#leaderEpoch
-    if (offset >= this.log.logEndOffset) return
-    if (offset <= this.log.logStartOffset) await this.log.resetTo(offset)
-    else await this.log.truncateTo(offset)
-    await this.log.beginEpoch(epoch)
+    const { log } = this
+    if (offset >= log.logEndOffset) return
+    if (offset <= log.logStartOffset) await log.resetTo(offset)
+    else await log.truncateTo(offset)
+    await log.beginEpoch(epoch)
     if (this.#notServing !== undefined || this.#leaderEpoch !== epoch) return
-    this.#highWatermark = Math.min(this.#highWatermark, this.log.logEndOffset)
-    this.log.setHighWatermark(this.#highWatermark)
-    this.#lastStableOffset = this.log.lastStableOffset(this.#highWatermark)
+    const host = this.#host
+    const replicas = this.#replicas
+    this.#epochStartOffset = log.logEndOffset
+    if (replicas !== undefined && host !== undefined) {
+      replicas.forgetPositions(log.logEndOffset, host.nowMs())
+    }
+    const known = replicas === undefined ? log.logEndOffset : log.logStartOffset
+    this.#highWatermark = Math.min(this.#highWatermark, known)
+    log.setHighWatermark(this.#highWatermark)
+    this.#lastStableOffset = log.lastStableOffset(this.#highWatermark)
     this.#wakeReaders()
   }
 

@@ -120,8 +120,7 @@ interface Follower {
 }
 
 export class ReplicaSet {
-  /** LESO: the log end when this epoch began. */
-  readonly epochStart: number
+  #epochStart: number
   readonly #nodeId: number
   readonly #followers = new Map<number, Follower>()
   #value: PartitionValue
@@ -138,8 +137,13 @@ export class ReplicaSet {
     this.#nodeId = nodeId
     this.#value = value
     this.#revision = revision
-    this.epochStart = epochStart
+    this.#epochStart = epochStart
     this.#track(nowMs)
+  }
+
+  /** LESO: the log end when this epoch began. */
+  get epochStart(): number {
+    return this.#epochStart
   }
 
   get value(): PartitionValue {
@@ -179,6 +183,24 @@ export class ReplicaSet {
       return follower !== undefined && nowMs - follower.lastFetchMs > DESERTED_MS
     }
     return inSyncReplicas.some(hasLeft) || eligibleReplicas.some(hasLeft)
+  }
+
+  /**
+   * The leader's log was cut within its epoch, and ends at `endOffset`: what followers told before says nothing any more. Whoever
+   * is in sync stays so, and what is committed is learnt anew from them.
+   */
+  forgetPositions(endOffset: number, nowMs: number): void {
+    this.#epochStart = endOffset
+    for (const follower of this.#followers.values()) {
+      follower.isKnown = false
+      follower.best = 0
+      follower.logEndOffset = 0
+      follower.durableOffset = 0
+      follower.mark = Number.POSITIVE_INFINITY
+      follower.markMs = nowMs
+      const isMember = this.#value.inSyncReplicas.some(({ broker }) => broker === follower.nodeId)
+      follower.lastCaughtUpMs = isMember ? nowMs : Number.NEGATIVE_INFINITY
+    }
   }
 
   /** A later record of the same leader epoch. It decides whatever is pending: its guard cannot hold any more. */
@@ -360,7 +382,7 @@ export class ReplicaSet {
     }
     if (!follower.isKnown) return false
     const ack = ackOf(follower, around)
-    if (ack < around.highWatermark || ack < this.epochStart) return false
+    if (ack < around.highWatermark || ack < this.#epochStart) return false
     return inSyncReplicas.length >= minInSync || isCaughtUp(follower, around)
   }
 
