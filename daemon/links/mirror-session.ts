@@ -25,6 +25,7 @@ import type { Partition } from '../replica/partition.ts'
 import { MirrorState, type MirrorStep } from './mirror-state.ts'
 
 const RETRY_MS = 1000
+const EVEN_MS = 50
 /** Above whatever else numbers writes of a session (in-sync-keeper.ts). */
 const WRITER_COUNTER_START = 1_000_000_000
 
@@ -159,7 +160,18 @@ export class MirrorSession {
       await this.partition.cutMirrored(offset)
     }
     await this.#committed(Math.min(offset, log.logEndOffset))
+    // Also where there was nothing to cut: a leader before this one may have done so, and not all have heard of it.
+    while (!this.partition.isEven) {
+      if (!this.isCurrent) throw new StreamError('CLOSED', 'the partition is not led here any more')
+      await this.#pause(EVEN_MS)
+    }
     return true
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#broker.time.setTimer(ms, resolve)
+    })
   }
 
   /** Leads on in an epoch of its own, in which followers let go of what the leader has not, committed or not (I10). */
@@ -338,9 +350,7 @@ export class MirrorSession {
         if (error.code === 'CLOSED') return
         this.#trouble = error.message
       }
-      await new Promise<void>((resolve) => {
-        this.#broker.time.setTimer(RETRY_MS, resolve)
-      })
+      await this.#pause(RETRY_MS)
     }
   }
 }

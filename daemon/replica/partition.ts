@@ -442,8 +442,7 @@ export class Partition {
 
   /**
    * Drops everything from `offset` on, committed or not. Other replicas do the same when they fetch next, since this epoch, or one
-   * since their records, is an unclean one (I10; uncleanEpoch). Where there are such, nothing counts as committed until all that
-   * are in sync have told that they have no more than this log; so whoever is elected from then on has cut as well.
+   * since their records, is an unclean one (I10; uncleanEpoch); until `isEven` one of them may be elected that has not.
    * @throws StreamError DISK_FAILED, CLOSED
    */
   async cutMirrored(offset: number): Promise<void> {
@@ -461,11 +460,15 @@ export class Partition {
     if (replicas !== undefined && host !== undefined) {
       replicas.forgetPositions(log.logEndOffset, host.nowMs())
     }
-    const known = replicas === undefined ? log.logEndOffset : log.logStartOffset
-    this.#highWatermark = Math.min(this.#highWatermark, known)
+    this.#highWatermark = Math.min(this.#highWatermark, log.logEndOffset)
     log.setHighWatermark(this.#highWatermark)
     this.#lastStableOffset = log.lastStableOffset(this.#highWatermark)
     this.#wakeReaders()
+  }
+
+  /** No replica that may be elected has anything that is not here. */
+  get isEven(): boolean {
+    return this.#replicas === undefined || this.#replicas.hasHeardInSync
   }
 
   /** Tells `waiter` once: at once where it is already so, hence never from inside of this call where it is not. */

@@ -186,8 +186,20 @@ export class ReplicaSet {
   }
 
   /**
+   * Whether all that are in sync, or about to be, have fetched in this epoch, and since the log was cut: none of them has anything
+   * that is not here.
+   */
+  get hasHeardInSync(): boolean {
+    const joining = this.#pending?.follower?.nodeId
+    const isHeard = (nodeId: number): boolean =>
+      nodeId === this.#nodeId || this.#followers.get(nodeId)?.isKnown === true
+    if (joining !== undefined && !isHeard(joining)) return false
+    return this.#value.inSyncReplicas.every(({ broker }) => isHeard(broker))
+  }
+
+  /**
    * The leader's log was cut within its epoch, and ends at `endOffset`: what followers told before says nothing any more. Whoever
-   * is in sync stays so, and what is committed is learnt anew from them.
+   * is in sync stays so.
    */
   forgetPositions(endOffset: number, nowMs: number): void {
     this.#epochStart = endOffset

@@ -2,6 +2,7 @@
  * Mirrors between two and three clusters as processes: rings of copies and links, limits of rate, promotion under load, a chain that
  * fails over and back, a network that is cut, and topics with three replicas that are cut on the way back.
  */
+import { readFileSync, writeFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { ProcessCluster } from '../support/cluster.ts'
 import { EtcdServer, freePorts, hasNoEtcd } from '../support/etcd.ts'
@@ -107,6 +108,41 @@ describe('the rate of a link', () => {
     },
     60_000,
   )
+})
+
+describe('one bad partition of a link', () => {
+  it('pauses alone and says why, and resumes by itself once it is well', async () => {
+    const own = sitesOf('a', 'b')
+    own.ok('stream topics create t -b $A --partitions 3')
+    own.ok(
+      'for p in 0 1 2; do for i in 1 2 3 4 5; do seq 100 | stream produce t -b $A -p $p -z none; done; done',
+    )
+    await own.end('a', 'SIGTERM')
+    const path = own.program.path('a', 't-1', '00000000000000000000.log')
+    const bytes = readFileSync(path)
+    const at = Math.floor(bytes.length / 2)
+    bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
+    writeFileSync(path, bytes)
+    own.start('a')
+    own.ok("stream mirror link west -b $B --source $A --topics '*'")
+    const rows = (): string[][] =>
+      own
+        .ok('stream mirror status west -b $B -o tsv')
+        .trim()
+        .split('\n')
+        .map((row) => row.split('\t'))
+    await eventually('the others are level, and the bad one says why', () => {
+      const [first, bad, last] = rows()
+      const isLevel = first?.[5] === '500' && last?.[5] === '500' && bad?.[3] === 'retrying'
+      return isLevel && bad?.[8] !== '-' ? true : undefined
+    })
+    own.ok('seq 100 | stream produce t -b $A -p 2')
+    await eventually('it goes on', () => (rows()[2]?.[5] === '600' ? true : undefined))
+    await own.end('a', 'SIGTERM')
+    own.shell('stream fsck a --repair -y')
+    own.start('a')
+    own.ok(`${level('west', '$B')}; stream mirror verify west -b $B`)
+  }, 90_000)
 })
 
 describe('a promotion under load', () => {
