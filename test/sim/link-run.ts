@@ -7,10 +7,9 @@
 import { isStreamError } from '../../src/base/errors.ts'
 import { GroupLink } from '../../src/client/group-link.ts'
 import { commitGroupOffsets, fetchGroupOffsets } from '../../src/client/group-offsets.ts'
-import type { FailbackTopic } from '../../src/client/link-admin.ts'
 import { TransactionalProducer } from '../../src/client/transactional-producer.ts'
+import { pointsOf, promote, wayBack } from './link-ways.ts'
 import { HEAL_MS, LINK, LinkWorld, LOOSE, PARTITIONS, TOPIC } from './link-world.ts'
-import type { SimBroker } from './sim-broker.ts'
 import { produceLines, type Sent, simClient } from './sim-clients.ts'
 import type { SimRandom } from './sim-random.ts'
 
@@ -55,9 +54,9 @@ class LinkSimulation {
     await this.#mirrorUnderFaults()
     await this.#checkMirror()
     await this.#promoteUnderLoad()
-    await this.#wayBack([at.source], at.targets)
-    await at.world.settle(this.#promote([at.source]))
-    await this.#wayBack(at.targets, [at.source])
+    await wayBack(at, this.#chaos, [at.source], at.targets)
+    await at.world.settle(promote(at, [at.source]))
+    await wayBack(at, this.#chaos, at.targets, [at.source])
     for (let partition = 0; partition < PARTITIONS; partition += 1) {
       await at.compareReplicas(partition)
     }
@@ -274,24 +273,37 @@ class LinkSimulation {
     cluster.close()
   }
 
+  /** Readers of a mirror see whole transactions, whatever they ask for: what lies beyond is cut when it is promoted. */
+  async #checkShown(whole: number): Promise<void> {
+    const { at } = this
+    const question = { topic: TOPIC, partition: 0, at: 'latest' } as const
+    const isolation = 'read_uncommitted' as const
+    const [shown] = await at.world.settle(
+      at.as(at.targets, ({ admin }) => admin.listOffsets([question], { isolation })),
+    )
+    if (shown?.offset === whole) return
+    throw new Error(`readers are shown ${shown?.offset}, whole are ${whole}`)
+  }
+
   /** While records come at the source, and brokers of the target die. What is cut was shown to nobody; what is left is whole. */
   async #promoteUnderLoad(): Promise<void> {
     const { at } = this
     const chaos = this.#chaos
     const mirrored = at.leader(at.targets, 0)?.log.logEndOffset ?? -1
+    await this.#checkShown(mirrored - 1)
     let isOver = false
     const loading = produceLines(at.clients([at.source], 'late'), 'late', this.sent, {
       records: 200,
       partitions: PARTITIONS,
     })
     await at.world.run({ untilMs: at.world.now + chaos.between(10, 3000) })
-    const promoting = this.#promote(at.targets).finally(() => {
+    const promoting = promote(at, at.targets).finally(() => {
       isOver = true
     })
     await at.trouble(chaos, { steps: 4, victims: () => at.targets, isOver: () => isOver })
     await at.world.settle(promoting)
     await at.world.settle(loading)
-    const points = await at.world.settle(this.#points(at.targets))
+    const points = await at.world.settle(pointsOf(at, at.targets))
     for (const [partition, point] of points.cutAt.entries()) {
       const ours = at.leader(at.targets, partition)
       if (ours === undefined) throw new Error(`partition ${partition} is not led`)
@@ -306,92 +318,5 @@ class LinkSimulation {
       throw new Error(`promoted at ${points.cutAt[0]}, whole are ${mirrored - 1}`)
     }
     await at.compareReplicas(0)
-  }
-
-  /** @throws Error when it takes too long */
-  async #promote(brokers: readonly SimBroker[]): Promise<void> {
-    const { at } = this
-    const deadlineMs = at.world.now + HEAL_MS
-    await at.as(brokers, ({ links }) => links.alter(LINK, 'promote', undefined))
-    for (;;) {
-      const link = await at.as(brokers, ({ links }) => links.describeOne(LINK))
-      const rows = link.topics.flatMap(({ partitions }) => partitions)
-      const count = link.topics.reduce((sum, { partitionCount }) => sum + partitionCount, 0)
-      if (rows.length === count && rows.every(({ state }) => state === 'promoted')) return
-      if (at.world.now > deadlineMs) {
-        throw new Error(`not promoted: ${JSON.stringify(rows.map(({ state, error }) => [state, error]))}`)
-      }
-      await at.pause(500)
-    }
-  }
-
-  async #points(promoted: readonly SimBroker[]): Promise<FailbackTopic> {
-    const { at } = this
-    return at.as(promoted, async ({ links, admin }) => {
-      const link = await links.describeOne(LINK)
-      const topic = link.topics.find(({ name }) => name === TOPIC)
-      const [own] = await admin.describeTopics([TOPIC])
-      if (topic?.partitions.length !== PARTITIONS) throw new Error('not all of it is led')
-      return {
-        topic: TOPIC,
-        topicId: topic.sourceTopicId,
-        sourceTopicId: own?.topicId ?? '',
-        cutAt: topic.partitions.map(({ promotedOffset }) => promotedOffset),
-      }
-    })
-  }
-
-  /** `old` follows `promoted`, after both were written to; the brokers of the target die meanwhile. */
-  async #wayBack(old: readonly SimBroker[], promoted: readonly SimBroker[]): Promise<void> {
-    const { at } = this
-    const from = old === at.targets ? 'back' : 'there'
-    const stale = produceLines(at.clients(old, `${from}1`), `${from}1`, [], { records: 60, partitions: 2 })
-    await at.world.settle(stale)
-    const good = produceLines(at.clients(promoted, `${from}2`), `${from}2`, [], { records: 100, partitions: 2 })
-    await at.world.settle(good)
-    const failback = [await at.world.settle(this.#points(promoted))]
-    const source = promoted.map(({ address }) => address)
-    const order = { name: LINK, source, topics: [TOPIC], rate: undefined, failback }
-    await at.world.settle(
-      at.as(old, ({ links }) =>
-        links.create({ ...order, syncConfigs: false, syncGroups: false }, 60_000),
-      ),
-    )
-    let isOver = false
-    const resuming = this.#resume(old).finally(() => {
-      isOver = true
-    })
-    await at.trouble(this.#chaos, { steps: 5, victims: () => at.targets, isOver: () => isOver })
-    await at.world.settle(resuming)
-    const isLevel = (): boolean =>
-      this.#parts((partition) => {
-        const theirs = at.leader(promoted, partition)
-        const ours = at.leader(old, partition)
-        if (theirs === undefined || ours === undefined) return false
-        return ours.log.logEndOffset === theirs.lastStableOffset
-      })
-    await at.until(isLevel, `the old side (${from}) is level again`)
-    for (let partition = 0; partition < PARTITIONS; partition += 1) {
-      await at.compare(promoted, old, partition)
-    }
-  }
-
-  /** Once all of it is fenced: from here on it is cut. Resolves when all of it follows. */
-  async #resume(old: readonly SimBroker[]): Promise<void> {
-    const { at } = this
-    const waitFor = async (states: readonly string[]): Promise<void> => {
-      for (const deadlineMs = at.world.now + HEAL_MS; ; ) {
-        const link = await at.as(old, ({ links }) => links.describeOne(LINK))
-        const rows = link.topics.find(({ name }) => name === TOPIC)?.partitions ?? []
-        if (rows.length === PARTITIONS && rows.every(({ state }) => states.includes(state))) return
-        if (at.world.now > deadlineMs) {
-          throw new Error(`not ${states}: ${JSON.stringify(rows.map(({ state, error }) => [state, error]))}`)
-        }
-        await at.pause(300)
-      }
-    }
-    await waitFor(['fenced'])
-    await at.as(old, ({ links }) => links.alter(LINK, 'resume', undefined))
-    await waitFor(['following', 'retrying'])
   }
 }

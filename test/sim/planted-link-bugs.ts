@@ -98,6 +98,17 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
     caught: /all of it is stable|there are records to/,
   },
   {
+    name: 'a mirror that shows what may be cut',
+    changes: [
+      {
+        file: 'daemon/apis/read-only.ts',
+        from: 'return isMirror ? lastStableOffset : highWatermark',
+        to: 'return isMirror ? highWatermark : lastStableOffset',
+      },
+    ],
+    caught: /readers are shown/,
+  },
+  {
     name: 'a cut below what is committed that other replicas are not told of',
     changes: [{ file: session, from: 'if (!isAlone && ', to: 'if (!isAlone && leads(this) && ' }, {
       file: session,
