@@ -97,6 +97,7 @@ export class Partition {
   #epochStart: number | undefined
   /** LESO: the log end when the epoch that is led began. */
   #epochStartOffset = 0
+  #cuts = 0
 
   /** @param host  undefined: it is the only replica, always */
   constructor(
@@ -140,6 +141,11 @@ export class Partition {
 
   get lastStableOffset(): number {
     return this.#lastStableOffset
+  }
+
+  /** How often its log was cut while it led: what was asked for before says nothing any more. */
+  get cuts(): number {
+    return this.#cuts
   }
 
   /** What is known of the other replicas; undefined: there are none, or it does not lead. */
@@ -457,6 +463,7 @@ export class Partition {
     const host = this.#host
     const replicas = this.#replicas
     this.#epochStartOffset = log.logEndOffset
+    this.#cuts += 1
     if (replicas !== undefined && host !== undefined) {
       replicas.forgetPositions(log.logEndOffset, host.nowMs())
     }

@@ -103,7 +103,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
       {
         file: 'daemon/apis/read-only.ts',
         from: 'return isMirror ? lastStableOffset : highWatermark',
-        to: 'return isMirror ? highWatermark : lastStableOffset',
+        to: 'return isMirror ? Math.max(lastStableOffset, highWatermark) : highWatermark',
       },
     ],
     caught: /readers are shown/,
@@ -127,6 +127,22 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
       },
     ],
     caught: /not promoted|not within|are not the same|are not the source's/,
+  },
+  {
+    name: 'a fetch of a replica that waits through a cut, and is answered behind it',
+    changes: [
+      {
+        file: 'daemon/apis/replica-fetch.ts',
+        from: ' || partition.cuts !== cuts) {',
+        to: ' || cuts < 0) {',
+      },
+      {
+        file: session,
+        from: 'while (!this.partition.isEven) {',
+        to: 'while (!this.partition.isEven && !this.isCurrent) {',
+      },
+    ],
+    caught: /not within|are not the same|are not the source's|there are records to/,
   },
   {
     name: 'offsets of groups that are ahead of the records',
