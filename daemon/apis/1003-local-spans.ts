@@ -38,11 +38,7 @@ export const localSpans: Handler<'LocalSpans'> = ({ broker }, _context, request)
   }
 }
 
-function give(
-  broker: Broker,
-  partition: Partition,
-  request: Request<'LocalSpans'>,
-): SpansAnswer {
+function give(broker: Broker, partition: Partition, request: Request<'LocalSpans'>): SpansAnswer {
   const { log } = partition
   const { fetchOffset } = request
   const isCommitted = request.isolationLevel === READ_COMMITTED

@@ -20,7 +20,7 @@ import type { Broker } from '../replica/broker.ts'
 import { copiedConfig, sourceConfigs } from './config-sync.ts'
 import { isOrdinary } from './link-orders.ts'
 import type { LinkRun } from './link-run.ts'
-import { isRing, pathThrough, refuseRing } from './mirror-paths.ts'
+import { isRing, pathThrough, refuseRing, storedHops } from './mirror-paths.ts'
 
 const PAUSE_MS = 5000
 
@@ -266,14 +266,6 @@ export class LinkDirector {
       throw new StreamError('CONFLICT', 'the records of the link have changed meanwhile')
     }
     await broker.image.catchUp(revision)
-  }
-}
-
-export function storedHops(hops: readonly Hop[]): Pick<MirrorValue, 'path' | 'tagged'> {
-  const tagged = hops.filter(({ isTagged }) => isTagged)
-  return {
-    path: hops.map(({ cluster }) => cluster),
-    tagged: tagged.map(({ cluster }) => cluster),
   }
 }
 

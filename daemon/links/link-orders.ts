@@ -12,8 +12,7 @@ import { type LinkChange, writeLinks } from '../metadata/link-transactions.ts'
 import type { LinkRate, LinkState, MirrorState as MirrorOrder } from '../metadata/link-values.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
-import { storedHops } from './link-director.ts'
-import { pathThrough, refuseRing, SourcePaths } from './mirror-paths.ts'
+import { pathThrough, refuseRing, SourcePaths, storedHops } from './mirror-paths.ts'
 
 export interface LinkOrder {
   readonly name: string

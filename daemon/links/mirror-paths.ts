@@ -85,6 +85,15 @@ export function refuseRing(topic: string, hops: readonly Hop[], clusterId: strin
   )
 }
 
+/** As a mirror's record has them. */
+export function storedHops(hops: readonly Hop[]): Pick<MirrorValue, 'path' | 'tagged'> {
+  const tagged = hops.filter(({ isTagged }) => isTagged)
+  return {
+    path: hops.map(({ cluster }) => cluster),
+    tagged: tagged.map(({ cluster }) => cluster),
+  }
+}
+
 /** What other clusters are told of it (PATH_KEY); undefined: what is here is this cluster's own. */
 export function shownPath(mirror: MirrorValue | undefined): string | undefined {
   if (mirror === undefined || mirror.state === 'PROMOTED') return undefined

@@ -28,7 +28,9 @@ beforeAll(() => {
 afterAll(() => sites?.stop())
 
 /** A line that is asked for its progress until it has told percent and time left. */
-async function progressOf(line: string): Promise<{ readonly status: number; readonly said: string }> {
+async function progressOf(
+  line: string,
+): Promise<{ readonly status: number; readonly said: string }> {
   const child = sites.program.start('bash', ['-c', `exec ${line}`], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...sites.program.environment, ...sites.environment },
@@ -50,7 +52,9 @@ const DAY_2 = '--since 2026-03-02 --until 2026-03-03'
 describe('a range of the past', () => {
   it('cat: exactly what is of that day, with percent and time left', async () => {
     const expected = Array.from({ length: 1000 }, (_, at) => String(at + 1000)).join('\n')
-    expect(sites.ok(`stream cat past -b $A ${DAY_2} | cut -d' ' -f1 | sort -n`).trim()).toBe(expected)
+    expect(sites.ok(`stream cat past -b $A ${DAY_2} | cut -d' ' -f1 | sort -n`).trim()).toBe(
+      expected,
+    )
     const { status, said } = await progressOf(`stream cat past -b $A ${DAY_2} --rate 400/s`)
     expect([status, said]).toEqual([0, expect.stringMatching(/%.* left/)])
   }, 60_000)

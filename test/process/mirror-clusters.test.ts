@@ -164,7 +164,10 @@ describe('a promotion under load', () => {
     const promoting = own.program.start(
       'bash',
       ['-c', 'exec stream mirror promote west -b $B -y --timeout 60s'],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...own.program.environment, ...own.environment } },
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...own.program.environment, ...own.environment },
+      },
     )
     await new Promise((resolve) => setTimeout(resolve, 150 + Math.random() * 300))
     await own.end('b')
@@ -180,7 +183,9 @@ describe('a promotion under load', () => {
       .map((row) => row.split('\t'))
     expect(rows.map((row) => row[3])).toEqual(['promoted', 'promoted'])
     for (const [, , partition, , , point] of rows) {
-      const mirrored = own.ok(`stream cat t -b $B -p ${partition} --json | jq -c '[.offset,.value]'`)
+      const mirrored = own.ok(
+        `stream cat t -b $B -p ${partition} --json | jq -c '[.offset,.value]'`,
+      )
       const real = own.ok(
         `stream cat t -b $A -p ${partition} --until ${point} --json | jq -c '[.offset,.value]'`,
       )

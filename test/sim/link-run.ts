@@ -71,7 +71,11 @@ class LinkSimulation {
         { name: LOOSE, partitions: 1, configs },
       ])
     })
-    const rate = this.#chaos.pick([undefined, undefined, { kind: 'bytes', perSecond: 5000 } as const])
+    const rate = this.#chaos.pick([
+      undefined,
+      undefined,
+      { kind: 'bytes', perSecond: 5000 } as const,
+    ])
     await at.as(at.targets, async ({ links }) => {
       const order = { name: LINK, source: [at.source.address], topics: ['*'] }
       const sync = { syncConfigs: true, syncGroups: true }

@@ -91,6 +91,8 @@ async function resume(at: LinkWorld, old: readonly SimBroker[]): Promise<void> {
   await waitFor(['following', 'retrying'])
 }
 
-function statesOf(rows: readonly { readonly state: string; readonly error: string | null }[]): string {
+function statesOf(
+  rows: readonly { readonly state: string; readonly error: string | null }[],
+): string {
   return JSON.stringify(rows.map(({ state, error }) => [state, error]))
 }

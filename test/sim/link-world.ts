@@ -5,10 +5,10 @@
 import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
 import { LinkAdmin } from '../../src/client/link-admin.ts'
-import type { SimRandom } from './sim-random.ts'
 import { SimBroker } from './sim-broker.ts'
 import { type ClientWorld, type SimClient, simClient } from './sim-clients.ts'
 import { SimNetwork } from './sim-net.ts'
+import type { SimRandom } from './sim-random.ts'
 import { SimStoreServer } from './sim-store.ts'
 import { SimWorld } from './sim-world.ts'
 
@@ -75,7 +75,8 @@ export class LinkWorld {
         return await use({ ...client, admin, links: new LinkAdmin(cluster) })
       } catch (error) {
         const isPassing =
-          isStreamError(error) && (error.retriable || /TIMED_OUT|UNREACHABLE|BROKER/.test(error.code))
+          isStreamError(error) &&
+          (error.retriable || /TIMED_OUT|UNREACHABLE|BROKER/.test(error.code))
         if (!isPassing) throw error
         await this.pause(500)
       } finally {
@@ -210,7 +211,8 @@ export class LinkWorld {
   checkEpochs(partition: number): void {
     const ours = this.leader(this.targets, partition)
     const theirs = this.leader([this.source], partition)
-    const links = this.targets.find(({ daemon }) => daemon !== undefined)?.daemon?.broker.image.links
+    const links = this.targets.find(({ daemon }) => daemon !== undefined)?.daemon?.broker.image
+      .links
     if (ours === undefined || theirs === undefined || links === undefined) return
     const epochs = links.mirrored(ours.topicId, partition)?.value.epochs ?? []
     const { logStartOffset, logEndOffset } = ours.log

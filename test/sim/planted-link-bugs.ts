@@ -61,7 +61,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
     caught: /nobody says so|neither level nor diverged/,
   },
   {
-    name: "batches whose leader epoch at the source is not in the store",
+    name: 'batches whose leader epoch at the source is not in the store',
     changes: [{ file: session, from: 'await this.#learn(step.newEpochs)', to: 'await undefined' }],
     caught: /is of epoch|nobody says so/,
   },
@@ -92,9 +92,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
   },
   {
     name: 'a promotion that leaves transactions open',
-    changes: [
-      { file: session, from: '!(await this.#cutTo(fenced.promotedOffset))', to: 'false' },
-    ],
+    changes: [{ file: session, from: '!(await this.#cutTo(fenced.promotedOffset))', to: 'false' }],
     caught: /all of it is stable|there are records to/,
   },
   {
@@ -110,11 +108,14 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
   },
   {
     name: 'a cut below what is committed that other replicas are not told of',
-    changes: [{ file: session, from: 'if (!isAlone && ', to: 'if (!isAlone && leads(this) && ' }, {
-      file: session,
-      from: 'const RETRY_MS = 1000',
-      to: 'const RETRY_MS = 1000\nconst leads = (_: unknown): boolean => false',
-    }],
+    changes: [
+      { file: session, from: 'if (!isAlone && ', to: 'if (!isAlone && leads(this) && ' },
+      {
+        file: session,
+        from: 'const RETRY_MS = 1000',
+        to: 'const RETRY_MS = 1000\nconst leads = (_: unknown): boolean => false',
+      },
+    ],
     caught: /not promoted|not within|are not the same/,
   },
   {

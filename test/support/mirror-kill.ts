@@ -126,7 +126,8 @@ export async function runMirrorKills(
         environment: environment(),
         timeoutMs: SETTLE_MS,
       })
-      if (status !== 0) differences += `${what}: exit ${status}: ${stderr.trim() || stdout.trim()}; `
+      if (status !== 0)
+        differences += `${what}: exit ${status}: ${stderr.trim() || stdout.trim()}; `
       else say(`${what}: as it should be`)
     }
     check('a last copy', "stream mirror $F -b $C --topics 't*'")

@@ -1,5 +1,5 @@
 /** A TCP relay on loopback that can be cut: a network between two processes that fails as networks do. */
-import { createServer, connect, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 
 export class Relay {
   readonly #server: Server
