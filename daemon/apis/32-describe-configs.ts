@@ -79,7 +79,7 @@ function describeTopic(
 
 /** No config, and listed only for who knows of it: through which clusters a mirror's records came. */
 function mirrorPath(broker: Broker, topic: string): Config[] {
-  const value = shownPath(broker.image.links.mirror(topic)?.value)
+  const value = shownPath(broker.image, topic)
   if (value === undefined) return []
   return [
     {

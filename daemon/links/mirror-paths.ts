@@ -20,6 +20,7 @@ import {
 import type { Random } from '../../src/ports/random.ts'
 import type { Time } from '../../src/ports/time.ts'
 import type { MirrorValue } from '../metadata/link-values.ts'
+import type { MetadataImage } from '../metadata/metadata-image.ts'
 
 export { PATH_KEY }
 
@@ -95,8 +96,18 @@ export function storedHops(hops: readonly Hop[]): Pick<MirrorValue, 'path' | 'ta
 }
 
 /** What other clusters are told of it (PATH_KEY); undefined: what is here is this cluster's own. */
-export function shownPath(mirror: MirrorValue | undefined): string | undefined {
+export function shownPath(
+  image: Pick<MetadataImage, 'links' | 'topic'>,
+  topic: string,
+): string | undefined {
+  const { links } = image
+  const mirror = links.mirror(topic)?.value
+  const found = image.topic(topic)
   if (mirror === undefined || mirror.state === 'PROMOTED') return undefined
+  const parts = Array.from({ length: found?.value.partitions ?? 0 }, (_, index) => index)
+  const isMirror = (index: number): boolean =>
+    found !== undefined && links.writerOf(topic, found.topicId, index) !== undefined
+  if (!parts.some(isMirror)) return undefined
   const { path, tagged } = mirror
   return formatHops(path.map((cluster) => ({ cluster, isTagged: tagged.includes(cluster) })))
 }

@@ -13,7 +13,8 @@ export async function promote(at: LinkWorld, brokers: readonly SimBroker[]): Pro
     const link = await at.as(brokers, ({ links }) => links.describeOne(LINK))
     const rows = link.topics.flatMap(({ partitions }) => partitions)
     const count = link.topics.reduce((sum, { partitionCount }) => sum + partitionCount, 0)
-    if (rows.length === count && rows.every(({ state }) => state === 'promoted')) return
+    const isOver = link.topics.every(({ state }) => state === 'promoted')
+    if (isOver && rows.length === count && rows.every(({ state }) => state === 'promoted')) return
     if (at.world.now > deadlineMs) throw new Error(`not promoted: ${statesOf(rows)}`)
     await at.pause(500)
   }

@@ -19,6 +19,8 @@ export interface PlantedLinkBug {
   readonly name: string
   readonly changes: readonly Change[]
   readonly caught: RegExp
+  /** Where it does not show early; default 1. */
+  readonly firstSeed?: number
 }
 
 const session = 'daemon/links/mirror-session.ts'
@@ -59,6 +61,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
       },
     ],
     caught: /nobody says so|neither level nor diverged/,
+    firstSeed: 12,
   },
   {
     name: 'batches whose leader epoch at the source is not in the store',
@@ -73,7 +76,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
       {
         file: run,
         from: "return session.isCurrent && session.role === 'mirror'",
-        to: 'return session.isCurrent',
+        to: "return session.isCurrent && !['starting', 'fenced'].includes(session.role)",
       },
       {
         file: session,
