@@ -71,7 +71,18 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
   {
     name: 'records that go on coming while the mirror is promoted',
     changes: [
-      { file: run, from: " || mirror?.state !== 'MIRROR') return false", to: ') return false' },
+      {
+        file: run,
+        from: "if (this.#value.state !== 'ACTIVE' || mirror?.state !== 'MIRROR') return false",
+        to: 'if (mirror === undefined) return false',
+      },
+      {
+        file: run,
+        from: `  #pump(): void {
+    if (this.#value.state !== 'ACTIVE') return
+`,
+        to: '  #pump(): void {\n',
+      },
       { file: run, from: 'if (mirror.path.includes(clusterId)) return false', to: '' },
       {
         file: run,
