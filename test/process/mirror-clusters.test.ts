@@ -83,31 +83,28 @@ describe('a ring of three clusters, of copies and links', () => {
 })
 
 describe('the rate of a link', () => {
-  it.each([
-    ['bytes', '--rate 1MiB/s', 1000],
-    ['records', '--rate 3000/s', 333],
-  ])(
-    'is kept over all partitions: %s',
-    (_kind, flag, bytesEach) => {
-      const own = sitesOf('a', 'b')
-      const line = 'x'.repeat(bytesEach - 10)
-      // Some 3 MB, and 9000 records or 3000.
-      const records = Math.round(3_000_000 / bytesEach)
-      own.ok('stream topics create fast -b $A --partitions 4')
+  it('is kept over all partitions, of bytes and of records', () => {
+    const own = sitesOf('a', 'b')
+    const line = 'x'.repeat(490)
+    for (const topic of ['bytes', 'records']) {
+      own.ok(`stream topics create ${topic} -b $A --partitions 4`)
       own.ok(
-        `for p in 0 1 2 3; do seq ${records / 4} | sed "s/$/ ${line}/" | stream produce fast -b $A -p $p --batch-size 32KiB -z none; done`,
+        `for p in 0 1 2 3; do seq 1000 | sed "s/$/ ${line}/" | stream produce ${topic} -b $A -p $p --batch-size 16KiB -z none; done`,
       )
+    }
+    // What one second allows comes at once: 2 MB and 4000 records take a second more.
+    for (const [topic, rate] of [
+      ['bytes', '1MB/s'],
+      ['records', '2000/s'],
+    ]) {
       const beginMs = performance.now()
-      own.ok(`stream mirror link slow -b $B --source $A --topics fast ${flag}`)
-      own.ok(`stream mirror lag slow -b $B --wait-until 0 --timeout 60s; ${level('slow', '$B')}`)
+      own.ok(`stream mirror link l-${topic} -b $B --source $A --topics ${topic} --rate ${rate}`)
+      own.ok(level(`l-${topic}`, '$B'))
       const seconds = (performance.now() - beginMs) / 1000
-      // What one second allows comes at once.
-      expect(seconds).toBeGreaterThan(1.6)
-      expect(seconds).toBeLessThan(20)
-      own.ok('stream verify fast $A/fast -b $B --offsets')
-    },
-    60_000,
-  )
+      expect([topic, seconds > 0.9 && seconds < 20, seconds]).toEqual([topic, true, seconds])
+      own.ok(`stream verify ${topic} $A/${topic} -b $B --offsets`)
+    }
+  }, 60_000)
 })
 
 describe('one bad partition of a link', () => {
@@ -316,26 +313,27 @@ describe.skipIf(hasNoEtcd)('topics with three replicas', () => {
         cluster.run(victim)
       }
       at(`${level('west', '$C')}; stream mirror verify west -b $C`)
+      const inSync = (): string[] =>
+        [...at('stream topics describe t -b $C --json').matchAll(/"isr":\[([^\]]*)\]/g)].map(
+          ([, ids = '']) => ids,
+        )
       await cluster.until(
-        () =>
-          own.program
-            .ok("stream topics describe t -b $C --json | jq '.in_sync // .isr | length'", {
-              environment,
-            })
-            .trim()
-            .split('\n')
-            .every((count) => count === '3'),
+        () => inSync().length > 0 && inSync().every((ids) => ids.split(',').length === 3),
         'all replicas are in sync',
       )
-      for (const daemon of cluster.daemons) {
-        await cluster.end(daemon)
-        cluster.run(daemon)
-        await cluster.until(() => cluster.liveBrokers() === 3, 'it is back')
-        at(`${level('west', '$C')}; stream verify t $S/t -b $C --offsets`)
-      }
+      // Whoever leads now.
+      const [first = cluster.daemons[0]] = cluster.daemons.filter((daemon) => daemon !== victim)
+      if (first !== undefined) await cluster.end(first)
+      at(`${level('west', '$C')}; stream verify t $S/t -b $C --offsets`)
+      if (first !== undefined) cluster.run(first)
+      await eventually('the group has come', () =>
+        at("stream groups lag g -b $C -o tsv | awk '{sum += $3} END {print sum}'").trim() === '0'
+          ? true
+          : undefined,
+      )
       at('stream mirror promote west -b $C --when-caught-up -y --timeout 60s')
       at('seq 2101 2200 | stream produce t -b $C; stream consume t -b $C -g g --until-end >> seen')
-      expect(at('sort -n seen')).toBe(at('seq 2200'))
+      expect(at('sort -n seen | cmp - <(seq 2200) || true')).toBe('')
     } finally {
       await cluster.stop()
     }

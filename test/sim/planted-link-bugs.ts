@@ -102,7 +102,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
         to: "        if (step.kind === 'restart')",
       },
     ],
-    caught: /there are records to|promoted at|not promoted/,
+    caught: /there are records to|promoted at|not promoted|all of it is stable/,
   },
   {
     name: 'a promotion that leaves transactions open',
