@@ -35,7 +35,7 @@ export const spec: CommandSpec = {
   description: [
     'Run at the side that was promoted. The broker that was the source becomes the mirror: its topics become read-only, lose what was written there beyond the point of the promotion, and follow this side by a link of the same name, kept there. Shows first what would be cut, and asks.',
     'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends.',
-    'The old side must be a daemon of stream, its topics with one replica each: what others hold is not cut. To come back for good: stream mirror promote there, with --when-caught-up.',
+    'The old side must be a daemon of stream, or a cluster of them: there all replicas cut, and go on as one. To come back for good: stream mirror promote there, with --when-caught-up.',
   ],
   operands: [{ name: 'NAME' }],
   options: [
@@ -55,7 +55,7 @@ export const spec: CommandSpec = {
     [2, 'refused for want of -y'],
     [3, 'no such link, or nothing of it is promoted'],
     [4, 'the old side is not reached, or does not reach this one'],
-    [8, 'a topic was made anew since, is a mirror already, or has several replicas'],
+    [8, 'a topic was made anew since, or is a mirror already'],
   ],
 }
 

@@ -118,12 +118,3 @@ export function ofPair(
   const rows = positions.filter(({ pair }) => pair.source === source && pair.target === target)
   return new Map(rows.map((row) => [row.partition, row]))
 }
-
-/** Two ids of one topic; a broker that is too old to tell has none. */
-export function isSameTopic(idA: string, idB: string): boolean {
-  return isUnknownId(idA) || isUnknownId(idB) || idA === idB
-}
-
-function isUnknownId(id: string): boolean {
-  return id === '' || /^A+$/.test(id)
-}

@@ -30,8 +30,8 @@ export const spec: CommandSpec = {
   name: 'mirror promote',
   summary: 'Make mirrored topics writable here',
   description: [
-    'Stops following, ends transactions whose end has not come from the source (aborted: nobody has read them), writes down where the records of the source end, and lets everybody write. Asks first, and shows what has not come yet.',
-    'With --when-caught-up it waits until everything is here that is committed at the source, and promotes nothing if --timeout comes first. Whoever still writes at the source should be stopped before. Without --topics the whole link is promoted, and follows no new topics.',
+    'Stops following, cuts to the last whole transaction (what lies beyond nobody was shown here), writes down where the records of the source end, and lets everybody write. Asks first, and shows what has not come yet.',
+    'With --when-caught-up it waits until everything is here, in whole transactions, that is committed at the source, and promotes nothing if --timeout comes first. Whoever still writes at the source should be stopped before. Without --topics the whole link is promoted, and follows no new topics.',
     'OFFSET is where the records of the source end, EPOCH the leader epoch here at that time; LAG is what had not come, - where it is not known.',
   ],
   operands: [{ name: 'NAME' }],

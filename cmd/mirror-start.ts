@@ -7,6 +7,7 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import { type Hop, isSameTopic, joinHops } from '../src/client/mirror-hops.ts'
 import type { OffsetQuestion } from '../src/client/offsets.ts'
 import { encodeHeader } from '../src/record/batch-builder.ts'
 import { BatchCopier, type CopierOptions } from '../src/record/batch-copier.ts'
@@ -18,19 +19,10 @@ import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import { type LanePartition, MirrorLane } from './mirror-lane.ts'
-import {
-  type Hop,
-  hopsOf,
-  joinHops,
-  readPaths,
-  refuseRing,
-  type TopicPath,
-  writePath,
-} from './mirror-path.ts'
+import { hopsOf, readPaths, refuseRing, type TopicPaths, writePath } from './mirror-path.ts'
 import type { MirrorPlan } from './mirror-plan.ts'
 import {
   type FoundPosition,
-  isSameTopic,
   type MirrorPosition,
   type MirrorTrait,
   NONE_YET,
@@ -58,8 +50,9 @@ interface Opened {
 /** What is stored on both sides. */
 interface Found {
   readonly positions: readonly FoundPosition[]
-  readonly sourcePaths: ReadonlyMap<string, TopicPath>
-  readonly targetPaths: ReadonlyMap<string, TopicPath>
+  readonly sourcePaths: TopicPaths
+  /** What is stored; nothing is copied into a mirror of a link. */
+  readonly targetPaths: TopicPaths
 }
 
 export interface StartOptions {
@@ -112,7 +105,8 @@ export class MirrorStart {
     if (topics.length === 0) return []
     const clusterId = this.#sourceId
     const before = await readPositions(this.#deps, this.#target, clusterId)
-    const paths = await readPaths(this.#deps, this.#source)
+    const names = topics.map(({ name }) => name)
+    const paths = await readPaths(this.#deps, this.#source, names)
     const opened: Opened[] = []
     await this.#each(topics, async (from) => {
       this.#refuseRing(from, hopsOf(paths, from.name, from.topicId))
@@ -122,8 +116,8 @@ export class MirrorStart {
     if (opened.length === 0) return []
     const found: Found = {
       positions: await readPositions(this.#deps, this.#target, clusterId),
-      sourcePaths: await readPaths(this.#deps, this.#source),
-      targetPaths: await readPaths(this.#deps, this.#target),
+      sourcePaths: await readPaths(this.#deps, this.#source, names),
+      targetPaths: await readPaths(this.#deps, this.#target, []),
     }
     const lanes: MirrorLane[] = []
     await this.#each(
@@ -156,8 +150,9 @@ export class MirrorStart {
   /** A ring may be closed elsewhere while this copy runs: it is stopped then. */
   async checkRings(lanes: readonly MirrorLane[]): Promise<void> {
     if (lanes.length === 0) return
-    const sourcePaths = await readPaths(this.#deps, this.#source)
-    const targetPaths = await readPaths(this.#deps, this.#target)
+    const names = lanes.map(({ pair }) => pair.source)
+    const sourcePaths = await readPaths(this.#deps, this.#source, names)
+    const targetPaths = await readPaths(this.#deps, this.#target, [])
     for (const lane of lanes) {
       const { source } = lane.pair
       const ids = this.#ids.get(source)
@@ -261,7 +256,7 @@ export class MirrorStart {
     if (hops === known) return
     await writePath(this.#deps, this.#target, pair.target, { topicId, hops })
     // Two that begin at the same time, each the other's way: at least one of them sees it now.
-    const paths = await readPaths(this.#deps, this.#source)
+    const paths = await readPaths(this.#deps, this.#source, [pair.source])
     try {
       refuseRing(pair.source, hopsOf(paths, pair.source, ids.source), this.#here)
     } catch (error) {

@@ -6,12 +6,13 @@
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConfigEntry } from '../src/client/admin.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import { isSameTopic } from '../src/client/mirror-hops.ts'
 import { BATCH_BYTES_MAX } from '../src/record/batch-builder.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
 import type { AdminClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
-import { isSameTopic, type MirrorPosition, NOT_TOLD, type TopicPair } from './mirror-positions.ts'
+import { type MirrorPosition, NOT_TOLD, type TopicPair } from './mirror-positions.ts'
 
 const MAX_BYTES_KEY = 'max.message.bytes'
 

@@ -287,9 +287,16 @@ export class ProduceJob {
     const isBeside = (): boolean => tee?.isFull === true || receipts?.isFull === true
     const count = (bytes: number): void => {
       this.#inputBytes += bytes
+      report.bytes += bytes
+      report.records = producer.appendedCount
     }
     return {
-      feed: (chunk, start, end) => sink.feed(chunk, start, end),
+      // By what is taken: at a low rate one chunk takes long.
+      feed: (chunk, start, end) => {
+        const at = sink.feed(chunk, start, end)
+        count(at - start)
+        return at
+      },
       get isBlocked() {
         return sink.isBlocked || isBeside()
       },
@@ -299,9 +306,6 @@ export class ProduceJob {
         if (receipts?.isFull === true) await receipts.drained()
       },
       onChunk: (chunk, start, end) => {
-        count(end - start)
-        report.records = producer.appendedCount
-        report.bytes += end - start
         tee?.write(chunk.subarray(start, end))
         // The pipe is empty for the moment: what is there need not wait for more.
         if ((end - start) % FULL_READ_BYTES !== 0) producer.flushSoon()

@@ -21,6 +21,7 @@ import type { LogSlice } from '../log/log-types.ts'
 import type { Partition, ReadWaiter } from '../replica/partition.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
 import { codeOfError, findLeader, findReadable, leaderElsewhere } from './kafka-codes.ts'
+import { shownHighWatermark } from './read-only.ts'
 import { replicaFetch } from './replica-fetch.ts'
 
 type TopicAnswer = ResponseInput<'Fetch'>['responses'][number]
@@ -261,7 +262,9 @@ class FetchRun implements ReadWaiter {
     const elsewhere = this.#judgePosition(asked, partition)
     if (elsewhere !== undefined) return elsewhere
     const isCommitted = this.#request.isolationLevel === READ_COMMITTED
-    const endOffset = isCommitted ? partition.lastStableOffset : partition.highWatermark
+    const endOffset = isCommitted
+      ? partition.lastStableOffset
+      : shownHighWatermark(broker, partition)
     const bytesLeft = this.#bytesMax - this.#bytes
     const isFirst = this.#bytes === 0
     if (offset >= endOffset || (bytesLeft <= 0 && !isFirst)) {
@@ -339,7 +342,7 @@ class FetchRun implements ReadWaiter {
     return {
       partitionIndex: asked.partition,
       errorCode: 0,
-      highWatermark: partition.highWatermark,
+      highWatermark: shownHighWatermark(this.#services.broker, partition),
       lastStableOffset: partition.lastStableOffset,
       logStartOffset: partition.log.logStartOffset,
       abortedTransactions: isCommitted
@@ -361,7 +364,8 @@ class FetchRun implements ReadWaiter {
     return {
       partitionIndex: asked.partition,
       errorCode,
-      highWatermark: partition?.highWatermark ?? -1,
+      highWatermark:
+        partition === undefined ? -1 : shownHighWatermark(this.#services.broker, partition),
       lastStableOffset: partition?.lastStableOffset ?? -1,
       logStartOffset: partition?.log.logStartOffset ?? -1,
       abortedTransactions: this.#request.isolationLevel === READ_COMMITTED ? NO_ABORTED : null,

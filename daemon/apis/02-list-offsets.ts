@@ -12,6 +12,7 @@ import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import type { Handler, RequestContext, Services } from './handler.ts'
 import { codeOfError, findLeader } from './kafka-codes.ts'
+import { shownHighWatermark } from './read-only.ts'
 
 type PartitionAnswer = ResponseInput<'ListOffsets'>['topics'][number]['partitions'][number]
 type PartitionRequest = Request<'ListOffsets'>['topics'][number]['partitions'][number]
@@ -52,7 +53,9 @@ async function listPartition(
   if (found.code !== 0 || partition === undefined) return { partitionIndex, errorCode: found.code }
   const { log, leaderEpoch } = partition
   const end =
-    request.isolationLevel === READ_COMMITTED ? partition.lastStableOffset : partition.highWatermark
+    request.isolationLevel === READ_COMMITTED
+      ? partition.lastStableOffset
+      : shownHighWatermark(broker, partition)
   try {
     if (asked.timestamp === LATEST) {
       if (!partition.isHighWatermarkFresh) {

@@ -7,9 +7,11 @@
 import { isStreamError } from '../../src/base/errors.ts'
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
+import type { Broker } from '../replica/broker.ts'
 import type { Partition } from '../replica/partition.ts'
 import type { Handler } from './handler.ts'
 import { codeOfError, findLeader } from './kafka-codes.ts'
+import { shownHighWatermark } from './read-only.ts'
 
 type SpansAnswer = ResponseInput<'LocalSpans'>
 
@@ -24,7 +26,7 @@ export const localSpans: Handler<'LocalSpans'> = ({ broker }, _context, request)
     return refuse(partition, KafkaError.OFFSET_OUT_OF_RANGE)
   }
   try {
-    return give(partition, request)
+    return give(broker, partition, request)
   } catch (error) {
     if (!isStreamError(error)) throw error
     broker.log.warn('the place of batches could not be told', {
@@ -36,18 +38,20 @@ export const localSpans: Handler<'LocalSpans'> = ({ broker }, _context, request)
   }
 }
 
-function give(partition: Partition, request: Request<'LocalSpans'>): SpansAnswer {
+function give(broker: Broker, partition: Partition, request: Request<'LocalSpans'>): SpansAnswer {
   const { log } = partition
   const { fetchOffset } = request
   const isCommitted = request.isolationLevel === READ_COMMITTED
+  const highWatermark = shownHighWatermark(broker, partition)
   const spans = log.localSpans({
     offset: fetchOffset,
-    endOffset: isCommitted ? partition.lastStableOffset : partition.highWatermark,
+    endOffset: isCommitted ? partition.lastStableOffset : highWatermark,
     maxBytes: request.maxBytes,
   })
   const nextOffset = spans.at(-1)?.nextOffset ?? fetchOffset
   return {
     ...positions(partition),
+    highWatermark,
     errorCode: 0,
     abortedTransactions:
       isCommitted && nextOffset > fetchOffset

@@ -7,6 +7,7 @@ import type { ConfigKey } from '../../src/config/config-key.ts'
 import { findKey } from '../../src/config/keys.ts'
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
+import { PATH_KEY, shownPath } from '../links/mirror-paths.ts'
 import { findTopicNameDefect } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { TopicOrigin } from '../replica/broker-config.ts'
@@ -17,6 +18,9 @@ type Result = ResponseInput<'DescribeConfigs'>['results'][number]
 type Config = Result['configs'][number]
 type Resource = Request<'DescribeConfigs'>['resources'][number]
 type Synonym = NonNullable<Config['synonyms']>[number]
+
+/** Kafka's ConfigType.STRING. */
+const STRING_TYPE = 2
 
 export const describeConfigs: Handler<'DescribeConfigs'> = ({ broker }, _context, request) => ({
   throttleTimeMs: 0,
@@ -61,6 +65,9 @@ function describeTopic(
     }
     configs.push(give(key, text, origin, false, synonyms, request))
   }
+  if (resource.configurationKeys?.includes(PATH_KEY) === true) {
+    configs.push(...mirrorPath(broker, name))
+  }
   return {
     errorCode: 0,
     errorMessage: null,
@@ -68,6 +75,24 @@ function describeTopic(
     resourceName: name,
     configs,
   }
+}
+
+/** No config, and listed only for who knows of it: through which clusters a mirror's records came. */
+function mirrorPath(broker: Broker, topic: string): Config[] {
+  const value = shownPath(broker.image, topic)
+  if (value === undefined) return []
+  return [
+    {
+      name: PATH_KEY,
+      value,
+      readOnly: true,
+      configSource: sourceOf('default'),
+      isSensitive: false,
+      synonyms: [],
+      configType: STRING_TYPE,
+      documentation: null,
+    },
+  ]
 }
 
 function describeBroker(

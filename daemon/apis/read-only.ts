@@ -1,6 +1,10 @@
-/** Topics that only a link may write: who else wants to is told whose they are, and what makes them writable. */
+/**
+ * Topics that only a link may write: who else wants to is told whose they are, and what makes them writable. Who reads them is shown
+ * whole transactions only, whatever isolation was asked for: what lies beyond may be cut when they are promoted.
+ */
 
 import type { Broker } from '../replica/broker.ts'
+import type { Partition } from '../replica/partition.ts'
 
 /** @returns why the partition takes nothing from clients; undefined: it does */
 export function readOnlyReason(
@@ -11,6 +15,13 @@ export function readOnlyReason(
 ): string | undefined {
   const link = image.links.writerOf(topic, topicId, partition)
   return link === undefined ? undefined : wordsFor(topic, link)
+}
+
+/** Up to where clients that do not ask for stable records are given a partition. */
+export function shownHighWatermark({ image }: Broker, partition: Partition): number {
+  const { topic, topicId, partition: index, highWatermark, lastStableOffset } = partition
+  const isMirror = image.links.writerOf(topic, topicId, index) !== undefined
+  return isMirror ? lastStableOffset : highWatermark
 }
 
 /** Of any partition. */

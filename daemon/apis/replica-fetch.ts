@@ -33,6 +33,8 @@ interface Asked {
   readonly topicId: string
   readonly request: PartitionRequest
   readonly partition: Partition | undefined
+  /** As Partition.cuts was when its position was taken. */
+  readonly cuts: number
   /** Decided when its position was taken; it is not read. */
   readonly decided: PartitionAnswer | undefined
 }
@@ -59,7 +61,7 @@ class ReplicaFetchRun implements ReadWaiter {
   readonly #request: Request<'Fetch'>
   readonly #slot: FollowerSlot
   readonly #asked: Asked[] = []
-  readonly #offsets = new Map<Partition, PartitionRequest>()
+  readonly #parked = new Map<Partition, Asked>()
   #answers: { topicId: string; answer: PartitionAnswer }[] = []
   #bytes = 0
   #bytesMax = 0
@@ -96,10 +98,13 @@ class ReplicaFetchRun implements ReadWaiter {
   }
 
   onChanged(partition: Partition): void {
-    const request = this.#offsets.get(partition)
-    if (request === undefined) return
+    const asked = this.#parked.get(partition)
+    if (asked === undefined) return
+    const { request } = asked
     const hasMore =
-      partition.notServing !== undefined || partition.log.logEndOffset > request.fetchOffset
+      partition.notServing !== undefined ||
+      partition.log.logEndOffset > request.fetchOffset ||
+      partition.cuts !== asked.cuts
     if (hasMore) this.#readSoon()
     else if (isStale(partition, request)) this.#readEarly()
   }
@@ -117,9 +122,10 @@ class ReplicaFetchRun implements ReadWaiter {
     const before = this.#slot.waiting
     this.#slot.waiting = this
     before?.supersede()
-    for (const { partition, request } of this.#asked) {
+    for (const asked of this.#asked) {
+      const { partition } = asked
       if (partition === undefined) continue
-      this.#offsets.set(partition, request)
+      this.#parked.set(partition, asked)
       partition.addFollower(this)
     }
     this.#timer = this.#services.broker.time.setTimer(waitMs, () => {
@@ -209,7 +215,7 @@ class ReplicaFetchRun implements ReadWaiter {
     this.#earlyTimer?.cancel()
     this.#limitTimer?.cancel()
     if (this.#slot.waiting === this) this.#slot.waiting = undefined
-    for (const partition of this.#offsets.keys()) partition.removeReader(this)
+    for (const partition of this.#parked.keys()) partition.removeReader(this)
     return resolve
   }
 
@@ -219,7 +225,7 @@ class ReplicaFetchRun implements ReadWaiter {
     const partition = broker.table.get(topicId, request.partition)
     const refuse = (errorCode: number): void => {
       const decided = refusal(request, partition, errorCode)
-      this.#asked.push({ topicId, request, partition: undefined, decided })
+      this.#asked.push({ topicId, request, partition: undefined, cuts: 0, decided })
     }
     if (partition === undefined) {
       const isKnown = broker.image.partition(topicId, request.partition) !== undefined
@@ -253,11 +259,11 @@ class ReplicaFetchRun implements ReadWaiter {
           ...refusal(request, partition, 0),
           divergingEpoch: { epoch, endOffset },
         }
-        this.#asked.push({ topicId, request, partition: undefined, decided })
+        this.#asked.push({ topicId, request, partition: undefined, cuts: 0, decided })
         return
       }
       case 'read':
-        this.#asked.push({ topicId, request, partition, decided: undefined })
+        this.#asked.push({ topicId, request, partition, cuts: partition.cuts, decided: undefined })
     }
   }
 
@@ -290,13 +296,15 @@ class ReplicaFetchRun implements ReadWaiter {
   #readOne({
     request,
     partition,
+    cuts,
     decided,
   }: Asked): PartitionAnswer | undefined | Promise<PartitionAnswer | undefined> {
     if (partition === undefined) return decided
     if (partition.notServing !== undefined) {
       return refusal(request, partition, codeOfNotServing(partition.notServing))
     }
-    if (partition.leaderEpoch !== request.currentLeaderEpoch) {
+    // What its position said was of the log before it was cut: it has to ask anew.
+    if (partition.leaderEpoch !== request.currentLeaderEpoch || partition.cuts !== cuts) {
       return refusal(request, partition, KafkaError.FENCED_LEADER_EPOCH)
     }
     const { log } = partition

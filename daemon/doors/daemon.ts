@@ -203,6 +203,14 @@ class RunningDaemon implements Daemon {
     })
   }
 
+  /** What is registered of this listener (advertised.ts): others may reach it elsewhere than where it is bound. */
+  #advertised(address: string): string | undefined {
+    const { cluster, listen } = this.#options
+    const scheme = address.slice(0, address.indexOf('://') + 3)
+    if (listen.find((each) => each.startsWith(scheme)) !== address) return undefined
+    return cluster?.endpoints.find((endpoint) => endpoint.startsWith(scheme))
+  }
+
   async #listenForRequests(address: string): Promise<Listener> {
     const { config, log } = this.broker
     const rules: DoorRules = address.startsWith('kafka:') ? kafkaRules : zmqRules
@@ -212,7 +220,8 @@ class RunningDaemon implements Daemon {
     const door: DoorOptions = {
       services: this.#services,
       endpoint: () => {
-        endpoint ??= endpointOf(listener?.address ?? address, rules, this.#options.advertisedHost)
+        const own = this.#advertised(address) ?? listener?.address ?? address
+        endpoint ??= endpointOf(own, rules, this.#options.advertisedHost)
         return endpoint
       },
       admission: this.#admission,

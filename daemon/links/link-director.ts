@@ -5,12 +5,14 @@
  *
  * Invariants:
  * - The record that makes a topic a mirror is in the store before the topic exists: it was never writable here before.
- * - A topic that exists here already is never taken up, nor one that comes from this cluster.
+ * - A topic that exists here already is never taken up, nor one that comes from this cluster. Where it turns out later that one
+ *   does, since the ring was closed elsewhere, its record says so, and it is not followed any more.
  */
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import { globPattern } from '../../src/base/glob.ts'
 import type { TopicInfo } from '../../src/client/metadata-cache.ts'
+import type { Hop } from '../../src/client/mirror-hops.ts'
 import type { Timer } from '../../src/ports/time.ts'
 import { type LinkChange, writeLinks } from '../metadata/link-transactions.ts'
 import type { LinkValue, MirrorValue } from '../metadata/link-values.ts'
@@ -18,7 +20,7 @@ import type { Broker } from '../replica/broker.ts'
 import { copiedConfig, sourceConfigs } from './config-sync.ts'
 import { isOrdinary } from './link-orders.ts'
 import type { LinkRun } from './link-run.ts'
-import { pathsOf, refuseRing } from './mirror-paths.ts'
+import { isRing, pathThrough, refuseRing, storedHops } from './mirror-paths.ts'
 
 const PAUSE_MS = 5000
 
@@ -174,11 +176,12 @@ export class LinkDirector {
     const topics = found.filter(
       (topic) => isOrdinary(topic) && patterns.some((pattern) => pattern.test(topic.name)),
     )
-    const paths = await pathsOf(cluster)
+    const paths = await run.paths.read(topics)
     const configs = await sourceConfigs(broker, cluster, topics)
     for (const topic of topics) {
       try {
-        const path = [...(paths.get(topic.name) ?? []), link.sourceClusterId]
+        const path = pathThrough(paths.get(topic.name) ?? [], link.sourceClusterId)
+        await this.#notePath(link, topic.name, path)
         refuseRing(topic.name, path, broker.clusterId)
         await this.#takeUp(name, link, topic, path, configs.get(topic.name))
       } catch (error) {
@@ -188,11 +191,33 @@ export class LinkDirector {
     }
   }
 
+  /** Its records may come through other clusters than when it was taken up: whoever mirrors it from here has to know. */
+  async #notePath(link: LinkValue, topic: string, path: readonly Hop[]): Promise<void> {
+    const { broker } = this.#ports
+    const known = broker.image.links.mirror(topic)
+    if (known === undefined || known.value.linkId !== link.id) return
+    if (known.value.state !== 'MIRROR' && known.value.state !== 'PAUSED') return
+    const { revision } = known
+    const value = { ...known.value, ...storedHops(path) }
+    const isNews =
+      value.path.join() !== known.value.path.join() ||
+      value.tagged.join() !== known.value.tagged.join()
+    if (!isNews) return
+    if (isRing(path, broker.clusterId)) {
+      broker.log.warn('a mirror is not followed any more: it comes from this cluster itself', {
+        link: known.value.link,
+        topic,
+        path: value.path.join(','),
+      })
+    }
+    await this.#write([{ kind: 'mirror', name: topic, revision, value }])
+  }
+
   async #takeUp(
     name: string,
     link: LinkValue,
     source: TopicInfo,
-    path: readonly string[],
+    path: readonly Hop[],
     config: ReadonlyMap<string, string> | undefined,
   ): Promise<void> {
     const { broker } = this.#ports
@@ -207,7 +232,7 @@ export class LinkDirector {
         link: name,
         linkId: link.id,
         sourceTopicId: source.topicId,
-        path,
+        ...storedHops(path),
         state: 'MIRROR',
         cutAt: [],
       }

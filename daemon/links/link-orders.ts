@@ -6,13 +6,14 @@
 import { StreamError } from '../../src/base/errors.ts'
 import { globPattern } from '../../src/base/glob.ts'
 import { Cluster } from '../../src/client/cluster.ts'
+import type { Hop } from '../../src/client/mirror-hops.ts'
 import type { SourceAccess } from '../../src/client/source-context.ts'
 import type { Net } from '../../src/ports/net.ts'
 import { type LinkChange, writeLinks } from '../metadata/link-transactions.ts'
 import type { LinkRate, LinkState, MirrorState as MirrorOrder } from '../metadata/link-values.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
-import { pathsOf, refuseRing } from './mirror-paths.ts'
+import { pathThrough, refuseRing, SourcePaths, storedHops } from './mirror-paths.ts'
 import type { SourceAccesses } from './source-access.ts'
 
 export interface LinkOrder {
@@ -138,7 +139,7 @@ export class LinkOrders {
     { topic, topicId, sourceTopicId, cutAt }: FailbackOrder,
     link: string,
     linkId: string,
-    path: readonly string[],
+    hops: readonly Hop[],
     sourceClusterId: string,
   ): LinkChange {
     const { image } = this.#broker
@@ -155,12 +156,6 @@ export class LinkOrders {
     if (mirror !== undefined && mirror.value.state !== 'PROMOTED') {
       throw refuse(`it is a mirror, kept by link ${mirror.value.link}`)
     }
-    for (const { value } of image.partitions(found.topicId).values()) {
-      if (value.replicas.length === 1) continue
-      throw refuse(
-        `it has ${value.replicas.length} replicas, and what is committed is cut only where there is one: stream cluster reassign --topics ${topic} --replicas 1`,
-      )
-    }
     return {
       kind: 'mirror',
       name: topic,
@@ -169,7 +164,7 @@ export class LinkOrders {
         link,
         linkId,
         sourceTopicId,
-        path: [...path, sourceClusterId],
+        ...storedHops(pathThrough(hops, sourceClusterId)),
         state: 'PAUSED',
         cutAt,
       },
@@ -220,7 +215,7 @@ export class LinkOrders {
   ): Promise<{
     readonly clusterId: string
     readonly topics: readonly string[]
-    readonly paths: ReadonlyMap<string, readonly string[]>
+    readonly paths: ReadonlyMap<string, readonly Hop[]>
   }> {
     const { time, random, log } = this.#broker
     const connectTimeoutMs = Math.max(1, Math.min(CONNECT_MS_MAX, timeoutMs))
@@ -232,13 +227,13 @@ export class LinkOrders {
     })
     try {
       await cluster.connect()
-      const topics = await cluster.describeTopics(undefined)
+      const topics = (await cluster.describeTopics(undefined)).filter(isOrdinary)
       const { clusterId } = cluster.metadata
-      const names = topics.flatMap((topic) => (isOrdinary(topic) ? [topic.name] : []))
       if (clusterId === undefined) {
         throw new StreamError('UNSUPPORTED_BY_BROKER', 'the source does not tell its cluster id')
       }
-      return { clusterId, topics: names, paths: await pathsOf(cluster) }
+      const paths = await new SourcePaths(this.#broker, cluster).read(topics)
+      return { clusterId, topics: topics.map(({ name }) => name), paths }
     } finally {
       cluster.close()
     }

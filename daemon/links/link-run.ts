@@ -18,6 +18,7 @@ import type { RequestInput, Response } from '../../src/protocol/api-table.ts'
 import { recordCountAt } from '../../src/record/batch-layout.ts'
 import type { LinkValue } from '../metadata/link-values.ts'
 import type { Broker } from '../replica/broker.ts'
+import { SourcePaths } from './mirror-paths.ts'
 import type { MirrorSession } from './mirror-session.ts'
 import type { MirrorStep } from './mirror-state.ts'
 
@@ -41,6 +42,8 @@ interface Asked {
 export class LinkRun {
   readonly name: string
   readonly cluster: Cluster
+  /** What the director asks of the source. */
+  readonly paths: SourcePaths
   #value: LinkValue
   readonly #broker: Broker
   readonly #sessions = new Map<string, MirrorSession>()
@@ -53,6 +56,8 @@ export class LinkRun {
   #isPumping = false
   /** What came is paid for by then. */
   #paidMs = 0
+  /** Of what came last, so that a rate of records is a bound on bytes; 0: nothing came yet. */
+  #bytesPerRecord = 0
   #isStopped = false
 
   constructor(broker: Broker, net: Net, name: string, value: LinkValue, access: SourceAccess) {
@@ -68,6 +73,7 @@ export class LinkRun {
         this.#contact = isWell ? undefined : `${warning.address}: ${warning.error.message}`
       },
     })
+    this.paths = new SourcePaths(broker, this.cluster)
     this.#stopListening = this.cluster.onChange(() => this.pump())
     this.#refreshLater()
   }
@@ -152,9 +158,11 @@ export class LinkRun {
   }
 
   #isWanted(session: MirrorSession): boolean {
-    const mirror = this.#broker.image.links.mirror(session.partition.topic)?.value
-    if (this.#value.state !== 'ACTIVE') return false
-    return session.isCurrent && session.role === 'mirror' && mirror?.state === 'MIRROR'
+    const { image, clusterId } = this.#broker
+    const mirror = image.links.mirror(session.partition.topic)?.value
+    if (this.#value.state !== 'ACTIVE' || mirror?.state !== 'MIRROR') return false
+    if (mirror.path.includes(clusterId)) return false
+    return session.isCurrent && session.role === 'mirror'
   }
 
   /** What the source has under this name now may be another topic. */
@@ -190,8 +198,7 @@ export class LinkRun {
     }
     const asked = new Map<string, Asked>()
     const topics = new Map<string, TopicRequest['partitions'][number][]>()
-    const { rate } = this.#value
-    const bytesMax = rate?.kind === 'bytes' ? Math.max(1, rate.perSecond) : FETCH_BYTES_MAX
+    const bytesMax = this.#bytesAtOnce()
     for (const session of sessions) {
       const { topic, partition, log } = session.partition
       asked.set(keyOf(topic, partition), { session, turn: session.state.ask() })
@@ -271,10 +278,20 @@ export class LinkRun {
     return this.#costOf(step)
   }
 
+  /** About what one second allows, or a whole batch where that is more. */
+  #bytesAtOnce(): number {
+    const { rate } = this.#value
+    if (rate === null) return FETCH_BYTES_MAX
+    if (rate.kind === 'bytes') return Math.max(1, rate.perSecond)
+    return Math.max(1, Math.round(rate.perSecond * this.#bytesPerRecord))
+  }
+
   #costOf(step: MirrorStep): number {
     if (step.kind !== 'append' && step.kind !== 'restart') return 0
     if (this.#value.rate?.kind !== 'records') return step.bytes
-    return step.batches.reduce((sum, batch) => sum + recordCountAt(batch, 0), 0)
+    const records = step.batches.reduce((sum, batch) => sum + recordCountAt(batch, 0), 0)
+    if (records > 0) this.#bytesPerRecord = step.bytes / records
+    return records
   }
 
   #pay(cost: number): void {

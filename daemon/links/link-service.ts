@@ -244,8 +244,11 @@ export class LinkService {
     const session = this.#sessions.get(partition)
     const { log } = partition
     const nowMs = this.#broker.time.monotonicMs()
-    const since = session?.state.levelSinceMs(log.logEndOffset, nowMs) ?? nowMs
     const record = this.#broker.image.links.mirrored(partition.topicId, partition.partition)?.value
+    const isOwn = record?.linkId === mirror.linkId && record.state === 'PROMOTED'
+    // What cannot be read here is not here yet.
+    const end = isOwn ? log.logEndOffset : partition.lastStableOffset
+    const since = session?.state.levelSinceMs(end, nowMs) ?? nowMs
     const isPaused = mirror.state === 'PAUSED' || link.state === 'PAUSED'
     const isOpen = session === undefined || session.role === 'mirror'
     const error =
@@ -256,8 +259,8 @@ export class LinkService {
       state: stateOf(session, isPaused, error),
       sourceEnd: session?.state.sourceEnd ?? -1,
       logStart: log.logStartOffset,
-      logEnd: log.logEndOffset,
-      highWatermark: partition.highWatermark,
+      logEnd: end,
+      highWatermark: isOwn ? partition.highWatermark : end,
       behindMs: Math.round(nowMs - since),
       heardMs: session === undefined ? -1 : session.state.heardAgoMs(nowMs),
       promotedOffset: record?.linkId === mirror.linkId ? record.promotedOffset : -1,

@@ -5,12 +5,13 @@
  * Invariants:
  * - Nothing is appended before the partition's record was read linearizably in this epoch, and nothing after it is FENCED: a
  *   leader that has been left behind can write neither the record (its guards) nor anything that is committed.
- * - Promotion: all that is here is committed; FENCED with the offset where the source ends is in the store; open transactions
- *   are ended by ABORT markers, which are committed; only then PROMOTED, and only then anybody else may write.
+ * - Promotion: all that is here is committed; FENCED with the offset up to which all transactions are whole is in the store; what
+ *   is beyond is cut, on all replicas in sync; only then PROMOTED, and only then anybody else may write. Nobody has read what is
+ *   cut: of a mirror only that much is shown (apis/read-only.ts).
+ * - What is committed is cut only in an epoch that is marked as unclean in the partition's record, so that replicas follow.
  */
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
-import { buildControlBatch } from '../../src/record/control-batch.ts'
 import { passProducerIds, writeMirrored } from '../metadata/link-transactions.ts'
 import {
   decodeMirrored,
@@ -18,11 +19,15 @@ import {
   type MirrorValue,
   type SourceEpoch,
 } from '../metadata/link-values.ts'
+import { writeOwnPartition } from '../metadata/topic-transactions.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Partition } from '../replica/partition.ts'
 import { MirrorState, type MirrorStep } from './mirror-state.ts'
 
 const RETRY_MS = 1000
+const EVEN_MS = 50
+/** Above whatever else numbers writes of a session (in-sync-keeper.ts). */
+const WRITER_COUNTER_START = 1_000_000_000
 
 /** `fenced`: nobody writes it, and what parts it from its source is not cut yet. */
 export type SessionRole = 'starting' | 'fenced' | 'mirror' | 'promoting' | 'promoted' | 'ended'
@@ -128,11 +133,70 @@ export class MirrorSession {
   }
 
   async #cut(): Promise<void> {
-    const { partition, linkId } = this
-    if (this.#cutAt === undefined) return
-    await partition.cutMirrored(this.#cutAt)
+    const { linkId } = this
+    if (this.#cutAt === undefined || !(await this.#cutTo(this.#cutAt))) return
     await this.#write({ ...UNPROMOTED, linkId, state: 'MIRROR', epochs: [] })
     this.#cutAt = undefined
+  }
+
+  /**
+   * Drops what is at `offset` and beyond, here and on all replicas in sync.
+   * @returns false: it takes another epoch, and this session ends with this one
+   * @throws StreamError CONFLICT, STORE_UNAVAILABLE, DISK_FAILED, CLOSED
+   */
+  async #cutTo(offset: number): Promise<boolean> {
+    const { topic, topicId, partition: index, log } = this.partition
+    const { image, log: diagnostics } = this.#broker
+    if (log.logEndOffset > offset) {
+      const led = image.partition(topicId, index)
+      const isAlone = led?.value.replicas.length === 1
+      const lastEpoch = log.epochAt(log.logEndOffset - 1) ?? 0
+      if (!isAlone && (led?.value.uncleanEpoch ?? 0) <= lastEpoch) {
+        await this.#beginUnclean()
+        return false
+      }
+      const fields = { partition: `${topic}-${index}`, offset, end: log.logEndOffset }
+      diagnostics.warn('a mirror is cut', fields)
+      await this.partition.cutMirrored(offset)
+    }
+    await this.#committed(Math.min(offset, log.logEndOffset))
+    // Also where there was nothing to cut: a leader before this one may have done so, and not all have heard of it.
+    while (!this.partition.isEven) {
+      if (!this.isCurrent) throw new StreamError('CLOSED', 'the partition is not led here any more')
+      await this.#pause(EVEN_MS)
+    }
+    return true
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#broker.time.setTimer(ms, resolve)
+    })
+  }
+
+  /** Leads on in an epoch of its own, in which followers let go of what the leader has not, committed or not (I10). */
+  async #beginUnclean(): Promise<void> {
+    const { image, store, keys, nodeId, session } = this.#broker
+    const { topicId, partition: index } = this.partition
+    const led = image.partition(topicId, index)
+    if (led === undefined || led.value.leaderEpoch !== this.leaderEpoch || !this.isCurrent) {
+      throw new StreamError('CONFLICT', 'the partition is not led here any more')
+    }
+    const { sessionEpoch } = session
+    const leaderEpoch = this.leaderEpoch + 1
+    const value = {
+      ...led.value,
+      leaderEpoch,
+      partitionEpoch: led.value.partitionEpoch + 1,
+      uncleanEpoch: leaderEpoch,
+      writer: { epoch: sessionEpoch, counter: WRITER_COUNTER_START + leaderEpoch },
+    }
+    const change = { topicId, partition: index, revision: led.revision, value }
+    const result = await writeOwnPartition(store, keys, { nodeId, sessionEpoch }, change)
+    if (!result.succeeded) {
+      throw new StreamError('CONFLICT', "the partition's record has changed meanwhile")
+    }
+    await image.waitFor(result.revision)
   }
 
   /** Does what the state machine says. The answer counts until something is awaited. */
@@ -222,11 +286,13 @@ export class MirrorSession {
     }
     if (record === undefined) return
     if (record.state === 'MIRROR') {
-      const end = partition.log.logEndOffset
-      await this.#committed(end)
+      await this.#committed(partition.log.logEndOffset)
+      const promotedOffset = partition.lastStableOffset
       const promotedEpoch = this.leaderEpoch
-      await this.#write({ ...record, state: 'FENCED', promotedOffset: end, promotedEpoch })
+      await this.#write({ ...record, state: 'FENCED', promotedOffset, promotedEpoch })
     }
+    const fenced = this.#record
+    if (fenced === undefined || !(await this.#cutTo(fenced.promotedOffset))) return
     const { store, keys, producerIds } = this.#broker
     const producers = partition.log.activeProducers()
     const last = producers.reduce((most, { producerId }) => Math.max(most, producerId), -1)
@@ -234,21 +300,7 @@ export class MirrorSession {
       await passProducerIds(store, keys, last)
       producerIds.passOver(last)
     }
-    const open = producers.filter((producer) => producer.currentTransactionFirstOffset >= 0)
-    if (!this.isCurrent) return
-    for (const { producerId, producerEpoch, coordinatorEpoch } of open) {
-      const marker = buildControlBatch({
-        type: 'abort',
-        producerId,
-        producerEpoch,
-        coordinatorEpoch: Math.max(0, coordinatorEpoch),
-        timestampMs: this.#broker.time.wallMs(),
-      })
-      partition.append(Uint8Array.from(marker))
-    }
-    await this.#committed(partition.log.logEndOffset)
-    const fenced = this.#record
-    if (fenced !== undefined) await this.#write({ ...fenced, state: 'PROMOTED' })
+    await this.#write({ ...fenced, state: 'PROMOTED' })
   }
 
   /** @throws StreamError CLOSED when it does not lead any more */
@@ -298,9 +350,7 @@ export class MirrorSession {
         if (error.code === 'CLOSED') return
         this.#trouble = error.message
       }
-      await new Promise<void>((resolve) => {
-        this.#broker.time.setTimer(RETRY_MS, resolve)
-      })
+      await this.#pause(RETRY_MS)
     }
   }
 }

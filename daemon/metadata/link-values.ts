@@ -52,8 +52,10 @@ export interface MirrorValue {
   readonly linkId: string
   /** All `A`: the source is too old to tell. */
   readonly sourceTopicId: string
-  /** Ids of the clusters it came through, the first one first. */
+  /** Ids of the clusters it came through, the first one first. One of this cluster: a ring, nothing is followed. */
   readonly path: readonly string[]
+  /** Those of them whose records say their origin (mirror-hops.ts). */
+  readonly tagged: readonly string[]
   readonly state: MirrorState
   /**
    * Of a topic that was there before: by partition, where its records and the source's part. What is beyond is cut before
@@ -112,6 +114,7 @@ export function decodeMirror(key: string, bytes: Uint8Array): MirrorValue {
     linkId: text(key, object, 'linkId'),
     sourceTopicId: text(key, object, 'sourceTopicId'),
     path: texts(key, object, 'path'),
+    tagged: object['tagged'] === undefined ? [] : texts(key, object, 'tagged'),
     state: oneOf(key, object, ['MIRROR', 'PAUSED', 'PROMOTING', 'PROMOTED']),
     cutAt: integers(key, object, 'cutAt'),
   }

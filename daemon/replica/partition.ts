@@ -97,6 +97,7 @@ export class Partition {
   #epochStart: number | undefined
   /** LESO: the log end when the epoch that is led began. */
   #epochStartOffset = 0
+  #cuts = 0
 
   /** @param host  undefined: it is the only replica, always */
   constructor(
@@ -140,6 +141,11 @@ export class Partition {
 
   get lastStableOffset(): number {
     return this.#lastStableOffset
+  }
+
+  /** How often its log was cut while it led: what was asked for before says nothing any more. */
+  get cuts(): number {
+    return this.#cuts
   }
 
   /** What is known of the other replicas; undefined: there are none, or it does not lead. */
@@ -441,26 +447,35 @@ export class Partition {
   }
 
   /**
-   * Drops everything from `offset` on, committed or not: it is to follow a source that has other records there. Only where
-   * nobody else has a copy, since other replicas would keep theirs (I10).
+   * Drops everything from `offset` on, committed or not. Other replicas do the same when they fetch next, since this epoch, or one
+   * since their records, is an unclean one (I10; uncleanEpoch); until `isEven` one of them may be elected that has not.
    * @throws StreamError DISK_FAILED, CLOSED
    */
   async cutMirrored(offset: number): Promise<void> {
     assert(this.#notServing === undefined, 'only a serving leader cuts its log')
-    assert(
-      this.#replicas === undefined,
-      'a log with other replicas is not cut below what is committed',
-    )
     const epoch = this.#leaderEpoch
-    if (offset >= this.log.logEndOffset) return
-    if (offset <= this.log.logStartOffset) await this.log.resetTo(offset)
-    else await this.log.truncateTo(offset)
-    await this.log.beginEpoch(epoch)
+    const { log } = this
+    if (offset >= log.logEndOffset) return
+    if (offset <= log.logStartOffset) await log.resetTo(offset)
+    else await log.truncateTo(offset)
+    await log.beginEpoch(epoch)
     if (this.#notServing !== undefined || this.#leaderEpoch !== epoch) return
-    this.#highWatermark = Math.min(this.#highWatermark, this.log.logEndOffset)
-    this.log.setHighWatermark(this.#highWatermark)
-    this.#lastStableOffset = this.log.lastStableOffset(this.#highWatermark)
+    const host = this.#host
+    const replicas = this.#replicas
+    this.#epochStartOffset = log.logEndOffset
+    this.#cuts += 1
+    if (replicas !== undefined && host !== undefined) {
+      replicas.forgetPositions(log.logEndOffset, host.nowMs())
+    }
+    this.#highWatermark = Math.min(this.#highWatermark, log.logEndOffset)
+    log.setHighWatermark(this.#highWatermark)
+    this.#lastStableOffset = log.lastStableOffset(this.#highWatermark)
     this.#wakeReaders()
+  }
+
+  /** No replica that may be elected has anything that is not here. */
+  get isEven(): boolean {
+    return this.#replicas === undefined || this.#replicas.hasHeardInSync
   }
 
   /** Tells `waiter` once: at once where it is already so, hence never from inside of this call where it is not. */

@@ -120,8 +120,7 @@ interface Follower {
 }
 
 export class ReplicaSet {
-  /** LESO: the log end when this epoch began. */
-  readonly epochStart: number
+  #epochStart: number
   readonly #nodeId: number
   readonly #followers = new Map<number, Follower>()
   #value: PartitionValue
@@ -138,8 +137,13 @@ export class ReplicaSet {
     this.#nodeId = nodeId
     this.#value = value
     this.#revision = revision
-    this.epochStart = epochStart
+    this.#epochStart = epochStart
     this.#track(nowMs)
+  }
+
+  /** LESO: the log end when this epoch began. */
+  get epochStart(): number {
+    return this.#epochStart
   }
 
   get value(): PartitionValue {
@@ -179,6 +183,36 @@ export class ReplicaSet {
       return follower !== undefined && nowMs - follower.lastFetchMs > DESERTED_MS
     }
     return inSyncReplicas.some(hasLeft) || eligibleReplicas.some(hasLeft)
+  }
+
+  /**
+   * Whether all that are in sync, or about to be, have fetched in this epoch, and since the log was cut: none of them has anything
+   * that is not here.
+   */
+  get hasHeardInSync(): boolean {
+    const joining = this.#pending?.follower?.nodeId
+    const isHeard = (nodeId: number): boolean =>
+      nodeId === this.#nodeId || this.#followers.get(nodeId)?.isKnown === true
+    if (joining !== undefined && !isHeard(joining)) return false
+    return this.#value.inSyncReplicas.every(({ broker }) => isHeard(broker))
+  }
+
+  /**
+   * The leader's log was cut within its epoch, and ends at `endOffset`: what followers told before says nothing any more. Whoever
+   * is in sync stays so.
+   */
+  forgetPositions(endOffset: number, nowMs: number): void {
+    this.#epochStart = endOffset
+    for (const follower of this.#followers.values()) {
+      follower.isKnown = false
+      follower.best = 0
+      follower.logEndOffset = 0
+      follower.durableOffset = 0
+      follower.mark = Number.POSITIVE_INFINITY
+      follower.markMs = nowMs
+      const isMember = this.#value.inSyncReplicas.some(({ broker }) => broker === follower.nodeId)
+      follower.lastCaughtUpMs = isMember ? nowMs : Number.NEGATIVE_INFINITY
+    }
   }
 
   /** A later record of the same leader epoch. It decides whatever is pending: its guard cannot hold any more. */
@@ -360,7 +394,7 @@ export class ReplicaSet {
     }
     if (!follower.isKnown) return false
     const ack = ackOf(follower, around)
-    if (ack < around.highWatermark || ack < this.epochStart) return false
+    if (ack < around.highWatermark || ack < this.#epochStart) return false
     return inSyncReplicas.length >= minInSync || isCaughtUp(follower, around)
   }
 

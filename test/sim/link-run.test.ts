@@ -1,8 +1,14 @@
-/** Links under faults (STREAM_SIM_SEEDS says how many seeds), and the proof that one seed is one run. */
+/**
+ * Links under faults (STREAM_SIM_SEEDS says how many seeds), the proof that one seed is one run, and planted bugs that the run must
+ * bring to light.
+ */
 import { describe, expect, it } from 'vitest'
 import { runLink } from './link-run.ts'
+import { plantedLinkBugs, withLinkBug } from './planted-link-bugs.ts'
 
-const seeds = Math.max(1, Math.ceil(Number(process.env['STREAM_SIM_SEEDS'] ?? 800) / 20))
+const seeds = Math.max(1, Math.ceil(Number(process.env['STREAM_SIM_SEEDS'] ?? 800) / 80))
+/** Within so many seeds a planted bug shows. */
+const BUG_SEEDS = 12
 
 describe('simulated link', () => {
   it(`${seeds} seeds: the mirror is the source to the byte, whoever dies`, async () => {
@@ -21,4 +27,22 @@ describe('simulated link', () => {
     const [first, second] = [await runLink(5), await runLink(5)]
     expect(second).toEqual(first)
   }, 120_000)
+})
+
+describe('planted bugs of links are caught', () => {
+  for (const bug of plantedLinkBugs) {
+    it(bug.name, async () => {
+      const { runLink: runWithBug, end } = await withLinkBug(bug)
+      try {
+        let failure: string | undefined
+        const { firstSeed = 1 } = bug
+        for (let more = 0; more < BUG_SEEDS && failure === undefined; more += 1) {
+          failure = (await runWithBug(firstSeed + more)).failure
+        }
+        expect(failure).toMatch(bug.caught)
+      } finally {
+        end()
+      }
+    }, 300_000)
+  }
 })

@@ -1,23 +1,19 @@
 /**
- * A link in a simulated run: a source of one daemon, a target cluster of three with its own store, producers at the source; all
- * of them die and come back, links are lost, and at the end the target's logs are the source's, byte for byte but for the leader
- * epoch. Then the link is promoted.
+ * A link in a simulated run: producers, transactions, trims and a group at a source of one daemon, a target cluster of three. All
+ * of them die, stand still, are cut off and come back. In the end the target's logs are the source's, byte for byte but for the
+ * leader epoch, and start where they start; the group is never ahead of its records. Then the link is promoted under load, the
+ * source follows the target, and at last the target the source again: what either has more is cut, on all replicas.
  */
-import { Admin } from '../../src/client/admin.ts'
-import { LinkAdmin } from '../../src/client/link-admin.ts'
+import { isStreamError } from '../../src/base/errors.ts'
+import { GroupLink } from '../../src/client/group-link.ts'
+import { commitGroupOffsets, fetchGroupOffsets } from '../../src/client/group-offsets.ts'
 import { TransactionalProducer } from '../../src/client/transactional-producer.ts'
-import { SimBroker } from './sim-broker.ts'
-import { type ClientWorld, produceLines, type Sent, simClient } from './sim-clients.ts'
-import { SimNetwork } from './sim-net.ts'
-import { SimStoreServer } from './sim-store.ts'
-import { SimWorld } from './sim-world.ts'
+import { pointsOf, promote, wayBack } from './link-ways.ts'
+import { HEAL_MS, LINK, LinkWorld, LOOSE, PARTITIONS, TOPIC } from './link-world.ts'
+import { produceLines, type Sent, simClient } from './sim-clients.ts'
+import type { SimRandom } from './sim-random.ts'
 
-const TOPIC = 'lines'
-const PARTITIONS = 2
-const HEAL_MS = 600_000
-/** Leader epoch of a batch: outside of its checksum, and each log's own. */
-const EPOCH_AT = 12
-const EPOCH_END = 16
+const GROUP = 'readers'
 
 export interface LinkRunResult {
   readonly trace: string
@@ -34,84 +30,227 @@ export async function runLink(seed: number): Promise<LinkRunResult> {
   } catch (error) {
     failure = `seed ${seed}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
   }
-  const { world, kills, sent } = run
-  return { trace: world.traceHash, failure, kills, records: sent.length }
+  const { at, sent } = run
+  return { trace: at.world.traceHash, failure, kills: at.kills, records: sent.length }
 }
 
 class LinkSimulation {
-  readonly world: SimWorld
-  readonly network: SimNetwork
-  readonly source: SimBroker
-  readonly targets: readonly SimBroker[]
+  readonly at: LinkWorld
   readonly sent: Sent[] = []
-  kills = 0
+  readonly #chaos: SimRandom
+  #isOver = false
+  #beside: Promise<unknown>[] = []
 
   constructor(seed: number) {
-    this.world = new SimWorld(seed)
-    this.network = new SimNetwork(this.world)
-    const shared = () => ({
-      world: this.world,
-      network: this.network,
-      stores: new SimStoreServer(this.world, { leases: 'time' }),
-      config: new Map([
-        ['broker.session.timeout.ms', '3000'],
-        ['log.dir.reserve.bytes', '0'],
-        ['transaction.state.log.num.partitions', '1'],
-      ]),
-    })
-    this.source = new SimBroker(shared(), 1)
-    const target = shared()
-    this.targets = [2, 3, 4].map((nodeId) => new SimBroker(target, nodeId))
+    this.at = new LinkWorld(seed)
+    this.#chaos = this.at.world.random.fork('chaos')
   }
 
   async play(): Promise<void> {
-    const { world } = this
-    for (const broker of this.#all) broker.start()
-    await this.#until(() => this.#all.every(({ daemon }) => daemon !== undefined), 'all are up')
-    await world.settle(this.#prepare())
+    const { at } = this
+    for (const broker of at.all) broker.start()
+    await at.until(() => at.all.every(({ daemon }) => daemon !== undefined), 'all are up')
+    await at.world.settle(this.#prepare())
+    await this.#mirrorUnderFaults()
+    await this.#checkMirror()
+    await this.#promoteUnderLoad()
+    await wayBack(at, this.#chaos, [at.source], at.targets)
+    await at.world.settle(promote(at, [at.source]))
+    await wayBack(at, this.#chaos, at.targets, [at.source])
+    for (let partition = 0; partition < PARTITIONS; partition += 1) {
+      await at.compareReplicas(partition)
+    }
+  }
+
+  async #prepare(): Promise<void> {
+    const { at } = this
+    await at.as([at.source], async ({ admin }) => {
+      const configs = { 'flush.messages': '1000000', 'flush.ms': '3600000' }
+      await admin.createTopics([
+        { name: TOPIC, partitions: PARTITIONS },
+        { name: LOOSE, partitions: 1, configs },
+      ])
+    })
+    const rate = this.#chaos.pick([
+      undefined,
+      undefined,
+      { kind: 'bytes', perSecond: 5000 } as const,
+    ])
+    await at.as(at.targets, async ({ links }) => {
+      const order = { name: LINK, source: [at.source.address], topics: ['*'] }
+      const sync = { syncConfigs: true, syncGroups: true }
+      await links.create({ ...order, ...sync, rate }, 60_000)
+    })
+  }
+
+  async #mirrorUnderFaults(): Promise<void> {
+    const { at } = this
+    const chaos = this.#chaos
     const producing = Promise.all(
       ['p1', 'p2'].map((name) =>
-        produceLines(this.#clients(this.source, name), name, this.sent, {
+        produceLines(at.clients([at.source], name), name, this.sent, {
           records: 1000,
           partitions: PARTITIONS,
         }),
       ),
     )
-    let isOver = false
-    producing.then(
-      () => {
-        isOver = true
-      },
-      () => {
-        isOver = true
-      },
-    )
-    const { random } = world
-    const chaos = random.fork('chaos')
-    this.network.faults.loseLink = chaos.pick([0, 0.002, 0.01])
-    this.network.faults.duplicate = chaos.pick([0, 0.002])
-    this.network.faults.spike = chaos.pick([0, 0.01])
-    for (let step = 0; step < 14 && !isOver; step += 1) {
-      await world.run({ untilMs: world.now + chaos.between(200, 4000) })
-      const victims = chaos.chance(0.4) ? [this.source] : this.targets
-      const victim = chaos.pick([...victims])
-      if (victim.daemon === undefined || this.#all.some(({ daemon }) => daemon === undefined))
-        continue
-      victim.kill(chaos.pick(['process', 'power']))
-      this.kills += 1
-      await world.run({ untilMs: world.now + chaos.between(50, 5000) })
-      victim.start()
+    const over = (): void => {
+      this.#isOver = true
     }
-    Object.assign(this.network.faults, { loseLink: 0, duplicate: 0, spike: 0 })
-    this.network.heal()
-    await this.#until(() => isOver, 'the producers are done')
+    producing.then(over, over)
+    this.#beside = [this.#writeLoose(), this.#commitOffsets()]
+    const { faults } = at.network
+    faults.loseLink = chaos.pick([0, 0.002, 0.01])
+    faults.duplicate = chaos.pick([0, 0.002])
+    faults.spike = chaos.pick([0, 0.01])
+    await at.trouble(chaos, {
+      steps: 14,
+      victims: () => (chaos.chance(0.4) ? [at.source] : at.targets),
+      isOver: () => this.#isOver,
+      each: async () => {
+        this.#checkStable()
+        await at.world.settle(this.#checkGroup())
+        if (chaos.chance(0.15)) await at.world.settle(this.#trim())
+      },
+    })
+    Object.assign(faults, { loseLink: 0, duplicate: 0, spike: 0 })
+    at.network.heal()
+    await at.until(() => this.#isOver, 'the producers are done')
     await producing
-    await world.settle(this.#overlap())
-    await this.#until(() => this.#isLevel(), 'the target has all of the source')
-    for (let partition = 0; partition < PARTITIONS; partition += 1) await this.#compare(partition)
-    const mirrored = this.#leader(this.targets, 0)?.log.logEndOffset ?? -1
-    await world.settle(this.#promote())
-    this.#checkPromoted(mirrored)
+    for (const beside of this.#beside) await at.world.settle(beside)
+  }
+
+  /** In small pieces, each by a producer of its own: a power cut takes what was acknowledged. */
+  async #writeLoose(): Promise<void> {
+    const { at } = this
+    for (let round = 0; !this.#isOver; round += 1) {
+      const name = `loose${round}`
+      const clients = at.clients([at.source], name, LOOSE)
+      const options = { records: 20, partitions: 1, producer: { deliveryTimeoutMs: 10_000 } }
+      await produceLines(clients, name, [], options).catch((error: unknown) => {
+        if (!isStreamError(error)) throw error
+      })
+      await at.pause(1000)
+    }
+  }
+
+  /** A group of the source that reads on. */
+  async #commitOffsets(): Promise<void> {
+    const { at } = this
+    while (!this.#isOver) {
+      await at.as([at.source], async ({ admin, cluster, time, random }) => {
+        const questions = Array.from({ length: PARTITIONS }, (_, partition) => ({
+          topic: TOPIC,
+          partition,
+          at: 'latest' as const,
+        }))
+        const ends = await admin.listOffsets(questions)
+        await commitGroupOffsets(
+          new GroupLink(time, random, cluster, GROUP),
+          ends.map(({ topic, partition, offset }) => ({ topic, partition, offset })),
+        )
+      })
+      await at.pause(1500)
+    }
+  }
+
+  async #trim(): Promise<void> {
+    const { at } = this
+    const partition = this.#chaos.integer(PARTITIONS)
+    const found = at.leader([at.source], partition)
+    const beforeOffset = Math.floor((found?.highWatermark ?? 0) * 0.8)
+    if (found === undefined || beforeOffset <= found.log.logStartOffset) return
+    await at.as([at.source], ({ admin }) =>
+      admin.deleteRecords([{ topic: TOPIC, partition, beforeOffset }]),
+    )
+  }
+
+  /** Nothing is here that is not decided at the source. */
+  #checkStable(): void {
+    const { at } = this
+    for (let partition = 0; partition < PARTITIONS; partition += 1) {
+      const theirs = at.leader([at.source], partition)
+      const ours = at.leader(at.targets, partition)
+      // One that has just begun to lead does not know yet how far it had come.
+      if (theirs === undefined || ours === undefined) continue
+      const end = theirs.log.lastStableOffset(theirs.log.logEndOffset)
+      if (ours.log.logEndOffset <= end) continue
+      throw new Error(
+        `partition ${partition}: mirrored to ${ours.log.logEndOffset}, stable at the source to ${end}`,
+      )
+    }
+  }
+
+  async #checkGroup(): Promise<void> {
+    const { at } = this
+    if (at.targets.some(({ daemon }) => daemon === undefined)) return
+    const offsets = await at
+      .as(at.targets, ({ cluster, time, random }) =>
+        fetchGroupOffsets(new GroupLink(time, random, cluster, GROUP), undefined),
+      )
+      .catch((error: unknown) => {
+        if (!isStreamError(error)) throw error
+        return []
+      })
+    for (const { topic, partition, offset } of offsets) {
+      const ours = at.leader(at.targets, partition, topic)
+      if (ours === undefined || ours.log.logEndOffset >= offset) continue
+      throw new Error(
+        `the group is at ${offset} of partition ${partition}, mirrored is ${ours.log.logEndOffset}`,
+      )
+    }
+  }
+
+  async #checkMirror(): Promise<void> {
+    const { at } = this
+    await at.world.settle(this.#overlap())
+    const isLevel = (): boolean => {
+      this.#checkStable()
+      return this.#parts((partition) => {
+        const source = at.leader([at.source], partition)
+        const target = at.leader(at.targets, partition)
+        if (source === undefined || target === undefined) return false
+        return (
+          target.highWatermark === source.lastStableOffset &&
+          target.log.logStartOffset >= source.log.logStartOffset
+        )
+      })
+    }
+    await at.until(isLevel, 'the target has all of the source, and starts where it starts')
+    for (let partition = 0; partition < PARTITIONS; partition += 1) {
+      await at.compare([at.source], at.targets, partition)
+      at.checkEpochs(partition)
+    }
+    await this.#checkLoose()
+    await at.world.settle(this.#checkGroup())
+  }
+
+  #parts(isSo: (partition: number) => boolean): boolean {
+    return Array.from({ length: PARTITIONS }, (_, index) => index).every(isSo)
+  }
+
+  /** What the source lost, and gave to others, is either not here or said to be different. */
+  async #checkLoose(): Promise<void> {
+    const { at } = this
+    const state = async (): Promise<string> => {
+      const link = await at.as(at.targets, ({ links }) => links.describeOne(LINK))
+      return link.topics.find(({ name }) => name === LOOSE)?.partitions[0]?.state ?? ''
+    }
+    const source = at.leader([at.source], 0, LOOSE)
+    const deadlineMs = at.world.now + HEAL_MS
+    for (;;) {
+      const target = at.leader(at.targets, 0, LOOSE)
+      if (source === undefined || target === undefined) throw new Error(`${LOOSE} is not led`)
+      const end = source.lastStableOffset
+      if ((await at.world.settle(state())) === 'diverged') return
+      if (target.highWatermark === end) {
+        const theirs = await at.bytesOf(source, source.log.logStartOffset, end)
+        if (Buffer.compare(theirs, await at.bytesOf(target, 0, end)) === 0) return
+        throw new Error(`${LOOSE} is not what the source has, and nobody says so`)
+      }
+      if (at.world.now > deadlineMs) throw new Error(`${LOOSE} is neither level nor diverged`)
+      await at.world.run({ untilMs: at.world.now + 1000 })
+    }
   }
 
   /**
@@ -119,7 +258,8 @@ class LinkSimulation {
    * first are below the last stable offset, and its marker is not.
    */
   async #overlap(): Promise<void> {
-    const { cluster, time, random } = simClient(this.#clients(this.source, 'txn'), 'txn')
+    const { at } = this
+    const { cluster, time, random } = simClient(at.clients([at.source], 'txn'), 'txn')
     await cluster.connect()
     const begun: TransactionalProducer[] = []
     for (const transactionalId of ['first', 'second']) {
@@ -137,129 +277,50 @@ class LinkSimulation {
     cluster.close()
   }
 
-  /** What was open is aborted behind what was mirrored; nothing is unstable any more, and clients may write. */
-  #checkPromoted(mirrored: number): void {
-    const source = this.#leader([this.source], 0)
-    const target = this.#leader(this.targets, 0)
-    if (source === undefined || target === undefined) throw new Error('partition 0 is not led')
-    if (source.lastStableOffset !== mirrored || source.highWatermark <= mirrored) {
-      throw new Error(`the source is stable to ${source.lastStableOffset}, mirrored is ${mirrored}`)
-    }
-    const { log, lastStableOffset } = target
-    if (log.logEndOffset !== mirrored + 1 || lastStableOffset !== log.logEndOffset) {
-      throw new Error(
-        `promoted at ${mirrored}: stable to ${lastStableOffset}, end ${log.logEndOffset}`,
-      )
-    }
-    const aborted = log.abortedTransactions(0, log.logEndOffset)
-    if (aborted.length !== 1) throw new Error(`${aborted.length} aborted transactions`)
-  }
-
-  get #all(): readonly SimBroker[] {
-    return [this.source, ...this.targets]
-  }
-
-  #clients(broker: SimBroker, name: string): ClientWorld {
-    const { world, network } = this
-    const random = world.random.fork(`clients ${name}`)
-    return { world, network, random, addresses: [broker.address], topic: TOPIC }
-  }
-
-  async #prepare(): Promise<void> {
-    const { cluster, time, random } = simClient(this.#clients(this.source, 'admin'), 'admin')
-    await cluster.connect()
-    const admin = new Admin(time, random, cluster)
-    await admin.createTopics([{ name: TOPIC, partitions: PARTITIONS }])
-    cluster.close()
-    const target = simClient(this.#clients(this.#anyTarget, 'linker'), 'linker')
-    await target.cluster.connect()
-    const links = new LinkAdmin(target.cluster)
-    await links.create(
-      {
-        name: 'west',
-        source: [this.source.address],
-        topics: ['*'],
-        syncConfigs: true,
-        syncGroups: false,
-        rate: undefined,
-      },
-      60_000,
+  /** Readers of a mirror see whole transactions, whatever they ask for: what lies beyond is cut when it is promoted. */
+  async #checkShown(whole: number): Promise<void> {
+    const { at } = this
+    const question = { topic: TOPIC, partition: 0, at: 'latest' } as const
+    const isolation = 'read_uncommitted' as const
+    const [shown] = await at.world.settle(
+      at.as(at.targets, ({ admin }) => admin.listOffsets([question], { isolation })),
     )
-    target.cluster.close()
+    if (shown?.offset === whole) return
+    throw new Error(`readers are shown ${shown?.offset}, whole are ${whole}`)
   }
 
-  get #anyTarget(): SimBroker {
-    return this.targets[0] as SimBroker
-  }
-
-  #leader(brokers: readonly SimBroker[], partition: number) {
-    for (const { daemon } of brokers) {
-      const found = daemon?.broker.table.find(TOPIC, partition)
-      if (found !== undefined && found.notServing === undefined) return found
-    }
-    return undefined
-  }
-
-  #isLevel(): boolean {
-    for (let partition = 0; partition < PARTITIONS; partition += 1) {
-      const source = this.#leader([this.source], partition)
-      const target = this.#leader(this.targets, partition)
-      if (source === undefined || target === undefined) return false
-      if (target.highWatermark !== source.lastStableOffset) return false
-    }
-    return true
-  }
-
-  async #compare(partition: number): Promise<void> {
-    const theirs = await this.#batches([this.source], partition)
-    const ours = await this.#batches(this.targets, partition)
-    if (Buffer.compare(theirs, ours) !== 0) {
-      throw new Error(
-        `partition ${partition}: ${ours.length} bytes are not the source's ${theirs.length}`,
-      )
-    }
-  }
-
-  /** All batches, of the source those below its last stable offset, with the leader epoch blanked. */
-  async #batches(brokers: readonly SimBroker[], partition: number): Promise<Buffer> {
-    const found = this.#leader(brokers, partition)
-    if (found === undefined) throw new Error(`partition ${partition} is not led`)
-    const { log } = found
-    const endOffset = brokers.includes(this.source) ? found.lastStableOffset : log.logEndOffset
-    const parts: Buffer[] = []
-    for (let offset = log.logStartOffset; offset < endOffset; ) {
-      const slice = await this.world.settle(log.read({ offset, endOffset, maxBytes: 1 << 20 }))
-      const bytes = Buffer.concat(slice.bytes.map((part) => Buffer.from(part)))
-      for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8)) {
-        bytes.fill(0, at + EPOCH_AT, at + EPOCH_END)
+  /** While records come at the source, and brokers of the target die. What is cut was shown to nobody; what is left is whole. */
+  async #promoteUnderLoad(): Promise<void> {
+    const { at } = this
+    const chaos = this.#chaos
+    const mirrored = at.leader(at.targets, 0)?.log.logEndOffset ?? -1
+    await this.#checkShown(mirrored - 1)
+    let isOver = false
+    const loading = produceLines(at.clients([at.source], 'late'), 'late', this.sent, {
+      records: 200,
+      partitions: PARTITIONS,
+    })
+    await at.world.run({ untilMs: at.world.now + chaos.between(10, 3000) })
+    const promoting = promote(at, at.targets).finally(() => {
+      isOver = true
+    })
+    await at.trouble(chaos, { steps: 4, victims: () => at.targets, isOver: () => isOver })
+    await at.world.settle(promoting)
+    await at.world.settle(loading)
+    const points = await at.world.settle(pointsOf(at, at.targets))
+    for (const [partition, point] of points.cutAt.entries()) {
+      const ours = at.leader(at.targets, partition)
+      if (ours === undefined) throw new Error(`partition ${partition} is not led`)
+      await at.until(() => ours.lastStableOffset === ours.log.logEndOffset, 'all of it is stable')
+      if (ours.log.logEndOffset !== point) {
+        throw new Error(`promoted at ${point}, and there are records to ${ours.log.logEndOffset}`)
       }
-      parts.push(bytes)
-      offset = slice.nextOffset
+      await at.compare([at.source], at.targets, partition, point)
     }
-    return Buffer.concat(parts)
-  }
-
-  async #promote(): Promise<void> {
-    const { cluster, time } = simClient(this.#clients(this.#anyTarget, 'promoter'), 'promoter')
-    await cluster.connect()
-    const links = new LinkAdmin(cluster)
-    await links.alter('west', 'promote', undefined)
-    for (;;) {
-      const link = await links.describeOne('west')
-      const rows = link.topics.flatMap(({ partitions }) => partitions)
-      if (rows.length === PARTITIONS && rows.every(({ state }) => state === 'promoted')) break
-      await new Promise<void>((resolve) => {
-        time.setTimer(500, resolve)
-      })
+    // The record of the transaction whose marker has not come.
+    if (points.cutAt[0] !== mirrored - 1) {
+      throw new Error(`promoted at ${points.cutAt[0]}, whole are ${mirrored - 1}`)
     }
-    cluster.close()
-  }
-
-  async #until(isSo: () => boolean, what: string): Promise<void> {
-    const deadlineMs = this.world.now + HEAL_MS
-    while (!isSo()) {
-      if (this.world.now > deadlineMs) throw new Error(`not within ${HEAL_MS} ms: ${what}`)
-      await this.world.run({ untilMs: this.world.now + 200 })
-    }
+    await at.compareReplicas(0)
   }
 }

@@ -1,0 +1,234 @@
+/**
+ * Bugs of links put in on purpose: pieces of the sources are replaced, and the run of links (link-run.ts) is bundled with them. A
+ * piece that is no longer there fails, so that a bug stays planted when the code moves.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import { build, type Plugin } from 'esbuild'
+import type { LinkRunResult } from './link-run.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+
+interface Change {
+  readonly file: string
+  readonly from: string
+  readonly to: string
+}
+
+export interface PlantedLinkBug {
+  readonly name: string
+  readonly changes: readonly Change[]
+  readonly caught: RegExp
+  /** Where it does not show early; default 1. */
+  readonly firstSeed?: number
+}
+
+const session = 'daemon/links/mirror-session.ts'
+const run = 'daemon/links/link-run.ts'
+const state = 'daemon/links/mirror-state.ts'
+
+export const plantedLinkBugs: readonly PlantedLinkBug[] = [
+  {
+    name: 'records beyond the last stable offset of the source',
+    changes: [
+      { file: run, from: 'isolationLevel: 1,', to: 'isolationLevel: 0,' },
+      {
+        file: state,
+        from: 'row.lastStableOffset >= 0 ? row.lastStableOffset : row.highWatermark',
+        to: 'row.highWatermark',
+      },
+    ],
+    caught: /stable at the source to/,
+  },
+  {
+    name: 'a position that goes over a record now and then',
+    changes: [
+      {
+        file: run,
+        from: 'fetchOffset: session.state.fetchOffset(log),',
+        to: 'fetchOffset: session.state.fetchOffset(log) + (log.logEndOffset % 7 === 3 ? 1 : 0),',
+      },
+    ],
+    caught: /are not the source's|lies inside of a batch|not within/,
+  },
+  {
+    name: 'a source that was cut back, and goes on with other records',
+    changes: [
+      {
+        file: run,
+        from: 'lastFetchedEpoch: session.state.lastEpochAt(log.logEndOffset),',
+        to: 'lastFetchedEpoch: -1,',
+      },
+    ],
+    caught: /nobody says so|neither level nor diverged/,
+    firstSeed: 12,
+  },
+  {
+    name: 'batches whose leader epoch at the source is not in the store',
+    changes: [{ file: session, from: 'await this.#learn(step.newEpochs)', to: 'await undefined' }],
+    caught: /is of epoch|nobody says so/,
+  },
+  {
+    name: 'records that go on coming while the mirror is promoted',
+    changes: [
+      {
+        file: run,
+        from: "if (this.#value.state !== 'ACTIVE' || mirror?.state !== 'MIRROR') return false",
+        to: 'if (mirror === undefined) return false',
+      },
+      {
+        file: run,
+        from: `  #pump(): void {
+    if (this.#value.state !== 'ACTIVE') return
+`,
+        to: '  #pump(): void {\n',
+      },
+      { file: run, from: 'if (mirror.path.includes(clusterId)) return false', to: '' },
+      {
+        file: run,
+        from: "return session.isCurrent && session.role === 'mirror'",
+        to: "return session.isCurrent && !['starting', 'fenced'].includes(session.role)",
+      },
+      {
+        file: session,
+        from: `        if (!this.isCurrent || this.#role !== 'mirror') return
+        if (step.batches.length > 0)`,
+        to: '        if (step.batches.length > 0)',
+      },
+      {
+        file: session,
+        from: `        if (!this.isCurrent || this.#role !== 'mirror') return
+        if (step.kind === 'restart')`,
+        to: "        if (step.kind === 'restart')",
+      },
+    ],
+    caught: /there are records to|promoted at|not promoted|all of it is stable/,
+  },
+  {
+    name: 'a promotion that leaves transactions open',
+    changes: [{ file: session, from: '!(await this.#cutTo(fenced.promotedOffset))', to: 'false' }],
+    caught: /all of it is stable|there are records to/,
+  },
+  {
+    name: 'a mirror that shows what may be cut',
+    changes: [
+      {
+        file: 'daemon/apis/read-only.ts',
+        from: 'return isMirror ? lastStableOffset : highWatermark',
+        to: 'return isMirror ? Math.max(lastStableOffset, highWatermark) : highWatermark',
+      },
+    ],
+    caught: /readers are shown/,
+  },
+  {
+    name: 'a cut below what is committed that other replicas are not told of',
+    changes: [
+      { file: session, from: 'if (!isAlone && ', to: 'if (!isAlone && leads(this) && ' },
+      {
+        file: session,
+        from: 'const RETRY_MS = 1000',
+        to: 'const RETRY_MS = 1000\nconst leads = (_: unknown): boolean => false',
+      },
+    ],
+    caught: /not promoted|not within|are not the same/,
+  },
+  {
+    name: 'replicas that count with what they had before a cut',
+    changes: [
+      {
+        file: 'daemon/replica/partition.ts',
+        from: 'replicas.forgetPositions(log.logEndOffset, host.nowMs())',
+        to: '',
+      },
+    ],
+    caught: /not promoted|not within|are not the same|are not the source's/,
+  },
+  {
+    name: 'a fetch of a replica that waits through a cut, and is answered behind it',
+    changes: [
+      {
+        file: 'daemon/apis/replica-fetch.ts',
+        from: ' || partition.cuts !== cuts) {',
+        to: ' || cuts < 0) {',
+      },
+      {
+        file: session,
+        from: 'while (!this.partition.isEven) {',
+        to: 'while (!this.partition.isEven && !this.isCurrent) {',
+      },
+    ],
+    caught: /not within|are not the same|are not the source's|there are records to/,
+  },
+  {
+    name: 'offsets of groups that are ahead of the records',
+    changes: [
+      { file: 'daemon/links/group-sync.ts', from: 'offset: Math.min(offset, end),', to: 'offset,' },
+    ],
+    caught: /the group is at/,
+  },
+  {
+    name: 'a log start that is not followed',
+    changes: [
+      {
+        file: session,
+        from: 'if (start <= partition.log.logStartOffset || this.#isTrimming) return',
+        to: 'if (start >= -1) return',
+      },
+    ],
+    caught: /starts where it starts/,
+  },
+]
+
+/** The run of links with the bug in it; `end` takes away what was made for it. */
+export async function withLinkBug({ changes }: Pick<PlantedLinkBug, 'changes'>): Promise<{
+  readonly runLink: (seed: number) => Promise<LinkRunResult>
+  readonly end: () => void
+}> {
+  // Below node_modules, so that packages with native code are found.
+  const directory = mkdtempSync(join(root, 'node_modules', '.planted-'))
+  const outfile = join(directory, 'link-run.mjs')
+  const end = (): void => rmSync(directory, { recursive: true, force: true })
+  try {
+    const planted = new Set<Change>()
+    await build({
+      absWorkingDir: root,
+      entryPoints: ['test/sim/link-run.ts'],
+      outfile,
+      bundle: true,
+      platform: 'node',
+      target: 'node24',
+      format: 'esm',
+      packages: 'external',
+      plugins: [replacing(changes, planted)],
+      logLevel: 'silent',
+    })
+    const missing = changes.find((change) => !planted.has(change))
+    if (missing !== undefined) throw new Error(`${missing.file} is not part of the run`)
+    const { runLink } = (await import(outfile)) as typeof import('./link-run.ts')
+    return { runLink, end }
+  } catch (error) {
+    end()
+    throw error
+  }
+}
+
+function replacing(changes: readonly Change[], planted: Set<Change>): Plugin {
+  return {
+    name: 'planted-bug',
+    setup(builder) {
+      builder.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+        const name = relative(root, path)
+        const own = changes.filter(({ file }) => file === name)
+        if (own.length === 0) return undefined
+        let contents = readFileSync(path, 'utf8')
+        for (const change of own) {
+          const parts = contents.split(change.from)
+          if (parts.length !== 2) throw new Error(`${name}: not there once: ${change.from}`)
+          contents = parts.join(change.to)
+          planted.add(change)
+        }
+        return { contents, loader: 'ts' }
+      })
+    },
+  }
+}
