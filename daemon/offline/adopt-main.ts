@@ -10,16 +10,8 @@ import { RealDisk } from '../../src/io/real-disk.ts'
 import { RealRandom } from '../../src/io/real-random.ts'
 import { RealTime } from '../../src/io/real-time.ts'
 import type { Adoption, AdoptionRequest } from '../../src/ports/adoption.ts'
-import type { Log } from '../../src/ports/log.ts'
+import { silentLog } from '../../src/ports/log.ts'
 import { adoptDirectory } from './adopt.ts'
-
-/** What etcd's client says of its links is told by the error that it ends with. */
-const silent: Log = {
-  error: () => undefined,
-  warn: () => undefined,
-  info: () => undefined,
-  debug: () => undefined,
-}
 
 export function openAdoption(): Adoption {
   const run = (request: AdoptionRequest, isDryRun: boolean) => {
@@ -32,7 +24,7 @@ export function openAdoption(): Adoption {
         random: new RealRandom(),
         disk: new RealDisk(),
         openHome: () => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') }),
-        openCluster: () => EtcdStore.open(time, silent, options),
+        openCluster: () => EtcdStore.open(time, silentLog, options),
       },
       { dataDirectory, cluster, isDryRun },
     )

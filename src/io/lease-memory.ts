@@ -3,8 +3,8 @@
  * monotonic clock, which all threads of a process share.
  */
 
-export const TICKED_MS = 0
-export const RENEWED_MS = 1
+const TICKED_MS = 0
+const RENEWED_MS = 1
 const SLOTS = 2
 
 /** Looks and ticks in the life of a lease. */

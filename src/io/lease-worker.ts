@@ -1,21 +1,13 @@
 /** The thread that keeps leases alive while the main thread stands still (lease-guard.ts says when). */
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert } from '../base/assert.ts'
-import type { Log } from '../ports/log.ts'
+import { silentLog } from '../ports/log.ts'
 import { EtcdLink } from './etcd-link.ts'
 import type { EtcdOptions } from './etcd-options.ts'
 import type { GrpcModule } from './etcd-schema.ts'
 import { type GuardOrder, LeaseMemory, LOOKS } from './lease-memory.ts'
 import { monotonicMs } from './monotonic.ts'
 import { RealTime } from './real-time.ts'
-
-/** What etcd says here it says to the main thread too, which tells it. */
-const silent: Log = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-}
 
 class Guarded {
   readonly #link: Promise<EtcdLink>
@@ -56,9 +48,15 @@ class Guarded {
   }
 }
 
+/** Logs nothing: what etcd says here it says to the main thread too, which tells it. */
 async function openLink(): Promise<EtcdLink> {
   const loaded: GrpcModule & { readonly default?: GrpcModule } = await import('./grpc.ts')
-  return new EtcdLink(new RealTime(), silent, loaded.default ?? loaded, workerData as EtcdOptions)
+  return new EtcdLink(
+    new RealTime(),
+    silentLog,
+    loaded.default ?? loaded,
+    workerData as EtcdOptions,
+  )
 }
 
 assert(parentPort !== null, 'this runs in a thread of its own')

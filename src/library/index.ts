@@ -14,7 +14,7 @@ import { RealNet } from '../io/real-net.ts'
 import { RealRandom } from '../io/real-random.ts'
 import { RealTime } from '../io/real-time.ts'
 import type { Host } from '../ports/host.ts'
-import type { Log } from '../ports/log.ts'
+import { silentLog } from '../ports/log.ts'
 import { LibraryAdmin } from './admin.ts'
 import {
   type BrokerChoice,
@@ -39,12 +39,6 @@ import type {
 export { StreamError } from '../base/errors.ts'
 
 const START_MS_MAX = 10_000
-const silent: Log = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-}
 
 export async function connect(options: ConnectOptions = {}): Promise<Connection> {
   const host = new RealHost()
@@ -128,7 +122,7 @@ class LibraryConnection implements Connection {
     this.broker = addresses.join(',')
     this.#options = options
     const { clientId = 'stream-library', connectTimeoutMs, requestTimeoutMs } = options
-    this.#cluster = new Cluster(this.#time, this.#random, new RealNet(), silent, {
+    this.#cluster = new Cluster(this.#time, this.#random, new RealNet(), silentLog, {
       addresses,
       clientId,
       // A socket that is not there will not come by waiting.

@@ -9,4 +9,12 @@ export interface Log {
   error(message: string, fields?: LogFields): void
 }
 
+/** For whoever hears of trouble in another way. */
+export const silentLog: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+}
+
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
