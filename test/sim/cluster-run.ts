@@ -348,9 +348,9 @@ class ClusterRun {
       const from = Math.max(...replicas.map(({ partition }) => partition.log.logStartOffset))
       const to = Math.min(...replicas.map(({ partition }) => partition.highWatermark))
       let expected: string | undefined
-      for (const { broker, partition } of replicas) {
+      for (const { broker } of replicas) {
         const { host } = broker
-        const text = await this.#wholeBytes(broker, partition, from, to)
+        const text = await this.#wholeBytes(broker, index, from, to)
         expected ??= text
         if (text === expected) continue
         const detail = `partition ${index} of ${host} differs between ${from} and ${to} (I3)`
@@ -360,16 +360,10 @@ class ClusterRun {
   }
 
   /** Damage that nobody has met yet is met here, and has to be repaired from the others. */
-  async #wholeBytes(
-    broker: SimBroker,
-    partition: Partition,
-    from: number,
-    to: number,
-  ): Promise<string> {
-    const { log } = partition
+  async #wholeBytes(broker: SimBroker, index: number, from: number, to: number): Promise<string> {
     let text: string | undefined
     let why = ''
-    const read = async (): Promise<void> => {
+    const read = async (log: Partition['log']): Promise<void> => {
       log.core.cache.clear()
       try {
         text = await bytesOf(log, from, to)
@@ -379,12 +373,13 @@ class ClusterRun {
     }
     const deadlineMs = this.#world.now + HEALTHY_MS
     for (;;) {
-      await this.#world.settle(read())
-      if (text !== undefined && log.damage.length === 0 && isSound(broker.disk, log.directory)) {
-        return text
-      }
+      // A death that was armed before the calm may come this late: what starts in its place is read.
+      const log = partitionOf(broker, index)?.log
+      if (log !== undefined) await this.#world.settle(read(log))
+      const isWhole = log?.damage.length === 0 && isSound(broker.disk, log.directory)
+      if (text !== undefined && isWhole) return text
       if (this.#world.now >= deadlineMs) {
-        const what = `${broker.host} partition ${partition.partition}`
+        const what = `${broker.host} partition ${index}`
         throw new Error(`seed ${this.#world.seed}: ${what} is not repaired: ${why}`)
       }
       text = undefined
