@@ -224,8 +224,9 @@ class Recovery {
   }
 
   /**
-   * Hops over headers to the place of `offset`; stops early where they are damaged. A header is believed only where it
-   * follows the one before: of a torn batch whose first sector was lost the rest, and so the CRC, may be sound.
+   * Hops over headers to the place of `offset`. A header is believed only where it follows the one before: of a torn batch whose
+   * first sector was lost the rest, and so the CRC, may be sound. Where one does not follow, nobody knows yet which of the two is
+   * wrong: then all of them are checked, from where the hops began.
    */
   #placeOf(segment: Segment, offset: number): number {
     const { disk, files } = this.#core.context
@@ -233,16 +234,26 @@ class Recovery {
     const entry = segment.offsetIndex.lookup(offset - 1)
     const start = entry !== undefined && segment.stands(files, entry) ? entry.position : 0
     const walk = this.#walk(segment, start, 'headers')
-    walkAllNow(walk, () => {
+    const epoch = this.#epoch
+    let expected = this.#expected
+    let isOrdered = true
+    const outcome = walkAllNow(walk, () => {
       const baseOffset = baseOffsetAt(walk.bytes, walk.at)
       // The batch that an index entry names, and that ends as the entry says.
-      if (walk.position === start && start > 0) this.#expected = baseOffset
-      if (baseOffset < this.#expected || walk.lastOffset >= offset) return false
-      if (this.#orderDefect(walk, this.#core.segments.indexOf(segment)) !== undefined) return false
+      if (walk.position === start && start > 0) {
+        expected = baseOffset
+        this.#expected = baseOffset
+      }
+      const index = this.#core.segments.indexOf(segment)
+      isOrdered = this.#orderDefect(walk, index) === undefined
+      if (!isOrdered || walk.lastOffset >= offset) return false
       this.#noteBatch(walk)
       return true
     })
-    return walk.position
+    if (outcome !== 'defect' && isOrdered) return walk.position
+    this.#expected = expected
+    this.#epoch = epoch
+    return start
   }
 
   get #trustedOffset(): number {

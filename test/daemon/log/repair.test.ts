@@ -165,6 +165,21 @@ describe('repair of a damaged range', () => {
     expect(epochsOf(await world.reopened(CONFIG))).toEqual(known)
   })
 
+  it('a header that is wrong below the mark is found by a start as what it is, not the batch behind it', async () => {
+    // Of the first batch: its offset, its length, its last offset.
+    for (const position of [7, 11, 26]) {
+      const { world, other, copy } = await twins(4, { ...CONFIG, segmentBytes: 100_000 })
+      const before = content(world)
+      world.crash('process')
+      world.disk.flipBit(segmentFiles(world)[0] as string, position, 3)
+      const reopened = await world.reopened({ ...CONFIG, segmentBytes: 100_000 })
+      expect((await findDamage(world, reopened)).map(({ startOffset }) => startOffset)).toEqual([0])
+      await repairAll(world, reopened, await from(other, copy))
+      expect(content(world)).toBe(before)
+      expect(await world.values(reopened)).toEqual(values(0, 4, 40))
+    }
+  })
+
   it('a log that is gone with its epochs comes back with them', async () => {
     const { world, other, copy } = await twins()
     const known = epochsOf(copy)
