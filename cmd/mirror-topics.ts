@@ -7,8 +7,8 @@ import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConfigEntry } from '../src/client/admin.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import { isSameTopic } from '../src/client/mirror-hops.ts'
+import { walkRecords } from '../src/client/walk-records.ts'
 import { BATCH_BYTES_MAX } from '../src/record/batch-builder.ts'
-import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
 import type { AdminClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
@@ -195,23 +195,11 @@ export async function refuseForeign(
   })
   if (wanted.length === 0) return
   const consumer = await deps.clients.consumer(target.cluster, {})
-  const cursor = new RecordCursor()
   try {
     consumer.assign(wanted)
-    while (!consumer.isDone) {
-      const event = consumer.poll()
-      if (event === undefined) await consumer.wait()
-      else if (event.kind === 'failed') throw event.error
-      else if (event.kind === 'records') {
-        for (const at of event.batches) {
-          cursor.reset(event.bytes, at)
-          while (cursor.next()) {
-            if (cursor.offset < event.fromOffset) continue
-            throw foreign(topic, event.partition, cursor.offset)
-          }
-        }
-      }
-    }
+    await walkRecords(consumer, ({ offset }, partition) => {
+      throw foreign(topic, partition, offset)
+    })
   } finally {
     consumer.close()
   }

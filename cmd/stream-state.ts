@@ -6,9 +6,10 @@
  */
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
+import { walkRecords } from '../src/client/walk-records.ts'
 import { sleep } from '../src/ports/time.ts'
 import { partitionForKey } from '../src/record/partitioner.ts'
-import { RecordCursor } from '../src/record/record-cursor.ts'
+import type { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
@@ -59,26 +60,13 @@ export async function readStateBytes(
   const endOffset = await settledEnd(deps, broker, name, partition)
   if (endOffset <= startOffset) return found
   const consumer = await deps.clients.consumer(cluster, {})
-  const cursor = new RecordCursor()
   const head = JSON.stringify(prefix).slice(0, -1)
-  let failure: StreamError | undefined
   try {
     consumer.assign([{ topic: name, partition, startOffset, endOffset }])
-    while (!consumer.isDone) {
-      const event = consumer.poll()
-      if (event === undefined) await consumer.wait()
-      else if (event.kind === 'failed') failure = event.error
-      else if (event.kind === 'records') {
-        for (const at of event.batches) {
-          cursor.reset(event.bytes, at)
-          while (cursor.next()) if (cursor.offset >= event.fromOffset) take(cursor, head, found)
-        }
-      }
-    }
+    await walkRecords(consumer, (cursor) => take(cursor, head, found))
   } finally {
     consumer.close()
   }
-  if (failure !== undefined) throw failure
   return found
 }
 

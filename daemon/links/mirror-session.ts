@@ -19,6 +19,7 @@ import {
   type MirrorValue,
   type SourceEpoch,
 } from '../metadata/link-values.ts'
+import type { PartitionImage } from '../metadata/metadata-image.ts'
 import { writeOwnPartition } from '../metadata/topic-transactions.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Partition } from '../replica/partition.ts'
@@ -141,7 +142,7 @@ export class MirrorSession {
 
   /**
    * Drops what is at `offset` and beyond, here and on all replicas in sync.
-   * @returns false: it takes another epoch, and this session ends with this one
+   * @returns false: it takes another epoch, and what mirrors here ends with this one
    * @throws StreamError CONFLICT, STORE_UNAVAILABLE, DISK_FAILED, CLOSED
    */
   async #cutTo(offset: number): Promise<boolean> {
@@ -178,10 +179,7 @@ export class MirrorSession {
   async #beginUnclean(): Promise<void> {
     const { image, store, keys, nodeId, session } = this.#broker
     const { topicId, partition: index } = this.partition
-    const led = image.partition(topicId, index)
-    if (led === undefined || led.value.leaderEpoch !== this.leaderEpoch || !this.isCurrent) {
-      throw new StreamError('CONFLICT', 'the partition is not led here any more')
-    }
+    const led = this.#ledRecord()
     const { sessionEpoch } = session
     const leaderEpoch = this.leaderEpoch + 1
     const value = {
@@ -312,14 +310,21 @@ export class MirrorSession {
     })
   }
 
+  /** The partition's record, of the epoch that is led here. @throws StreamError CONFLICT */
+  #ledRecord(): PartitionImage {
+    const { topicId, partition: index } = this.partition
+    const led = this.#broker.image.partition(topicId, index)
+    if (led === undefined || led.value.leaderEpoch !== this.leaderEpoch || !this.isCurrent) {
+      throw new StreamError('CONFLICT', 'the partition is not led here any more')
+    }
+    return led
+  }
+
   /** @throws StreamError CONFLICT (somebody else leads, or it was written meanwhile), STORE_UNAVAILABLE */
   async #write(value: MirroredValue): Promise<void> {
     const { image, store, keys, nodeId, session } = this.#broker
     const { topicId, partition: index } = this.partition
-    const led = image.partition(topicId, index)
-    if (led === undefined || led.value.leaderEpoch !== this.leaderEpoch || !this.isCurrent) {
-      throw new StreamError('CONFLICT', 'the partition is not led here any more')
-    }
+    const led = this.#ledRecord()
     const { sessionEpoch } = session
     const leader = { nodeId, sessionEpoch }
     const change = {

@@ -7,11 +7,12 @@ import { StreamError } from '../base/errors.ts'
 import type { Random } from '../ports/random.ts'
 import type { Time } from '../ports/time.ts'
 import { partitionForKey } from '../record/partitioner.ts'
-import { RecordCursor } from '../record/record-cursor.ts'
+import type { RecordCursor } from '../record/record-cursor.ts'
 import type { Cluster } from './cluster.ts'
 import { Consumer } from './consumer.ts'
 import { PATH_WORD, parsePath, type TopicPath } from './mirror-hops.ts'
 import { listOffsets } from './offsets.ts'
+import { walkRecords } from './walk-records.ts'
 
 export const STATE_TOPIC = '__stream_state'
 /** How long one reading may take. */
@@ -77,20 +78,9 @@ export class CopyPaths {
       isLate = true
       consumer.close()
     })
-    const cursor = new RecordCursor()
     try {
       consumer.assign([{ topic: STATE_TOPIC, partition, startOffset, endOffset }])
-      while (!consumer.isDone) {
-        const event = consumer.poll()
-        if (event === undefined) await consumer.wait()
-        else if (event.kind === 'failed') throw event.error
-        else if (event.kind === 'records') {
-          for (const at of event.batches) {
-            cursor.reset(event.bytes, at)
-            while (cursor.next()) if (cursor.offset >= event.fromOffset) this.#take(cursor)
-          }
-        }
-      }
+      await walkRecords(consumer, (cursor) => this.#take(cursor))
     } finally {
       timer.cancel()
       consumer.close()
