@@ -104,7 +104,11 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       if (found === undefined) return false
       link = found
       const topics = link.topics.filter((topic) => names.includes(topic.name))
-      return allPartitions(topics, ({ state }) => state === 'promoted')
+      // What its leaders have done the controller writes down of the topic: only then it may be made the mirror again.
+      return (
+        topics.every(({ state }) => state === 'promoted') &&
+        allPartitions(topics, ({ state }) => state === 'promoted')
+      )
     }
     await waitForLink(deps, session, name, leftMs(), isDone, 'not all of it is promoted')
     const done = link.topics.filter((topic) => names.includes(topic.name))

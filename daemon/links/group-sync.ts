@@ -30,6 +30,8 @@ export class GroupSync {
   readonly #runs: ReadonlyMap<string, LinkRun>
   /** What was said last of a link's groups, until it goes well again. */
   readonly #told = new Map<string, string>()
+  /** Asking their sources: one that does not answer holds up its own link alone. */
+  readonly #busy = new Set<LinkRun>()
   #timer: Timer | undefined
   #isStopped = false
 
@@ -41,9 +43,8 @@ export class GroupSync {
 
   start(): void {
     this.#timer = this.#broker.time.setTimer(PAUSE_MS, () => {
-      void this.#pass().finally(() => {
-        if (!this.#isStopped) this.start()
-      })
+      for (const [name, run] of [...this.#runs]) void this.#pass(name, run)
+      this.start()
     })
   }
 
@@ -52,20 +53,21 @@ export class GroupSync {
     this.#timer?.cancel()
   }
 
-  async #pass(): Promise<void> {
-    for (const [name, run] of [...this.#runs]) {
-      const { syncGroups, state } = run.value
-      if (!syncGroups || state !== 'ACTIVE' || this.#isStopped) continue
-      try {
-        await this.#sync(run)
-        this.#told.delete(name)
-      } catch (error) {
-        if (!isStreamError(error)) throw error
-        if (this.#isStopped || this.#told.get(name) === error.message) continue
-        this.#told.set(name, error.message)
-        const words = 'offsets of groups could not be copied; it is tried again'
-        this.#broker.log.warn(words, { link: name, error: error.message })
-      }
+  async #pass(name: string, run: LinkRun): Promise<void> {
+    const { syncGroups, state } = run.value
+    if (!syncGroups || state !== 'ACTIVE' || this.#busy.has(run)) return
+    this.#busy.add(run)
+    try {
+      await this.#sync(run)
+      this.#told.delete(name)
+    } catch (error) {
+      if (!isStreamError(error)) throw error
+      if (this.#isStopped || this.#told.get(name) === error.message) return
+      this.#told.set(name, error.message)
+      const words = 'offsets of groups could not be copied; it is tried again'
+      this.#broker.log.warn(words, { link: name, error: error.message })
+    } finally {
+      this.#busy.delete(run)
     }
   }
 

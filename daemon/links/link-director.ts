@@ -13,11 +13,11 @@ import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import { globPattern } from '../../src/base/glob.ts'
 import type { TopicInfo } from '../../src/client/metadata-cache.ts'
 import type { Hop } from '../../src/client/mirror-hops.ts'
-import type { Timer } from '../../src/ports/time.ts'
 import { type LinkChange, writeLinks } from '../metadata/link-transactions.ts'
 import type { LinkValue, MirrorValue } from '../metadata/link-values.ts'
 import type { Broker } from '../replica/broker.ts'
 import { copiedConfig, sourceConfigs } from './config-sync.ts'
+import { LevelLoop } from './level-loop.ts'
 import { isOrdinary } from './link-orders.ts'
 import type { LinkRun } from './link-run.ts'
 import { isRing, pathThrough, refuseRing, storedHops } from './mirror-paths.ts'
@@ -29,91 +29,101 @@ export interface DirectorPorts {
   readonly runs: ReadonlyMap<string, LinkRun>
 }
 
+/** What is known of one link, and what keeps it so. */
+interface Directed {
+  readonly loop: LevelLoop
+  /** What is wrong with it as a whole (undefined), and by topic. */
+  problems: ReadonlyMap<string | undefined, string>
+  /** A whole pass has been made. */
+  isTakenUp: boolean
+}
+
 export class LinkDirector {
   readonly #ports: DirectorPorts
-  /** By link: what is wrong with it as a whole, and by topic. */
-  readonly #problems = new Map<string, Map<string | undefined, string>>()
-  /** Ids of links of which a whole pass has been made. */
-  readonly #takenUp = new Set<string>()
-  #timer: Timer | undefined
-  #running: Promise<void> | undefined
-  #isWanted = false
-  #isStopped = false
+  /** By link id. Each has a loop of its own: a source that does not answer holds up nothing but itself. */
+  readonly #directed = new Map<string, Directed>()
+  /** Asks no source: promotions end whether it is there or not. */
+  readonly #conclusions: LevelLoop
 
   constructor(ports: DirectorPorts) {
     this.#ports = ports
+    this.#conclusions = new LevelLoop(ports.broker.time, PAUSE_MS, () => this.#concludeAll())
   }
 
-  /** Only on the controller. @param topic  undefined: of the link itself */
-  problem(link: string, topic: string | undefined): string | undefined {
-    return this.#problems.get(link)?.get(topic)
-  }
-
-  /** Topics that cannot be taken up, with the reason. */
-  problemsOf(link: string): ReadonlyMap<string | undefined, string> {
-    return this.#problems.get(link) ?? new Map()
+  /** Of the link as a whole (undefined), and of topics that cannot be taken up. Only on the controller. */
+  problemsOf(linkId: string): ReadonlyMap<string | undefined, string> {
+    return this.#directed.get(linkId)?.problems ?? new Map()
   }
 
   /** All topics that were at the source in some pass are listed. Only on the controller. */
   isTakenUp(linkId: string): boolean {
-    return this.#takenUp.has(linkId)
+    return this.#directed.get(linkId)?.isTakenUp ?? false
   }
 
   /** As soon as may be. */
   wake(): void {
-    if (this.#isStopped) return
-    if (this.#running !== undefined) {
-      this.#isWanted = true
-      return
+    const { image } = this.#ports.broker
+    const ids = new Set([...image.links.links().values()].map(({ value }) => value.id))
+    for (const [id, { loop }] of this.#directed) {
+      if (ids.has(id)) continue
+      void loop.stop()
+      this.#directed.delete(id)
     }
-    this.#timer?.cancel()
-    this.#timer = this.#ports.broker.time.setTimer(0, () => this.#run())
+    for (const [name, { value }] of image.links.links()) this.#loopOf(name, value.id).wake()
+    this.#conclusions.wake()
   }
 
-  async stop(): Promise<void> {
-    this.#isStopped = true
-    this.#timer?.cancel()
-    await this.#running
+  stop(): void {
+    void this.#conclusions.stop()
+    for (const { loop } of this.#directed.values()) void loop.stop()
   }
 
-  #run(): void {
-    this.#isWanted = false
-    this.#running = this.#pass().finally(() => {
-      this.#running = undefined
-      if (this.#isStopped) return
-      const { time } = this.#ports.broker
-      this.#timer = time.setTimer(this.#isWanted ? 0 : PAUSE_MS, () => this.#run())
-    })
+  #loopOf(name: string, linkId: string): LevelLoop {
+    const known = this.#directed.get(linkId)
+    if (known !== undefined) return known.loop
+    const directed: Directed = {
+      loop: new LevelLoop(this.#ports.broker.time, PAUSE_MS, () => this.#pass(name, directed)),
+      problems: new Map(),
+      isTakenUp: false,
+    }
+    this.#directed.set(linkId, directed)
+    return directed.loop
   }
 
-  async #pass(): Promise<void> {
+  async #pass(name: string, directed: Directed): Promise<void> {
     const { broker, runs } = this.#ports
-    if (!broker.isController) {
-      this.#problems.clear()
-      return
+    const problems = new Map<string | undefined, string>()
+    const run = runs.get(name)
+    const link = broker.image.links.link(name)?.value
+    // A link of the same name may have come in its place.
+    const isOwn = link !== undefined && this.#directed.get(link.id) === directed
+    if (broker.isController && isOwn && link.state === 'ACTIVE' && run?.value.id === link.id) {
+      try {
+        await this.#direct(name, link, run, problems)
+        directed.isTakenUp = true
+      } catch (error) {
+        if (!isStreamError(error)) {
+          broker.log.error('a link could not be looked after', { link: name, error: String(error) })
+        } else if (error.code === 'NOT_CONTROLLER') return
+        else problems.set(undefined, error.message)
+      }
     }
-    const links = broker.image.links.links()
-    for (const name of this.#problems.keys()) if (!links.has(name)) this.#problems.delete(name)
-    const passes = [...links].map(async ([name, { value }]) => {
-      const problems = new Map<string | undefined, string>()
+    directed.problems = problems
+  }
+
+  async #concludeAll(): Promise<void> {
+    const { broker } = this.#ports
+    if (!broker.isController) return
+    for (const [name, { value }] of [...broker.image.links.links()]) {
       try {
         await this.#conclude(name, value)
-        const run = runs.get(name)
-        if (value.state === 'ACTIVE' && run !== undefined) {
-          await this.#direct(name, value, run, problems)
-          this.#takenUp.add(value.id)
-        }
       } catch (error) {
-        if (!isStreamError(error)) throw error
-        if (error.code === 'NOT_CONTROLLER') return
-        problems.set(undefined, error.message)
-      }
-      this.#problems.set(name, problems)
-    })
-    const outcomes = await Promise.allSettled(passes)
-    for (const outcome of outcomes) {
-      if (outcome.status === 'rejected') {
-        broker.log.error('a link could not be looked after', { error: String(outcome.reason) })
+        if (isStreamError(error) && error.code === 'NOT_CONTROLLER') return
+        // Most often somebody else has written it meanwhile; the next pass sees what is left to do.
+        broker.log.warn('what was ordered of a link is not concluded yet', {
+          link: name,
+          error: String(error),
+        })
       }
     }
   }

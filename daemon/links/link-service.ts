@@ -72,7 +72,7 @@ export class LinkService {
     this.#isStopped = true
     for (const stop of this.#stopListening) stop()
     this.#timer?.cancel()
-    void this.#director.stop()
+    this.#director.stop()
     this.#groups.stop()
     this.#sources.stop()
     for (const session of this.#sessions.values()) session.end()
@@ -180,7 +180,7 @@ export class LinkService {
   #describeLink(name: string, value: LinkValue): LinkRow {
     const { image } = this.#broker
     const topics: TopicRow[] = []
-    const problems = new Map(this.#director.problemsOf(name))
+    const problems = new Map(this.#director.problemsOf(value.id))
     for (const [topic, mirror] of image.links.mirrors()) {
       if (mirror.value.linkId !== value.id) continue
       topics.push(this.#describeTopic(topic, mirror.value, value, problems.get(topic)))
@@ -212,7 +212,7 @@ export class LinkService {
   #problemOf(name: string, value: LinkValue): string | undefined {
     return (
       this.#sources.problem(value.id) ??
-      this.#director.problem(name, undefined) ??
+      this.#director.problemsOf(value.id).get(undefined) ??
       this.#runs.get(name)?.contact
     )
   }

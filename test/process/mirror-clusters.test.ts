@@ -241,6 +241,31 @@ describe('a chain of three clusters', () => {
   }, 120_000)
 })
 
+describe('a source that stands still', () => {
+  it('holds up neither the promotion of its own topics nor the links of others', async () => {
+    const own = sitesOf('a', 'b', 'c')
+    own.ok('seq 10 | stream produce t -b $A --create; seq 10 | stream produce u -b $C --create')
+    own.ok("stream mirror link west -b $B --source $A --topics 't*' --sync groups")
+    own.ok("stream mirror link east -b $B --source $C --topics 'u*' --sync groups")
+    own.ok(`${level('west', '$B')}; ${level('east', '$B')}`)
+    own.freeze('a')
+    // By now the source is asked for its topics, and does not answer.
+    await new Promise((resolve) => setTimeout(resolve, 6000))
+    own.ok('stream topics create u2 -b $C; stream consume u -b $C -g g --from start -n 4')
+    await eventually('the new topic has come', () =>
+      own.shell('stream topics list -b $B').stdout.includes('u2') ? true : undefined,
+    )
+    await eventually('the group has come', () =>
+      own.shell('stream groups lag g -b $B -o tsv | cut -f3').stdout.trim() === '6'
+        ? true
+        : undefined,
+    )
+    own.ok('stream mirror promote west -b $B -y --timeout 5s')
+    own.thaw('a')
+    expect(own.ok('stream mirror failback west -b $B --dry-run')).toBe('west\tt\t0\t10\t10\t0\n')
+  }, 60_000)
+})
+
 describe.skipIf(hasNoEtcd)('a link over a network that is cut', () => {
   it('says so, catches up when it heals, and is what the source is', async () => {
     const own = sitesOf('b')

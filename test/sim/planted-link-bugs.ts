@@ -158,6 +158,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
       },
     ],
     caught: /not within|are not the same|are not the source's|there are records to/,
+    firstSeed: 32,
   },
   {
     name: 'offsets of groups that are ahead of the records',

@@ -33,6 +33,15 @@ export class Sites {
     await end
   }
 
+  /** SIGSTOP: it holds its connections and says nothing. */
+  freeze(name: string): void {
+    this.#processes.get(name)?.kill('SIGSTOP')
+  }
+
+  thaw(name: string): void {
+    this.#processes.get(name)?.kill('SIGCONT')
+  }
+
   /** As `ok`, with $A the address of the site `a`, and so on. */
   ok(line: string, timeoutMs = 120_000): string {
     return this.program.ok(line, { environment: this.environment, timeoutMs })
