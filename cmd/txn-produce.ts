@@ -5,9 +5,10 @@
  * The spool is a sequence of: uint32 number of the topic · int32 partition · one record batch v2, which tells its length.
  */
 
-import { StreamError } from '../src/base/errors.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { ProducerOptions } from '../src/client/producer.ts'
+import type { ByteOutput } from '../src/ports/stdio.ts'
 import { BatchBuilder, type RecordInput } from '../src/record/batch-builder.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
@@ -57,10 +58,20 @@ async function openWith(
   const { spool } = await client.call({ kind: 'produce', cluster })
   // It looks topics up and chooses partitions; nothing is sent by it.
   const lookup = await deps.clients.producer(broker.cluster, { ...options, acks: 1 })
-  const output = new QueuedOutput(deps.stdio.openOutput(spool, { append: true }))
+  const output = new QueuedOutput(openSpoolFile(deps, spool))
   // It is open at both ends now, and loses its name.
   await client.call({ kind: 'grew', bytes: 0 })
   return new SpoolProducer(deps, client, lookup, output, options)
+}
+
+/** It was made by the transaction, which takes it away again at its end: made anew it would stay for ever. */
+function openSpoolFile({ stdio }: CommandDeps, path: string): ByteOutput {
+  try {
+    return stdio.openOutput(path, { append: true, mustExist: true })
+  } catch (error) {
+    if (!isStreamError(error, 'FILE_NOT_FOUND')) throw error
+    throw new StreamError('CLOSED', 'the transaction has ended; nothing was committed')
+  }
 }
 
 interface OpenBatch {

@@ -29,6 +29,7 @@ import type {
   ByteOutput,
   InputEvents,
   InputKind,
+  OutputOptions,
   Stdio,
   WriteOutcome,
 } from '../ports/stdio.ts'
@@ -62,11 +63,11 @@ export class RealStdio implements Stdio {
     }
   }
 
-  openOutput(path: string, options: { readonly append?: boolean } = {}): ByteOutput {
+  openOutput(path: string, options: OutputOptions = {}): ByteOutput {
     if (path === '-') return this.output
     const flags =
       constants.O_WRONLY |
-      constants.O_CREAT |
+      (options.mustExist === true ? 0 : constants.O_CREAT) |
       (options.append === true ? constants.O_APPEND : constants.O_TRUNC)
     try {
       return openOutput(openSync(path, flags, FILE_MODE), path)

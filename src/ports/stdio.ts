@@ -12,13 +12,19 @@ export interface Stdio {
   openInput(path: string, options?: { readonly isHidden?: boolean }): ByteInput
   /**
    * `-` is standard output. A file is created, and cut unless `append` is asked for.
-   * @throws StreamError FILE_NOT_FOUND (no such directory), PERMISSION_DENIED, OUTPUT_FAILED
+   * @throws StreamError FILE_NOT_FOUND (no such directory; no such file where it must exist), PERMISSION_DENIED, OUTPUT_FAILED
    */
-  openOutput(path: string, options?: { readonly append?: boolean }): ByteOutput
+  openOutput(path: string, options?: OutputOptions): ByteOutput
   /** Standard output; always the same object. */
   readonly output: ByteOutput
   /** Standard error, for the few lines a person reads. Synchronous; errors are swallowed: there is nowhere to tell them. */
   printError(text: string): void
+}
+
+export interface OutputOptions {
+  readonly append?: boolean
+  /** It is not created. */
+  readonly mustExist?: boolean
 }
 
 export type InputKind = 'pipe' | 'file' | 'terminal' | 'socket' | 'other'

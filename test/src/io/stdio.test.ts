@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import {
   closeSync,
   constants,
+  existsSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -181,6 +182,18 @@ describe('openOutput', () => {
     expect(more.write(new Uint8Array([1]))).toBe('written')
     more.close()
     expect(readFileSync(path).length).toBe(1_000_001)
+  })
+
+  it('a file that must exist is not made', () => {
+    const path = freshPath()
+    const open = () => new RealStdio().openOutput(path, { append: true, mustExist: true })
+    expect(open).toThrow(expect.objectContaining({ code: 'FILE_NOT_FOUND' }))
+    expect(existsSync(path)).toBe(false)
+    writeFileSync(path, 'x')
+    const output = open()
+    expect(output.write(Buffer.from('y'))).toBe('written')
+    output.close()
+    expect(readFileSync(path, 'utf8')).toBe('xy')
   })
 
   it('a full pipe makes a promise, keeps the loop alive, and loses nothing however slow the reader', async () => {
