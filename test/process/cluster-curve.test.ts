@@ -96,10 +96,10 @@ describe.skipIf(hasNoEtcd)('a cluster with keys', () => {
 
   it('at the socket of one daemon the key counts for the others', () => {
     const { program } = cluster
-    program.ok(stream('topics create single -r 1'))
-    program.ok(stream('produce single --value x'))
+    program.ok(stream('topics create single -r 1 --partitions 3'))
+    // Each daemon leads one of the three.
     const at = (key: string): string =>
-      `stream -b ipc://${program.path('d1.sock')} ${key} cluster reassign --topics single --replicas 3 -y --wait`
+      `seq 30 | sed 's/.*/&:&/' | stream -b ipc://${program.path('d1.sock')} ${key} produce single -K :`
     const refused = program.shell(at(''))
     expect(refused, refused.stderr).toMatchObject({ status: 6, stdout: '' })
     expect(refused.stderr).toMatch(/lets in only who has a key/)

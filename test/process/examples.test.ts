@@ -57,6 +57,10 @@ const before: Readonly<Record<string, string>> = {
   completion: 'mkdir -p ~/.config/fish/completions',
 }
 
+/** Until it serves, however busy the machine; then it is told to end, and has to end well. */
+const untilServing = (line: string): string =>
+  `${line} & S=ipc://$PWD/other.sock; until stream topics list -b $S 2> /dev/null; do sleep .1; done; stream daemon stop -b $S; wait $!`
+
 /** Longer than a test may take, or for another place; each with what is run in its stead. */
 const instead: Readonly<Record<string, string>> = {
   'stream bench latency --size 1K --rate 1000/s --json':
@@ -94,11 +98,17 @@ const instead: Readonly<Record<string, string>> = {
   'stream mirror verify @east': 'stream mirror verify @east --topics east.clicks,prices',
   'stream daemon start --data /srv/stream': 'stream daemon stop; stream daemon start --data srv',
   'stream daemon run --listen kafka://127.0.0.1:9092 --listen ipc:///run/stream/daemon.sock':
-    'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',
+    untilServing(
+      'stream daemon run --data other --listen kafka://127.0.0.1:0 --listen ipc://$PWD/other.sock',
+    ),
   'stream daemon run --listen tcp://0.0.0.0:7000 -X stream.curve.key.file=/etc/stream/cluster.key':
-    'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen tcp://0.0.0.0:0 --listen ipc://$PWD/other.sock -X stream.curve.key.file=run.key',
+    untilServing(
+      'stream daemon run --data other --listen tcp://0.0.0.0:0 --listen ipc://$PWD/other.sock -X stream.curve.key.file=run.key',
+    ),
   'stream daemon run --listen kafka://0.0.0.0:9092 -X stream.kafka.tls.certificate.file=/etc/stream/kafka.pem -X stream.kafka.tls.key.file=/etc/stream/kafka.key -X sasl.enabled.mechanisms=SCRAM-SHA-512':
-    'timeout --preserve-status -s TERM 2 stream daemon run --data other --listen kafka://0.0.0.0:0 --listen ipc://$PWD/other.sock -X stream.kafka.tls.certificate.file=run.pem -X stream.kafka.tls.key.file=run.pem.key -X sasl.enabled.mechanisms=SCRAM-SHA-512',
+    untilServing(
+      'stream daemon run --data other --listen kafka://0.0.0.0:0 --listen ipc://$PWD/other.sock -X stream.kafka.tls.certificate.file=run.pem -X stream.kafka.tls.key.file=run.pem.key -X sasl.enabled.mechanisms=SCRAM-SHA-512',
+    ),
   'stream daemon run --ephemeral > addr &':
     'stream daemon run --ephemeral > addr & until [ -s addr ]; do sleep .1; done; stream daemon stop -b "$(cat addr)"; wait',
 }

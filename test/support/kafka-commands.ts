@@ -68,7 +68,7 @@ export const kafkaCommands: readonly KafkaCommand[] = [
   { name: 'topics diff', line: 'stream topics diff c1.ndjson', stdout: '' },
   { name: 'topics wait', line: 'stream topics wait c1 --end 3 --timeout 10s', stdout: '' },
   { name: 'daemon start', line: 'stream daemon start', ...ofDaemon },
-  { name: 'daemon run', line: 'timeout --preserve-status -s TERM 2 stream daemon run --ephemeral | head -1', stdout: /^ipc:/ },
+  { name: 'daemon run', line: 'stream daemon run --ephemeral > addr & until [ -s addr ]; do sleep .1; done; cat addr; stream daemon stop -b "$(cat addr)"; wait', stdout: /^ipc:/ },
   { name: 'daemon stop', line: 'stream daemon stop', ...ofDaemon },
   { name: 'daemon status', line: 'stream daemon status', ...ofDaemon },
   { name: 'daemon logs', line: 'stream daemon logs -n 1', exit: 3, stderr: /no log/ },
