@@ -44,7 +44,8 @@ export type ProducerClient = Pick<
   | 'writable'
   | 'flush'
   | 'close'
->
+> &
+  Partial<Pick<Producer, 'takesKeyedLines' | 'appendKeyedLines'>>
 /** Takes batches that were made before, too. */
 export type BatchProducerClient = ProducerClient & Pick<Producer, 'appendBatch'>
 /** One transaction after the other. */

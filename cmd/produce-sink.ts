@@ -14,6 +14,7 @@ import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import type { ChunkSink } from './input-pump.ts'
+import type { KeyedProducer } from './keyed-line-sink.ts'
 import { LineSink } from './line-sink.ts'
 import { Pacer } from './pacer.ts'
 import type { ProducePlan } from './produce-plan.ts'
@@ -63,7 +64,7 @@ export async function makeSink(
   const rate = flags.rate('rate')
   const pattern = plan.keepTopic ? topicPattern(topic, false) : undefined
   const format = await makeFormatReader(plan, recordBytesMax)
-  return new RecordSink(producer, errors, format ?? makeSplitter(plan, recordBytesMax), {
+  const records = new RecordSink(producer, errors, format ?? makeSplitter(plan, recordBytesMax), {
     topic: pattern === undefined ? topic : undefined,
     partition,
     ...(pattern === undefined ? {} : { allowTopic: (name: string) => pattern.test(name) }),
@@ -86,6 +87,32 @@ export async function makeSink(
     sleep: (delayMs) => sleep(deps.time, delayMs),
     nowMs: () => deps.time.wallMs(),
   })
+  return keyedLineSink(records, flags, plan, parts)
+}
+
+/** Where a key is all that is looked for in a line, whole pieces of the input are worked on at once. */
+async function keyedLineSink(
+  records: RecordSink,
+  flags: Flags,
+  plan: ProducePlan,
+  { producer, recordBytesMax }: SinkParts,
+): Promise<Sink> {
+  const { form, delimiter, topic, partition, keepTopic, keyPath, keySeparator } = plan
+  const key = keyPath?.map(({ bytes }) => bytes) ?? keySeparator?.[0]
+  const isForKernel =
+    key !== undefined &&
+    (keySeparator === undefined || keySeparator.length === 1) &&
+    keySeparator?.[0] !== delimiter[0] &&
+    form === 'value' &&
+    delimiter.length === 1 &&
+    partition === undefined &&
+    !keepTopic &&
+    plan.value === undefined &&
+    !looksBeyondKeys(flags, plan)
+  if (!isForKernel || !takesKeyedLines(producer)) return records
+  const { KeyedLineSink } = await import('./keyed-line-sink.ts')
+  const lines = { topic, key, delimiter: delimiter[0] ?? 10, lineBytesMax: recordBytesMax }
+  return new KeyedLineSink(producer, records, lines)
 }
 
 async function makeFormatReader(plan: ProducePlan, recordBytesMax: number) {
@@ -104,13 +131,21 @@ function makeSplitter(plan: ProducePlan, recordBytesMax: number): RecordSplitter
     : new WholeSplitter(recordBytesMax, { emptyIsRecord: true })
 }
 
+function takesKeyedLines(producer: ProducerClient): producer is ProducerClient & KeyedProducer {
+  return producer.takesKeyedLines === true
+}
+
 /** Whether any flag asks for a look at each record. */
 function looksAtRecords(flags: Flags, plan: ProducePlan): boolean {
-  const { key, keySeparator, keyPath, timestampPath, timestampMs, headers } = plan
+  const { keySeparator, keyPath } = plan
+  return keySeparator !== undefined || keyPath !== undefined || looksBeyondKeys(flags, plan)
+}
+
+/** Whether any flag asks for more of each record than a key of its own. */
+function looksBeyondKeys(flags: Flags, plan: ProducePlan): boolean {
+  const { key, timestampPath, timestampMs, headers } = plan
   return (
     key !== undefined ||
-    keySeparator !== undefined ||
-    keyPath !== undefined ||
     timestampPath !== undefined ||
     timestampMs !== undefined ||
     headers.length > 0 ||

@@ -26,6 +26,7 @@ import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
 import { BatchBuilder, type RecordInput } from '../record/batch-builder.ts'
 import { recordCountAt, stampProducer, stampTransactional } from '../record/batch-layout.ts'
 import type { Codec } from '../record/compression.ts'
+import type { KeyedLines } from '../record/keyed-lines.ts'
 import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
@@ -307,6 +308,83 @@ export class Producer {
     }
     if (this.#lingerMs === 0) this.flushSoon()
     return at - start
+  }
+
+  /** Whether appendKeyedLines may be called. */
+  get takesKeyedLines(): boolean {
+    return this.#options.partitioner !== 'crc32' && this.#options.trackOrdinals !== true
+  }
+
+  /**
+   * As appendLines, for lines with keys; partitions are murmur2's. What `lines` leaves to others stops it, as does a line without its
+   * end. Only where takesKeyedLines: lines of one step are not in the order of the input.
+   * @returns  bytes consumed. If that is less than all: no room (`isFull`), or the next line is for `append`.
+   * @throws StreamError what stopped a partition: `consumedBytes` then says how much was taken before
+   */
+  appendKeyedLines(
+    topic: string,
+    lines: KeyedLines,
+    chunk: Uint8Array,
+    start: number,
+    end: number,
+  ): number {
+    assert(this.takesKeyedLines, 'lines of a step change places, and are hashed by the kernel')
+    const state = this.#state(topic)
+    this.consumedBytes = 0
+    this.#isFull = false
+    const laneCount = this.partitionCount(topic)
+    if (!lines.setLaneCount(laneCount)) return 0
+    for (let index = 0; index < laneCount; index++) {
+      const builder = state.lanes[index]?.builder
+      lines.setLane(index, builder?.recordCount ?? 0, builder?.roomBytes ?? 0)
+    }
+    let at = start
+    let isGoingOn = true
+    while (isGoingOn && at < end) {
+      const step = lines.step(chunk, at, end)
+      this.#takeRecords(state, lines, laneCount)
+      at += lines.consumedBytes
+      this.consumedBytes = at - start
+      isGoingOn = step === 'more' || (step === 'room' && this.#openLane(state, lines))
+    }
+    if (this.#lingerMs === 0) this.flushSoon()
+    return at - start
+  }
+
+  #takeRecords(state: TopicState, lines: KeyedLines, laneCount: number): void {
+    const before = this.#nextOrdinal
+    for (let index = 0; index < laneCount; index++) {
+      const bytes = lines.recordBytes(index)
+      if (bytes === 0) continue
+      const lane = this.#lane(state, index)
+      const { builder } = lane
+      assert(builder !== undefined, 'records are made for open batches only')
+      const isFirst = builder.isEmpty
+      const from = lines.recordsAt(index)
+      const count = lines.nextDelta(index) - builder.recordCount
+      builder.appendEncoded(lines.memory, from, from + bytes, count)
+      // Ordinals are in the order of the input: those of its first and its last record are what is kept of a batch.
+      this.#nextOrdinal = before + lines.firstLine(index)
+      this.#onAppended(lane, isFirst, lines.lastLine(index) - lines.firstLine(index) + 1)
+    }
+    this.#nextOrdinal = before + lines.lineCount
+  }
+
+  /** Room for the line that found none. @returns false: there is none now (`isFull`), or no batch has it */
+  #openLane(state: TopicState, lines: KeyedLines): boolean {
+    const lane = this.#lane(state, lines.stoppedLane)
+    if (lane.builder?.isEmpty) {
+      this.#returnBuilder(lane)
+      return false
+    }
+    if (lane.builder !== undefined) {
+      this.#seal(lane)
+      this.#pump()
+    }
+    const builder = this.#openBuilder(lane)
+    this.#isFull = builder === undefined
+    if (builder !== undefined) lines.setLane(lane.partition, 0, builder.roomBytes)
+    return builder !== undefined
   }
 
   /**

@@ -306,6 +306,26 @@ export class BatchBuilder {
     return true
   }
 
+  /** What appendEncoded may take: none beside a single record that is larger than a batch should be. */
+  get roomBytes(): number {
+    return Math.max(0, this.capacityBytes - this.#at)
+  }
+
+  /**
+   * Appends records as they stand in a batch: with the builder's timestamp (delta 0), and offset deltas that go on from the
+   * builder's record count. They fit (roomBytes).
+   */
+  appendEncoded(bytes: Uint8Array, start: number, end: number, recordCount: number): void {
+    assert(end - start <= this.roomBytes, 'encoded records fit')
+    if (this.#recordCount === 0) this.#beginTimestamps(this.#timestampMs)
+    assert(this.#timestampMs === this.#baseTimestampMs, 'encoded records have the base timestamp')
+    this.#buffer.set(bytes.subarray(start, end), this.#at)
+    this.#at += end - start
+    this.#recordCount += recordCount
+    this.#lastOffsetDelta = this.#recordCount - 1
+    this.#maxTimestampMs = Math.max(this.#maxTimestampMs, this.#timestampMs)
+  }
+
   /** Writes a record's fields up to its key. `payloadBytes`: from the key's length to the end. */
   #beginRecord(timestampMs: number, offsetDelta: number, payloadBytes: number): boolean {
     const isFirst = this.#recordCount === 0

@@ -8,15 +8,7 @@
  * pages nobody touches cost nothing.
  */
 
-/** What is used of the global; the library of types without the DOM has only its interfaces. */
-interface WebAssemblyApi {
-  readonly Memory: new (limits: {
-    readonly initial: number
-    readonly maximum: number
-  }) => { readonly buffer: ArrayBuffer }
-  readonly Module: new (binary: Uint8Array) => object
-  readonly Instance: new (module: object, imports: object) => { readonly exports: unknown }
-}
+import { loadKernel, webAssembly } from './web-assembly.ts'
 
 export const SLACK_BYTES = 64
 export const KERNEL_PAGE_BYTES = 65_536
@@ -106,13 +98,7 @@ export class KernelMemory {
 
   /** Compiles a kernel over this memory: 1–4 ms. @returns undefined where the processor or the engine lacks SIMD */
   load<T>(base64: string): T | undefined {
-    try {
-      const { Module, Instance } = webAssembly()
-      const module = new Module(Buffer.from(base64, 'base64'))
-      return new Instance(module, { env: { memory: this.#memory } }).exports as T
-    } catch {
-      return undefined
-    }
+    return loadKernel<T>(base64, { env: { memory: this.#memory } })
   }
 
   /**
@@ -125,8 +111,4 @@ export class KernelMemory {
     this.bytes.set(bytes.subarray(start, end), INPUT_AT)
     return INPUT_AT
   }
-}
-
-function webAssembly(): WebAssemblyApi {
-  return (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly
 }

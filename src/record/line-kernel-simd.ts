@@ -6,6 +6,7 @@
 import type { LineJob } from './line-kernel.ts'
 import { encodeLinesScalar } from './line-kernel.ts'
 import { lineKernelBase64 } from './line-kernel.wasm.ts'
+import { loadKernel } from './web-assembly.ts'
 
 /** One read of a pipe; both pieces stay in the processor's second cache. */
 const SOURCE_BYTES = 64 * 1024
@@ -30,26 +31,13 @@ interface KernelExports {
   readonly full: () => number
 }
 
-/** What is used of the global; the library of types without the DOM has only its interfaces. */
-interface WebAssemblyApi {
-  readonly Module: new (binary: Uint8Array) => object
-  readonly Instance: new (module: object, imports: object) => { readonly exports: unknown }
-}
-
 /**
  * Compiles the kernel: 1–4 ms.
  * @returns  the same function as encodeLinesScalar, or undefined where the processor or the engine lacks SIMD
  */
 export function loadSimdKernel(): ((job: LineJob) => void) | undefined {
-  let kernel: KernelExports
-  try {
-    const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi })
-      .WebAssembly
-    const module = new Module(Buffer.from(lineKernelBase64, 'base64'))
-    kernel = new Instance(module, {}).exports as KernelExports
-  } catch {
-    return undefined
-  }
+  const kernel = loadKernel<KernelExports>(lineKernelBase64)
+  if (kernel === undefined) return undefined
   const memory = new Uint8Array(kernel.memory.buffer)
   return (job) => encodeLinesSimd(job, kernel, memory)
 }

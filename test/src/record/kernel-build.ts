@@ -12,6 +12,8 @@ export async function embeddedKernel(options: {
   /** As the module's head names its source. */
   readonly sourceName: string
   readonly constant: string
+  /** Of its own instead of an imported one. */
+  readonly memoryPages?: number
 }): Promise<string> {
   const { default: asc } = await import('assemblyscript/asc')
   const walk = readFileSync(new URL('record-walk.assemblyscript', record), 'utf8')
@@ -19,12 +21,14 @@ export async function embeddedKernel(options: {
     ['kernel.ts', readFileSync(options.source, 'utf8')],
     ['record-walk.ts', walk],
   ])
+  const pages = String(options.memoryPages ?? KERNEL_PAGES)
   let binary: Uint8Array | undefined
   const { error, stderr } = await asc.main(
     [
       ...['kernel.ts', '--outFile', 'kernel.wasm'],
-      ...['-O3', '--enable', 'simd', '--runtime', 'stub', '--noAssert', '--importMemory'],
-      ...['--initialMemory', String(KERNEL_PAGES), '--maximumMemory', String(KERNEL_PAGES)],
+      ...['-O3', '--enable', 'simd', '--runtime', 'stub', '--noAssert'],
+      ...(options.memoryPages === undefined ? ['--importMemory'] : []),
+      ...['--initialMemory', pages, '--maximumMemory', pages],
     ],
     {
       readFile: (name: string) => sources.get(name) ?? null,

@@ -1,47 +1,22 @@
-import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encodeLinesScalar, LineJob } from '../../../src/record/line-kernel.ts'
 import { loadSimdKernel } from '../../../src/record/line-kernel-simd.ts'
+import { embeddedKernel } from './kernel-build.ts'
 
-const sourceFile = new URL('../../../src/record/line-kernel.assemblyscript', import.meta.url)
-const embeddedFile = new URL('../../../src/record/line-kernel.wasm.ts', import.meta.url)
-
-async function compileKernel(): Promise<Uint8Array> {
-  const { default: asc } = await import('assemblyscript/asc')
-  const source = readFileSync(sourceFile, 'utf8')
-  let binary: Uint8Array | undefined
-  const { error, stderr } = await asc.main(
-    [
-      ...['line-kernel.ts', '--outFile', 'line-kernel.wasm'],
-      ...['-O3', '--enable', 'simd', '--runtime', 'stub', '--noAssert'],
-      ...['--initialMemory', '8', '--maximumMemory', '8'],
-    ],
-    {
-      readFile: (name: string) => (name === 'line-kernel.ts' ? source : null),
-      writeFile: (name: string, contents: Uint8Array | string) => {
-        if (name.endsWith('.wasm')) binary = contents as Uint8Array
-      },
-      listFiles: () => [],
-    },
-  )
-  if (error !== null || binary === undefined) throw new Error(`asc: ${error} ${stderr}`)
-  return binary
-}
+const source = new URL('../../../src/record/line-kernel.assemblyscript', import.meta.url)
+const embedded = new URL('../../../src/record/line-kernel.wasm.ts', import.meta.url)
 
 describe('the embedded kernel', () => {
   test('is what its source compiles to', async () => {
-    const text = Buffer.from(await compileKernel()).toString('base64')
-    const lines = text.match(/.{1,100}/g)?.map((line) => `  '${line}',`) ?? []
-    const module = [
-      '/** Compiled from line-kernel.assemblyscript, whose head says how. */',
-      'export const lineKernelBase64 = [',
-      ...lines,
-      "].join('')",
-      '',
-    ].join('\n')
-    await expect(module).toMatchFileSnapshot(fileURLToPath(embeddedFile))
+    const module = await embeddedKernel({
+      source,
+      sourceName: 'line-kernel.assemblyscript',
+      constant: 'lineKernelBase64',
+      memoryPages: 8,
+    })
+    await expect(module).toMatchFileSnapshot(fileURLToPath(embedded))
   })
 })
 
