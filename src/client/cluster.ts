@@ -560,10 +560,11 @@ export class Cluster {
       const connection = this.#connectionOf(target)
       if (connection !== undefined) return connection
       if (typeof target === 'number') this.#checkIsAlive(target, brokersHeard)
+      else if (target === 'controller') this.#doubt(this.metadata.controllerId)
       const refused = this.#refusal(target, isFirstContact)
       if (refused !== undefined) throw refused
       const remainingMs = deadlineMs - this.#time.monotonicMs()
-      if (remainingMs <= 0) throw this.#unreachable()
+      if (remainingMs <= 0) throw this.#unreachable(target)
       await this.changed(remainingMs)
     }
   }
@@ -579,7 +580,13 @@ export class Cluster {
       if (metadata.brokersHeard === brokersHeard) return
       throw new StreamError('BROKER_GONE', `broker ${nodeId} is down`, { target: `${nodeId}` })
     }
-    if ((this.#endpoints.get(broker.address)?.failures ?? 0) > 0) this.requestRefresh()
+    this.#doubt(nodeId)
+  }
+
+  /** Of a broker that was not reached the others are asked: whether it is dead, and who is the controller in its place. */
+  #doubt(nodeId: number): void {
+    const address = this.metadata.brokers.get(nodeId)?.address ?? ''
+    if ((this.#endpoints.get(address)?.failures ?? 0) > 0) this.requestRefresh()
   }
 
   #connectionOf(target: Target): Connection | undefined {
@@ -620,7 +627,19 @@ export class Cluster {
     return undefined
   }
 
-  #unreachable(): StreamError {
+  #unreachable(target: Target = 'any'): StreamError {
+    const nodeId = target === 'controller' ? this.metadata.controllerId : target
+    const wanted = typeof nodeId === 'number' ? this.metadata.brokers.get(nodeId) : undefined
+    if (wanted !== undefined) {
+      const { address } = wanted
+      const what =
+        target === 'controller' ? `the controller, broker ${nodeId},` : `broker ${nodeId}`
+      const cause = this.#endpoints.get(address)?.lastError
+      return new StreamError('UNREACHABLE', `${what} is not reached at ${address}`, {
+        target: address,
+        ...(cause === undefined ? {} : { cause }),
+      })
+    }
     const addresses = this.#options.addresses.join(', ')
     const cause = [...this.#endpoints.values()].find(
       (row) => row.lastError !== undefined,

@@ -26,7 +26,10 @@ describe.skipIf(hasNoEtcd)('orders to a cluster of daemons', () => {
 
   beforeAll(async () => {
     cluster = await ProcessCluster.start({
-      config: ['default.replication.factor=2', 'log.dir.reserve.bytes=0'],
+      config: [
+        ...['default.replication.factor=2', 'log.dir.reserve.bytes=0'],
+        'broker.session.timeout.ms=4000',
+      ],
     })
     ok('topics create orders --partitions 3 -r 2')
     const lines = Array.from({ length: LINES }, (_, line) => `${line}\n`).join('')

@@ -178,6 +178,34 @@ describe('cluster: brokers', () => {
     expect(world.nowMs - beganMs).toBeLessThan(5000)
   })
 
+  it('a controller that died is not waited for once the others have another', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    brokers.controllerId = 1
+    await world.run(cluster.describeTopics([]))
+    brokers.stop(1)
+    world.schedule(3000, () => {
+      brokers.dead.add(1)
+      brokers.controllerId = 2
+    })
+    const beganMs = world.nowMs
+    const connection = await world.run(cluster.connection('controller', beganMs + 30_000))
+    expect(connection.address).toBe(ADDRESSES[2])
+    expect(world.nowMs - beganMs).toBeLessThan(5000)
+  })
+
+  it('a controller that is never reached is named, though others are', async () => {
+    const { world, brokers, cluster } = fixture({ addresses: ADDRESSES })
+    brokers.controllerId = 1
+    await world.run(cluster.describeTopics([]))
+    brokers.stop(1)
+    const asking = world.run(cluster.connection('controller', world.nowMs + 10_000))
+    await expect(asking).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+      target: ADDRESSES[1],
+      message: `the controller, broker 1, is not reached at ${ADDRESSES[1]}`,
+    })
+  })
+
   it('a request to a leader that says nothing goes to the next one when the others call the first dead', async () => {
     const stage = fixture({ addresses: ADDRESSES })
     const { world, brokers } = stage

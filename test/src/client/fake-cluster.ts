@@ -112,6 +112,7 @@ export class FakeCluster {
   readonly topics = new Map<string, FakePartition[]>()
   /** Metadata does not name them. */
   readonly dead = new Set<number>()
+  controllerId = 0
   /** They greet, and answer nothing else. */
   readonly mute = new Set<number>()
   /** Decides the fault of each Produce request. */
@@ -273,7 +274,7 @@ export class FakeCluster {
         .map((address, nodeId) => endpointOf(address, nodeId))
         .filter(({ nodeId }) => !this.dead.has(nodeId)),
       clusterId: 'fake',
-      controllerId: 0,
+      controllerId: this.controllerId,
       topics: names.map((name) => {
         const partitions = this.topics.get(name)
         if (partitions === undefined) {
