@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { beginReassignment, completeReassignment } from '../../../daemon/metadata/controller.ts'
+import { encodePartition } from '../../../daemon/metadata/metadata-values.ts'
 import { BrokerConfig } from '../../../daemon/replica/broker-config.ts'
 import { Housekeeping } from '../../../daemon/replica/housekeeping.ts'
 import type { TopicController } from '../../../daemon/replica/topic-controller.ts'
@@ -125,6 +127,15 @@ class KeyedWorld extends ReplicaWorld {
     await this.run(1500)
   }
 
+  /** To these brokers, and done: whoever is added joins later. */
+  reassign(target: readonly number[]): void {
+    const begun = beginReassignment(this.record().value, target)
+    const value = completeReassignment(begun) ?? begun
+    const leaderEpoch = begun.leaderEpoch + (value === begun ? 0 : 1)
+    const key = this.keys.partition(TOPIC_ID, 0)
+    this.put({ kind: 'put', key, value: encodePartition({ ...value, leaderEpoch }) })
+  }
+
   /** Its machine is replaced by one with an empty disk. */
   wipe(node: Node): void {
     this.crash(node)
@@ -247,6 +258,50 @@ describe('compaction of replicas', () => {
     }
     expect(world.problems).toEqual([])
   })
+
+  for (const isRunning of [false, true]) {
+    const when = isRunning ? 'between two looks of its broker' : 'while its broker was down'
+    it(`a log that was left out and given again ${when} is not taken back`, async () => {
+      const world = new KeyedWorld(5, { 'replica.lag.time.max.ms': '1000' })
+      await world.begin()
+      await world.set('a', 'old')
+      await world.run(1000)
+      const late = world.node(3)
+      const stale = late.log
+      if (!isRunning) {
+        world.crash(late)
+        world.expire(late)
+      }
+      world.reassign([1, 2])
+      world.reassign([1, 2, 3])
+      if (!isRunning) {
+        // Without it the others forget.
+        world.reassign([1, 2])
+        await world.set('a', null)
+        for (let round = 0; round < 3; round += 1) {
+          await world.pushOut()
+          await world.compact(1, 2)
+        }
+        const others = [world.node(1), world.node(2)]
+        expect(await world.states('a', others)).toEqual([undefined, undefined])
+        world.reassign([1, 2, 3])
+        await world.start(late)
+      }
+      await world.run(5000)
+      const strays = late.running?.directory.strays() ?? []
+      expect(strays.map(({ partition }) => partition)).toEqual([0])
+      expect(late.log).not.toBe(stale)
+      const states = await world.states('a')
+      expect(new Set(states)).toEqual(new Set([isRunning ? 'old' : undefined]))
+      // The log that took its place is its own from now on.
+      world.crash(late)
+      world.expire(late)
+      await world.start(late)
+      await world.run(3000)
+      expect(late.running?.directory.strays()).toHaveLength(1)
+      expect(world.problems).toEqual([])
+    })
+  }
 
   for (let seed = 1; seed <= 4; seed += 1) {
     it(`brings no key back over crashes, moved leaderships and empty disks, seed ${seed}`, async () => {
