@@ -4,6 +4,8 @@ import { encodePartition } from '../../../daemon/metadata/metadata-values.ts'
 import { BrokerConfig } from '../../../daemon/replica/broker-config.ts'
 import { Housekeeping } from '../../../daemon/replica/housekeeping.ts'
 import type { TopicController } from '../../../daemon/replica/topic-controller.ts'
+import { attributesAt, isControl } from '../../../src/record/batch-layout.ts'
+import { buildControlBatch } from '../../../src/record/control-batch.ts'
 import { SimDisk } from '../../sim/sim-disk.ts'
 import { SimTime } from '../../sim/sim-time.ts'
 import { batchOf, recordsOf } from '../batches.ts'
@@ -25,6 +27,7 @@ interface Written {
 /** A compacted partition on three brokers, written by key. */
 class KeyedWorld extends ReplicaWorld {
   readonly written: Written[] = []
+  #sequence = 0
 
   constructor(
     seed: number | string,
@@ -64,6 +67,25 @@ class KeyedWorld extends ReplicaWorld {
 
   async set(key: string, value: string | null): Promise<void> {
     expect(await this.settle(this.write(this.leader() as Node, key, value))).toBe(true)
+  }
+
+  /** A record in a transaction of its own. */
+  async commit(producerId: number, key: string, value: string): Promise<void> {
+    const baseSequence = this.#sequence++
+    const options = { producerId, producerEpoch: 0, baseSequence, isTransactional: true }
+    const marker = { type: 'commit', producerId, producerEpoch: 0, coordinatorEpoch: 0 } as const
+    const partition = (this.leader() as Node).partition()
+    partition.append(batchOf([{ key, value }], options))
+    const { nextOffset } = partition.append(buildControlBatch({ ...marker, timestampMs: 1 }))
+    await this.until(() => partition.highWatermark >= nextOffset)
+  }
+
+  async markers(node: Node): Promise<number[]> {
+    const found: number[] = []
+    for (const [offset, text] of await this.read(node.log)) {
+      if (isControl(attributesAt(Buffer.from(text, 'latin1'), 0))) found.push(offset)
+    }
+    return found
   }
 
   /** What was written before is in closed segments of all that run, and committed there. */
@@ -256,6 +278,33 @@ describe('compaction of replicas', () => {
     for (const key of ['a', 'b']) {
       expect(await world.states(key)).toEqual([undefined, undefined, undefined])
     }
+    expect(world.problems).toEqual([])
+  })
+
+  it('a replica that copies while markers go does not wait for the end of a transaction', async () => {
+    const world = new KeyedWorld(6, { 'replica.lag.time.max.ms': '1000' })
+    await world.begin()
+    await world.commit(7, 'a', 'first')
+    await world.commit(7, 'b', 'second')
+    for (let round = 0; round < 3; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2, 3)
+    }
+    // The markers are gone everywhere, the records are there.
+    for (const node of world.nodes) {
+      expect(await world.markers(node)).toEqual([])
+      expect(node.log.lastStableOffset(node.log.logEndOffset)).toBe(node.log.logEndOffset)
+    }
+    expect(await world.states('a')).toEqual(['first', 'first', 'first'])
+    const late = world.node(3)
+    world.wipe(late)
+    world.expire(late)
+    await world.start(late)
+    await world.run(5000)
+    await world.moveTo(3)
+    await world.set('c', 'later')
+    expect(late.partition().lastStableOffset).toBe(late.log.logEndOffset)
+    expect(await world.states('a')).toEqual(['first', 'first', 'first'])
     expect(world.problems).toEqual([])
   })
 
