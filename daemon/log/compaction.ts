@@ -6,6 +6,7 @@
  * Invariants:
  * - Offsets, and the last batch of every active producer (empty if need be), stay. So do records without a key, which
  *   Kafka drops: nothing acknowledged is dropped without being superseded.
+ * - What was committed in a transaction is a plain batch once it has been copied: nobody who copies it waits for the marker.
  * - A transaction marker goes only when its transaction has no batch left in the log and its delete horizon has passed.
  * - Damage is never cleaned away: a log with a damaged range is left alone.
  * - The swap survives a crash at any point (segment-swap.ts). A truncation underneath aborts the run.
@@ -24,6 +25,8 @@ import {
   lastOffsetAt,
   producerEpochAt,
   producerIdAt,
+  stampCrc,
+  stampTransactional,
 } from '../../src/record/batch-layout.ts'
 import { readControlBatch } from '../../src/record/control-batch.ts'
 import { RecordCursor } from '../../src/record/record-cursor.ts'
@@ -47,10 +50,9 @@ export interface CompactionOptions {
   /** Memory for the keys of one run; what does not fit waits for the next one. */
   readonly mapBytesMax?: number
   /**
-   * Given where there are other replicas: tombstones and abort markers at or beyond it stay, whatever their age
-   * (replication.md section 11). Commit markers stay then wherever they are: a replica that is being copied may hold a
-   * record of their transaction that was superseded beyond the floor, and would wait for its end for ever.
-   * Default: cleanOffset, for all of them.
+   * Given where there are other replicas: tombstones and markers at or beyond it stay, whatever their age (replication.md
+   * section 11). Below it no replica holds a record that belongs to a transaction, so none that begins anew copies one, stands
+   * still, and waits for an end that is gone. Default: cleanOffset.
    */
   readonly removalFloor?: number
 }
@@ -132,7 +134,6 @@ class CompactionRun {
   #aborted: AbortedWindow
   #sliceStartMs: number
   readonly #removalFloor: number
-  readonly #keepsCommitMarkers: boolean
   readonly #droppedMarkers = new Set<number>()
   #recordsDropped = 0
 
@@ -142,7 +143,6 @@ class CompactionRun {
     this.#lastStableOffset = options.lastStableOffset
     this.#mapBytesMax = options.mapBytesMax ?? MAP_BYTES_MAX
     this.#removalFloor = options.removalFloor ?? core.cleanOffset
-    this.#keepsCommitMarkers = options.removalFloor !== undefined
     this.#generation = core.generation
     this.#sliceStartMs = core.context.time.monotonicMs()
     this.#aborted = new AbortedWindow([])
@@ -291,24 +291,25 @@ class CompactionRun {
     })
     this.#recordsDropped += rewritten.recordsDropped
     if (rewritten.batch === undefined) return
-    // An empty batch too: whoever reads the log anew takes it for the beginning of a transaction.
-    if (isTransactional(attributes)) this.#aborted.noteKept(producerIdAt(batch, 0))
+    // An empty one too: whoever reads the log anew would take it for the beginning of a transaction.
+    if (isTransactional(attributes)) {
+      stampTransactional(rewritten.batch, 0, false)
+      stampCrc(rewritten.batch, 0)
+    }
     output.add(rewritten.batch)
   }
 
   #copyControl(batch: Uint8Array, horizonMs: number | undefined, output: CleanedOutput): void {
     const control = readControlBatch(batch)
     const isMarker = control?.kind === 'marker'
-    const mayGo = !(this.#keepsCommitMarkers && isMarker && control.type === 'commit')
-    const producerId = producerIdAt(batch, 0)
-    // Every run begins with the log's first segment, so it has seen all that is left of the transaction.
-    const hasRecords = !isMarker || this.#aborted.endTransaction(producerId)
-    if (hasRecords || this.#isLastOfProducer(batch)) {
+    // Every run begins with the log's first segment: what is left of the transaction is plain by now.
+    if (isMarker) this.#aborted.endTransaction(producerIdAt(batch, 0))
+    if (!isMarker || this.#isLastOfProducer(batch)) {
       output.add(batch)
     } else if (horizonMs === undefined) {
       const deleteAtMs = this.#nowMs + this.#core.config.deleteRetentionMs
       output.add(this.#rewriter.withHorizon(batch, deleteAtMs))
-    } else if (mayGo && this.#mayRemove(baseOffsetAt(batch, 0), horizonMs)) {
+    } else if (this.#mayRemove(baseOffsetAt(batch, 0), horizonMs)) {
       this.#droppedMarkers.add(baseOffsetAt(batch, 0))
       this.#recordsDropped++
     } else {
@@ -498,8 +499,6 @@ class AbortedWindow {
   /** Latest first, so that the next one is popped. */
   readonly #coming: AbortedTransaction[]
   readonly #now = new Map<number, AbortedTransaction>()
-  /** Producers whose current transaction has a record that stays. */
-  readonly #kept = new Set<number>()
 
   constructor(aborted: readonly AbortedTransaction[]) {
     this.#coming = [...aborted].sort((a, b) => b.firstOffset - a.firstOffset)
@@ -517,14 +516,8 @@ class AbortedWindow {
     return transaction !== undefined && offset <= transaction.lastOffset
   }
 
-  noteKept(producerId: number): void {
-    this.#kept.add(producerId)
-  }
-
-  /** @returns whether the transaction that ends here has a record that stays */
-  endTransaction(producerId: number): boolean {
+  endTransaction(producerId: number): void {
     this.#now.delete(producerId)
-    return this.#kept.delete(producerId)
   }
 }
 

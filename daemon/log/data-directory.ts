@@ -35,6 +35,7 @@ import {
   parseMeta,
   parsePartitionDirectory,
   parsePartitionMetadata,
+  parsePartitionSince,
 } from './directory-files.ts'
 import { DiskGuard } from './disk-guard.ts'
 import { DurableMarks } from './durable-marks.ts'
@@ -87,6 +88,8 @@ export interface PartitionId {
 
 export interface PartitionOptions extends PartitionId {
   readonly config: LogConfig
+  /** For a new log: partition epoch at which the replica was given to this broker. Default 0: with the partition itself. */
+  readonly since?: number
 }
 
 export interface PartitionOnDisk {
@@ -94,6 +97,8 @@ export interface PartitionOnDisk {
   readonly partition: number
   /** undefined: partition.metadata is missing (half-made) or unreadable. */
   readonly topicId: string | undefined
+  /** Partition epoch at which the replica was given here; 0: with the partition itself, or not known. */
+  readonly since: number
   readonly path: string
   readonly metadata: 'valid' | 'missing' | 'unreadable'
 }
@@ -241,9 +246,18 @@ export class DataDirectory {
       const topicId = bytes && parsePartitionMetadata(bytes)
       const metadata =
         bytes === undefined ? 'missing' : topicId === undefined ? 'unreadable' : 'valid'
-      found.push({ ...parsed, topicId, path, metadata })
+      const since = bytes === undefined ? 0 : parsePartitionSince(bytes)
+      found.push({ ...parsed, topicId, since, path, metadata })
     }
     return found
+  }
+
+  /** As PartitionOnDisk says it; undefined: there is no log of this partition. */
+  sinceOf(id: PartitionId): number | undefined {
+    const path = `${this.path}/${id.topic}-${id.partition}/partition.metadata`
+    const bytes = this.#ports.disk.readFile(path)
+    if (bytes === undefined || parsePartitionMetadata(bytes) !== id.topicId) return undefined
+    return parsePartitionSince(bytes)
   }
 
   /** Of the logs that are open. */
@@ -455,7 +469,7 @@ export class DataDirectory {
     this.#cleanOffsets.delete(name)
     if (this.#checkpoints.saysClean(name)) await this.#checkpoints.saveCleanOffsets()
     // Last, since it is what makes the directory a partition.
-    const metadata = encodePartitionMetadata(options.topicId)
+    const metadata = encodePartitionMetadata(options.topicId, options.since)
     await replaceFile(disk, syncs, `${path}/partition.metadata`, metadata)
     await syncs.syncDirectory(this.path)
     const core = new LogCore(this.#context, { ...options, directory: path }, options.config, slot)

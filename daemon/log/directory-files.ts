@@ -111,14 +111,27 @@ export function parseBoot(bytes: Uint8Array): BootRecord | undefined {
   return { bootId: match[2] ?? '', recovered: match[3] === 'yes' }
 }
 
-export function encodePartitionMetadata(topicId: string): Uint8Array {
-  return Buffer.from(`version: 0\ntopic_id: ${topicId}`)
+/** @param since  partition epoch at which this replica was given here; 0: with the partition itself */
+export function encodePartitionMetadata(topicId: string, since = 0): Uint8Array {
+  const given = since === 0 ? '' : `\nstream_since: ${since}`
+  return Buffer.from(`version: 0\ntopic_id: ${topicId}${given}`)
 }
 
 /** @returns undefined when it is not what it must be */
 export function parsePartitionMetadata(bytes: Uint8Array): string | undefined {
+  return matchMetadata(bytes)?.[1]
+}
+
+/** Partition epoch at which the replica was given here; 0 where it does not say. */
+export function parsePartitionSince(bytes: Uint8Array): number {
+  return Number(matchMetadata(bytes)?.[2] ?? 0)
+}
+
+function matchMetadata(bytes: Uint8Array): RegExpExecArray | null {
   const text = Buffer.from(bytes).toString('utf8')
-  return /^version: 0\ntopic_id: ([A-Za-z0-9_-]{21}[AQgw])\n?$/.exec(text)?.[1]
+  return /^version: 0\ntopic_id: ([A-Za-z0-9_-]{21}[AQgw])\n?(?:stream_since: (\d{1,15})\n?)?$/.exec(
+    text,
+  )
 }
 
 export interface PartitionDirectory {

@@ -90,8 +90,14 @@ export function removeSnapshotsBelow(core: LogCore, offset: number): void {
  * Brings the producer state in line with the log: the newest valid snapshot, then the headers behind it. Snapshots
  * beyond the log end and bad ones are removed; aborted transactions of the replayed part are indexed again.
  * @param soundBelow  snapshots named below it are on the medium, and need no look unless they are used
+ * @param indexedBelow  so are the indexes of aborted transactions below it; those behind it are made anew
  */
-export function rebuildProducerState(core: LogCore, soundBelow: number): void {
+export function rebuildProducerState(
+  core: LogCore,
+  soundBelow: number,
+  indexedBelow: number,
+): void {
+  indexAborted(core, indexedBelow)
   const { disk } = core.context
   core.snapshotOffsets = snapshotOffsetsIn(disk.list(core.directory))
   let state: ProducerState | undefined
@@ -111,6 +117,26 @@ export function rebuildProducerState(core: LogCore, soundBelow: number): void {
   core.replayedFrom = fromOffset
   replay(core, fromOffset)
   core.batchesSinceSnapshot = 0
+}
+
+/**
+ * A snapshot is on the medium by chance before the index of the segment behind it is, and a power cut then takes that index: the
+ * newest snapshot must not be where the indexes begin.
+ */
+function indexAborted(core: LogCore, indexedBelow: number): void {
+  if (indexedBelow >= core.logEndOffset) return
+  const offsets = snapshotOffsetsIn(core.context.disk.list(core.directory))
+  const before = offsets.filter((offset) => offset <= Math.min(indexedBelow, core.logEndOffset))
+  let state: ProducerState | undefined
+  let fromOffset = core.segments[0]?.baseOffset ?? 0
+  for (const offset of before.reverse()) {
+    state = readSnapshot(core, offset)
+    if (state === undefined) continue
+    fromOffset = Math.max(fromOffset, offset)
+    break
+  }
+  core.producers = state ?? new ProducerState()
+  replay(core, fromOffset)
 }
 
 /** @returns undefined for a bad one, which is removed */

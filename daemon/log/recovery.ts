@@ -114,7 +114,7 @@ class Recovery {
     this.#completeIndexes(isClean)
     core.epochs.truncateEnd(core.logEndOffset)
     core.epochs.truncateStart(core.logStartOffset)
-    rebuildProducerState(core, isClean ? Infinity : this.#recoveryPoint)
+    rebuildProducerState(core, isClean ? Infinity : this.#recoveryPoint, this.#trustedOffset)
     core.highWatermark = clamp(
       this.#facts.checkpoint?.highWatermark ?? 0,
       core.logStartOffset,
@@ -351,6 +351,12 @@ class Recovery {
     const epoch = leaderEpochAt(walk.bytes, walk.at)
     const nextBase = core.segments[index + 1]?.baseOffset ?? Infinity
     const segment = core.segments[index] as Segment
+    // Below the mark their file is on the medium, and says which of two batches is the wrong one.
+    if (this.#isBelowMark(baseOffset) && core.epochsAreWhole) {
+      if (core.epochs.differsAt(baseOffset, epoch)) {
+        return `leader epoch ${epoch} where ${core.epochs.epochAt(baseOffset)} was in force`
+      }
+    }
     if (epoch < this.#epoch) return `leader epoch ${epoch} behind ${this.#epoch}`
     if (baseOffset < this.#expected) return `offset ${baseOffset} behind ${this.#expected - 1}`
     if (walk.lastOffset - segment.baseOffset > RELATIVE_OFFSET_MAX) {

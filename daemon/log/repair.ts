@@ -381,7 +381,7 @@ class Repair {
     for (const offset of core.snapshotOffsets) {
       if (offset > this.#range.startOffset) removeSnapshot(core, offset)
     }
-    rebuildProducerState(core, Infinity)
+    rebuildProducerState(core, Infinity, Infinity)
     core.producers.forgetCompletedBelow(core.highWatermark)
   }
 

@@ -198,7 +198,7 @@ async function settleCut(parts: CutParts): Promise<void> {
   await syncs.syncDirectory(core.directory)
   core.directoryDirty = false
   completeActive(core)
-  rebuildProducerState(core, Infinity)
+  rebuildProducerState(core, Infinity, Infinity)
   core.producers.forgetCompletedBelow(core.highWatermark)
   await epochFile.save()
 }

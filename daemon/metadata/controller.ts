@@ -238,7 +238,7 @@ export function completeReassignment(
 function withOnly(partition: PartitionValue, replicas: readonly number[]): PartitionValue {
   const stays = (member: Member): boolean => replicas.includes(member.broker)
   return {
-    ...partition,
+    ...withSince(partition, replicas, []),
     replicas,
     adding: [],
     removing: [],
@@ -246,6 +246,21 @@ function withOnly(partition: PartitionValue, replicas: readonly number[]): Parti
     eligibleReplicas: [],
     known: [],
   }
+}
+
+/** Since when each of `replicas` has the partition: those of `added` from this change on; whoever leaves is forgotten. */
+function withSince(
+  partition: PartitionValue,
+  replicas: readonly number[],
+  added: readonly number[],
+): PartitionValue {
+  const { since: before = {}, ...rest } = partition
+  const since: Record<string, number> = {}
+  for (const id of replicas) {
+    const epoch = added.includes(id) ? partition.partitionEpoch + 1 : before[id]
+    if (epoch !== undefined) since[id] = epoch
+  }
+  return Object.keys(since).length === 0 ? rest : { ...rest, since }
 }
 
 /**
@@ -265,9 +280,14 @@ export function beginReassignment(
     (id) => target.includes(id) || settled.includes(id) || members.some((m) => m.broker === id),
   )
   const removing = kept.filter((id) => !target.includes(id))
+  const replicas = [...target, ...removing]
   return {
-    ...partition,
-    replicas: [...target, ...removing],
+    ...withSince(
+      partition,
+      replicas,
+      replicas.filter((id) => !partition.replicas.includes(id)),
+    ),
+    replicas,
     adding: target.filter((id) => !settled.includes(id)),
     removing,
     leaderEpoch: partition.leaderEpoch + (kept.length < partition.replicas.length ? 1 : 0),

@@ -80,6 +80,11 @@ export interface PartitionValue {
   readonly replicas: readonly number[]
   readonly adding: readonly number[]
   readonly removing: readonly number[]
+  /**
+   * Partition epoch at which a replica was given to a broker, for those that were not there from the beginning. A log from an
+   * earlier time is none of this partition any more: what deleted its records may be gone from all others (section 11).
+   */
+  readonly since?: Readonly<Record<string, number>>
   /** -1: none. */
   readonly leader: number
   /** Incarnation of the leader when it was elected; empty without leader. */
@@ -223,6 +228,7 @@ export function encodePartition(value: PartitionValue): Uint8Array {
     replicas: value.replicas,
     adding: value.adding,
     removing: value.removing,
+    ...(value.since === undefined ? {} : { since: value.since }),
     leader: value.leader,
     leaderInc: value.leaderIncarnation,
     leaderEpoch: value.leaderEpoch,
@@ -246,6 +252,7 @@ export function decodePartition(key: string, bytes: Uint8Array): PartitionValue 
     replicas: integers(key, object, 'replicas'),
     adding: integers(key, object, 'adding'),
     removing: integers(key, object, 'removing'),
+    ...(object['since'] === undefined ? {} : { since: sinceOf(key, object['since']) }),
     leader: integer(key, object, 'leader'),
     leaderIncarnation: text(key, object, 'leaderInc'),
     leaderEpoch: integer(key, object, 'leaderEpoch'),
@@ -259,6 +266,14 @@ export function decodePartition(key: string, bytes: Uint8Array): PartitionValue 
     recovering: object['recovering'] === true,
     writer: { epoch: integer(key, writer, 'epoch'), counter: integer(key, writer, 'counter') },
   }
+}
+
+function sinceOf(key: string, value: unknown): Readonly<Record<string, number>> {
+  const since: Record<string, number> = {}
+  for (const [broker, epoch] of Object.entries(asObject(key, value))) {
+    since[broker] = asInteger(key, `since ${broker}`, epoch)
+  }
+  return since
 }
 
 export type JsonObject = Readonly<Record<string, unknown>>

@@ -4,7 +4,7 @@
  * Invariants:
  * - A log is deleted only when a tombstone names its topic id (I13); nothing is deleted because a key is absent.
  * - A log of a partition whose committed record leaves this broker out is set aside, and never taken back (section 5.7);
- *   it is removed after the tombstone, or STRAY_GRACE_MS later.
+ *   it is removed after the tombstone, or STRAY_GRACE_MS later. So is one that was left out and given again meanwhile.
  * - A partition leads only at an epoch that names this broker and this incarnation (replication.md section 5.3, 3), among
  *   other brokers only after a linearizable read has confirmed the record (section 5.7). Else it follows.
  * - Changes of one topic are applied one after the other.
@@ -12,7 +12,7 @@
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
-import type { DataDirectory, PartitionId } from '../log/data-directory.ts'
+import type { DataDirectory, PartitionId, PartitionOnDisk } from '../log/data-directory.ts'
 import type { MetadataImage, PartitionImage, TopicImage } from '../metadata/metadata-image.ts'
 import type { PartitionValue } from '../metadata/metadata-values.ts'
 import type { BrokerConfig } from './broker-config.ts'
@@ -45,6 +45,8 @@ export class PartitionTable {
   readonly #configured = new Map<string, TopicImage>()
   /** Revision of the record that a partition was brought in line with. */
   readonly #inLine = new WeakMap<Partition, number>()
+  /** Partition epoch at which the replica was given to this broker, when its log was made. */
+  readonly #since = new WeakMap<Partition, number>()
   readonly #leadershipListeners = new Set<(partition: Partition) => void>()
   /** When a log that was set aside was seen first. */
   readonly #straysSince = new Map<string, number>()
@@ -92,19 +94,21 @@ export class PartitionTable {
   async openAll(): Promise<string | undefined> {
     const { image, directory, log } = this.#ports
     let loss: string | undefined
-    const onDisk = new Map<string, string | undefined>()
+    const onDisk = new Map<string, PartitionOnDisk>()
     for (const found of directory.partitionsOnDisk()) {
       const name = `${found.topic}-${found.partition}`
       if (found.metadata === 'missing') await directory.removePartial(found.topic, found.partition)
-      else onDisk.set(name, found.topicId)
+      else onDisk.set(name, found)
     }
     const wanted: { topic: TopicImage; partition: PartitionImage; exists: boolean }[] = []
     for (const topic of image.topics()) {
       for (const partition of image.partitions(topic.topicId).values()) {
         if (!partition.value.replicas.includes(this.#nodeId)) continue
         const name = `${topic.name}-${partition.partition}`
-        const exists = onDisk.get(name) === topic.topicId
-        if (exists) onDisk.delete(name)
+        const found = onDisk.get(name)
+        const isOfTopic = found?.topicId === topic.topicId
+        const exists = isOfTopic && !this.#isOutdated(found.since, partition.value)
+        if (isOfTopic) onDisk.delete(name)
         const isServed =
           topic.value.state === 'READY' && partition.partition < topic.value.partitions
         if (!exists && isServed && isMember(partition.value, this.#nodeId)) {
@@ -228,6 +232,11 @@ export class PartitionTable {
     })
     await inParallel(records, LOGS_AT_ONCE, async (record) => {
       let partition = this.#byTopicId.get(topicId)?.[record.partition]
+      // It was left out and given again, and this broker saw but the end of it.
+      if (partition !== undefined && this.#isOutdated(this.#since.get(partition), record.value)) {
+        await this.#leave(partition)
+        partition = undefined
+      }
       partition ??= await this.#open(topic, record.partition, false)
       await this.#bringInLine(partition, record, waits)
     })
@@ -291,15 +300,24 @@ export class PartitionTable {
     for (const partition of this.ofTopic(topicId)) {
       const record = image.partition(topicId, partition.partition)
       if (record === undefined || record.value.replicas.includes(this.#nodeId)) continue
-      const hasLed = partition.notServing === undefined
-      partition.stopServing('notLeader')
-      if (hasLed) this.#tellLeadership(partition)
-      await partition.stopFollowing()
-      partition.close()
-      await this.#setAside(partition)
-      delete this.#byTopicId.get(topicId)?.[partition.partition]
-      this.#count -= 1
+      await this.#leave(partition)
     }
+  }
+
+  async #leave(partition: Partition): Promise<void> {
+    const hasLed = partition.notServing === undefined
+    partition.stopServing('notLeader')
+    if (hasLed) this.#tellLeadership(partition)
+    await partition.stopFollowing()
+    partition.close()
+    await this.#setAside(partition)
+    delete this.#byTopicId.get(partition.topicId)?.[partition.partition]
+    this.#count -= 1
+  }
+
+  /** A log from before the replica was given here. One that is newer than the record means an old store, and stays. */
+  #isOutdated(since: number | undefined, value: PartitionValue): boolean {
+    return since !== undefined && since < sinceOf(value, this.#nodeId)
   }
 
   async #setAside(id: PartitionId): Promise<void> {
@@ -347,10 +365,14 @@ export class PartitionTable {
     const { directory } = this.#ports
     const config = this.#configOf(topic, this.#replicasOf(topic, index))
     const identity = { topic: topic.name, topicId: topic.topicId, partition: index }
+    const value = this.#ports.image.partition(topic.topicId, index)?.value
+    const since = value === undefined ? 0 : sinceOf(value, this.#nodeId)
+    if (!exists && (directory.sinceOf(identity) ?? since) < since) await this.#setAside(identity)
     const log = exists
       ? await directory.openPartitionLog({ ...identity, config })
-      : await directory.createPartitionLog({ ...identity, config })
+      : await directory.createPartitionLog({ ...identity, config, since })
     const partition = new Partition(log, identity, config, this.#ports.replication)
+    this.#since.set(partition, directory.sinceOf(identity) ?? since)
     let partitions = this.#byTopicId.get(topic.topicId)
     if (partitions === undefined) {
       partitions = []
@@ -383,9 +405,9 @@ export class PartitionTable {
   }
 
   /** Directories that no topic of the image claims: deleted after a tombstone, else left alone and reported. */
-  async #removeDeleted(onDisk: ReadonlyMap<string, string | undefined>): Promise<void> {
+  async #removeDeleted(onDisk: ReadonlyMap<string, PartitionOnDisk>): Promise<void> {
     const { image, directory, log } = this.#ports
-    for (const [name, topicId] of onDisk) {
+    for (const [name, { topicId }] of onDisk) {
       const cut = name.lastIndexOf('-')
       const topic = name.slice(0, cut)
       const partition = Number(name.slice(cut + 1))
@@ -421,6 +443,11 @@ export class PartitionTable {
       })
     }
   }
+}
+
+/** Partition epoch at which the broker was given its replica; 0: it had one from the beginning. */
+function sinceOf(value: PartitionValue, nodeId: number): number {
+  return value.since?.[nodeId] ?? 0
 }
 
 /** It may hold what was acknowledged: an empty log in its place is a loss. */

@@ -4,7 +4,8 @@
  */
 import { describe, expect, it } from 'vitest'
 import { runCluster } from './cluster-run.ts'
-import { plantedClusterBugs } from './planted-cluster-bugs.ts'
+import { plantedClusterBugs, plantedSourceBugs } from './planted-cluster-bugs.ts'
+import { bundlePlanted } from './planted-sources.ts'
 import { runSeeds } from './seeds.ts'
 
 const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 800)
@@ -70,6 +71,24 @@ describe('planted bugs of a cluster are caught', () => {
         1,
       )
       expect(failures.join('\n')).toMatch(caught)
+    }, 300_000)
+  }
+
+  for (const { name, changes, faults, caught } of plantedSourceBugs) {
+    it(`${name}: ${faults.map(({ only }) => only).join(', ')}`, async () => {
+      const { module, end } = await bundlePlanted('test/sim/cluster-run.ts', changes)
+      try {
+        const { runCluster: runWithBug } = module as typeof import('./cluster-run.ts')
+        const clean = await runSeeds((seed) => runWithBug(seed, { only: [] }), 0, 3)
+        expect(clean.failures.join('\n')).toBe('')
+        for (const { only, firstSeed } of faults) {
+          const run = (seed: number) => runWithBug(seed, { only: [only] })
+          const { failures } = await runSeeds(run, firstSeed, 30, 1)
+          expect(failures.join('\n'), only).toMatch(caught)
+        }
+      } finally {
+        end()
+      }
     }, 300_000)
   }
 })

@@ -80,7 +80,12 @@ export async function runCluster(
   options: ClusterRunOptions = {},
 ): Promise<ClusterRunResult> {
   const run = new ClusterRun(seed, options)
-  await run.play()
+  try {
+    await run.play()
+  } catch (error) {
+    if (options.keepsTrace !== true) throw error
+    run.noteEnd(error)
+  }
   return run.result()
 }
 
@@ -172,6 +177,11 @@ class ClusterRun {
     for (const { daemon } of this.#brokers) {
       if (daemon !== undefined) await this.#world.settle(daemon.stop({ graceMs: 100 }))
     }
+  }
+
+  /** For a replay, whose trace is wanted all the more. */
+  noteEnd(error: unknown): void {
+    this.#anomalies.push({ kind: 'broken-off', detail: String(error) })
   }
 
   result(): ClusterRunResult {

@@ -45,6 +45,7 @@ export type AnomalyKind =
   | 'offsets-do-not-rise'
   | 'hole'
   | 'inconsistent-offsets'
+  | 'broken-off'
 
 export interface Anomaly {
   readonly kind: AnomalyKind

@@ -3,6 +3,7 @@ import type { MetadataStore, StoreTxn } from '../../src/ports/metadata-store.ts'
 import type { ClusterBug } from './cluster-run.ts'
 import type { ClusterFault } from './cluster-trouble.ts'
 import { lyingDisk } from './lying-disk.ts'
+import type { Change } from './planted-sources.ts'
 
 export interface PlantedClusterBug {
   readonly name: string
@@ -88,5 +89,83 @@ export const plantedClusterBugs: readonly PlantedClusterBug[] = [
     only: ['orders'],
     bug: { wrapStore: withoutLossyStarts },
     caught: LOSS,
+  },
+]
+
+/** Bugs in the sources; each fault alone brings its bug to light, from `firstSeed` on within a few seeds. Without faults none does. */
+export interface PlantedSourceBug {
+  readonly name: string
+  readonly changes: readonly Change[]
+  readonly faults: readonly { readonly only: ClusterFault; readonly firstSeed: number }[]
+  readonly caught: RegExp
+}
+
+export const plantedSourceBugs: readonly PlantedSourceBug[] = [
+  {
+    name: 'a batch that is sent again counts as a new one',
+    changes: [
+      {
+        file: 'daemon/log/producer-state.ts',
+        from: 'if (trace.firstSequence === batch.baseSequence && trace.lastSequence === lastSequence) {',
+        to: 'if (trace.firstSequence === -2 && trace.lastSequence === lastSequence) {',
+      },
+      {
+        file: 'daemon/log/producer-state.ts',
+        from: 'if (batch.baseSequence !== addSequence(entry.lastSequence, 1)) {',
+        to: 'if (batch.baseSequence === -2) {',
+      },
+    ],
+    faults: [
+      { only: 'links', firstSeed: 8 },
+      { only: 'repeat', firstSeed: 0 },
+      { only: 'cut', firstSeed: 7 },
+      { only: 'pause', firstSeed: 7 },
+      { only: 'power', firstSeed: 10 },
+    ],
+    caught: /duplicate/,
+  },
+  {
+    name: 'a broker that does not come back from a lost session',
+    changes: [
+      {
+        file: 'daemon/replica/session-keeper.ts',
+        from: `    if (this.#ended || this.#returning !== undefined || this.#failure !== undefined) return
+    this.#isHeld = false`,
+        to: `    if (!this.#ended || this.#returning !== undefined || this.#failure !== undefined) return
+    this.#isHeld = false`,
+      },
+    ],
+    faults: [
+      { only: 'lease', firstSeed: 0 },
+      { only: 'store', firstSeed: 0 },
+      { only: 'pause', firstSeed: 0 },
+    ],
+    caught: /not healthy/,
+  },
+  {
+    name: 'a replica that takes the end of its log for committed when it starts',
+    changes: [
+      {
+        file: 'daemon/log/recovery.ts',
+        from: `      this.#facts.checkpoint?.highWatermark ?? 0,
+      core.logStartOffset,`,
+        to: `      core.logEndOffset,
+      core.logStartOffset,`,
+      },
+    ],
+    faults: [{ only: 'crash', firstSeed: 11 }],
+    caught: /not healthy/,
+  },
+  {
+    name: 'records that are refused by a clock which runs behind',
+    changes: [
+      {
+        file: 'daemon/apis/batch-validation.ts',
+        from: 'max - wallMs > config.messageTimestampAfterMaxMs',
+        to: 'max - wallMs > 3_600_000',
+      },
+    ],
+    faults: [{ only: 'clock', firstSeed: 7 }],
+    caught: /too far ahead/,
   },
 ]

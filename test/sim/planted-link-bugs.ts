@@ -1,19 +1,6 @@
-/**
- * Bugs of links put in on purpose: pieces of the sources are replaced, and the run of links (link-run.ts) is bundled with them. A
- * piece that is no longer there fails, so that a bug stays planted when the code moves.
- */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { join, relative, resolve } from 'node:path'
-import { build, type Plugin } from 'esbuild'
+/** Bugs of links put in on purpose: pieces of the sources are replaced (planted-sources.ts). */
 import type { LinkRunResult } from './link-run.ts'
-
-const root = resolve(import.meta.dirname, '../..')
-
-interface Change {
-  readonly file: string
-  readonly from: string
-  readonly to: string
-}
+import { bundlePlanted, type Change } from './planted-sources.ts'
 
 export interface PlantedLinkBug {
   readonly name: string
@@ -185,51 +172,6 @@ export async function withLinkBug({ changes }: Pick<PlantedLinkBug, 'changes'>):
   readonly runLink: (seed: number) => Promise<LinkRunResult>
   readonly end: () => void
 }> {
-  // Below node_modules, so that packages with native code are found.
-  const directory = mkdtempSync(join(root, 'node_modules', '.planted-'))
-  const outfile = join(directory, 'link-run.mjs')
-  const end = (): void => rmSync(directory, { recursive: true, force: true })
-  try {
-    const planted = new Set<Change>()
-    await build({
-      absWorkingDir: root,
-      entryPoints: ['test/sim/link-run.ts'],
-      outfile,
-      bundle: true,
-      platform: 'node',
-      target: 'node24',
-      format: 'esm',
-      packages: 'external',
-      plugins: [replacing(changes, planted)],
-      logLevel: 'silent',
-    })
-    const missing = changes.find((change) => !planted.has(change))
-    if (missing !== undefined) throw new Error(`${missing.file} is not part of the run`)
-    const { runLink } = (await import(outfile)) as typeof import('./link-run.ts')
-    return { runLink, end }
-  } catch (error) {
-    end()
-    throw error
-  }
-}
-
-function replacing(changes: readonly Change[], planted: Set<Change>): Plugin {
-  return {
-    name: 'planted-bug',
-    setup(builder) {
-      builder.onLoad({ filter: /\.ts$/ }, ({ path }) => {
-        const name = relative(root, path)
-        const own = changes.filter(({ file }) => file === name)
-        if (own.length === 0) return undefined
-        let contents = readFileSync(path, 'utf8')
-        for (const change of own) {
-          const parts = contents.split(change.from)
-          if (parts.length !== 2) throw new Error(`${name}: not there once: ${change.from}`)
-          contents = parts.join(change.to)
-          planted.add(change)
-        }
-        return { contents, loader: 'ts' }
-      })
-    },
-  }
+  const { module, end } = await bundlePlanted('test/sim/link-run.ts', changes)
+  return { runLink: (module as typeof import('./link-run.ts')).runLink, end }
 }

@@ -26,6 +26,7 @@ interface Scheduled extends SimEvent {
 }
 
 const EVENTS_MAX = 1_000_000
+const TURNS_QUEUED = 64
 
 export class SimWorld {
   readonly seed: number | string
@@ -92,27 +93,54 @@ export class SimWorld {
    * Runs events until a limit, or until none is left.
    * @throws Error of an event, with the seed in its message; Error when `until` is given and never came true
    */
-  async run(limits: RunLimits = {}): Promise<void> {
+  run(limits: RunLimits = {}): Promise<void> {
     const eventsMax = this.eventCount + (limits.eventsMax ?? EVENTS_MAX)
-    await drainJobs()
-    for (;;) {
-      if (limits.until?.() === true) return
-      const event = this.pop()
-      if (event === undefined) {
-        if (limits.until !== undefined) throw this.failure('nothing is left to happen')
-        break
+    return new Promise((resolve, reject) => {
+      let queued = 0
+      let isOver = false
+      // Between two immediates of one queue all promise jobs are drained; a queue of many saves turns of the real loop.
+      const turn = (): void => {
+        queued -= 1
+        if (isOver) return
+        try {
+          if (this.advance(limits, eventsMax)) {
+            if (queued === 0) queue()
+            return
+          }
+          isOver = true
+          resolve()
+        } catch (error) {
+          isOver = true
+          reject(error)
+        }
       }
-      if (limits.untilMs !== undefined && event.atMs > limits.untilMs) {
-        this.push(event)
-        break
+      const queue = (): void => {
+        for (; queued < TURNS_QUEUED; queued += 1) setImmediate(turn)
       }
-      if (this.eventCount >= eventsMax) {
-        this.push(event)
-        throw this.failure(`no end after ${this.eventCount} events`)
-      }
-      await this.step(event)
+      queue()
+    })
+  }
+
+  /** The next event. @returns false at a limit, or where none is left */
+  private advance(limits: RunLimits, eventsMax: number): boolean {
+    if (limits.until?.() === true) return false
+    const event = this.pop()
+    if (event === undefined) {
+      if (limits.until !== undefined) throw this.failure('nothing is left to happen')
+      if (limits.untilMs !== undefined) this.nowMs = Math.max(this.nowMs, limits.untilMs)
+      return false
     }
-    if (limits.untilMs !== undefined) this.nowMs = Math.max(this.nowMs, limits.untilMs)
+    if (limits.untilMs !== undefined && event.atMs > limits.untilMs) {
+      this.push(event)
+      this.nowMs = Math.max(this.nowMs, limits.untilMs)
+      return false
+    }
+    if (this.eventCount >= eventsMax) {
+      this.push(event)
+      throw this.failure(`no end after ${this.eventCount} events`)
+    }
+    this.step(event)
+    return true
   }
 
   /** Runs the world until the promise is settled, and answers like it. */
@@ -126,7 +154,7 @@ export class SimWorld {
     return promise
   }
 
-  private async step(event: Scheduled): Promise<void> {
+  private step(event: Scheduled): void {
     const run = event.run
     if (run === undefined) return
     event.run = undefined
@@ -138,7 +166,6 @@ export class SimWorld {
     } catch (error) {
       throw this.failure(`the event ${event.label} failed`, error)
     }
-    await drainJobs()
   }
 
   private failure(what: string, cause?: unknown): Error {
@@ -190,11 +217,4 @@ export class SimWorld {
 
 function isBefore(left: Scheduled, right: Scheduled): boolean {
   return left.atMs < right.atMs || (left.atMs === right.atMs && left.sequence < right.sequence)
-}
-
-/** A macrotask comes only when no promise job is left. */
-function drainJobs(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve)
-  })
 }

@@ -72,7 +72,14 @@ describe('partition logs', () => {
       world.crash('power')
       const directory = await world.open()
       expect(directory.partitionsOnDisk()).toEqual([
-        { topic: 't', partition: 0, topicId: TOPIC_ID, path: LOG_PATH, metadata: 'valid' },
+        {
+          topic: 't',
+          partition: 0,
+          topicId: TOPIC_ID,
+          path: LOG_PATH,
+          since: 0,
+          metadata: 'valid',
+        },
       ])
       expect((await world.log()).logEndOffset).toBe(0)
     }

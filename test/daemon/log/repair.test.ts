@@ -180,6 +180,28 @@ describe('repair of a damaged range', () => {
     }
   })
 
+  it('a leader epoch that was changed below the mark is found by a start in its own batch', async () => {
+    // Upwards and downwards, in the first batch, in the last of an epoch, in the first and in the last of the next one.
+    for (const at of [0, 1, 2, 3]) {
+      for (const bit of [0, 3]) {
+        const { world, other, copy } = await twins(4, { ...CONFIG, segmentBytes: 100_000 })
+        const before = content(world)
+        const batchBytes = before.length / 4
+        world.crash('process')
+        world.disk.flipBit(segmentFiles(world)[0] as string, at * batchBytes + 15, bit)
+        const reopened = await world.reopened({ ...CONFIG, segmentBytes: 100_000 })
+        expect(
+          reopened.damage.map(({ startOffset, endOffset }) => [startOffset, endOffset]),
+        ).toEqual([[at, at + 1]])
+        await repairAll(world, reopened, await from(other, copy))
+        expect(content(world)).toBe(before)
+        expect(epochsOf(reopened)).toEqual(epochsOf(copy))
+        await world.close()
+        expect((await world.reopened({ ...CONFIG, segmentBytes: 100_000 })).damage).toEqual([])
+      }
+    }
+  })
+
   it('a log that is gone with its epochs comes back with them', async () => {
     const { world, other, copy } = await twins()
     const known = epochsOf(copy)

@@ -4,7 +4,7 @@ import type { PartitionLog } from '../../../daemon/log/partition-log.ts'
 import { readBatchHeader } from '../../../src/record/batch-layout.ts'
 import { buildControlBatch } from '../../../src/record/control-batch.ts'
 import { batchOf } from '../batches.ts'
-import { append, LogWorld, values } from './log-world.ts'
+import { append, LOG_PATH, LogWorld, values } from './log-world.ts'
 
 interface Sent {
   readonly producerId: number
@@ -66,6 +66,35 @@ describe('transactions', () => {
       if (path.endsWith('.txnindex') || path.endsWith('.snapshot')) world.disk.unlink(path)
     }
     check(await world.reopened(config))
+  })
+
+  it('what was aborted is known after a power cut, whichever snapshot has reached the medium', async () => {
+    const config = { segmentBytes: 400 }
+    for (let seed = 1; seed <= 20; seed += 1) {
+      const world = new LogWorld(seed)
+      const log = await world.log(config)
+      for (let index = 0; index < 5; index += 1) {
+        send(log, { producerId: 1, baseSequence: index })
+        end(log, 1, index % 2 === 0 ? 'abort' : 'commit')
+        append(log, values(index, 2, 60))
+        await world.settle(log.flush())
+      }
+      const expected = log.abortedTransactions(0, log.logEndOffset)
+      expect(expected).toHaveLength(3)
+      // Nothing but the records and the snapshots.
+      const snapshots = world.disk.files().filter(({ path }) => path.endsWith('.snapshot'))
+      for (const { path } of snapshots) {
+        const file = world.disk.open(path, 'write')
+        await world.settle(file.dataSync())
+        file.close()
+      }
+      await world.settle(world.disk.syncDirectory(LOG_PATH))
+      await world.run(200)
+      world.crash('power')
+      const again = await world.reopened(config)
+      expect(again.abortedTransactions(0, again.logEndOffset), `seed ${seed}`).toEqual(expected)
+      expect(again.activeProducers()).toMatchObject([{ producerId: 1, lastSequence: 4 }])
+    }
   })
 
   it('a truncation takes transactions and aborts back', async () => {

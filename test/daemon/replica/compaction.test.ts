@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest'
+import { beginReassignment, completeReassignment } from '../../../daemon/metadata/controller.ts'
+import { encodePartition } from '../../../daemon/metadata/metadata-values.ts'
 import { BrokerConfig } from '../../../daemon/replica/broker-config.ts'
 import { Housekeeping } from '../../../daemon/replica/housekeeping.ts'
 import type { TopicController } from '../../../daemon/replica/topic-controller.ts'
+import { attributesAt, isControl } from '../../../src/record/batch-layout.ts'
+import { buildControlBatch } from '../../../src/record/control-batch.ts'
 import { SimDisk } from '../../sim/sim-disk.ts'
 import { SimTime } from '../../sim/sim-time.ts'
 import { batchOf, recordsOf } from '../batches.ts'
@@ -23,6 +27,7 @@ interface Written {
 /** A compacted partition on three brokers, written by key. */
 class KeyedWorld extends ReplicaWorld {
   readonly written: Written[] = []
+  #sequence = 0
 
   constructor(
     seed: number | string,
@@ -62,6 +67,25 @@ class KeyedWorld extends ReplicaWorld {
 
   async set(key: string, value: string | null): Promise<void> {
     expect(await this.settle(this.write(this.leader() as Node, key, value))).toBe(true)
+  }
+
+  /** A record in a transaction of its own. */
+  async commit(producerId: number, key: string, value: string): Promise<void> {
+    const baseSequence = this.#sequence++
+    const options = { producerId, producerEpoch: 0, baseSequence, isTransactional: true }
+    const marker = { type: 'commit', producerId, producerEpoch: 0, coordinatorEpoch: 0 } as const
+    const partition = (this.leader() as Node).partition()
+    partition.append(batchOf([{ key, value }], options))
+    const { nextOffset } = partition.append(buildControlBatch({ ...marker, timestampMs: 1 }))
+    await this.until(() => partition.highWatermark >= nextOffset)
+  }
+
+  async markers(node: Node): Promise<number[]> {
+    const found: number[] = []
+    for (const [offset, text] of await this.read(node.log)) {
+      if (isControl(attributesAt(Buffer.from(text, 'latin1'), 0))) found.push(offset)
+    }
+    return found
   }
 
   /** What was written before is in closed segments of all that run, and committed there. */
@@ -123,6 +147,15 @@ class KeyedWorld extends ReplicaWorld {
     this.elect(nodeId)
     await this.until(() => this.node(nodeId).partition().notServing === undefined)
     await this.run(1500)
+  }
+
+  /** To these brokers, and done: whoever is added joins later. */
+  reassign(target: readonly number[]): void {
+    const begun = beginReassignment(this.record().value, target)
+    const value = completeReassignment(begun) ?? begun
+    const leaderEpoch = begun.leaderEpoch + (value === begun ? 0 : 1)
+    const key = this.keys.partition(TOPIC_ID, 0)
+    this.put({ kind: 'put', key, value: encodePartition({ ...value, leaderEpoch }) })
   }
 
   /** Its machine is replaced by one with an empty disk. */
@@ -247,6 +280,77 @@ describe('compaction of replicas', () => {
     }
     expect(world.problems).toEqual([])
   })
+
+  it('a replica that copies while markers go does not wait for the end of a transaction', async () => {
+    const world = new KeyedWorld(6, { 'replica.lag.time.max.ms': '1000' })
+    await world.begin()
+    await world.commit(7, 'a', 'first')
+    await world.commit(7, 'b', 'second')
+    for (let round = 0; round < 3; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2, 3)
+    }
+    // The markers are gone everywhere, the records are there.
+    for (const node of world.nodes) {
+      expect(await world.markers(node)).toEqual([])
+      expect(node.log.lastStableOffset(node.log.logEndOffset)).toBe(node.log.logEndOffset)
+    }
+    expect(await world.states('a')).toEqual(['first', 'first', 'first'])
+    const late = world.node(3)
+    world.wipe(late)
+    world.expire(late)
+    await world.start(late)
+    await world.run(5000)
+    await world.moveTo(3)
+    await world.set('c', 'later')
+    expect(late.partition().lastStableOffset).toBe(late.log.logEndOffset)
+    expect(await world.states('a')).toEqual(['first', 'first', 'first'])
+    expect(world.problems).toEqual([])
+  })
+
+  for (const isRunning of [false, true]) {
+    const when = isRunning ? 'between two looks of its broker' : 'while its broker was down'
+    it(`a log that was left out and given again ${when} is not taken back`, async () => {
+      const world = new KeyedWorld(5, { 'replica.lag.time.max.ms': '1000' })
+      await world.begin()
+      await world.set('a', 'old')
+      await world.run(1000)
+      const late = world.node(3)
+      const stale = late.log
+      if (!isRunning) {
+        world.crash(late)
+        world.expire(late)
+      }
+      world.reassign([1, 2])
+      world.reassign([1, 2, 3])
+      if (!isRunning) {
+        // Without it the others forget.
+        world.reassign([1, 2])
+        await world.set('a', null)
+        for (let round = 0; round < 3; round += 1) {
+          await world.pushOut()
+          await world.compact(1, 2)
+        }
+        const others = [world.node(1), world.node(2)]
+        expect(await world.states('a', others)).toEqual([undefined, undefined])
+        world.reassign([1, 2, 3])
+        await world.start(late)
+      }
+      await world.run(5000)
+      const strays = late.running?.directory.strays() ?? []
+      expect(strays.map(({ partition }) => partition)).toEqual([0])
+      expect(late.log).not.toBe(stale)
+      const states = await world.states('a')
+      expect(new Set(states)).toEqual(new Set([isRunning ? 'old' : undefined]))
+      // The log that took its place is its own from now on.
+      world.crash(late)
+      world.expire(late)
+      await world.start(late)
+      await world.run(3000)
+      expect(late.running?.directory.strays()).toHaveLength(1)
+      expect(world.problems).toEqual([])
+    })
+  }
 
   for (let seed = 1; seed <= 4; seed += 1) {
     it(`brings no key back over crashes, moved leaderships and empty disks, seed ${seed}`, async () => {
