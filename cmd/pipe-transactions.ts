@@ -325,8 +325,9 @@ export class PipeTransactions {
         hint: 'with -j JOB it would be known, and the run would go on',
       })
     }
-    const committed = await this.#share.committed(offsetsOf(batch))
-    const isDone = offsetsOf(batch).every(
+    const offsets = offsetsOf(batch, this.#plan.epochBefore)
+    const committed = await this.#share.committed(offsets)
+    const isDone = offsets.every(
       ({ topic, partition, offset }) => (committed.get(`${topic}/${partition}`) ?? -1) >= offset,
     )
     if (isDone) this.#resolve(batch)

@@ -280,7 +280,9 @@ export class Subscriber extends Life {
           })),
         )
       }
-      await consumer.wait(50)
+      // Without partitions there is nothing to wait for.
+      if (member.owned.length === 0) await this.sleep(50)
+      else await consumer.wait(50)
       const event = consumer.poll()
       const poll = pollOf(event)
       if (poll !== undefined) this.done('ok', false, [poll])

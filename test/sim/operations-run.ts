@@ -50,6 +50,7 @@ export interface OperationRunResult {
   readonly records: number
   readonly events: number
   readonly trace: readonly string[]
+  readonly operations: readonly (Operation | Moved)[]
 }
 
 const texts = {
@@ -163,6 +164,7 @@ class OperationRun {
       records: this.#operations.length,
       events: world.eventCount,
       trace: world.trace,
+      operations: this.#operations,
     }
   }
 
