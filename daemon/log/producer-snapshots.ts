@@ -53,7 +53,8 @@ export function takeSnapshot(core: LogCore): void {
   try {
     // Nobody replays what lies below a snapshot: aborted transactions that were only noted in memory would be forgotten.
     for (const segment of core.segments.slice(-2)) {
-      if (segment.transactionIndex.file.isLoaded) segment.transactionIndex.file.flush(core.context.disk)
+      if (segment.transactionIndex.file.isLoaded)
+        segment.transactionIndex.file.flush(core.context.disk)
     }
     overwriteFile(core.context.disk, snapshotPath(core, offset), core.producers.encodeSnapshot())
   } catch (error) {

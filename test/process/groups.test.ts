@@ -1,5 +1,11 @@
 /** Consumer groups by the built program: the acceptance lines 20, 30 and 31, commit modes, several members, the verbs. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Cluster } from '../../src/client/cluster.ts'
+import { GroupAdmin } from '../../src/client/group-admin.ts'
+import { RealNet } from '../../src/io/real-net.ts'
+import { RealRandom } from '../../src/io/real-random.ts'
+import { RealTime } from '../../src/io/real-time.ts'
+import { quiet } from '../sim/sim-clients.ts'
 import { Program } from '../support/program.ts'
 
 describe('groups: lines a user types', () => {
@@ -120,6 +126,29 @@ describe('groups: lines a user types', () => {
     expect(program.ok('stream groups peek peek')).toBe('4\n5\n')
     expect(program.ok('stream groups peek peek -B 0 -A 3')).toBe('5\n6\n7\n')
     expect(program.ok('stream groups lag peek | cut -f3')).toBe('5\n')
+  })
+
+  it.each(['', 'kafka'])('commits carry the leader epoch of what was read %s', async (door) => {
+    const flags = door === '' ? '' : `-b ${kafka}`
+    const group = `epochs${door}`
+    program.ok(`stream consume t ${flags} -g ${group} --until-end > /dev/null`)
+    program.ok(
+      `stream txn ${flags} -- 'stream consume t -g ${group}.txn > /dev/null'; stream pipe ${flags} --in t -j ${group}.pipe --until-end --from start -q -- sh -c 'cat > /dev/null'`,
+    )
+    const time = new RealTime()
+    const random = new RealRandom()
+    const cluster = new Cluster(time, random, new RealNet(), quiet, { addresses: [kafka] })
+    await cluster.connect()
+    try {
+      const admin = new GroupAdmin(time, random, cluster)
+      for (const groupId of [group, `${group}.txn`, `${group}.pipe`]) {
+        const stored = await admin.offsets(groupId)
+        const read = stored.find(({ offset }) => offset > 0)
+        expect(read?.leaderEpoch, groupId).toBeGreaterThanOrEqual(0)
+      }
+    } finally {
+      cluster.close()
+    }
   })
 
   it('what is not there is said so', () => {

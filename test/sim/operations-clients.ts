@@ -54,11 +54,17 @@ abstract class Life {
     this.around = around
     this.time = new SimTime(around.w.world, { name: process })
     const { world, network } = around.w
-    this.cluster = new Cluster(this.time, world.random.fork(process), network.host(process), quiet, {
-      addresses: around.addresses,
-      connectTimeoutMs: 600_000,
-      requestTimeoutMs: 3000,
-    })
+    this.cluster = new Cluster(
+      this.time,
+      world.random.fork(process),
+      network.host(process),
+      quiet,
+      {
+        addresses: around.addresses,
+        connectTimeoutMs: 600_000,
+        requestTimeoutMs: 3000,
+      },
+    )
   }
 
   /** Its process ends, whatever it is at. */
@@ -68,7 +74,11 @@ abstract class Life {
     this.around.w.network.crash(this.process)
   }
 
-  protected done(outcome: Operation['outcome'], isTransaction: boolean, steps: readonly Step[]): void {
+  protected done(
+    outcome: Operation['outcome'],
+    isTransaction: boolean,
+    steps: readonly Step[],
+  ): void {
     this.around.operations.push({ process: this.process, outcome, isTransaction, steps })
   }
 
@@ -78,11 +88,16 @@ abstract class Life {
 
   protected consumer(): Consumer {
     const { random, bugs } = this.around
-    return new Consumer(this.time, this.around.w.world.random.fork(`${this.process} reads`), this.cluster, {
-      maxWaitMs: 50,
-      partitionBytesMax: random.pick([200, 1000, 1_000_000]),
-      ...(bugs.isolation === undefined ? {} : { isolation: bugs.isolation }),
-    })
+    return new Consumer(
+      this.time,
+      this.around.w.world.random.fork(`${this.process} reads`),
+      this.cluster,
+      {
+        maxWaitMs: 50,
+        partitionBytesMax: random.pick([200, 1000, 1_000_000]),
+        ...(bugs.isolation === undefined ? {} : { isolation: bugs.isolation }),
+      },
+    )
   }
 
   protected assignAll(consumer: Consumer): void {
@@ -108,14 +123,19 @@ export class Sender extends Life {
   async run(operations: number, nextValue: () => string): Promise<void> {
     const { random, bugs } = this.around
     const open = new Map<number, Sending>()
-    const producer = new Producer(this.time, this.around.w.world.random.fork(`${this.process} sends`), this.cluster, {
-      batchBytes: BATCH_BYTES,
-      lingerMs: 0,
-      deliveryTimeoutMs: DELIVERY_MS,
-      trackOrdinals: true,
-      ...bugs.producer,
-      onDelivery: (delivery) => settle(open, delivery),
-    })
+    const producer = new Producer(
+      this.time,
+      this.around.w.world.random.fork(`${this.process} sends`),
+      this.cluster,
+      {
+        batchBytes: BATCH_BYTES,
+        lingerMs: 0,
+        deliveryTimeoutMs: DELIVERY_MS,
+        trackOrdinals: true,
+        ...bugs.producer,
+        onDelivery: (delivery) => settle(open, delivery),
+      },
+    )
     await this.cluster.connect()
     await producer.prepare(TOPIC, { deadlineMs: this.time.monotonicMs() + DELIVERY_MS })
     let ordinal = 0
@@ -329,7 +349,10 @@ export function pollOf(event: ConsumerEvent | undefined): Poll | undefined {
     while (cursor.next()) {
       const { offset, bytes, valueStart, valueEnd } = cursor
       if (offset < event.fromOffset || offset >= event.untilOffset) continue
-      records.push({ offset, value: new TextDecoder().decode(bytes.subarray(valueStart, valueEnd)) })
+      records.push({
+        offset,
+        value: new TextDecoder().decode(bytes.subarray(valueStart, valueEnd)),
+      })
     }
   }
   return { kind: 'poll', key: `${event.partition}`, records }

@@ -1,5 +1,5 @@
 /**
- * Simulated transactions and groups (60 seeds; STREAM_SIM_SEEDS says another number), the proof that one seed is one run, and for
+ * Simulated transactions and groups (20 seeds; STREAM_SIM_SEEDS says another number), the proof that one seed is one run, and for
  * each anomaly of operations.ts a planted bug that the judge must catch.
  */
 import { describe, expect, it } from 'vitest'
@@ -8,7 +8,7 @@ import { runOperations } from './operations-run.ts'
 import { plantedOperationBugs } from './planted-operation-bugs.ts'
 import { runSeeds } from './seeds.ts'
 
-const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 60)
+const seeds = Number(process.env['STREAM_SIM_SEEDS'] ?? 20)
 const first = Number(process.env['STREAM_SIM_FIRST'] ?? 0)
 const BUG_SEEDS = 40
 
@@ -18,7 +18,16 @@ describe('simulated transactions and groups', () => {
     expect(failures.join('\n')).toBe('')
     if (seeds < 40) return
     const outcomes = ['ok', 'fail', 'info'].map((outcome) => `transaction ${outcome}`)
-    for (const name of ['power', 'process', 'kill', 'leave', 'freeze', 'loseLink', 'duplicate', ...outcomes]) {
+    for (const name of [
+      'power',
+      'process',
+      'kill',
+      'leave',
+      'freeze',
+      'loseLink',
+      'duplicate',
+      ...outcomes,
+    ]) {
       expect(fired[name] ?? 0, name).toBeGreaterThan(0)
     }
   }, 300_000)

@@ -186,7 +186,15 @@ class OperationRun {
 
   async #strike(): Promise<void> {
     const { random } = this.#around
-    const what = random.pick(['power', 'process', 'kill', 'kill', 'leave', 'freeze', 'none'] as const)
+    const what = random.pick([
+      'power',
+      'process',
+      'kill',
+      'kill',
+      'leave',
+      'freeze',
+      'none',
+    ] as const)
     if (what === 'power' || what === 'process') {
       await this.#w.crash(what)
       await this.#w.run(random.between(1, 500))

@@ -65,10 +65,7 @@ const bad: Record<OperationAnomalyKind, OperationHistory> = {
     [...three, work('r', 'ok', poll('a', 0, 'x', 1, 'y')), work('r', 'ok', poll('a', 1, 'y'))],
     all,
   ),
-  'int-poll-skip': history(
-    [...three, txn('t', 'ok', poll('a', 0, 'x'), poll('a', 2, 'z'))],
-    all,
-  ),
+  'int-poll-skip': history([...three, txn('t', 'ok', poll('a', 0, 'x'), poll('a', 2, 'z'))], all),
   'int-nonmonotonic-poll': history(
     [...three, txn('t', 'ok', poll('a', 1, 'y'), poll('a', 0, 'x'))],
     all,
@@ -106,33 +103,74 @@ describe('judgeOperations', () => {
 
   it.each<[string, OperationHistory]>([
     ['all was read', history([...three, work('r', 'ok', ...all)], all)],
-    ['offsets of markers and of what was aborted hold nothing', history(
-      [work('s', 'ok', send('x', 0)), work('s', 'ok', send('y', 5)), work('r', 'ok', poll('a', 0, 'x', 5, 'y'))],
-      [poll('a', 0, 'x', 5, 'y')],
-    )],
+    [
+      'offsets of markers and of what was aborted hold nothing',
+      history(
+        [
+          work('s', 'ok', send('x', 0)),
+          work('s', 'ok', send('y', 5)),
+          work('r', 'ok', poll('a', 0, 'x', 5, 'y')),
+        ],
+        [poll('a', 0, 'x', 5, 'y')],
+      ),
+    ],
     ['what nobody can tell is there', history([txn('t', 'info', send('x'))], [poll('a', 0, 'x')])],
     ['what nobody can tell is not there', history([txn('t', 'info', send('x'))], [poll('a')])],
     ['what was aborted was read by nobody', history([txn('t', 'fail', send('x', 0))], [poll('a')])],
-    ['a reader begins anew elsewhere', history(
-      [...three, work('r', 'ok', poll('a', 0, 'x')), moved('r', 'a'), work('r', 'ok', poll('a', 2, 'z')), moved('r', 'a'), work('r', 'ok', poll('a', 1, 'y'))],
-      all,
-    )],
-    ['two readers at different places', history([...three, work('r', 'ok', poll('a', 2, 'z')), work('q', 'ok', poll('a', 0, 'x'))], all)],
-    ['foreign records within a transaction (int-send-skip)', history(
-      [txn('t', 'ok', send('x', 0), send('z', 2)), work('s', 'ok', send('y', 1))],
-      all,
-    )],
-    ['transactions that write between each other (G0)', history(
-      [txn('t', 'ok', send('x', 0), send('q', 1, 'b')), txn('u', 'ok', send('y', 1), send('p', 0, 'b')), work('s', 'ok', send('z', 2))],
-      [...all, poll('b', 0, 'p', 1, 'q')],
-    )],
-    ['one reads of the other, and not the other way round', history(
-      [txn('t', 'ok', send('x', 0)), txn('u', 'ok', poll('a', 0, 'x'), send('y', 0, 'b'))],
-      [poll('a', 0, 'x'), poll('b', 0, 'y')],
-    )],
-    ['commits that stand or go on', history(three, all, {
-      commits: [{ group: 'g', key: 'a', offset: 1 }, { group: 'h', key: 'a', offset: 0 }, { group: 'g', key: 'a', offset: 1 }, { group: 'g', key: 'a', offset: 3 }],
-    })],
+    [
+      'a reader begins anew elsewhere',
+      history(
+        [
+          ...three,
+          work('r', 'ok', poll('a', 0, 'x')),
+          moved('r', 'a'),
+          work('r', 'ok', poll('a', 2, 'z')),
+          moved('r', 'a'),
+          work('r', 'ok', poll('a', 1, 'y')),
+        ],
+        all,
+      ),
+    ],
+    [
+      'two readers at different places',
+      history(
+        [...three, work('r', 'ok', poll('a', 2, 'z')), work('q', 'ok', poll('a', 0, 'x'))],
+        all,
+      ),
+    ],
+    [
+      'foreign records within a transaction (int-send-skip)',
+      history([txn('t', 'ok', send('x', 0), send('z', 2)), work('s', 'ok', send('y', 1))], all),
+    ],
+    [
+      'transactions that write between each other (G0)',
+      history(
+        [
+          txn('t', 'ok', send('x', 0), send('q', 1, 'b')),
+          txn('u', 'ok', send('y', 1), send('p', 0, 'b')),
+          work('s', 'ok', send('z', 2)),
+        ],
+        [...all, poll('b', 0, 'p', 1, 'q')],
+      ),
+    ],
+    [
+      'one reads of the other, and not the other way round',
+      history(
+        [txn('t', 'ok', send('x', 0)), txn('u', 'ok', poll('a', 0, 'x'), send('y', 0, 'b'))],
+        [poll('a', 0, 'x'), poll('b', 0, 'y')],
+      ),
+    ],
+    [
+      'commits that stand or go on',
+      history(three, all, {
+        commits: [
+          { group: 'g', key: 'a', offset: 1 },
+          { group: 'h', key: 'a', offset: 0 },
+          { group: 'g', key: 'a', offset: 1 },
+          { group: 'g', key: 'a', offset: 3 },
+        ],
+      }),
+    ],
   ])('finds nothing wrong: %s', (_name, each) => {
     expect(judgeOperations(each)).toEqual([])
   })

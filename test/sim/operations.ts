@@ -174,7 +174,10 @@ function judgeWrites(history: OperationHistory, places: Places, add: Add): void 
     const sends = steps.filter((step) => step.kind === 'send')
     const there = sends.filter(({ value }) => places.finals.has(value)).length
     if (isTransaction && outcome !== 'fail' && there > 0 && there < sends.length) {
-      add('torn-transaction', `${process}: ${there} of ${sends.length} values, of ${sends[0]?.value}`)
+      add(
+        'torn-transaction',
+        `${process}: ${there} of ${sends.length} values, of ${sends[0]?.value}`,
+      )
     }
     if (outcome !== 'ok') continue
     for (const { key, value, offset } of sends) {
@@ -247,7 +250,10 @@ function judgeOrder(history: OperationHistory, places: Places, add: Add): void {
         else if (before !== undefined) {
           const left = nextAfter(places.existing.get(step.key) ?? [], before)
           if (left !== undefined && left < offset)
-            add(`${prefix}poll-skip`, `${place}: ${offset} after ${before}, though ${left} is there`)
+            add(
+              `${prefix}poll-skip`,
+              `${place}: ${offset} after ${before}, though ${left} is there`,
+            )
         }
         polled.set(place, offset)
         inner = each.isTransaction
@@ -306,7 +312,12 @@ function findCycles(history: OperationHistory): string[] {
       } else if (!state.has(value)) enter(value)
       else if (state.get(value) === 'open') {
         const from = path.findIndex(({ operation }) => operation === value)
-        cycles.push(path.slice(from).map(({ operation }) => operation.process).join(' → '))
+        cycles.push(
+          path
+            .slice(from)
+            .map(({ operation }) => operation.process)
+            .join(' → '),
+        )
       }
     }
   }

@@ -2,10 +2,10 @@
 import { ClassicGroup } from '../../daemon/coordinator/classic-group.ts'
 import { MarkerWriter } from '../../daemon/coordinator/marker-writer.ts'
 import { TransactionCoordinator } from '../../daemon/coordinator/transaction-coordinator.ts'
+import type { ReadRequest } from '../../daemon/log/log-types.ts'
 import { PartitionLog } from '../../daemon/log/partition-log.ts'
 import { Consumer } from '../../src/client/consumer.ts'
 import { PartitionQueue } from '../../src/client/partition-queue.ts'
-import type { ReadRequest } from '../../daemon/log/log-types.ts'
 import { lyingDisk } from './lying-disk.ts'
 import type { OperationAnomalyKind } from './operations.ts'
 import { TOPIC } from './operations-clients.ts'
@@ -33,13 +33,13 @@ const self = (each: Partial<PartitionLog>): PartitionLog => each as PartitionLog
 
 export const plantedOperationBugs: readonly PlantedOperationBug[] = [
   {
-    name: 'a log that acknowledges without a sync',
+    name: 'a log that acknowledges without a sync, and does not remember what it has acknowledged',
     bug: {
-      wrapDisk: lyingDisk((file) =>
-        file.path.includes('/t-') && file.path.endsWith('.log')
-          ? { dataSync: () => Promise.resolve() }
-          : {},
-      ),
+      wrapDisk: lyingDisk((file) => {
+        if (file.path.includes('/durable-marks.')) return { write: () => undefined }
+        const isData = file.path.includes(`/${TOPIC}-`) && file.path.endsWith('.log')
+        return isData ? { dataSync: () => Promise.resolve() } : {}
+      }),
     },
     caught: ['unseen', 'inconsistent-offsets'],
   },
@@ -179,7 +179,9 @@ export const plantedOperationBugs: readonly PlantedOperationBug[] = [
   },
   {
     name: 'a coordinator that does not abort what has timed out',
-    bug: { plant: () => replace(TransactionCoordinator.prototype, { abortTimedOut: () => undefined }) },
+    bug: {
+      plant: () => replace(TransactionCoordinator.prototype, { abortTimedOut: () => undefined }),
+    },
     caught: ['hanging-transaction'],
   },
   {
