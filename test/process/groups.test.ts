@@ -151,6 +151,49 @@ describe('groups: lines a user types', () => {
     }
   })
 
+  it('list: by state, by lag, by how long nothing was read', () => {
+    program.ok('stream topics create listed; seq 5 | stream produce listed')
+    program.ok('for g in l.done l.late; do stream consume listed -g $g --until-end > /dev/null; done')
+    program.ok('stream groups seek l.late --to -2 -y')
+    const list = (flags: string) => program.ok(`stream groups list 'l.*' ${flags}`)
+    expect(list('')).toBe('l.done\tEmpty\t0\t0\nl.late\tEmpty\t0\t2\n')
+    expect(list('--lagging')).toBe('l.late\tEmpty\t0\t2\n')
+    expect(list('--state stable')).toBe('')
+    expect(list('--inactive 1ms')).toBe('l.late\tEmpty\t0\t2\n')
+    expect(list('--inactive 1h')).toBe('')
+    expect(program.shell("stream groups list 'l.*' --inactive 1h --fail-empty").status).toBe(3)
+    const described = program.ok('stream groups describe l.late --json').trim().split('\n')
+    expect(described.map((row) => JSON.parse(row))).toMatchObject([
+      { v: 1, group: 'l.late', topic: 'listed', partition: 0, committed: 3, end: 5, lag: 2 },
+    ])
+  })
+
+  it('watch: rows each time; of several groups each is tried', () => {
+    expect(program.ok('stream groups watch l.late --every 50ms -n 2 | cut -f 1-3')).toBe(
+      'l.late\tlisted\t2\nl.late\tlisted\t2\n',
+    )
+    const both = program.shell('stream groups lag nosuch l.late | cut -f 1-3; exit ${PIPESTATUS[0]}')
+    expect(both.stdout).toBe('l.late\tlisted\t2\n')
+    expect(both.stderr).toContain('nosuch: no such group')
+    expect(both.status).toBe(3)
+    expect(program.shell('stream groups watch nosuch -n 1').status).toBe(3)
+  })
+
+  it('delete: without -y nothing; one topic of a group; what it has nothing of', () => {
+    expect(program.shell('stream groups delete l.done < /dev/null').status).toBe(2)
+    expect(program.ok('stream groups delete l.done --dry-run')).toBe('l.done\n')
+    program.ok('stream consume peek -g l.done --until-end > /dev/null')
+    const topics = () => program.ok('stream groups describe l.done | cut -f 2 | sort -u')
+    expect(topics()).toBe('listed\npeek\n')
+    program.ok('stream groups delete l.done -t peek -y')
+    expect(topics()).toBe('listed\n')
+    const again = program.shell('stream groups delete l.done -t peek -y')
+    expect([again.status, again.stdout]).toEqual([3, ''])
+    expect(again.stderr).toContain('group l.done has committed nothing of peek')
+    program.ok('stream groups delete l.done -y')
+    expect(program.shell('stream groups describe l.done').status).toBe(3)
+  })
+
   it('what is not there is said so', () => {
     for (const line of ['lag', 'describe', 'peek', 'undo', 'seek --to start', 'delete -y']) {
       const outcome = program.shell(
