@@ -153,7 +153,9 @@ describe('groups: lines a user types', () => {
 
   it('list: by state, by lag, by how long nothing was read', () => {
     program.ok('stream topics create listed; seq 5 | stream produce listed')
-    program.ok('for g in l.done l.late; do stream consume listed -g $g --until-end > /dev/null; done')
+    program.ok(
+      'for g in l.done l.late; do stream consume listed -g $g --until-end > /dev/null; done',
+    )
     program.ok('stream groups seek l.late --to -2 -y')
     const list = (flags: string) => program.ok(`stream groups list 'l.*' ${flags}`)
     expect(list('')).toBe('l.done\tEmpty\t0\t0\nl.late\tEmpty\t0\t2\n')
@@ -172,7 +174,9 @@ describe('groups: lines a user types', () => {
     expect(program.ok('stream groups watch l.late --every 50ms -n 2 | cut -f 1-3')).toBe(
       'l.late\tlisted\t2\nl.late\tlisted\t2\n',
     )
-    const both = program.shell('stream groups lag nosuch l.late | cut -f 1-3; exit ${PIPESTATUS[0]}')
+    const both = program.shell(
+      'stream groups lag nosuch l.late | cut -f 1-3; exit ${PIPESTATUS[0]}',
+    )
     expect(both.stdout).toBe('l.late\tlisted\t2\n')
     expect(both.stderr).toContain('nosuch: no such group')
     expect(both.status).toBe(3)

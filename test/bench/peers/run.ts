@@ -135,7 +135,10 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
       )
     }
     const entries = peers.flatMap((peer) =>
-      (isWanted('latency') ? peer.latency() : []).map((contender) => ({ contender, isOurs: peer === ours })),
+      (isWanted('latency') ? peer.latency() : []).map((contender) => ({
+        contender,
+        isOurs: peer === ours,
+      })),
     )
     const raced = await raceLatency(
       entries.map(({ contender }) => contender),
@@ -146,12 +149,13 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
       ...figures,
       isOurs: entries[index]?.isOurs === true,
     }))
-    if (isWanted('latency')) latency.push(
-      latencySection(`Latency, pipe to pipe, ${lineBytes} B lines`, [
-        ...rows,
-        ...missing.map((label) => ({ ...label, p50: [], p99: [], judged: false, isOurs: false })),
-      ]),
-    )
+    if (isWanted('latency'))
+      latency.push(
+        latencySection(`Latency, pipe to pipe, ${lineBytes} B lines`, [
+          ...rows,
+          ...missing.map((label) => ({ ...label, p50: [], p99: [], judged: false, isOurs: false })),
+        ]),
+      )
     if (lineBytes === plan.lineBytes[0] && isWanted('memory'))
       for (const peer of peers)
         for (const contender of peer.memory(payloads))
@@ -159,7 +163,8 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
   }
   const startUps = peers.flatMap((peer) => (isWanted('start-up') ? [...peer.startUp()] : []))
   const own = new Set(ours.startUp().map(({ name }) => name))
-  const started = startUps.length === 0 ? [] : raceStartUp(startUps, { rounds: plan.startUpRounds, scratch })
+  const started =
+    startUps.length === 0 ? [] : raceStartUp(startUps, { rounds: plan.startUpRounds, scratch })
   const servers = peers.flatMap((peer) =>
     peer.servers().map(({ name, pid }) => ({ name, megabytes: peakMegabytes(pid) })),
   )
