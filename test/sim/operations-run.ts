@@ -4,6 +4,8 @@
  * read once more, and all that anybody did and saw is judged (operations.ts).
  */
 import { Cluster } from '../../src/client/cluster.ts'
+// Loaded late by clients: the first run of a process would wait for the file, and be another one than the second.
+import '../../src/client/login-question.ts'
 import { Consumer } from '../../src/client/consumer.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import { DaemonWorld, KAFKA, ZMQ } from '../daemon/daemon-world.ts'

@@ -1,7 +1,7 @@
 /**
- * `npm run sim -- [--brokers N | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs beyond those
- * of the test suite, of a single daemon, of its transactions and groups, or with --brokers of a cluster. With --seed one run with its whole trace; else a line for each
- * failing seed and a summary.
+ * `npm run sim -- [--brokers N | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs beyond
+ * those of the test suite, of a single daemon, of its transactions and groups, or with --brokers of a cluster. With --seed one
+ * run with its whole trace; else a line for each failing seed and a summary.
  */
 import { parseArgs } from 'node:util'
 import { runCluster } from './cluster-run.ts'
