@@ -70,6 +70,7 @@ export class ExecLoop {
           queue.remove(topic, partition)
           consumer.unassign(topic, partition)
         },
+        epochBefore: (topic, partition, offset) => consumer.epochBefore(topic, partition, offset),
       },
       write: (event) => this.#release(event),
       isStopped: () => stop.reason !== undefined,

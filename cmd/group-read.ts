@@ -35,7 +35,7 @@ const RETRY_PAUSE_MS = 500
 
 /** What the reading loop lends to a change of partitions. */
 export interface GroupTools {
-  readonly consumer: Pick<ConsumerClient, 'assign' | 'unassign'>
+  readonly consumer: Pick<ConsumerClient, 'assign' | 'unassign' | 'epochBefore'>
   /** Before partitions go: writes what was taken, or ends what is being done with it. */
   readonly write: (event: RevokedEvent) => void | Promise<void>
   readonly onGap: (range: PartitionRange) => void
@@ -83,6 +83,8 @@ export class GroupRead {
   readonly #committed = new Map<string, number>()
   /** Partitions that were there at the start. */
   readonly #initial = new Set<string>()
+  /** Knows in which leader epochs records were read. */
+  #consumer: GroupTools['consumer'] | undefined
   #ends: readonly PartitionPosition[] | undefined
   #timer: Timer | undefined
   #committing: Promise<void> = Promise.resolve()
@@ -174,6 +176,7 @@ export class GroupRead {
 
   /** Follows the changes of the group. @throws StreamError when the membership is over, and as the questions */
   async follow(tools: GroupTools): Promise<void> {
+    this.#consumer = tools.consumer
     for (let event = this.#member.poll(); event !== undefined; event = this.#member.poll()) {
       if (event.kind === 'failed') throw this.#explain(event.error)
       if (event.kind === 'revoked') await this.#giveBack(event, tools)
@@ -211,6 +214,7 @@ export class GroupRead {
   async #begin(partitions: readonly GroupPartition[], tools: GroupTools): Promise<void> {
     const stored = await this.#member.fetchOffsets(partitions)
     const offsets = new Map(stored.map((each) => [nameOf(each), each.offset]))
+    const epochs = new Map(stored.map((each) => [nameOf(each), each.leaderEpoch ?? -1]))
     const places: PartitionPosition[] = []
     for (const { topic, partition } of partitions) {
       const offset = offsets.get(nameOf({ topic, partition }))
@@ -239,12 +243,17 @@ export class GroupRead {
       }
     }
     tools.consumer.assign(
-      ranges.map(({ topic, partition, startOffset, endOffset }) => ({
-        topic,
-        partition,
-        startOffset,
-        ...(endOffset === undefined ? {} : { endOffset }),
-      })),
+      ranges.map(({ topic, partition, startOffset, endOffset }) => {
+        const name = nameOf({ topic, partition })
+        const isStored = offsets.get(name) === startOffset
+        return {
+          topic,
+          partition,
+          startOffset,
+          leaderEpoch: isStored ? (epochs.get(name) ?? -1) : -1,
+          ...(endOffset === undefined ? {} : { endOffset }),
+        }
+      }),
     )
   }
 
@@ -362,7 +371,10 @@ export class GroupRead {
   }
 
   async #commit(): Promise<void> {
-    const offsets = this.#due()
+    const offsets = this.#due().map((row) => {
+      const { topic, partition, offset } = row
+      return { ...row, leaderEpoch: this.#consumer?.epochBefore(topic, partition, offset) ?? -1 }
+    })
     if (offsets.length === 0) return
     this.#deps.stdio.output.sync()
     if (this.#hooks.commit === undefined) await this.#member.commit(offsets)

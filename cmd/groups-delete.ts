@@ -1,6 +1,6 @@
 /** `stream groups delete`: groups with all that they have committed, or what they have committed of some topics; asks. */
 
-import { isStreamError } from '../src/base/errors.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { findGroups, refuseLive, requireGroups, withGroups } from './groups-shared.ts'
@@ -71,7 +71,8 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         if (topics.length > 0) {
           const offsets = await groups.offsets(groupId)
           const wanted = offsets.filter(({ topic }) => topics.includes(topic))
-          if (wanted.length > 0) await groups.deleteOffsets(groupId, wanted)
+          if (wanted.length === 0) throw nothingOf(groupId, topics)
+          await groups.deleteOffsets(groupId, wanted)
         } else {
           const { error } = await groups.delete(groupId)
           if (error !== undefined) throw error
@@ -84,5 +85,13 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     }
     await printRows(deps, flags, shape, deleted)
     return failures.exit
+  })
+}
+
+function nothingOf(group: string, topics: readonly string[]): StreamError {
+  const words = `group ${group} has committed nothing of ${topics.join(', ')}`
+  return new StreamError('NAME_UNKNOWN', words, {
+    target: group,
+    hint: `what it has: stream groups describe ${group}`,
   })
 }

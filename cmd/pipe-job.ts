@@ -159,6 +159,7 @@ class PipeJob {
       undefined,
       PARTITION_FETCH_BYTES,
     )
+    this.#consumer = consumer
     try {
       await this.#share.start(found, await this.#findRetries())
       await this.#loop(consumer)
@@ -171,6 +172,7 @@ class PipeJob {
   }
 
   #onStopped: () => void = () => undefined
+  #consumer: ConsumerClient | undefined
 
   async #open(slot: PipeSlot, found: readonly PartitionName[]): Promise<void> {
     const { job, out, limits, barrier } = this.#plan
@@ -207,6 +209,8 @@ class PipeJob {
       outTopic: out?.keepTopic === true ? undefined : out?.topic,
       dlqTopic: this.#plan.dlq,
       hold: this.#isSticky ? limits : undefined,
+      epochBefore: (topic, partition, offset) =>
+        this.#consumer?.epochBefore(topic, partition, offset) ?? -1,
       onCommitted: (epochs) => this.#onCommitted(epochs),
       onSplit: (epochs) => this.#fail(this.#lostCompany(epochs)),
       onFailed: (error) => this.#fail(error),
@@ -460,7 +464,8 @@ class PipeJob {
       const fixedEnd = await this.#state?.fixedEnd(topic, partition, gap?.from ?? startOffset)
       this.#epochs.add(topic, partition, startOffset, fixedEnd)
       const end = endOffset === undefined ? {} : { endOffset: Math.max(endOffset, fixedEnd ?? 0) }
-      consumer.assign([{ topic, partition, startOffset, ...end }])
+      const leaderEpoch = this.#share.epochBefore(topic, partition, startOffset)
+      consumer.assign([{ topic, partition, startOffset, leaderEpoch, ...end }])
     }
   }
 

@@ -44,6 +44,8 @@ export class PipeShare {
   readonly #ownCluster: ClusterClient | undefined
   /** Partitions that were there at the start. */
   readonly #initial = new Set<string>()
+  /** As last asked for, by name. */
+  readonly #stored = new Map<string, GroupOffset>()
   readonly #topics = new Set<string>()
   #ends: readonly PartitionPosition[] | undefined
   /** Without a job: what is still to be told. */
@@ -199,7 +201,10 @@ export class PipeShare {
     while (member !== undefined && !this.#isStopped) {
       try {
         const offsets = await member.fetchOffsets(partitions)
-        for (const each of offsets) found.set(nameOf(each), each.offset)
+        for (const each of offsets) {
+          found.set(nameOf(each), each.offset)
+          this.#stored.set(nameOf(each), each)
+        }
         return found
       } catch (error) {
         if (!mayPass(error)) throw error
@@ -207,6 +212,12 @@ export class PipeShare {
       await sleep(this.#deps.time, RETRY_PAUSE_MS)
     }
     return found
+  }
+
+  /** Leader epoch of the record before a position that is committed; −1: not known. */
+  epochBefore(topic: string, partition: number, offset: number): number {
+    const stored = this.#stored.get(nameOf({ topic, partition }))
+    return stored?.offset === offset ? (stored.leaderEpoch ?? -1) : -1
   }
 
   /** Nothing is waited for any more. */

@@ -53,6 +53,8 @@ export interface TransactionPlan {
   readonly dlqTopic: string | undefined
   /** Finished epochs wait for others until they are so many, or so old; undefined: never. */
   readonly hold: EpochLimits | undefined
+  /** Leader epoch of the record before an offset; −1: not known. */
+  readonly epochBefore: (topic: string, partition: number, offset: number) => number
   readonly onCommitted: (epochs: readonly FinishedEpoch[]) => void
   /** They lost the others of their group, and are not committed. */
   readonly onSplit: (epochs: readonly FinishedEpoch[]) => void
@@ -228,7 +230,7 @@ export class PipeTransactions {
   }
 
   async #commit(batch: readonly FinishedEpoch[]): Promise<void> {
-    const offsets = offsetsOf(batch)
+    const offsets = offsetsOf(batch, this.#plan.epochBefore)
     const needsTransaction = batch.some(
       ({ append, dead, carry }) =>
         append !== undefined || dead !== undefined || carry !== undefined,
@@ -323,8 +325,9 @@ export class PipeTransactions {
         hint: 'with -j JOB it would be known, and the run would go on',
       })
     }
-    const committed = await this.#share.committed(offsetsOf(batch))
-    const isDone = offsetsOf(batch).every(
+    const offsets = offsetsOf(batch, this.#plan.epochBefore)
+    const committed = await this.#share.committed(offsets)
+    const isDone = offsets.every(
       ({ topic, partition, offset }) => (committed.get(`${topic}/${partition}`) ?? -1) >= offset,
     )
     if (isDone) this.#resolve(batch)
@@ -358,12 +361,16 @@ function notAMember(): StreamError {
   })
 }
 
-function offsetsOf(batch: readonly FinishedEpoch[]): readonly GroupOffset[] {
+function offsetsOf(
+  batch: readonly FinishedEpoch[],
+  epochBefore: TransactionPlan['epochBefore'],
+): readonly GroupOffset[] {
   const offsets = new Map<string, GroupOffset>()
   for (const { epoch } of batch) {
     if (epoch === undefined) continue
     const { topic, partition, endOffset: offset } = epoch
-    offsets.set(`${topic}/${partition}`, { topic, partition, offset })
+    const leaderEpoch = epochBefore(topic, partition, offset)
+    offsets.set(`${topic}/${partition}`, { topic, partition, offset, leaderEpoch })
   }
   return [...offsets.values()]
 }

@@ -6,7 +6,7 @@
  */
 
 import { isStreamError, type StreamError } from '../src/base/errors.ts'
-import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
+import type { ConsumerEvent, EndEvent, RecordsEvent } from '../src/client/consumer.ts'
 import type { LocalReadOptions } from '../src/client/local-reads.ts'
 import { sleep } from '../src/ports/time.ts'
 import { BLOCK_BYTES } from '../src/record/kernel-memory.ts'
@@ -406,8 +406,7 @@ class ReadJob {
         this.#progress?.take(event.topic, event.partition, event.to)
         return undefined
       case 'end':
-        this.#endedPartitions += 1
-        this.#progress?.take(event.topic, event.partition, event.offset)
+        this.#onEnd(consumer, event)
         return undefined
       case 'failed':
         this.#onFailed(event.error)
@@ -460,6 +459,12 @@ class ReadJob {
     } finally {
       event.release?.()
     }
+  }
+
+  #onEnd(consumer: ConsumerClient, { topic, partition, offset }: EndEvent): void {
+    this.#endedPartitions += 1
+    const epoch = consumer.epochBefore(topic, partition, offset)
+    this.#progress?.take(topic, partition, offset, epoch)
   }
 
   #printBatch(

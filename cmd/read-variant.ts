@@ -9,8 +9,8 @@ import type { AskOffsets, PartitionName, PartitionRange } from './read-range.ts'
 /** Where it is kept how far a read has come. */
 export interface ReadProgress {
   readonly acknowledgements: Acknowledgements | undefined
-  /** Everything of a partition below `offset` was read. */
-  take(topic: string, partition: number, offset: number): void
+  /** Everything of a partition below `offset` was read. @param leaderEpoch  of the record before it, where it is known */
+  take(topic: string, partition: number, offset: number, leaderEpoch?: number): void
   /** All that was taken has been written. */
   onWritten(): void
   /** Waits for what is still to be said about it. */

@@ -121,8 +121,8 @@ class TxnRead implements ReadProgress {
     )
   }
 
-  take(topic: string, partition: number, offset: number): void {
-    this.#reached.set(`${partition}/${topic}`, { topic, partition, offset })
+  take(topic: string, partition: number, offset: number, leaderEpoch = -1): void {
+    this.#reached.set(`${partition}/${topic}`, { topic, partition, offset, leaderEpoch })
   }
 
   onWritten(): void {}

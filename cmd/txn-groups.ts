@@ -24,8 +24,8 @@ interface OwnGroup {
   readonly member: GroupMemberClient
   readonly cluster: ClusterClient | undefined
   readonly topics: Set<string>
-  isLost: boolean
-  failure: StreamError | undefined
+  /** Why nothing can be committed in its name any more. */
+  loss: StreamError | undefined
 }
 
 export class TxnGroups {
@@ -37,14 +37,21 @@ export class TxnGroups {
   #joining: Promise<unknown> = Promise.resolve()
 
   readonly #lock: TxnLock | undefined
+  readonly #onLost: (error: StreamError) => void
+  #isClosed = false
 
-  /** @param lock  of a run with a name: it knows what a killed run has left behind */
+  /**
+   * @param lock  of a run with a name: it knows what a killed run has left behind
+   * @param onLost  called when it is the only member of a group no longer, at most once a group: nothing can be committed
+   */
   constructor(
     deps: CommandDeps,
     broker: Broker,
     groups: GroupAdminClient,
     lock: TxnLock | undefined,
+    onLost: (error: StreamError) => void,
   ) {
+    this.#onLost = onLost
     this.#deps = deps
     this.#broker = broker
     this.#groups = groups
@@ -77,7 +84,7 @@ export class TxnGroups {
     }
     for (const topic of topics) own.topics.add(topic)
     own.member.setTopics([...own.topics])
-    if (own.topics.size === topics.size) await this.#start(own)
+    if (own.topics.size === topics.size) await this.#start(name, own)
     if (partitions.length === 0) return []
     return own.member.fetchOffsets(partitions)
   }
@@ -99,32 +106,47 @@ export class TxnGroups {
       heartbeatIntervalMs: Math.floor(sessionMs / 3),
       rebalanceTimeoutMs: sessionMs,
     })
-    const own: OwnGroup = { member, cluster, topics: new Set(), isLost: false, failure: undefined }
+    const own: OwnGroup = { member, cluster, topics: new Set(), loss: undefined }
     this.#own.set(name, own)
     return own
   }
 
-  async #start(own: OwnGroup): Promise<void> {
+  async #start(name: string, own: OwnGroup): Promise<void> {
     const { time } = this.#deps
     own.member.start()
     const deadlineMs = time.monotonicMs() + sessionMsOf(this.#broker)
     while (own.member.memberId === '' && time.monotonicMs() < deadlineMs) {
-      this.#follow(own)
-      if (own.failure !== undefined) throw own.failure
+      this.#follow(name, own)
+      if (own.loss !== undefined) throw own.loss
       await sleep(time, 1)
     }
     this.#lock?.remember(own.member.memberId)
+    void this.#watch(name, own)
   }
 
-  /** Looks at what has happened in the groups. */
-  #follow(own: OwnGroup): void {
-    for (let event = own.member.poll(); event !== undefined; event = own.member.poll()) {
-      if (event.kind === 'failed') own.failure ??= event.error
+  /** Whoever joins ends the run, also one that goes again before the end: the pipeline would work for nothing. */
+  async #watch(name: string, own: OwnGroup): Promise<void> {
+    while (!this.#isClosed) {
+      this.#follow(name, own)
+      if (own.loss !== undefined) {
+        this.#onLost(own.loss)
+        return
+      }
+      await own.member.changed()
+    }
+  }
+
+  /** Looks at what has happened in the group. */
+  #follow(name: string, own: OwnGroup): void {
+    const { member } = own
+    for (let event = member.poll(); event !== undefined; event = member.poll()) {
+      if (event.kind === 'failed') own.loss ??= event.error
       else if (event.kind === 'revoked') {
-        if (event.partitions.length > 0) own.isLost = true
-        own.member.released()
+        if (event.partitions.length > 0) own.loss ??= event.isLost ? expired(name) : joined(name)
+        member.released()
       }
     }
+    if (member.hasHadCompany) own.loss ??= joined(name)
   }
 
   /**
@@ -148,8 +170,8 @@ export class TxnGroups {
       groupInstanceId: null,
       offsets,
     })
-    this.#follow(own)
-    if (own.isLost) throw joined(name)
+    this.#follow(name, own)
+    if (own.loss !== undefined) throw own.loss
   }
 
   /** It has all partitions, and nobody else is there. */
@@ -161,9 +183,8 @@ export class TxnGroups {
   ): Promise<void> {
     const { time } = this.#deps
     for (;;) {
-      this.#follow(own)
-      if (own.failure !== undefined) throw own.failure
-      if (own.isLost) throw joined(name)
+      this.#follow(name, own)
+      if (own.loss !== undefined) throw own.loss
       const { member } = own
       const owned = new Set(member.owned.map(({ topic, partition }) => `${partition}/${topic}`))
       const hasAll = offsets.every(({ topic, partition }) => owned.has(`${partition}/${topic}`))
@@ -182,6 +203,7 @@ export class TxnGroups {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     for (const { member, cluster } of this.#own.values()) {
       await member.leave()
       cluster?.close()
@@ -197,5 +219,13 @@ function joined(name: string): StreamError {
       target: name,
       hint: 'stop it, and run the transaction again',
     },
+  )
+}
+
+function expired(name: string): StreamError {
+  return new StreamError(
+    'FENCED',
+    `group ${name}: the broker has not heard of this run for a session's time, so nothing was committed`,
+    { target: name, hint: 'run the transaction again' },
   )
 }

@@ -12,7 +12,7 @@ const shape: RowShape = { kind: 'transaction', columns: transactionColumns }
 export const spec: CommandSpec = {
   name: 'txn list',
   summary: 'List transactional ids and what they have open',
-  description: ['SECONDS is how long a transaction is open, PARTITIONS how many it has written to. A name of stream txn -j is the id stream.txn.NAME, an ID of stream produce --resume is stream.resume.ID.'],
+  description: ['SECONDS is how long a transaction is open, PARTITIONS how many it has written to. A name of stream txn -j is the id stream.txn.NAME, an ID of stream produce --resume is stream.resume.ID.', 'An open transaction holds back the readers of what comes behind it. What a process leaves open that was killed while it sent (of produce --atomic: stream.produce.…) ends by its timeout, a minute or more, or at once by stream txn abort ID.'],
   operands: [],
   options: [
     { long: 'state', argument: 'S', help: 'only ids in this state: Empty, Ongoing, PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort' },

@@ -18,6 +18,8 @@ export interface TxnOffset {
   readonly topic: string
   readonly partition: number
   readonly offset: number
+  /** Of the record before it, as far as it is known. */
+  readonly leaderEpoch?: number
 }
 
 export type TxnQuestion =

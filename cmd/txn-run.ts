@@ -73,7 +73,9 @@ export class TxnRun {
     const lock = this.#plan.isNamed
       ? await TxnLock.take(this.#deps, this.#broker, admin, this.#plan.name)
       : undefined
-    this.#groups = new TxnGroups(this.#deps, this.#broker, admin, lock)
+    this.#groups = new TxnGroups(this.#deps, this.#broker, admin, lock, (error) => {
+      this.#fail(error)
+    })
     try {
       this.#disk = await this.#deps.loadDisk()
       this.#transaction = await this.#openTransaction()

@@ -4,7 +4,10 @@
  * Invariants:
  * - A snapshot named N holds the state of all batches below N. Those beyond the log end are removed before anything is
  *   appended, or they would one day speak for other batches.
- * - At least the newest two are kept; those at segment bases go with their segments.
+ * - At least the newest two are kept, and the one from which a start after a power cut goes on; those at segment bases go with
+ *   their segments.
+ * - Behind a snapshot no aborted transaction below it is missing in an index, as far as the page cache goes; on the medium only
+ *   those below the recovery point are certain.
  */
 import { StreamError } from '../../src/base/errors.ts'
 import {
@@ -48,6 +51,11 @@ export function takeSnapshot(core: LogCore): void {
   const offset = core.logEndOffset
   core.batchesSinceSnapshot = 0
   try {
+    // Nobody replays what lies below a snapshot: aborted transactions that were only noted in memory would be forgotten.
+    for (const segment of core.segments.slice(-2)) {
+      if (segment.transactionIndex.file.isLoaded)
+        segment.transactionIndex.file.flush(core.context.disk)
+    }
     overwriteFile(core.context.disk, snapshotPath(core, offset), core.producers.encodeSnapshot())
   } catch (error) {
     // A replay from the one before gives the same state; but half a file must not stay.
@@ -67,11 +75,15 @@ export function maybeTakeSnapshot(core: LogCore, batches: number): void {
   takeSnapshot(core)
 }
 
-/** Between segment bases only the newest two are of use. */
+/** Between segment bases only the newest two are of use, and after a power cut the newest that is on the medium. */
 function removeSurplus(core: LogCore): void {
-  const bases = new Set(core.segments.map((segment) => segment.baseOffset))
-  const between = core.snapshotOffsets.filter((offset) => !bases.has(offset))
-  for (const offset of between.slice(0, -SNAPSHOTS_KEPT_MIN)) removeSnapshot(core, offset)
+  const kept = new Set(core.segments.map((segment) => segment.baseOffset))
+  for (const point of [core.recoveryPoint, core.savedRecoveryPoint]) {
+    const sound = core.snapshotOffsets.findLast((offset) => offset <= point)
+    if (sound !== undefined) kept.add(sound)
+  }
+  const older = core.snapshotOffsets.slice(0, -SNAPSHOTS_KEPT_MIN)
+  for (const offset of older) if (!kept.has(offset)) removeSnapshot(core, offset)
 }
 
 export function removeSnapshot(core: LogCore, offset: number): void {
@@ -90,53 +102,47 @@ export function removeSnapshotsBelow(core: LogCore, offset: number): void {
  * Brings the producer state in line with the log: the newest valid snapshot, then the headers behind it. Snapshots
  * beyond the log end and bad ones are removed; aborted transactions of the replayed part are indexed again.
  * @param soundBelow  snapshots named below it are on the medium, and need no look unless they are used
- * @param indexedBelow  so are the indexes of aborted transactions below it; those behind it are made anew
+ * @param trustedOffset  entries of transaction indexes at or beyond it may be lost or torn (after a power cut), so the replay
+ *   begins there or before
  */
 export function rebuildProducerState(
   core: LogCore,
   soundBelow: number,
-  indexedBelow: number,
+  trustedOffset = Infinity,
 ): void {
-  indexAborted(core, indexedBelow)
   const { disk } = core.context
   core.snapshotOffsets = snapshotOffsetsIn(disk.list(core.directory))
-  let state: ProducerState | undefined
-  let fromOffset = core.segments[0]?.baseOffset ?? 0
-  for (const offset of core.snapshotOffsets.slice().reverse()) {
-    if (offset > core.logEndOffset) {
-      removeSnapshot(core, offset)
-    } else if (state === undefined) {
-      state = readSnapshot(core, offset)
-      if (state !== undefined) fromOffset = Math.max(fromOffset, offset)
-    } else if (offset >= soundBelow) {
-      // Kafka's tools look at all of them.
-      readSnapshot(core, offset)
-    }
+  for (const offset of core.snapshotOffsets.slice()) {
+    if (offset > core.logEndOffset) removeSnapshot(core, offset)
   }
-  core.producers = state ?? new ProducerState()
-  core.replayedFrom = fromOffset
-  replay(core, fromOffset)
+  let start = newestState(core, trustedOffset)
+  const segment = core.segments[core.segmentIndexOf(start.fromOffset)]
+  // Damage in front of the replay's begin: what stood there is found again by a replay of the whole segment.
+  if (segment !== undefined && !segment.transactionIndex.loadSoundPart(disk)) {
+    start = newestState(core, Math.min(trustedOffset, segment.baseOffset))
+  }
+  for (const offset of core.snapshotOffsets.slice()) {
+    // Kafka's tools look at all of them.
+    if (offset >= soundBelow && offset !== start.fromOffset) readSnapshot(core, offset)
+  }
+  core.producers = start.state
+  core.replayedFrom = start.fromOffset
+  replay(core, start.fromOffset)
   core.batchesSinceSnapshot = 0
 }
 
-/**
- * A snapshot is on the medium by chance before the index of the segment behind it is, and a power cut then takes that index: the
- * newest snapshot must not be where the indexes begin.
- */
-function indexAborted(core: LogCore, indexedBelow: number): void {
-  if (indexedBelow >= core.logEndOffset) return
-  const offsets = snapshotOffsetsIn(core.context.disk.list(core.directory))
-  const before = offsets.filter((offset) => offset <= Math.min(indexedBelow, core.logEndOffset))
-  let state: ProducerState | undefined
-  let fromOffset = core.segments[0]?.baseOffset ?? 0
-  for (const offset of before.reverse()) {
-    state = readSnapshot(core, offset)
-    if (state === undefined) continue
-    fromOffset = Math.max(fromOffset, offset)
-    break
+/** The newest that can be read, of those named at or below an offset; nothing known at the log's begin where there is none. */
+function newestState(
+  core: LogCore,
+  offsetMax: number,
+): { readonly state: ProducerState; readonly fromOffset: number } {
+  const begin = core.segments[0]?.baseOffset ?? 0
+  for (const offset of core.snapshotOffsets.slice().reverse()) {
+    if (offset > Math.max(offsetMax, begin)) continue
+    const state = readSnapshot(core, offset)
+    if (state !== undefined) return { state, fromOffset: Math.max(begin, offset) }
   }
-  core.producers = state ?? new ProducerState()
-  replay(core, fromOffset)
+  return { state: new ProducerState(), fromOffset: begin }
 }
 
 /** @returns undefined for a bad one, which is removed */
@@ -159,7 +165,7 @@ function replay(core: LogCore, fromOffset: number): void {
 
 function replaySegment(core: LogCore, segment: Segment, fromOffset: number): void {
   const { disk, files } = core.context
-  if (!segment.transactionIndex.load(disk)) segment.transactionIndex.file.reset(disk)
+  segment.transactionIndex.loadSoundPart(disk)
   segment.transactionIndex.truncateToOffset(disk, fromOffset)
   if (segment.sizeBytes === 0) return
   let start = 0

@@ -114,7 +114,8 @@ class Recovery {
     this.#completeIndexes(isClean)
     core.epochs.truncateEnd(core.logEndOffset)
     core.epochs.truncateStart(core.logStartOffset)
-    rebuildProducerState(core, isClean ? Infinity : this.#recoveryPoint, this.#trustedOffset)
+    if (isClean) rebuildProducerState(core, Infinity)
+    else rebuildProducerState(core, this.#recoveryPoint, this.#trustedOffset)
     core.highWatermark = clamp(
       this.#facts.checkpoint?.highWatermark ?? 0,
       core.logStartOffset,

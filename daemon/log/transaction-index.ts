@@ -23,15 +23,29 @@ export class TransactionIndex {
   load(disk: Disk): boolean {
     if (this.file.isLoaded) return true
     this.file.load(disk)
+    return this.#soundCount() === this.file.count
+  }
+
+  /** What lies behind the first entry that cannot be right is dropped, in the file too. @returns whether nothing was */
+  loadSoundPart(disk: Disk): boolean {
+    this.file.load(disk)
+    const count = this.#soundCount()
+    const isSound = count === this.file.count
+    if (!isSound) this.file.truncate(disk, count)
+    return isSound
+  }
+
+  /** The marker stands behind what it ends: zeros, which a power cut may leave, are no entry. */
+  #soundCount(): number {
     let lastBefore = -1
     for (let index = 0; index < this.file.count; index++) {
       const entry = this.entry(index)
-      if (int16At(this.file.bytes, index * TRANSACTION_ENTRY_BYTES) !== 0) return false
-      if (!Number.isSafeInteger(entry.lastOffset) || entry.lastOffset <= lastBefore) return false
-      if (entry.firstOffset < 0 || entry.firstOffset > entry.lastOffset) return false
+      if (int16At(this.file.bytes, index * TRANSACTION_ENTRY_BYTES) !== 0) return index
+      if (!Number.isSafeInteger(entry.lastOffset) || entry.lastOffset <= lastBefore) return index
+      if (entry.firstOffset < 0 || entry.firstOffset >= entry.lastOffset) return index
       lastBefore = entry.lastOffset
     }
-    return true
+    return this.file.count
   }
 
   entry(index: number): AbortedTransaction {

@@ -72,6 +72,8 @@ export interface Assignment {
   readonly startOffset: number
   /** First offset no longer wanted; absent: goes on for ever. */
   readonly endOffset?: number
+  /** Of the last record read before startOffset, by whoever read it: if it was cut back meanwhile, the partition fails. */
+  readonly leaderEpoch?: number
 }
 
 /** Batches of one answer for one partition. Only records with fromOffset ≤ offset < untilOffset are meant. */
@@ -96,6 +98,14 @@ export interface RecordsEvent {
   readonly release?: () => void
 }
 
+/** Everything below endOffset has been delivered; no further events of this partition. */
+export interface EndEvent {
+  readonly kind: 'end'
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+}
+
 export type ConsumerEvent =
   | RecordsEvent
   /** Offsets from ≤ offset < to are gone (retention, trim); reading goes on at `to`. */
@@ -106,13 +116,7 @@ export type ConsumerEvent =
       readonly from: number
       readonly to: number
     }
-  /** Everything below endOffset has been delivered; no further events of this partition. */
-  | {
-      readonly kind: 'end'
-      readonly topic: string
-      readonly partition: number
-      readonly offset: number
-    }
+  | EndEvent
   /** The partition cannot be read on: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE (beyond the end, or the log was cut back), CORRUPT_BATCH, NOT_ALLOWED … */
   | {
       readonly kind: 'failed'
@@ -148,6 +152,8 @@ interface Part {
   retryTimer: Timer | undefined
   /** Leader epoch of the last batch before fetchOffset; −1: unknown. */
   lastEpoch: number
+  /** Where the leader epochs of what was read begin, rising; the oldest are forgotten. */
+  readonly epochs: { readonly fromOffset: number; readonly epoch: number }[]
   /** The replica that the leader has named; undefined: the leader. */
   nearest: { readonly nodeId: number; readonly untilMs: number } | undefined
   /** Not asked for before: the last one named was of no use. */
@@ -218,6 +224,8 @@ const NEAREST_MS = 300_000
 const NEAREST_PAUSE_MS = 10_000
 /** How long a partition is fetched after a damaged batch was read from its file. */
 const LOCAL_DAMAGE_MS = 1000
+/** A commit that lies behind so many changes of leaders says nothing of its epoch. */
+const EPOCHS_MAX = 16
 
 export class Consumer {
   readonly #time: Time
@@ -251,7 +259,7 @@ export class Consumer {
 
   /** Adds partitions. One that is assigned already is read anew from its start offset. */
   assign(assignments: readonly Assignment[]): void {
-    for (const { topic, partition, startOffset, endOffset } of assignments) {
+    for (const { topic, partition, startOffset, endOffset, leaderEpoch = -1 } of assignments) {
       this.unassign(topic, partition)
       const part: Part = {
         topic,
@@ -272,7 +280,8 @@ export class Consumer {
         unknownSinceMs: undefined,
         notBeforeMs: Number.NEGATIVE_INFINITY,
         retryTimer: undefined,
-        lastEpoch: -1,
+        lastEpoch: leaderEpoch,
+        epochs: leaderEpoch < 0 ? [] : [{ fromOffset: startOffset - 1, epoch: leaderEpoch }],
         nearest: undefined,
         notNearestBeforeMs: Number.NEGATIVE_INFINITY,
         isLocal: false,
@@ -304,6 +313,7 @@ export class Consumer {
     part.state = 'reading'
     part.fetchOffset = offset
     part.position = offset
+    part.lastEpoch = -1
     if (offset >= part.endOffset) this.#end(part)
     this.#pump()
   }
@@ -328,6 +338,12 @@ export class Consumer {
   /** The offset after the last event handed out; undefined when not assigned. */
   position(topic: string, partition: number): number | undefined {
     return this.#parts.get(keyOf(topic, partition))?.position
+  }
+
+  /** Leader epoch of the last record read before `offset`; −1: not known, or not assigned. Commits carry it. */
+  epochBefore(topic: string, partition: number, offset: number): number {
+    const epochs = this.#parts.get(keyOf(topic, partition))?.epochs ?? []
+    return epochs.findLast(({ fromOffset }) => fromOffset < offset)?.epoch ?? -1
   }
 
   /** Nothing will ever come: every partition has ended or failed, and that has been polled. */
@@ -677,7 +693,7 @@ export class Consumer {
       logStartOffset: row.logStartOffset,
     }
     part.fetchOffset = end
-    part.lastEpoch = leaderEpochAt(bytes, starts.at(-1) ?? 0)
+    noteEpochs(part, bytes, starts)
     this.#push(part, fetched, bytes.length)
     // To the back: the next request serves the others first.
     const key = keyOf(part.topic, part.partition)
@@ -809,14 +825,17 @@ export class Consumer {
       return
     }
     part.beyondEnd++
-    if (from > logEnd && part.beyondEnd >= BEYOND_END_MAX) {
+    const isBeyond = from > logEnd
+    if (part.beyondEnd >= BEYOND_END_MAX && (isBeyond || part.lastEpoch >= 0)) {
+      const words = isBeyond
+        ? `position ${from} is beyond the end ${logEnd}`
+        : `the log knows nothing of leader epoch ${part.lastEpoch}, in which the record before position ${from} was read`
       this.#fail(
         part,
-        new StreamError(
-          'OFFSET_OUT_OF_RANGE',
-          `${part.target}: position ${from} is beyond the end ${logEnd} (OFFSET_OUT_OF_RANGE)`,
-          { target: part.target, kafkaError: KafkaError.OFFSET_OUT_OF_RANGE },
-        ),
+        new StreamError('OFFSET_OUT_OF_RANGE', `${part.target}: ${words} (OFFSET_OUT_OF_RANGE)`, {
+          target: part.target,
+          kafkaError: KafkaError.OFFSET_OUT_OF_RANGE,
+        }),
       )
       return
     }
@@ -881,8 +900,7 @@ export class Consumer {
 
   #onBlock(part: Part, block: LocalBlock): void {
     part.fetchOffset = block.nextOffset
-    const last = block.starts.at(-1)
-    part.lastEpoch = last === undefined ? -1 : leaderEpochAt(block.bytes, last)
+    noteEpochs(part, block.bytes, block.starts)
     if (block.starts.length > 0) this.#push(part, block, block.bytes.length)
     if (part.fetchOffset >= part.endOffset) this.#end(part)
     this.#wake()
@@ -1037,6 +1055,18 @@ export class Consumer {
 
 function keyOf(topic: string, partition: number): string {
   return `${topic}/${partition}`
+}
+
+/** What was read last is in the last of these batches. */
+function noteEpochs(part: Part, bytes: Uint8Array, starts: readonly number[]): void {
+  part.lastEpoch = -1
+  for (const at of starts) {
+    const epoch = leaderEpochAt(bytes, at)
+    part.lastEpoch = epoch
+    if (part.epochs.at(-1)?.epoch === epoch) continue
+    part.epochs.push({ fromOffset: baseOffsetAt(bytes, at), epoch })
+    if (part.epochs.length > EPOCHS_MAX) part.epochs.shift()
+  }
 }
 
 function damaged(part: Part, offset: number, detail: string): StreamError {

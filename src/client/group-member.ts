@@ -104,6 +104,7 @@ export class GroupMember {
   #mustRejoin = false
   #mustEvict = false
   #isSettled = false
+  #hasHadCompany = false
   #isClosed = false
   #isBeating = false
   #beatTimer: Timer | undefined
@@ -142,6 +143,11 @@ export class GroupMember {
 
   get owned(): readonly GroupPartition[] {
     return [...this.#owned.values()]
+  }
+
+  /** Whether any generation that it was in had other members; told when its assignment is. */
+  get hasHadCompany(): boolean {
+    return this.#hasHadCompany
   }
 
   /** Joins, and stays until leave(). */
@@ -295,6 +301,8 @@ export class GroupMember {
     this.#generation = joined.generationId
     this.#protocol = joined.protocolName ?? ''
     this.#isLeader = joined.leader === joined.memberId
+    // Only the leader is told who is there; who is not the leader is not alone.
+    this.#hasHadCompany ||= !this.#isLeader || joined.members.length > 1
     this.#startBeating()
     // A group that turns eager shares everything out anew, also what is held here.
     if (!this.#isCooperative) await this.#giveBack(this.owned, false)

@@ -10,6 +10,8 @@ export interface GroupOffset {
   readonly partition: number
   /** The next offset to read. */
   readonly offset: number
+  /** Of the record before it; absent or −1: not known. */
+  readonly leaderEpoch?: number
   readonly metadata?: string
 }
 
@@ -70,10 +72,13 @@ export async function fetchGroupOffsets(
   for (const { name: topic, partitions: rows } of found) {
     for (const row of rows) {
       const { partitionIndex: partition, committedOffset: offset } = row
+      // Below v5 there is none.
+      const leaderEpoch = row.committedLeaderEpoch
       if (row.errorCode !== 0) {
         throw kafkaFailure(row.errorCode, { target: `${topic} partition ${partition}` })
       }
-      if (offset >= 0) offsets.push({ topic, partition, offset, metadata: row.metadata ?? '' })
+      if (offset < 0) continue
+      offsets.push({ topic, partition, offset, leaderEpoch, metadata: row.metadata ?? '' })
     }
   }
   return offsets
@@ -112,9 +117,10 @@ export async function commitGroupOffsets(
     ...(identity.groupInstanceId === null ? {} : { groupInstanceId: identity.groupInstanceId }),
     topics: byTopic(offsets).map(([name, rows]) => ({
       name,
-      partitions: rows.map(({ partition, offset, metadata }) => ({
+      partitions: rows.map(({ partition, offset, leaderEpoch, metadata }) => ({
         partitionIndex: partition,
         committedOffset: offset,
+        committedLeaderEpoch: leaderEpoch ?? -1,
         committedMetadata: metadata ?? '',
       })),
     })),

@@ -415,6 +415,10 @@ class FakeConsumer implements ConsumerClient {
     return this.#parts.get(`${topic}/${partition}`)?.next
   }
 
+  epochBefore(): number {
+    return -1
+  }
+
   pause(topic: string, partition: number): void {
     const part = this.#parts.get(`${topic}/${partition}`)
     if (part !== undefined) part.isPaused = true

@@ -1,6 +1,7 @@
 /** A whole daemon on simulated ports, and clients that speak the protocol to it message by message. */
 import { type Daemon, type DaemonOptions, startDaemon } from '../../daemon/doors/daemon.ts'
 import { StreamError } from '../../src/base/errors.ts'
+import type { Disk } from '../../src/ports/disk.ts'
 import type { Hashes } from '../../src/ports/hashes.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Link } from '../../src/ports/net.ts'
@@ -38,11 +39,13 @@ export class DaemonWorld {
   readonly said: string[] = []
   store: SimStore
   stopAsked = 0
+  /** What the daemon has in the place of its disk: a bug put in on purpose. */
+  wrapDisk: (disk: Disk) => Disk = (disk) => disk
   /** A power cut boots the host anew. */
   #boots = 1
 
-  constructor(seed: number | string = 1) {
-    this.world = new SimWorld(seed)
+  constructor(seed: number | string = 1, keepsTrace = false) {
+    this.world = new SimWorld(seed, keepsTrace)
     this.time = new SimTime(this.world)
     this.disk = new SimDisk(
       this.world.random.fork('disk'),
@@ -68,7 +71,7 @@ export class DaemonWorld {
         {
           time: this.time,
           random: this.world.random.fork('daemon'),
-          disk: this.disk,
+          disk: this.wrapDisk(this.disk),
           net: this.network.host('daemon'),
           store: () => {
             this.store = this.stores.connect()

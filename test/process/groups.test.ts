@@ -1,5 +1,11 @@
 /** Consumer groups by the built program: the acceptance lines 20, 30 and 31, commit modes, several members, the verbs. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Cluster } from '../../src/client/cluster.ts'
+import { GroupAdmin } from '../../src/client/group-admin.ts'
+import { RealNet } from '../../src/io/real-net.ts'
+import { RealRandom } from '../../src/io/real-random.ts'
+import { RealTime } from '../../src/io/real-time.ts'
+import { quiet } from '../sim/sim-clients.ts'
 import { Program } from '../support/program.ts'
 
 describe('groups: lines a user types', () => {
@@ -120,6 +126,76 @@ describe('groups: lines a user types', () => {
     expect(program.ok('stream groups peek peek')).toBe('4\n5\n')
     expect(program.ok('stream groups peek peek -B 0 -A 3')).toBe('5\n6\n7\n')
     expect(program.ok('stream groups lag peek | cut -f3')).toBe('5\n')
+  })
+
+  it.each(['', 'kafka'])('commits carry the leader epoch of what was read %s', async (door) => {
+    const flags = door === '' ? '' : `-b ${kafka}`
+    const group = `epochs${door}`
+    program.ok(`stream consume t ${flags} -g ${group} --until-end > /dev/null`)
+    program.ok(
+      `stream txn ${flags} -- 'stream consume t -g ${group}.txn > /dev/null'; stream pipe ${flags} --in t -j ${group}.pipe --until-end --from start -q -- sh -c 'cat > /dev/null'`,
+    )
+    const time = new RealTime()
+    const random = new RealRandom()
+    const cluster = new Cluster(time, random, new RealNet(), quiet, { addresses: [kafka] })
+    await cluster.connect()
+    try {
+      const admin = new GroupAdmin(time, random, cluster)
+      for (const groupId of [group, `${group}.txn`, `${group}.pipe`]) {
+        const stored = await admin.offsets(groupId)
+        const read = stored.find(({ offset }) => offset > 0)
+        expect(read?.leaderEpoch, groupId).toBeGreaterThanOrEqual(0)
+      }
+    } finally {
+      cluster.close()
+    }
+  })
+
+  it('list: by state, by lag, by how long nothing was read', () => {
+    program.ok('stream topics create listed; seq 5 | stream produce listed')
+    program.ok(
+      'for g in l.done l.late; do stream consume listed -g $g --until-end > /dev/null; done',
+    )
+    program.ok('stream groups seek l.late --to -2 -y')
+    const list = (flags: string) => program.ok(`stream groups list 'l.*' ${flags}`)
+    expect(list('')).toBe('l.done\tEmpty\t0\t0\nl.late\tEmpty\t0\t2\n')
+    expect(list('--lagging')).toBe('l.late\tEmpty\t0\t2\n')
+    expect(list('--state stable')).toBe('')
+    expect(list('--inactive 1ms')).toBe('l.late\tEmpty\t0\t2\n')
+    expect(list('--inactive 1h')).toBe('')
+    expect(program.shell("stream groups list 'l.*' --inactive 1h --fail-empty").status).toBe(3)
+    const described = program.ok('stream groups describe l.late --json').trim().split('\n')
+    expect(described.map((row) => JSON.parse(row))).toMatchObject([
+      { v: 1, group: 'l.late', topic: 'listed', partition: 0, committed: 3, end: 5, lag: 2 },
+    ])
+  })
+
+  it('watch: rows each time; of several groups each is tried', () => {
+    expect(program.ok('stream groups watch l.late --every 50ms -n 2 | cut -f 1-3')).toBe(
+      'l.late\tlisted\t2\nl.late\tlisted\t2\n',
+    )
+    const both = program.shell(
+      'stream groups lag nosuch l.late | cut -f 1-3; exit ${PIPESTATUS[0]}',
+    )
+    expect(both.stdout).toBe('l.late\tlisted\t2\n')
+    expect(both.stderr).toContain('nosuch: no such group')
+    expect(both.status).toBe(3)
+    expect(program.shell('stream groups watch nosuch -n 1').status).toBe(3)
+  })
+
+  it('delete: without -y nothing; one topic of a group; what it has nothing of', () => {
+    expect(program.shell('stream groups delete l.done < /dev/null').status).toBe(2)
+    expect(program.ok('stream groups delete l.done --dry-run')).toBe('l.done\n')
+    program.ok('stream consume peek -g l.done --until-end > /dev/null')
+    const topics = () => program.ok('stream groups describe l.done | cut -f 2 | sort -u')
+    expect(topics()).toBe('listed\npeek\n')
+    program.ok('stream groups delete l.done -t peek -y')
+    expect(topics()).toBe('listed\n')
+    const again = program.shell('stream groups delete l.done -t peek -y')
+    expect([again.status, again.stdout]).toEqual([3, ''])
+    expect(again.stderr).toContain('group l.done has committed nothing of peek')
+    program.ok('stream groups delete l.done -y')
+    expect(program.shell('stream groups describe l.done').status).toBe(3)
   })
 
   it('what is not there is said so', () => {

@@ -151,6 +151,22 @@ describe('pipe: the exit barrier', () => {
     expect(lines('later')).toBeGreaterThanOrEqual(count)
   })
 
+  it('--keep-topic: the child says where to, and not beyond what is allowed', () => {
+    program.ok('stream topics create kt.even kt.odd other')
+    const child = `jq -c '{topic: ((if .n % 2 == 0 then "kt.even" else "kt.odd" end)), value: (.n | tostring)}'`
+    program.ok(
+      `stream pipe --in t --out 'kt.*' --keep-topic --child-out json -j kt ${bounded} --spool-dir "$PWD/spools" -- ${child}`,
+    )
+    expect(lines('kt.even') + lines('kt.odd')).toBe(lines('t'))
+    expect(program.ok('stream cat kt.odd | awk "\\$1 % 2 == 0" | wc -l').trim()).toBe('0')
+    expect(program.shell('ls "$PWD/spools"').stdout).toBe('')
+    const beyond = program.shell(
+      `stream pipe --in t --out 'kt.*' --keep-topic --child-out json -j kt2 ${bounded} --retry 0 --on-fail stop -- jq -c '{topic: "other", value: "x"}'`,
+    )
+    expect([beyond.status, lines('other')]).toEqual([9, 0])
+    expect(beyond.stderr).toContain('other')
+  })
+
   it('without a job: one run, which says so', () => {
     const run = program.shell(`stream pipe --in t --out once --until-end -- cat`)
     expect(run.status).toBe(0)

@@ -1,6 +1,12 @@
 /** `produce --atomic` and `--txn-per-file` on the built program, over real kills: all of the input, or nothing of it. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ended, Program } from '../support/program.ts'
+import { Cluster } from '../../src/client/cluster.ts'
+import { TransactionalProducer } from '../../src/client/transactional-producer.ts'
+import { RealNet } from '../../src/io/real-net.ts'
+import { RealRandom } from '../../src/io/real-random.ts'
+import { RealTime } from '../../src/io/real-time.ts'
+import { quiet } from '../sim/sim-clients.ts'
+import { ended, eventually, Program } from '../support/program.ts'
 
 let program: Program
 const lines = 400_000
@@ -64,6 +70,36 @@ describe('produce --atomic', () => {
     expect(expected).toBeGreaterThan(0)
   }, 120_000)
 })
+
+it('what a run leaves that is killed while it sends is listed, and holds readers back until it is ended', async () => {
+  program.ok('stream topics create held; echo before | stream produce held')
+  const [address = ''] = (
+    JSON.parse(program.ok('stream daemon status --json')) as { addresses: string[] }
+  ).addresses
+  const [time, random] = [new RealTime(), new RealRandom()]
+  const cluster = new Cluster(time, random, new RealNet(), quiet, { addresses: [address] })
+  await cluster.connect()
+  const id = 'stream.produce.killed'
+  const producer = new TransactionalProducer(time, random, cluster, {
+    transactionalId: id,
+    timeoutMs: 60_000,
+  })
+  await producer.init()
+  const sink = await producer.begin()
+  await sink.prepare('held')
+  const bytes = Buffer.from('never')
+  sink.append('held', 0, { value: { bytes, start: 0, end: bytes.length } })
+  await sink.flush()
+  cluster.close()
+  program.ok('echo after | stream produce held')
+  expect(program.ok('stream txn list --state Ongoing')).toMatch(`${id}\tOngoing\t`)
+  expect(program.ok('stream cat held')).toBe('before\n')
+  program.ok(`stream txn abort ${id} -y`)
+  await eventually('what came after it', () =>
+    program.shell('stream cat held').stdout === 'before\nafter\n' ? true : undefined,
+  )
+  expect(program.shell('stream txn list --state Ongoing --fail-empty').status).toBe(3)
+}, 60_000)
 
 it('produce --txn-per-file commits each file by itself', () => {
   program.ok(`printf '1\\n2\\n' > one; printf '3\\n' > three`)

@@ -1,12 +1,13 @@
 /**
- * `npm run sim -- [--brokers N] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs beyond those of the test
- * suite, of a single daemon, or with --brokers of a cluster. With --seed one run with its whole trace; else a line for each
- * failing seed and a summary.
+ * `npm run sim -- [--brokers N | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs beyond
+ * those of the test suite, of a single daemon, of its transactions and groups, or with --brokers of a cluster. With --seed one
+ * run with its whole trace; else a line for each failing seed and a summary.
  */
 import { parseArgs } from 'node:util'
 import { runCluster } from './cluster-run.ts'
 import type { ClusterFault } from './cluster-trouble.ts'
 import { type FaultName, runDaemon } from './daemon-run.ts'
+import { runOperations } from './operations-run.ts'
 import { runSeeds, type SeedResult } from './seeds.ts'
 
 const { values } = parseArgs({
@@ -16,12 +17,14 @@ const { values } = parseArgs({
     first: { type: 'string', default: '0' },
     seed: { type: 'string' },
     only: { type: 'string' },
+    operations: { type: 'boolean', default: false },
   },
 })
 const brokers = Number(values.brokers)
 const faults = values.only?.split(',')
 
 function play(seed: number, keepsTrace: boolean): Promise<SeedResult> {
+  if (values.operations) return runOperations(seed, { keepsTrace })
   if (brokers === 1) {
     const only = faults as FaultName[] | undefined
     return runDaemon(seed, { keepsTrace, ...(only && { only }) })

@@ -3,12 +3,17 @@
 export const peerNames = ['kafka', 'nats', 'redis'] as const
 export type PeerName = (typeof peerNames)[number]
 
+export const tableNames = ['produce', 'consume', 'group', 'latency', 'start-up', 'memory'] as const
+export type TableName = (typeof tableNames)[number]
+
 export interface Plan {
   readonly quick: boolean
   readonly save: boolean
   readonly help: boolean
   /** Whose servers are started; the limit and ours always run. */
   readonly peers: readonly PeerName[]
+  /** Only these tables; all when empty. */
+  readonly tables: readonly TableName[]
   readonly lineBytes: readonly number[]
   readonly megabytes: number
   /** Of throughput; one more, not counted, comes first for the first line size unless `quick`. */
@@ -28,6 +33,7 @@ A full run takes up to 20 minutes.
   --quick      small payloads, one round: two to three minutes, figures to look at only
   --save       also write test/bench/PEERS.md
   --only LIST  start the servers of these peers only
+  --tables LIST  only these: ${tableNames.join(', ')}
 `
 
 /** @throws Error that names the argument which is not understood */
@@ -36,6 +42,7 @@ export function parseArguments(args: readonly string[]): Plan {
   let save = false
   let help = false
   let peers: readonly PeerName[] = peerNames
+  let tables: readonly TableName[] = []
   const rest = [...args]
   for (let each = rest.shift(); each !== undefined; each = rest.shift()) {
     if (each === '--quick') quick = true
@@ -43,13 +50,18 @@ export function parseArguments(args: readonly string[]): Plan {
     else if (each === '--help' || each === '-h') help = true
     else if (each === '--only' || each.startsWith('--only='))
       peers = parsePeers(each === '--only' ? rest.shift() : each.slice('--only='.length))
-    else throw new Error(`no such argument: ${each}; there are --quick, --save, --only LIST`)
+    else if (each === '--tables') tables = parseTables(rest.shift())
+    else
+      throw new Error(
+        `no such argument: ${each}; there are --quick, --save, --only LIST, --tables LIST`,
+      )
   }
   return {
     quick,
     save,
     help,
     peers,
+    tables,
     lineBytes: [100, 1000],
     megabytes: quick ? 40 : 200,
     rounds: quick ? 1 : 3,
@@ -69,4 +81,12 @@ function parsePeers(list: string | undefined): readonly PeerName[] {
       throw new Error(`--only: no such peer: ${name}; there are ${peerNames.join(', ')}`)
     return known
   })
+}
+
+function parseTables(list: string | undefined): readonly TableName[] {
+  const names = (list ?? '').split(',')
+  const known: readonly string[] = tableNames
+  const strange = names.find((name) => !known.includes(name))
+  if (strange === undefined) return names as TableName[]
+  throw new Error(`no such table: ${strange}; there are ${tableNames.join(', ')}`)
 }

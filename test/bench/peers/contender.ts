@@ -82,6 +82,8 @@ export interface Peer {
   load(payloads: Payloads): Promise<void>
   produce(payloads: Payloads): readonly Contender[]
   consume(payloads: Payloads): readonly Contender[]
+  /** All of it by one new member of a new group, committed; absent: the peer has no such command. */
+  group?(payloads: Payloads): readonly Contender[]
   latency(): readonly LatencyContender[]
   startUp(): readonly StartUpContender[]
   memory(payloads: Payloads): readonly MemoryContender[]

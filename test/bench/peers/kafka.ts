@@ -65,6 +65,9 @@ export class KafkaPeer implements Peer {
     this.#broker = await KafkaBroker.start(
       kafka.withJavaFlags(brokerFlags),
       join(stage.scratch.directory, 'kafka'),
+      undefined,
+      // Else every new group waits 3 s for more members.
+      { settings: () => 'group.initial.rebalance.delay.ms=0', format: [] },
     )
     this.#create('start', '')
   }
@@ -186,6 +189,29 @@ export class KafkaPeer implements Peer {
           if (!(seen >= half && rate > 0)) throw new Error(`no figure in: ${stdout.slice(-300)}`)
           return { ms: (half / rate) * 1e3, records: half }
         },
+      },
+    ]
+  }
+
+  group({ whole }: Payloads): Contender[] {
+    const { scratch } = this.stage
+    if (this.#kcat === undefined) return []
+    let group = ''
+    return [
+      {
+        name: '`kcat -G`',
+        durability: 'relaxed',
+        flush: '–',
+        prepare: () => {
+          group = `race-${++this.#round}`
+        },
+        run: () => ({
+          ms: timeLine(
+            `kcat -G ${group} -q -b ${this.address} -X auto.offset.reset=earliest -c ${whole.records} full | cat > /dev/null`,
+            scratch,
+          ).ms,
+          records: whole.records,
+        }),
       },
     ]
   }

@@ -40,6 +40,7 @@ export class Ours implements Peer {
 
   async start(stage: Stage): Promise<void> {
     this.#stage = stage
+    run('stream daemon start -X group.initial.rebalance.delay.ms=0', stage.scratch)
     run('stream topics create start', stage.scratch)
     this.#daemon = Number(JSON.parse(run('stream daemon status -o json', stage.scratch)).pid)
   }
@@ -80,6 +81,29 @@ export class Ours implements Peer {
           ms: timeLine('stream cat full | cat > /dev/null', scratch).ms,
           records: whole.records,
         }),
+      },
+    ]
+  }
+
+  group({ whole }: Payloads): Contender[] {
+    const { scratch } = this.stage
+    let group = ''
+    return [
+      {
+        name: '**`stream consume -g`**',
+        durability: 'durable',
+        flush: '–',
+        prepare: (round) => {
+          group = `race-${whole.lineBytes}-${round}`
+        },
+        run: () => ({
+          ms: timeLine(`stream consume full -g ${group} --until-end | cat > /dev/null`, scratch).ms,
+          records: whole.records,
+        }),
+        check: () => {
+          const lag = run(`stream groups lag ${group} --total | cut -f3`, scratch).trim()
+          if (lag !== '0') throw new Error(`the group ${group} is ${lag} records behind`)
+        },
       },
     ]
   }

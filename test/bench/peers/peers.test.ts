@@ -31,6 +31,7 @@ describe('arguments', () => {
   it('takes names of peers', () => {
     expect(parseArguments(['--only', 'redis,nats']).peers).toEqual(['redis', 'nats'])
     expect(parseArguments(['--only=kafka']).peers).toEqual(['kafka'])
+    expect(parseArguments(['--tables', 'group,memory']).tables).toEqual(['group', 'memory'])
   })
 
   it.each([
@@ -39,6 +40,7 @@ describe('arguments', () => {
     [['--only'], '--only'],
     [['--only='], '--only'],
     [['--only', 'rabbit'], 'rabbit'],
+    [['--tables', 'speed'], 'speed'],
   ])('names what it does not understand: %j', (args, named) => {
     expect(() => parseArguments(args)).toThrow(named)
   })

@@ -94,6 +94,9 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
   }))
   const produce: Section[] = []
   const consume: Section[] = []
+  const group: Section[] = []
+  const isWanted = (table: Plan['tables'][number]): boolean =>
+    plan.tables.length === 0 || plan.tables.includes(table)
   const latency: Section[] = []
   const memory: MemoryRow[] = []
   for (const lineBytes of plan.lineBytes) {
@@ -105,9 +108,11 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
     for (const [kind, sections, title] of [
       ['produce', produce, 'Produce from a pipe'],
       ['consume', consume, 'Consume to a pipe'],
+      ['group', group, 'Read by the only member of a new group, and commit'],
     ] as const) {
+      if (!isWanted(kind)) continue
       const entries = peers.flatMap((peer) =>
-        peer[kind](payloads).map((contender) => ({ contender, isOurs: peer === ours })),
+        (peer[kind]?.(payloads) ?? []).map((contender) => ({ contender, isOurs: peer === ours })),
       )
       const raced = await race(
         entries.map(({ contender }) => contender),
@@ -130,7 +135,10 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
       )
     }
     const entries = peers.flatMap((peer) =>
-      peer.latency().map((contender) => ({ contender, isOurs: peer === ours })),
+      (isWanted('latency') ? peer.latency() : []).map((contender) => ({
+        contender,
+        isOurs: peer === ours,
+      })),
     )
     const raced = await raceLatency(
       entries.map(({ contender }) => contender),
@@ -141,35 +149,42 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
       ...figures,
       isOurs: entries[index]?.isOurs === true,
     }))
-    latency.push(
-      latencySection(`Latency, pipe to pipe, ${lineBytes} B lines`, [
-        ...rows,
-        ...missing.map((label) => ({ ...label, p50: [], p99: [], judged: false, isOurs: false })),
-      ]),
-    )
-    if (lineBytes === plan.lineBytes[0])
+    if (isWanted('latency'))
+      latency.push(
+        latencySection(`Latency, pipe to pipe, ${lineBytes} B lines`, [
+          ...rows,
+          ...missing.map((label) => ({ ...label, p50: [], p99: [], judged: false, isOurs: false })),
+        ]),
+      )
+    if (lineBytes === plan.lineBytes[0] && isWanted('memory'))
       for (const peer of peers)
         for (const contender of peer.memory(payloads))
           memory.push(await measureMemory(contender, scratch))
   }
-  const startUps = peers.flatMap((peer) => [...peer.startUp()])
+  const startUps = peers.flatMap((peer) => (isWanted('start-up') ? [...peer.startUp()] : []))
   const own = new Set(ours.startUp().map(({ name }) => name))
-  const started = raceStartUp(startUps, { rounds: plan.startUpRounds, scratch })
+  const started =
+    startUps.length === 0 ? [] : raceStartUp(startUps, { rounds: plan.startUpRounds, scratch })
   const servers = peers.flatMap((peer) =>
     peer.servers().map(({ name, pid }) => ({ name, megabytes: peakMegabytes(pid) })),
   )
   return [
     ...produce,
     ...consume,
+    ...group,
     ...latency,
-    startUpSection(
-      'Start-up of the command, one line',
-      started.map(({ contender, ...figures }) => ({
-        name: contender.name,
-        isOurs: own.has(contender.name),
-        ...figures,
-      })),
-    ),
+    ...(startUps.length === 0
+      ? []
+      : [
+          startUpSection(
+            'Start-up of the command, one line',
+            started.map(({ contender, ...figures }) => ({
+              name: contender.name,
+              isOurs: own.has(contender.name),
+              ...figures,
+            })),
+          ),
+        ]),
     memorySection(
       `Most resident memory of a command, ${plan.megabytes} MB of ${plan.lineBytes[0]} B lines`,
       memory,

@@ -487,13 +487,17 @@ describe('compaction and crashes', () => {
     return operations
   }
 
-  it.each(['process', 'power'] as const)('at every operation (%s)', async (kind) => {
-    const operations = await crashIn(1, Infinity, kind)
-    expect(operations).toBeGreaterThan(60)
-    // The death of a process leaves less to chance: every third operation will do.
-    const step = kind === 'power' ? 1 : 3
-    for (let crashAt = 1; crashAt <= operations; crashAt += step) await crashIn(1, crashAt, kind)
-  })
+  it.each(['process', 'power'] as const)(
+    'at every operation (%s)',
+    async (kind) => {
+      const operations = await crashIn(1, Infinity, kind)
+      expect(operations).toBeGreaterThan(60)
+      // The death of a process leaves less to chance: every third operation will do.
+      const step = kind === 'power' ? 1 : 3
+      for (let crashAt = 1; crashAt <= operations; crashAt += step) await crashIn(1, crashAt, kind)
+    },
+    120_000,
+  )
 
   it('anywhere, in many logs', async () => {
     const seeds = Number(process.env['LOG_CRASH_SEEDS'] ?? 30)

@@ -97,6 +97,58 @@ describe('transactions', () => {
     }
   })
 
+  // Snapshots of producers are taken every 250 batches, and nobody replays what lies below one.
+  it.each(['process', 'power'] as const)(
+    'what was aborted below a snapshot stays known (%s)',
+    async (kind) => {
+      for (let seed = 0; seed < 3; seed += 1) {
+        const world = new LogWorld(seed)
+        const log = await world.log()
+        const aborted = []
+        for (let round = 0; round < 40; round += 1) {
+          const firstOffset = log.logEndOffset
+          send(log, { producerId: 1, baseSequence: round })
+          end(log, 1, 'abort')
+          const lastOffset = log.logEndOffset - 1
+          aborted.push({ producerId: 1, firstOffset, lastOffset, lastStableOffset: lastOffset + 1 })
+          for (let index = 0; index < 11; index += 1) append(log, values(index, 1, 10))
+          // A checkpoint somewhere: indexes below it are on the medium.
+          if (round === seed + 5) await world.settle(log.prepareCheckpoint())
+        }
+        await world.settle(log.flush())
+        await world.run(200)
+        const wanted = { end: log.logEndOffset, aborted }
+        world.crash(kind)
+        const again = await world.reopened()
+        expect({
+          end: again.logEndOffset,
+          aborted: again.abortedTransactions(0, again.logEndOffset),
+        }).toEqual(wanted)
+      }
+    },
+  )
+
+  it('an index that is damaged in front of the replay is made anew', async () => {
+    const world = new LogWorld()
+    const log = await world.log()
+    for (let round = 0; round < 30; round += 1) {
+      send(log, { producerId: 1, baseSequence: round })
+      end(log, 1, 'abort')
+      for (let index = 0; index < 11; index += 1) append(log, values(index, 1, 10))
+    }
+    await world.settle(log.flush())
+    await world.run(200)
+    const wanted = log.abortedTransactions(0, log.logEndOffset)
+    expect(wanted).toHaveLength(30)
+    world.crash('process')
+    const path = `${LOG_PATH}/00000000000000000000.txnindex`
+    const file = world.disk.open(path, 'write')
+    file.write(34 * 3, [new Uint8Array(34)])
+    file.close()
+    const again = await world.reopened()
+    expect(again.abortedTransactions(0, again.logEndOffset)).toEqual(wanted)
+  })
+
   it('a truncation takes transactions and aborts back', async () => {
     const world = new LogWorld()
     const log = await world.log()

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { listOffsets } from '../../../src/client/offsets.ts'
+import type { Request } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import { stampBatch, stampCrc } from '../../../src/record/batch-layout.ts'
 import { buildControlBatch } from '../../../src/record/control-batch.ts'
@@ -647,5 +648,47 @@ describe('consumer: a log that was cut back (KIP-320)', () => {
       code: 'OFFSET_OUT_OF_RANGE',
       message: expect.stringContaining('cut back to offset 7'),
     })
+  })
+
+  it('tells the epoch of what was read before an offset, over changes of leaders', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    partition!.leaderEpoch = 4
+    fill(partition!, [5])
+    partition!.leaderEpoch = 6
+    fill(partition!, [5, 5])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, endOffset: 15 }])
+    await stage.world.run(readAll(consumer))
+    const epochs = (...offsets: number[]) =>
+      offsets.map((offset) => consumer.epochBefore('t', 0, offset))
+    expect(epochs(0, 1, 5, 6, 15)).toEqual([-1, 4, 4, 6, 6])
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 5, endOffset: 15, leaderEpoch: 4 }])
+    expect(epochs(4, 5)).toEqual([-1, 4])
+    await stage.world.run(readAll(consumer))
+    expect(epochs(4, 5, 6, 15)).toEqual([-1, 4, 6, 6])
+    expect(consumer.epochBefore('u', 0, 5)).toBe(-1)
+  })
+
+  it('begins with the epoch that was committed, and fails where its records are gone', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [5, 5])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 8, leaderEpoch: 4 }])
+    const row = { partitionIndex: 0, highWatermark: 7, divergingEpoch: { epoch: 3, endOffset: 7 } }
+    let asked: unknown
+    stage.brokers.override.Fetch = (request) => {
+      asked = request
+      return { responses: [{ topic: 't', partitions: [row] }] }
+    }
+    const { events } = await stage.world.run(readAll(consumer))
+    const [{ partitions } = { partitions: [] }] = (asked as Request<'Fetch'>).topics
+    expect(partitions[0]).toMatchObject({
+      fetchOffset: 8,
+      lastFetchedEpoch: 4,
+    })
+    const last = events.at(-1)
+    expect(last?.kind === 'failed' && last.error.message).toContain('cut back to offset 7')
   })
 })
