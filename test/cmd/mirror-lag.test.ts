@@ -15,6 +15,7 @@ const partition = {
   promotedOffset: -1,
   promotedEpoch: -1,
   error: null,
+  received: -1,
 }
 const orders: MirrorTopic = {
   name: 'orders',

@@ -374,8 +374,10 @@ describe('users', () => {
     async (change) => {
       run(`stream users set gone --password-file pw -b ${brief.native}`)
       expect(
-        stream('topics create watched --if-not-exists', { user: 'gone', address: brief.address })
-          .status,
+        stream('topics create watched --if-not-exists --partitions 3', {
+          user: 'gone',
+          address: brief.address,
+        }).status,
       ).toBe(0)
       run(`stream --context ${context} produce watched --value first`)
       // Whoever is refused cannot say goodbye to its group either.
@@ -414,7 +416,8 @@ describe('users', () => {
         const { words } = seen
         const status = await seen.over
         expect({ words, status }, seen.stderr).toEqual({ words, status: 6 })
-        expect(seen.stderr).toMatch(/the user or the password is wrong/)
+        const said = seen.stderr.match(/the user or the password is wrong/g)
+        expect({ words, lines: said?.length }, seen.stderr).toEqual({ words, lines: 1 })
         heard.push(seen.stdout, seen.stderr)
       }
       expectRefused(stream('topics list', { user: 'gone', address: brief.address }), /is wrong/)
