@@ -55,6 +55,7 @@ export const spec: CommandSpec = {
     [2, 'refused for want of -y'],
     [3, 'no such link, or nothing of it is promoted'],
     [4, 'the old side is not reached, or does not reach this one'],
+    [7, 'the old side could not be fenced in 30 s, or within --timeout; it becomes as it was'],
     [8, 'a topic was made anew since, or is a mirror already'],
   ],
 }
@@ -69,6 +70,11 @@ interface Side {
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const name = requireLinkName(args, spec.name)
   const { flags } = args
+  const startMs = deps.time.monotonicMs()
+  const fenceMs = (): number => {
+    const timeoutMs = flags.durationMs('timeout') ?? Number.POSITIVE_INFINITY
+    return Math.min(FENCE_MS, timeoutMs - (deps.time.monotonicMs() - startMs))
+  }
   return withLinks(deps, args, async (here) => {
     const link = await here.links.describeOne(name)
     const topics = chosenTopics(link, args).filter(({ state }) => state === 'promoted')
@@ -116,7 +122,8 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
             found.topics.filter((topic) => names.includes(topic.name)),
             ({ state }) => state === 'fenced',
           )
-        await waitForLink(deps, there, name, FENCE_MS, isFenced, 'the old side is not fenced')
+        const words = 'the old side is not fenced; nothing is cut, and it becomes as it was'
+        await waitForLink(deps, there, name, fenceMs(), isFenced, words)
         // From now on nothing is written there: this is what is cut.
         sides = await lookAt(deps, there, topics)
         const path = flags.text('salvage')

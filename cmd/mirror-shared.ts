@@ -167,12 +167,13 @@ export function troubleWords(
   topics: readonly MirrorTopic[],
   isSo: (partition: MirrorPartition) => boolean,
 ): string {
-  const open = topics.flatMap(({ name, partitions }) =>
-    partitions.filter((each) => !isSo(each)).map((each) => ({ name, each })),
+  const open = topics.flatMap(({ name, partitions, problem }) =>
+    partitions.filter((each) => !isSo(each)).map((each) => ({ name, each, problem })),
   )
   const [first, ...others] = open
-  if (first === undefined) return 'a partition is not led'
-  const { name, each } = first
+  if (first === undefined) return 'not all of it is led and known here'
+  const { name, each, problem } = first
+  const error = each.error ?? problem
   const lag = lagOf(each)
   const missing =
     lag === undefined
@@ -182,9 +183,9 @@ export function troubleWords(
         : `${lag} offsets are missing`
   const why = isHeldBack(each)
     ? ', held back by transactions that are open at the source'
-    : each.error === null
+    : error === null
       ? ''
-      : ` (${each.state}: ${each.error})`
+      : ` (${each.state}: ${error})`
   const more = others.length === 0 ? '' : `, and ${others.length} more partitions are not done`
   return `${name} partition ${each.partition}: ${missing}${why}${more}`
 }

@@ -9,7 +9,7 @@
  */
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
-import { Cluster } from '../../src/client/cluster.ts'
+import { Cluster, type ClusterWarning } from '../../src/client/cluster.ts'
 import { listOffsets } from '../../src/client/offsets.ts'
 import type { Net } from '../../src/ports/net.ts'
 import type { Timer } from '../../src/ports/time.ts'
@@ -69,8 +69,7 @@ export class LinkRun {
       ...place,
       clientId: `stream-link-${name}`,
       onWarning: (warning) => {
-        const isWell = warning.kind === 'regained'
-        this.#contact = isWell ? undefined : `${warning.address}: ${warning.error.message}`
+        this.#contact = warning.kind === 'regained' ? undefined : troubleOf(warning)
       },
     })
     this.paths = new SourcePaths(broker, this.cluster)
@@ -349,6 +348,12 @@ export class LinkRun {
       this.#refreshLater()
     })
   }
+}
+
+type ClusterTrouble = Exclude<ClusterWarning, { readonly kind: 'regained' }>
+
+function troubleOf({ address, error: { message } }: ClusterTrouble): string {
+  return message.startsWith(address) ? message : `${address}: ${message}`
 }
 
 function keyOf(topic: string, partition: number): string {

@@ -236,9 +236,11 @@ export class LinkService {
     const isPaused = mirror.state === 'PAUSED' || link.state === 'PAUSED'
     const isOpen = session === undefined || session.role === 'mirror'
     const error = session?.trouble ?? (isOpen ? this.#errorOf(session, mirror, link) : undefined)
+    const state = stateOf(session, isPaused, error)
+    const { clusterId } = this.#broker
     return {
       partition: partition.partition,
-      state: stateOf(session, isPaused, error),
+      state: mirror.path.includes(clusterId) && session?.role === 'mirror' ? 'ring' : state,
       sourceEnd: session?.state.sourceEnd ?? -1,
       logStart: log.logStartOffset,
       logEnd: end,
