@@ -34,7 +34,7 @@ export const spec: CommandSpec = {
   summary: 'Let the old side of a promoted link follow this one',
   description: [
     'Run at the side that was promoted. The broker that was the source becomes the mirror: its topics become read-only, lose what was written there beyond the point of the promotion, and follow this side by a link of the same name, kept there. Shows first what would be cut, and asks.',
-    'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends.',
+    'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends. Where transactions were open at that point, those that began before it are aborted on both sides, and the file has all committed records from the first of them on.',
     'The old side must be a daemon of stream, or a cluster of them: there all replicas cut, and go on as one. To come back for good: stream mirror promote there, with --when-caught-up.',
   ],
   operands: [{ name: 'NAME' }],
@@ -64,6 +64,8 @@ interface Side {
   readonly topic: MirrorTopic
   /** By partition. */
   readonly points: readonly number[]
+  /** From here on records may be of transactions that were open at the points, and are aborted with what is cut. */
+  readonly settled: readonly number[]
   readonly ends: readonly number[]
 }
 
@@ -167,6 +169,9 @@ async function lookAt(
   return topics.map((topic) => ({
     topic,
     points: topic.partitions.map(({ promotedOffset }) => promotedOffset),
+    settled: topic.partitions.map(({ promotedOffset, settledOffset }) =>
+      settledOffset < 0 ? promotedOffset : settledOffset,
+    ),
     ends: topic.partitions.map(
       ({ partition }) =>
         answers.find((row) => row.topic === topic.name && row.partition === partition)?.offset ?? 0,
@@ -226,7 +231,7 @@ async function salvage(
         .without('dry-run')
         .without('json')
         .with('output', 'json')
-        .with('from', places(side.points))
+        .with('from', places(side.settled))
         .with('until', places(ends))
       const status = await cat({ ...deps, stdio }, { flags, operands: [side.topic.name] })
       if (status !== 0) {

@@ -251,6 +251,7 @@ export class LinkService {
       promotedEpoch: record?.linkId === mirror.linkId ? record.promotedEpoch : -1,
       error: error ?? null,
       received: isOwn ? -1 : partition.highWatermark,
+      settledOffset: record?.linkId === mirror.linkId ? record.settledOffset : -1,
     }
   }
 }

@@ -16,6 +16,7 @@ const partition = {
   promotedEpoch: -1,
   error: null,
   received: -1,
+  settledOffset: -1,
 }
 const orders: MirrorTopic = {
   name: 'orders',

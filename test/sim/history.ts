@@ -45,6 +45,8 @@ export type AnomalyKind =
   | 'offsets-do-not-rise'
   | 'hole'
   | 'inconsistent-offsets'
+  /** What link-run.ts finds, in its own words. */
+  | 'mirror'
 
 export interface Anomaly {
   readonly kind: AnomalyKind

@@ -25,7 +25,8 @@ const faults = values.only?.split(',')
 
 async function playLink(seed: number): Promise<SeedResult> {
   const { trace, failure, kills, records } = await runLink(seed)
-  const anomalies = failure === undefined ? [] : [{ kind: 'link', detail: failure }]
+  const kind = 'mirror' as const
+  const anomalies = failure === undefined ? [] : [{ kind, detail: failure }]
   return { traceHash: trace, anomalies, fired: { kills }, records, events: 0, trace: [] }
 }
 
