@@ -45,8 +45,6 @@ export type AnomalyKind =
   | 'offsets-do-not-rise'
   | 'hole'
   | 'inconsistent-offsets'
-  /** What link-run.ts finds, in its own words. */
-  | 'mirror'
 
 export interface Anomaly {
   readonly kind: AnomalyKind

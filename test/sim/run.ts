@@ -25,8 +25,7 @@ const faults = values.only?.split(',')
 
 async function playLink(seed: number): Promise<SeedResult> {
   const { trace, failure, kills, records } = await runLink(seed)
-  const kind = 'mirror' as const
-  const anomalies = failure === undefined ? [] : [{ kind, detail: failure }]
+  const anomalies = failure === undefined ? [] : [{ kind: 'mirror', detail: failure }]
   return { traceHash: trace, anomalies, fired: { kills }, records, events: 0, trace: [] }
 }
 

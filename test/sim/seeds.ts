@@ -1,10 +1,9 @@
 /** Simulated runs, many in a row, of a single daemon or of a cluster; for the normal test run and for `npm run sim`. */
-import type { Anomaly } from './history.ts'
 
 /** What every kind of run tells. */
 export interface SeedResult {
   readonly traceHash: string
-  readonly anomalies: readonly Anomaly[]
+  readonly anomalies: readonly { readonly kind: string; readonly detail: string }[]
   readonly fired: Readonly<Record<string, number>>
   readonly records: number
   readonly events: number
