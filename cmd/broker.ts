@@ -125,9 +125,11 @@ function warn(deps: CommandDeps, warning: ClusterWarning): void {
     case 'regained':
       deps.console.warn(`contact with ${address} regained`)
       break
-    case 'notice':
-      deps.console.warn(`${address}: ${warning.error.message}`)
+    case 'notice': {
+      const { message } = warning.error
+      deps.console.warn(message.startsWith(address) ? message : `${address}: ${message}`)
       break
+    }
   }
 }
 

@@ -29,8 +29,17 @@ const timedCommands: ReadonlySet<string> = new Set([
   'get',
   'txn',
   'mirror',
+  'mirror failback',
   'daemon stop',
 ])
+
+/** These say at --timeout what they have waited for, and are ended only if they cannot. */
+const tellingCommands: ReadonlySet<string> = new Set([
+  'mirror lag',
+  'mirror promote',
+  'mirror unlink',
+])
+const TELL_MS_MAX = 5000
 
 /** @returns the exit code. @throws what the command throws */
 export async function dispatch(deps: CommandDeps, words: readonly string[]): Promise<number> {
@@ -128,8 +137,9 @@ async function withTimeout(
   const timeoutMs = flags.durationMs('timeout')
   if (timeoutMs === undefined || timedCommands.has(name)) return run
   let timer: Timer | undefined
+  const limitMs = tellingCommands.has(name) ? timeoutMs + TELL_MS_MAX : timeoutMs
   const late = new Promise<never>((_resolve, reject) => {
-    timer = deps.time.setTimer(timeoutMs, () => {
+    timer = deps.time.setTimer(limitMs, () => {
       reject(new StreamError('TIMED_OUT', `not done within ${timeoutMs} ms`))
     })
   })

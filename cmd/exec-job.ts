@@ -11,6 +11,7 @@ import type { Timer } from '../src/ports/time.ts'
 import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
+import { differentErrors } from './different-errors.ts'
 import { dlqTopicOf, retryTopicOf } from './dlq-records.ts'
 import { ExecLetters } from './exec-letters.ts'
 import { ExecLoop, type LoopParts } from './exec-loop.ts'
@@ -338,7 +339,7 @@ class ExecJob {
     if (this.#plan.failEmpty && report.records + this.#deadRecords === 0) codes.push(3)
     const exit = joinExitCodes(codes)
     report.errors = this.#deadRecords + this.#failures.length - (this.#deadRecords > 0 ? 1 : 0)
-    for (const failure of this.#failures) console.error(failure)
+    for (const failure of differentErrors(this.#failures)) console.error(failure)
     if (this.#stop.reason === 'timeout') console.error(timedOut(this.#plan.timeoutMs))
     const path = this.#flags.text('report')
     if (path !== undefined) await report.write(this.#deps, path, exit)

@@ -34,7 +34,7 @@ export const spec: CommandSpec = {
   summary: 'Let the old side of a promoted link follow this one',
   description: [
     'Run at the side that was promoted. The broker that was the source becomes the mirror: its topics become read-only, lose what was written there beyond the point of the promotion, and follow this side by a link of the same name, kept there. Shows first what would be cut, and asks.',
-    'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends.',
+    'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends. Where transactions were open at that point, those that began before it are aborted on both sides, and the file has all committed records from the first of them on.',
     'The old side must be a daemon of stream, or a cluster of them: there all replicas cut, and go on as one. To come back for good: stream mirror promote there, with --when-caught-up.',
   ],
   operands: [{ name: 'NAME' }],
@@ -55,6 +55,7 @@ export const spec: CommandSpec = {
     [2, 'refused for want of -y'],
     [3, 'no such link, or nothing of it is promoted'],
     [4, 'the old side is not reached, or does not reach this one'],
+    [7, 'the old side could not be fenced in 30 s, or within --timeout; it becomes as it was'],
     [8, 'a topic was made anew since, or is a mirror already'],
   ],
 }
@@ -63,12 +64,19 @@ interface Side {
   readonly topic: MirrorTopic
   /** By partition. */
   readonly points: readonly number[]
+  /** From here on records may be of transactions that were open at the points, and are aborted with what is cut. */
+  readonly settled: readonly number[]
   readonly ends: readonly number[]
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const name = requireLinkName(args, spec.name)
   const { flags } = args
+  const startMs = deps.time.monotonicMs()
+  const fenceMs = (): number => {
+    const timeoutMs = flags.durationMs('timeout') ?? Number.POSITIVE_INFINITY
+    return Math.min(FENCE_MS, timeoutMs - (deps.time.monotonicMs() - startMs))
+  }
   return withLinks(deps, args, async (here) => {
     const link = await here.links.describeOne(name)
     const topics = chosenTopics(link, args).filter(({ state }) => state === 'promoted')
@@ -116,7 +124,8 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
             found.topics.filter((topic) => names.includes(topic.name)),
             ({ state }) => state === 'fenced',
           )
-        await waitForLink(deps, there, name, FENCE_MS, isFenced, 'the old side is not fenced')
+        const words = 'the old side is not fenced; nothing is cut, and it becomes as it was'
+        await waitForLink(deps, there, name, fenceMs(), isFenced, words)
         // From now on nothing is written there: this is what is cut.
         sides = await lookAt(deps, there, topics)
         const path = flags.text('salvage')
@@ -160,6 +169,9 @@ async function lookAt(
   return topics.map((topic) => ({
     topic,
     points: topic.partitions.map(({ promotedOffset }) => promotedOffset),
+    settled: topic.partitions.map(({ promotedOffset, settledOffset }) =>
+      settledOffset < 0 ? promotedOffset : settledOffset,
+    ),
     ends: topic.partitions.map(
       ({ partition }) =>
         answers.find((row) => row.topic === topic.name && row.partition === partition)?.offset ?? 0,
@@ -219,7 +231,7 @@ async function salvage(
         .without('dry-run')
         .without('json')
         .with('output', 'json')
-        .with('from', places(side.points))
+        .with('from', places(side.settled))
         .with('until', places(ends))
       const status = await cat({ ...deps, stdio }, { flags, operands: [side.topic.name] })
       if (status !== 0) {

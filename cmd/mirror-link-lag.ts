@@ -5,7 +5,15 @@ import type { LinkDescription, MirrorTopic } from '../src/client/link-admin.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { allPartitions, chosenTopics, isHeard, isWhole, lagOf, withLinks } from './mirror-shared.ts'
+import {
+  allPartitions,
+  chosenTopics,
+  isHeard,
+  isWhole,
+  lagOf,
+  troubleWords,
+  withLinks,
+} from './mirror-shared.ts'
 import { printRows } from './row-output.ts'
 
 const WAIT_PAUSE_MS = 500
@@ -38,10 +46,12 @@ export function linkLag(
       }
       await printRows(deps, flags, shape, rowsOf(link, topics, flags.has('total')))
       if (!isReached) {
-        throw new StreamError(
-          'TIMED_OUT',
-          `${lag ?? 'an unknown number of'} records are not here, not ${waitUntil}, after ${timeoutMs} ms`,
+        const left = `${lag ?? 'an unknown number of'} records are left`
+        const why = troubleWords(
+          topics,
+          (partition) => lagOf(partition) === 0 && isHeard(partition, sinceMs),
         )
+        throw new StreamError('TIMED_OUT', `timed out: ${left}; ${why}`, { target: name })
       }
       return failAbove !== undefined && (lag === undefined || lag > failAbove) ? 1 : 0
     }

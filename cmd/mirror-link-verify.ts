@@ -43,8 +43,10 @@ export function linkVerify(
 
 function untilOf({ partitions }: MirrorTopic): string {
   return partitions
-    .map(({ partition, promotedOffset, highWatermark }) => {
-      const end = promotedOffset >= 0 ? promotedOffset : highWatermark
+    .map(({ partition, promotedOffset, settledOffset, highWatermark }) => {
+      // Beyond it what was open at the promotion is aborted here, and may not be at the source.
+      const point = settledOffset < 0 ? promotedOffset : settledOffset
+      const end = point >= 0 ? point : highWatermark
       return `${partition}=${end}`
     })
     .join(',')

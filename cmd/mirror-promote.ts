@@ -1,9 +1,8 @@
 /** `stream mirror promote`: makes mirrored topics writable here; asks first. */
 
-import type { LinkDescription, MirrorTopic } from '../src/client/link-admin.ts'
+import type { LinkDescription, MirrorPartition, MirrorTopic } from '../src/client/link-admin.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { topicsLag } from './mirror-link-lag.ts'
 import {
   allPartitions,
   chosenTopics,
@@ -13,6 +12,7 @@ import {
   orderedTopics,
   requireLinkName,
   topicsOption,
+  troubleWords,
   waitForLink,
   withLinks,
 } from './mirror-shared.ts'
@@ -30,8 +30,8 @@ export const spec: CommandSpec = {
   name: 'mirror promote',
   summary: 'Make mirrored topics writable here',
   description: [
-    'Stops following, cuts to the last whole transaction (what lies beyond nobody was shown here), writes down where the records of the source end, and lets everybody write. Asks first, and shows what has not come yet.',
-    'With --when-caught-up it waits until everything is here, in whole transactions, that is committed at the source, and promotes nothing if --timeout comes first. Whoever still writes at the source should be stopped before. Without --topics the whole link is promoted, and follows no new topics.',
+    'Stops following, cuts to the last whole transaction (what lies beyond nobody was shown here; where others have ended behind the begin of one that is open all stays, and what is open is aborted), writes down where the records of the source end, and lets everybody write. Asks first, and shows what has not come yet.',
+    'With --when-caught-up it waits until everything is here, in whole transactions, that is committed at the source, and promotes nothing if --timeout comes first. Whoever still writes at the source should be stopped before: while transactions follow each other there without a moment in which none is open, it never comes so far, and the line that ends the waiting says so. Without --topics the whole link is promoted, and follows no new topics.',
     'OFFSET is where the records of the source end, EPOCH the leader epoch here at that time; LAG is what had not come, - where it is not known.',
   ],
   operands: [{ name: 'NAME' }],
@@ -90,12 +90,15 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     }
     if (flags.has('when-caught-up')) {
       const waitMs = deps.time.monotonicMs()
+      const isDone = (partition: MirrorPartition): boolean =>
+        isCaughtUp(partition, deps.time.monotonicMs() - waitMs)
       const isLevel = (found: LinkDescription | undefined): boolean => {
         if (found === undefined) return false
         link = found
-        return isWhole(link) && isCaughtUp(open(), deps.time.monotonicMs() - waitMs)
+        return isWhole(link) && allPartitions(open(), isDone)
       }
-      await waitForLink(deps, session, name, leftMs(), isLevel, 'not everything has come')
+      const words = (): string => troubleWords(open(), isDone)
+      await waitForLink(deps, session, name, leftMs(), isLevel, words)
     }
     const lags = new Map(open().map((topic) => [topic.name, topic]))
     const names = open().map((topic) => topic.name)
@@ -110,7 +113,12 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         allPartitions(topics, ({ state }) => state === 'promoted')
       )
     }
-    await waitForLink(deps, session, name, leftMs(), isDone, 'not all of it is promoted')
+    const words = (): string => {
+      const topics = link.topics.filter((topic) => names.includes(topic.name))
+      const isPromoted = ({ state }: MirrorPartition): boolean => state === 'promoted'
+      return `not all of it is promoted yet: ${troubleWords(topics, isPromoted)}`
+    }
+    await waitForLink(deps, session, name, leftMs(), isDone, words)
     const done = link.topics.filter((topic) => names.includes(topic.name))
     await printRows(deps, flags, shape, doneRows(link, done, lags))
     return 0
@@ -118,13 +126,10 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
 }
 
 /** Nothing is missing, as the source was heard of last, and it is heard of now. */
-function isCaughtUp(topics: readonly MirrorTopic[], sinceMs: number): boolean {
-  const isFollowing = allPartitions(
-    topics,
-    (partition) =>
-      partition.state === 'following' && partition.error === null && isHeard(partition, sinceMs),
-  )
-  return isFollowing && topicsLag(topics) === 0
+function isCaughtUp(partition: MirrorPartition, sinceMs: number): boolean {
+  if (partition.state === 'promoted') return true
+  const isFollowing = partition.state === 'following' && partition.error === null
+  return isFollowing && isHeard(partition, sinceMs) && lagOf(partition) === 0
 }
 
 function planRows(link: LinkDescription, topics: readonly MirrorTopic[]): Row[] {

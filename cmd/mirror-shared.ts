@@ -157,23 +157,64 @@ export function allPartitions(
   )
 }
 
-const POLL_MS = 200
+/** Everything that is decided at the source has come, but not how transactions end that hold it back. */
+function isHeldBack({ received, logEnd, sourceEnd }: MirrorPartition): boolean {
+  return logEnd < sourceEnd && received >= sourceEnd
+}
 
-/** Looks again and again until `isDone`. @throws StreamError TIMED_OUT */
+/** Of the first partition that is not as `isSo` says, and how many more there are. */
+export function troubleWords(
+  topics: readonly MirrorTopic[],
+  isSo: (partition: MirrorPartition) => boolean,
+): string {
+  const open = topics.flatMap(({ name, partitions, problem }) =>
+    partitions.filter((each) => !isSo(each)).map((each) => ({ name, each, problem })),
+  )
+  const [first, ...others] = open
+  if (first === undefined) return 'not all of it is led and known here'
+  const { name, each, problem } = first
+  const error = each.error ?? problem
+  const lag = lagOf(each)
+  const missing =
+    lag === undefined
+      ? 'its source was not heard of yet'
+      : lag === 0
+        ? 'its source was not heard of lately'
+        : `${lag} offsets are missing`
+  const why = isHeldBack(each)
+    ? ', held back by transactions that are open at the source'
+    : error === null
+      ? ''
+      : ` (${each.state}: ${error})`
+  const more = others.length === 0 ? '' : `, and ${others.length} more partitions are not done`
+  return `${name} partition ${each.partition}: ${missing}${why}${more}`
+}
+
+const POLL_MS = 200
+const SAID_AFTER_MS = 10_000
+
+/** Looks again and again until `isDone`; whoever waits long is told for what. @throws StreamError TIMED_OUT */
 export async function waitForLink(
   deps: CommandDeps,
   { links }: LinkSession,
   name: string,
   timeoutMs: number | undefined,
   isDone: (link: LinkDescription | undefined) => boolean,
-  what: string,
+  what: string | (() => string),
 ): Promise<void> {
-  const deadlineMs = deps.time.monotonicMs() + (timeoutMs ?? Number.POSITIVE_INFINITY)
+  const startMs = deps.time.monotonicMs()
+  const words = (): string => (typeof what === 'string' ? what : what())
+  let hasSaid = false
   for (;;) {
     const [link] = await links.describe([name])
     if (isDone(link)) return
-    if (deps.time.monotonicMs() + POLL_MS > deadlineMs) {
-      throw new StreamError('TIMED_OUT', `${what} after ${timeoutMs} ms`, { target: name })
+    const nextMs = deps.time.monotonicMs() - startMs + POLL_MS
+    if (timeoutMs !== undefined && nextMs > timeoutMs) {
+      throw new StreamError('TIMED_OUT', `timed out: ${words()}`, { target: name })
+    }
+    if (nextMs > SAID_AFTER_MS && !hasSaid) {
+      hasSaid = true
+      deps.console.warn(`waiting: ${words()}`)
     }
     await sleep(deps.time, POLL_MS)
   }

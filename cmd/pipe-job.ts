@@ -14,6 +14,7 @@ import { sleep, type Timer } from '../src/ports/time.ts'
 import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
+import { differentErrors } from './different-errors.ts'
 import { retryTopicOf } from './dlq-records.ts'
 import { exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
@@ -587,7 +588,7 @@ class PipeJob {
     if (report.gap > 0 && this.#read.isBounded) codes.push(5)
     if (this.#read.failEmpty && report.records === 0) codes.push(3)
     const exit = joinExitCodes(codes)
-    for (const failure of new Set(this.#failures)) {
+    for (const failure of differentErrors(this.#failures)) {
       if (!isStreamError(failure, 'CLOSED') || this.#failures.length === 1) console.error(failure)
     }
     if (this.#stopReason === 'timeout') console.error(timedOut(this.#read.timeoutMs))

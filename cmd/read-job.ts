@@ -14,6 +14,7 @@ import type { Positions } from '../src/text/position.ts'
 import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
+import { differentErrors } from './different-errors.ts'
 import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import type { GroupRead } from './group-read.ts'
@@ -635,7 +636,7 @@ class ReadJob {
     report.records = output?.records ?? 0
     report.bytes = output?.bytes ?? 0
     report.errors = this.#failures.length
-    for (const failure of this.#failures) console.error(failure)
+    for (const failure of differentErrors(this.#failures)) console.error(failure)
     if (this.#stopReason === 'timeout') {
       console.error(timedOut(this.#plan.timeoutMs))
     }

@@ -7,14 +7,13 @@ import { StreamError } from '../../src/base/errors.ts'
 import { globPattern } from '../../src/base/glob.ts'
 import { Cluster } from '../../src/client/cluster.ts'
 import type { Hop } from '../../src/client/mirror-hops.ts'
-import type { SourceAccess } from '../../src/client/source-context.ts'
 import type { Net } from '../../src/ports/net.ts'
 import { type LinkChange, writeLinks } from '../metadata/link-transactions.ts'
 import type { LinkRate, LinkState, MirrorState as MirrorOrder } from '../metadata/link-values.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import { pathThrough, refuseRing, SourcePaths, storedHops } from './mirror-paths.ts'
-import type { SourceAccesses } from './source-access.ts'
+import type { SourceAccesses, SourcePlace } from './source-access.ts'
 
 export interface LinkOrder {
   readonly name: string
@@ -56,7 +55,7 @@ export class LinkOrders {
   /**
    * @returns the source's topics that match now
    * @throws StreamError CONFLICT (exists, a ring, the source is this cluster), TOPIC_EXISTS, UNREACHABLE and what first contact
-   *   may end with, NOT_CONTROLLER, what SourceAccesses.access may end with; UsageError for a bad glob
+   *   may end with, and its protection (source-access.ts), NOT_CONTROLLER; UsageError for a bad glob
    */
   async create(order: LinkOrder, timeoutMs: number): Promise<readonly string[]> {
     const { name } = order
@@ -70,7 +69,7 @@ export class LinkOrders {
     const { image, random, time } = this.#broker
     const before = image.links.link(name)
     if (before !== undefined && !this.#mayReplace(before.value.id, order)) throw exists(name)
-    const source = await this.#lookAt(await this.#sources.access(order), timeoutMs)
+    const source = await this.#lookAt(this.#sources.access(order), timeoutMs)
     if (source.clusterId === this.#broker.clusterId) {
       throw new StreamError('CONFLICT', `link ${name}: the source is this cluster itself`)
     }
@@ -210,7 +209,7 @@ export class LinkOrders {
   }
 
   async #lookAt(
-    access: SourceAccess,
+    place: SourcePlace,
     timeoutMs: number,
   ): Promise<{
     readonly clusterId: string
@@ -220,7 +219,7 @@ export class LinkOrders {
     const { time, random, log } = this.#broker
     const connectTimeoutMs = Math.max(1, Math.min(CONNECT_MS_MAX, timeoutMs))
     const cluster = new Cluster(time, random, this.#net, log, {
-      ...access,
+      ...place,
       clientId: 'stream-link',
       connectTimeoutMs,
       requestTimeoutMs: connectTimeoutMs,

@@ -9,9 +9,8 @@
  */
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
-import { Cluster } from '../../src/client/cluster.ts'
+import { Cluster, type ClusterWarning } from '../../src/client/cluster.ts'
 import { listOffsets } from '../../src/client/offsets.ts'
-import type { SourceAccess } from '../../src/client/source-context.ts'
 import type { Net } from '../../src/ports/net.ts'
 import type { Timer } from '../../src/ports/time.ts'
 import type { RequestInput, Response } from '../../src/protocol/api-table.ts'
@@ -21,6 +20,7 @@ import type { Broker } from '../replica/broker.ts'
 import { SourcePaths } from './mirror-paths.ts'
 import type { MirrorSession } from './mirror-session.ts'
 import type { MirrorStep } from './mirror-state.ts'
+import type { SourcePlace } from './source-access.ts'
 
 const FETCH_WAIT_MS = 500
 const FETCH_BYTES_MAX = 16 * 1024 * 1024
@@ -60,17 +60,16 @@ export class LinkRun {
   #bytesPerRecord = 0
   #isStopped = false
 
-  constructor(broker: Broker, net: Net, name: string, value: LinkValue, access: SourceAccess) {
+  constructor(broker: Broker, net: Net, name: string, value: LinkValue, place: SourcePlace) {
     this.name = name
     this.#broker = broker
     this.#value = value
     const { time, random, log } = broker
     this.cluster = new Cluster(time, random, net, log, {
-      ...access,
+      ...place,
       clientId: `stream-link-${name}`,
       onWarning: (warning) => {
-        const isWell = warning.kind === 'regained'
-        this.#contact = isWell ? undefined : `${warning.address}: ${warning.error.message}`
+        this.#contact = warning.kind === 'regained' ? undefined : troubleOf(warning)
       },
     })
     this.paths = new SourcePaths(broker, this.cluster)
@@ -349,6 +348,12 @@ export class LinkRun {
       this.#refreshLater()
     })
   }
+}
+
+type ClusterTrouble = Exclude<ClusterWarning, { readonly kind: 'regained' }>
+
+function troubleOf({ address, error: { message } }: ClusterTrouble): string {
+  return message.startsWith(address) ? message : `${address}: ${message}`
 }
 
 function keyOf(topic: string, partition: number): string {

@@ -3,7 +3,7 @@
  * follow the metadata image and the partition table, so a link moves with the leaderships.
  */
 
-import type { OpenContext, SourceAccess } from '../../src/client/source-context.ts'
+import type { OpenContext } from '../../src/client/source-context.ts'
 import type { Net } from '../../src/ports/net.ts'
 import type { Timer } from '../../src/ports/time.ts'
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
@@ -41,7 +41,7 @@ export class LinkService {
   constructor(broker: Broker, net: Net, groups: GroupCoordinator, openContext?: OpenContext) {
     this.#broker = broker
     this.#net = net
-    this.#sources = new SourceAccesses(broker, openContext)
+    this.#sources = new SourceAccesses(openContext)
     this.orders = new LinkOrders(broker, net, this.#sources)
     this.#director = new LinkDirector({ broker, runs: this.#runs })
     this.#groups = new GroupSync(broker, groups, this.#runs)
@@ -74,7 +74,6 @@ export class LinkService {
     this.#timer?.cancel()
     this.#director.stop()
     this.#groups.stop()
-    this.#sources.stop()
     for (const session of this.#sessions.values()) session.end()
     for (const run of this.#runs.values()) run.stop()
   }
@@ -138,29 +137,11 @@ export class LinkService {
     }
     for (const [name, { value }] of links.links()) {
       const run = this.#runs.get(name)
-      if (run !== undefined) {
-        if (run.value !== value) run.change(value)
-      } else if (value.context === null) this.#begin(name, value, { addresses: value.source })
-      else this.#beginLater(name, value)
+      if (run === undefined) {
+        const place = this.#sources.access(value)
+        this.#runs.set(name, new LinkRun(this.#broker, this.#net, name, value, place))
+      } else if (run.value !== value) run.change(value)
     }
-  }
-
-  #begin(name: string, value: LinkValue, access: SourceAccess): void {
-    this.#runs.set(name, new LinkRun(this.#broker, this.#net, name, value, access))
-  }
-
-  #beginLater(name: string, value: LinkValue): void {
-    const { links } = this.#broker.image
-    const own = (): LinkValue | undefined => {
-      const found = links.link(name)?.value
-      return found?.id === value.id ? found : undefined
-    }
-    const isWanted = (): boolean => !this.#isStopped && own() !== undefined
-    this.#sources.open(value, isWanted, (access) => {
-      this.#begin(name, own() ?? value, access)
-      this.#reconcile()
-      this.#director.wake()
-    })
   }
 
   #follow(partition: Partition, mirror: MirrorValue): void {
@@ -210,11 +191,7 @@ export class LinkService {
 
   /** Of the link as a whole. */
   #problemOf(name: string, value: LinkValue): string | undefined {
-    return (
-      this.#sources.problem(value.id) ??
-      this.#director.problemsOf(value.id).get(undefined) ??
-      this.#runs.get(name)?.contact
-    )
+    return this.#director.problemsOf(value.id).get(undefined) ?? this.#runs.get(name)?.contact
   }
 
   #describeTopic(
@@ -240,6 +217,13 @@ export class LinkService {
     }
   }
 
+  /** What a partition has failed with is old where there is no contact any more. */
+  #errorOf(session: MirrorSession | undefined, mirror: MirrorValue, link: LinkValue) {
+    const { error, phase } = session?.state ?? {}
+    if (phase === 'diverged') return error
+    return this.#problemOf(mirror.link, link) ?? error
+  }
+
   #describePartition(partition: Partition, mirror: MirrorValue, link: LinkValue): PartitionRow {
     const session = this.#sessions.get(partition)
     const { log } = partition
@@ -251,12 +235,12 @@ export class LinkService {
     const since = session?.state.levelSinceMs(end, nowMs) ?? nowMs
     const isPaused = mirror.state === 'PAUSED' || link.state === 'PAUSED'
     const isOpen = session === undefined || session.role === 'mirror'
-    const error =
-      session?.trouble ??
-      (isOpen ? (session?.state.error ?? this.#problemOf(mirror.link, link)) : undefined)
+    const error = session?.trouble ?? (isOpen ? this.#errorOf(session, mirror, link) : undefined)
+    const state = stateOf(session, isPaused, error)
+    const { clusterId } = this.#broker
     return {
       partition: partition.partition,
-      state: stateOf(session, isPaused, error),
+      state: mirror.path.includes(clusterId) && session?.role === 'mirror' ? 'ring' : state,
       sourceEnd: session?.state.sourceEnd ?? -1,
       logStart: log.logStartOffset,
       logEnd: end,
@@ -266,6 +250,8 @@ export class LinkService {
       promotedOffset: record?.linkId === mirror.linkId ? record.promotedOffset : -1,
       promotedEpoch: record?.linkId === mirror.linkId ? record.promotedEpoch : -1,
       error: error ?? null,
+      received: isOwn ? -1 : partition.highWatermark,
+      settledOffset: record?.linkId === mirror.linkId ? record.settledOffset : -1,
     }
   }
 }

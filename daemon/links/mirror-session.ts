@@ -5,13 +5,16 @@
  * Invariants:
  * - Nothing is appended before the partition's record was read linearizably in this epoch, and nothing after it is FENCED: a
  *   leader that has been left behind can write neither the record (its guards) nor anything that is committed.
- * - Promotion: all that is here is committed; FENCED with the offset up to which all transactions are whole is in the store; what
- *   is beyond is cut, on all replicas in sync; only then PROMOTED, and only then anybody else may write. Nobody has read what is
- *   cut: of a mirror only that much is shown (apis/read-only.ts).
+ * - Promotion: all that is here is committed; FENCED with the offset where the source's part ends is in the store; what is beyond is
+ *   cut, on all replicas in sync; what is open below it is aborted; only then PROMOTED, and only then anybody else may write.
+ * - No transaction that is decided here is cut in two, and nobody has read what is cut: of a mirror only what is below its last
+ *   stable offset is shown (apis/read-only.ts).
  * - What is committed is cut only in an epoch that is marked as unclean in the partition's record, so that replicas follow.
  */
 
 import { isStreamError, StreamError } from '../../src/base/errors.ts'
+import { attributesAt, batchBytesAt, isControl } from '../../src/record/batch-layout.ts'
+import { buildControlBatch } from '../../src/record/control-batch.ts'
 import { passProducerIds, writeMirrored } from '../metadata/link-transactions.ts'
 import {
   decodeMirrored,
@@ -27,6 +30,7 @@ import { MirrorState, type MirrorStep } from './mirror-state.ts'
 
 const RETRY_MS = 1000
 const EVEN_MS = 50
+const READ_BYTES = 1024 * 1024
 /** Above whatever else numbers writes of a session (in-sync-keeper.ts). */
 const WRITER_COUNTER_START = 1_000_000_000
 
@@ -45,6 +49,8 @@ export class MirrorSession {
   #revision = 0
   #trouble: string | undefined
   #isTrimming = false
+  /** Cut, and nothing is open, in this epoch. */
+  #isSettled = false
   /** Where it is to be cut before it follows; undefined: nowhere, or it is done. */
   #cutAt: number | undefined
 
@@ -279,18 +285,37 @@ export class MirrorSession {
       // It was never a mirror: what is here stays, and nothing of it is anybody else's.
       const promotedEpoch = this.leaderEpoch
       const { linkId } = this
-      await this.#write({ linkId, state: 'PROMOTED', epochs: [], promotedOffset: 0, promotedEpoch })
+      await this.#write({
+        linkId,
+        state: 'PROMOTED',
+        epochs: [],
+        promotedOffset: 0,
+        promotedEpoch,
+        settledOffset: 0,
+      })
       return
     }
     if (record === undefined) return
     if (record.state === 'MIRROR') {
       await this.#committed(partition.log.logEndOffset)
-      const promotedOffset = partition.lastStableOffset
+      const settledOffset = partition.lastStableOffset
+      const promotedOffset = await this.#endOfWhole(settledOffset)
       const promotedEpoch = this.leaderEpoch
-      await this.#write({ ...record, state: 'FENCED', promotedOffset, promotedEpoch })
+      await this.#write({
+        ...record,
+        state: 'FENCED',
+        promotedOffset,
+        promotedEpoch,
+        settledOffset,
+      })
     }
     const fenced = this.#record
-    if (fenced === undefined || !(await this.#cutTo(fenced.promotedOffset))) return
+    if (fenced === undefined) return
+    if (!this.#isSettled) {
+      if (!(await this.#cutTo(fenced.promotedOffset))) return
+      await this.#abortOpen()
+      this.#isSettled = true
+    }
     const { store, keys, producerIds } = this.#broker
     const producers = partition.log.activeProducers()
     const last = producers.reduce((most, { producerId }) => Math.max(most, producerId), -1)
@@ -299,6 +324,35 @@ export class MirrorSession {
       producerIds.passOver(last)
     }
     await this.#write({ ...fenced, state: 'PROMOTED' })
+  }
+
+  /**
+   * Where the source's part ends. The last stable offset, unless a transaction has ended beyond it: it may have records before, which
+   * would be open for ever without its marker, or alone without the rest. Then all stays.
+   */
+  async #endOfWhole(stableOffset: number): Promise<number> {
+    const { log } = this.partition
+    const endOffset = log.logEndOffset
+    for (let offset = stableOffset; offset < endOffset; ) {
+      const slice = await log.read({ offset, endOffset, maxBytes: READ_BYTES })
+      if (slice.nextOffset <= offset || hasMarker(Buffer.concat(slice.bytes))) return endOffset
+      offset = slice.nextOffset
+    }
+    return stableOffset
+  }
+
+  /** Its end, if it comes to one, is the source's, and lost: as of a producer that has died. */
+  async #abortOpen(): Promise<void> {
+    const { partition } = this
+    const timestampMs = this.#broker.time.wallMs()
+    for (const producer of partition.log.activeProducers()) {
+      if (producer.currentTransactionFirstOffset < 0) continue
+      const { producerId, producerEpoch } = producer
+      const coordinatorEpoch = Math.max(0, producer.coordinatorEpoch)
+      const marker = { producerId, producerEpoch, coordinatorEpoch, timestampMs }
+      partition.append(Uint8Array.from(buildControlBatch({ ...marker, type: 'abort' })))
+    }
+    await this.#committed(partition.log.logEndOffset)
   }
 
   /** @throws StreamError CLOSED when it does not lead any more */
@@ -360,4 +414,11 @@ export class MirrorSession {
   }
 }
 
-const UNPROMOTED = { promotedOffset: -1, promotedEpoch: -1 } as const
+const UNPROMOTED = { promotedOffset: -1, promotedEpoch: -1, settledOffset: -1 } as const
+
+function hasMarker(batches: Uint8Array): boolean {
+  for (let at = 0; at < batches.length; at += batchBytesAt(batches, at)) {
+    if (isControl(attributesAt(batches, at))) return true
+  }
+  return false
+}

@@ -81,6 +81,8 @@ export interface MirroredValue {
   readonly promotedOffset: number
   /** Leader epoch here at that time; −1 while it is a mirror. */
   readonly promotedEpoch: number
+  /** Below it nothing was open at that time; what was open between it and promotedOffset was aborted. −1 while it is a mirror. */
+  readonly settledOffset: number
 }
 
 export function encodeLink(value: LinkValue): Uint8Array {
@@ -144,6 +146,11 @@ export function decodeMirrored(key: string, bytes: Uint8Array): MirroredValue {
     epochs,
     promotedOffset: integer(key, object, 'promotedOffset'),
     promotedEpoch: integer(key, object, 'promotedEpoch'),
+    settledOffset: integer(
+      key,
+      object,
+      object['settledOffset'] === undefined ? 'promotedOffset' : 'settledOffset',
+    ),
   }
 }
 

@@ -10,7 +10,7 @@
  *
  * It must not know what producers and consumers do with the answers.
  */
-import { isStreamError, StreamError } from '../base/errors.ts'
+import { isStreamError, StreamError, UsageError } from '../base/errors.ts'
 import type { Log } from '../ports/log.ts'
 import type { LinkSecurity, Net } from '../ports/net.ts'
 import type { Random } from '../ports/random.ts'
@@ -23,6 +23,9 @@ import { type CallOptions, Connection, CorrelationIds } from './connection.ts'
 import { kafkaFailure } from './kafka-failure.ts'
 import type { Login } from './login.ts'
 import { MetadataCache, type PartitionInfo, type TopicInfo } from './metadata-cache.ts'
+
+/** What protects one connection. */
+export type Protection = Pick<ClusterOptions, 'security' | 'login'>
 
 export interface ClusterOptions {
   /** `ipc://PATH`, `tcp://HOST:PORT` or `kafka://HOST:PORT`, at least one, all of one scheme. */
@@ -41,6 +44,11 @@ export interface ClusterOptions {
   readonly security?: LinkSecurity | undefined
   /** How connections log in; default: not at all. */
   readonly login?: Login | undefined
+  /**
+   * In the place of `security` and `login`: asked before each connection, so that what has been exchanged since counts. Where it
+   * fails the broker counts as one that has refused.
+   */
+  readonly protect?: (() => Promise<Protection>) | undefined
   /** For the user: contact lost, waited for, regained. */
   readonly onWarning?: (warning: ClusterWarning) => void
 }
@@ -65,6 +73,8 @@ export interface ClusterCallOptions extends CallOptions {
 interface Endpoint {
   readonly address: string
   connection: Connection | undefined
+  /** What is to protect the next connection is being asked for. */
+  isPreparing: boolean
   /** Attempts failed in a row, or connections lost since the last that worked. */
   failures: number
   notBeforeMs: number
@@ -72,7 +82,8 @@ interface Endpoint {
   /** Whether it has ever been open: decides between `waiting` and `lost`. */
   wasOpen: boolean
   outage: boolean
-  isRefusalTold: boolean
+  /** In the words of the last refusal, since it was open. */
+  toldRefusal: string | undefined
   /** Since it has last let this client in. */
   refusals: number
   refusal: StreamError | undefined
@@ -208,7 +219,9 @@ export class Cluster {
     const addresses = this.#addresses()
     // One attempt at a time, in turn: a dead first address must not hide a living second one.
     for (const address of addresses) {
-      const connection = this.#endpoints.get(address)?.connection
+      const endpoint = this.#endpoints.get(address)
+      if (endpoint?.isPreparing === true) return undefined
+      const connection = endpoint?.connection
       if (connection !== undefined && !connection.isClosed) return undefined
     }
     for (let step = 0; step < addresses.length; step++) {
@@ -423,12 +436,13 @@ export class Cluster {
       endpoint = {
         address,
         connection: undefined,
+        isPreparing: false,
         failures: 0,
         notBeforeMs: Number.NEGATIVE_INFINITY,
         timer: undefined,
         wasOpen: false,
         outage: false,
-        isRefusalTold: false,
+        toldRefusal: undefined,
         refusals: 0,
         refusal: undefined,
         lastError: undefined,
@@ -444,6 +458,7 @@ export class Cluster {
     if (endpoint.connection !== undefined) {
       return endpoint.connection.isOpen ? endpoint.connection : undefined
     }
+    if (endpoint.isPreparing) return undefined
     const delayMs = endpoint.notBeforeMs - this.#time.monotonicMs()
     if (delayMs > 0) {
       endpoint.timer ??= this.#time.setTimer(delayMs, () => {
@@ -454,6 +469,30 @@ export class Cluster {
       })
       return undefined
     }
+    const { protect } = this.#options
+    if (protect === undefined) this.#connect(endpoint, this.#options)
+    else void this.#prepare(endpoint, protect)
+    return undefined
+  }
+
+  async #prepare(endpoint: Endpoint, protect: () => Promise<Protection>): Promise<void> {
+    endpoint.isPreparing = true
+    let protection: Protection | undefined
+    let failure: StreamError | undefined
+    try {
+      protection = await protect()
+    } catch (error) {
+      if (!isStreamError(error) && !(error instanceof UsageError)) throw error
+      failure = isStreamError(error) ? error : new StreamError('CONFIG_INVALID', error.message)
+    }
+    endpoint.isPreparing = false
+    if (this.#closed) return
+    if (protection !== undefined) this.#connect(endpoint, protection)
+    else if (failure !== undefined) this.#onClose(endpoint, failure, true)
+  }
+
+  #connect(endpoint: Endpoint, { security, login }: Protection): void {
+    const { address } = endpoint
     endpoint.connection = new Connection(
       this.#time,
       this.#net,
@@ -462,12 +501,12 @@ export class Cluster {
         clientId: this.#options.clientId ?? defaults.clientId,
         correlationIds: this.#correlationIds,
         connectTimeoutMs: this.#attemptTimeoutMs(),
-        security: this.#options.security,
-        login: this.#options.login,
+        security,
+        login,
         requestTimeoutMs: this.requestTimeoutMs,
       },
       {
-        onOpen: () => this.#onOpen(endpoint),
+        onOpen: () => this.#onOpen(endpoint, login !== undefined),
         onClose: (reason) => this.#onClose(endpoint, reason),
         onDrain: () => this.#notify(),
         onNotice: (error) => {
@@ -476,7 +515,6 @@ export class Cluster {
         },
       },
     )
-    return undefined
   }
 
   /** With several addresses one that swallows packets may not use up the time of all. */
@@ -486,13 +524,13 @@ export class Cluster {
     return count === 1 ? timeoutMs : Math.max(Math.min(1000, timeoutMs), timeoutMs / count)
   }
 
-  #onOpen(endpoint: Endpoint): void {
+  #onOpen(endpoint: Endpoint, hasLogin: boolean): void {
     endpoint.failures = 0
     endpoint.wasOpen = true
-    endpoint.isRefusalTold = false
+    endpoint.toldRefusal = undefined
     endpoint.lastError = undefined
     // Without a login it is told only by the answer to the first request.
-    if (this.#options.login !== undefined) this.#letIn(endpoint)
+    if (hasLogin) this.#letIn(endpoint)
     this.#log.debug('connected', { address: endpoint.address })
     if (endpoint.outage) {
       endpoint.outage = false
@@ -507,7 +545,7 @@ export class Cluster {
     this.#wasLetIn = true
   }
 
-  #onClose(endpoint: Endpoint, reason: StreamError): void {
+  #onClose(endpoint: Endpoint, reason: StreamError, isRefused = isRefusal(reason)): void {
     if (endpoint.connection?.hasServed === true) this.#letIn(endpoint)
     endpoint.connection = undefined
     if (this.#closed) return
@@ -515,7 +553,6 @@ export class Cluster {
     endpoint.lastError = reason
     const pauseMs = backoffMs(this.#random, this.backoff, endpoint.failures)
     // Who is refused and comes again at once looks like somebody who guesses.
-    const isRefused = isRefusal(reason)
     if (isRefused) {
       endpoint.refusals++
       endpoint.refusal = reason
@@ -523,7 +560,8 @@ export class Cluster {
     endpoint.notBeforeMs =
       this.#time.monotonicMs() + (isRefused ? Math.max(REFUSED_PAUSE_MS, pauseMs) : pauseMs)
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
-    if (endpoint.wasOpen && isRefused) this.#tellRefusal(endpoint, reason)
+    const isOwnToTell = endpoint.wasOpen || this.#options.protect !== undefined
+    if (isOwnToTell && isRefused) this.#tellRefusal(endpoint, reason)
     if (endpoint.wasOpen && !endpoint.outage) {
       endpoint.outage = true
       if (!isRefused) {
@@ -537,11 +575,13 @@ export class Cluster {
 
   /** Later: who asks something of that broker ends with this very reason, and has it told by then. */
   #tellRefusal(endpoint: Endpoint, error: StreamError): void {
-    if (endpoint.isRefusalTold) return
-    endpoint.isRefusalTold = true
+    if (endpoint.toldRefusal === error.message) return
+    endpoint.toldRefusal = error.message
+    endpoint.outage = true
     const { address } = endpoint
     this.#time.setTimer(TELL_REFUSAL_MS, () => {
-      if (!this.#closed) this.#options.onWarning?.({ kind: 'notice', address, error })
+      if (!this.#closed && endpoint.outage)
+        this.#options.onWarning?.({ kind: 'notice', address, error })
     })
   }
 

@@ -15,16 +15,13 @@ import {
 import { StreamError, UsageError } from '../base/errors.ts'
 import type { ConfigSet } from '../config/config-key.ts'
 import type { ClientKeyName } from '../config/keys.ts'
-import type { ClusterOptions } from './cluster.ts'
+import type { Protection } from './cluster.ts'
 import { resolveSecret, type SecretSource, type SecurityPorts } from './secrets.ts'
 import { filePath, type UserHost } from './user-places.ts'
 
 const FILE_KEY = 'curve.key.file'
 const singleKeys = ['curve.server.key', 'curve.public.key'] as const
 const SECRET_KEY = 'curve.secret.key'
-
-/** Of ClusterOptions. */
-export type Protection = Pick<ClusterOptions, 'security' | 'login'>
 
 const unprotected: Protection = {}
 const kafkaPrefixes = ['security.', 'ssl.', 'sasl.'] as const

@@ -1,13 +1,15 @@
 /**
  * A broker as a context names it, for whoever keeps contact with it for long: a daemon with links. The file is the context file of
- * the user that it runs as, so no credential comes from anywhere else, and none is kept: a password is got anew for each login.
+ * the user that it runs as, so no credential comes from anywhere else, and none is kept: it is opened anew for each connection, and
+ * a password is got anew for each login.
  */
 
 import { StreamError } from '../base/errors.ts'
 import { ConfigSet } from '../config/config-key.ts'
 import { clientKeys } from '../config/keys.ts'
+import type { Protection } from './cluster.ts'
 import { ContextsFile } from './contexts.ts'
-import { linkSecurity, type Protection } from './link-security.ts'
+import { linkSecurity } from './link-security.ts'
 import type { SecurityPorts } from './secrets.ts'
 import { splitAddress } from './user-places.ts'
 

@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { isStreamError, StreamError } from '../base/errors.ts'
 import { Admin as AdminClient } from '../client/admin.ts'
-import { Cluster, type ClusterOptions, type ClusterWarning } from '../client/cluster.ts'
+import { Cluster, type ClusterWarning, type Protection } from '../client/cluster.ts'
 import { Consumer as ConsumerClient } from '../client/consumer.ts'
 import { Producer as ProducerClient } from '../client/producer.ts'
 import { RealHost } from '../io/real-host.ts'
@@ -59,8 +59,6 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
   }
   return await connectToOwn(host, choice, options)
 }
-
-type Protection = Pick<ClusterOptions, 'security' | 'login'>
 
 async function protection(
   host: Host,

@@ -15,6 +15,8 @@ const partition = {
   promotedOffset: -1,
   promotedEpoch: -1,
   error: null,
+  received: -1,
+  settledOffset: -1,
 }
 const orders: MirrorTopic = {
   name: 'orders',

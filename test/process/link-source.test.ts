@@ -3,11 +3,12 @@
  * one line, and no password is in any output, log, metadata or list of processes.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { freePorts } from '../support/etcd.ts'
 import { KafkaCertificates } from '../support/kafka-certificates.ts'
 import { type KafkaDoor, startKafkaDoor } from '../support/kafka-door.ts'
-import { eventually, type Outcome, Program } from '../support/program.ts'
+import { daemonBundle, ended, eventually, type Outcome, Program } from '../support/program.ts'
 
 const PASSWORD = 'correct=horse,battery staple'
 const OTHER = 'wr0ng-passw0rd'
@@ -164,6 +165,77 @@ describe('a link to a source that asks for TLS and a login', () => {
     )
     expect(ok('stream cat late')).toBe(ok('seq 200'))
   }, 90_000)
+
+  it('reads its context and certificates anew for each connection: all of it is exchanged while it runs', async () => {
+    const [port] = await freePorts(1)
+    const native = `ipc://${program.path('exchanged.sock')}`
+    const file = (name: string): string => program.path(`exchanged.${name}`)
+    /** Of the source, which takes clients of the same authority only. */
+    const start = async (by: 'ca' | 'other') => {
+      const { certificate, key } = certificates.issue(`exchanged-source-${by}`, { by })
+      const settings = [
+        `stream.kafka.tls.certificate.file=${certificate}`,
+        `stream.kafka.tls.key.file=${key}`,
+        `stream.kafka.tls.client.ca.file=${by === 'ca' ? certificates.ca : certificates.otherCa}`,
+      ]
+      const child = program.start(
+        process.execPath,
+        [
+          ...[daemonBundle, '--data', program.path('data-exchanged'), '--listen', native],
+          ...['--listen', `kafka://127.0.0.1:${port}`],
+          ...settings.flatMap((setting) => ['-X', setting]),
+        ],
+        { stdio: 'ignore' },
+      )
+      await eventually('the source serves', () =>
+        run(`stream topics list -b ${native}`).status === 0 ? true : undefined,
+      )
+      return async (): Promise<void> => {
+        const over = ended(child)
+        child.kill('SIGTERM')
+        await over
+      }
+    }
+    const exchange = (by: 'ca' | 'other'): void => {
+      const { certificate, key } = certificates.issue(`exchanged-${by}`, { by })
+      copyFileSync(by === 'ca' ? certificates.ca : certificates.otherCa, file('ca'))
+      copyFileSync(certificate, file('pem'))
+      copyFileSync(key, file('key'))
+    }
+    const name = (broker: string): void => {
+      ok(
+        `stream context set exchanged --broker ${broker} -X ssl.ca.location=${file('ca')} -X ssl.certificate.location=${file('pem')} -X ssl.key.location=${file('key')}`,
+      )
+    }
+    const told = (words: RegExp): Promise<true> =>
+      eventually(`it is told: ${words}`, () =>
+        words.test(run('stream mirror status exchanged').stdout) ? true : undefined,
+      )
+    const level = 'stream mirror lag exchanged --wait-until 0 --timeout 60s'
+    const pid = program.daemonPid()
+    let stop = await start('ca')
+    exchange('ca')
+    name(`kafka://127.0.0.1:${port}`)
+    ok(`seq 100 | stream produce exchanged -b ${native} --create`)
+    ok(`stream mirror link exchanged --source @exchanged --topics exchanged; ${level}`)
+
+    await stop()
+    stop = await start('other')
+    await told(/certificate/)
+    exchange('other')
+    ok(`seq 101 200 | stream produce exchanged -b ${native}; ${level}`)
+    expect(ok('stream cat exchanged')).toBe(ok('seq 200'))
+
+    await stop()
+    name('kafka://127.0.0.1:1')
+    stop = await start('other')
+    await told(/context exchanged of the daemon is kafka:\/\/127.0.0.1:1, and the link's source/)
+    name(`kafka://127.0.0.1:${port}`)
+    ok(`seq 201 300 | stream produce exchanged -b ${native}; ${level}`)
+    expect(ok('stream cat exchanged')).toBe(ok('seq 300'))
+    expect(program.daemonPid()).toBe(pid)
+    await stop()
+  }, 150_000)
 
   it('has no secret anywhere', () => {
     const processes = execFileSync('ps', ['axww', '-o', 'args'], { encoding: 'utf8' })

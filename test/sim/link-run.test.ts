@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { runLink } from './link-run.ts'
 import { plantedLinkBugs, withLinkBug } from './planted-link-bugs.ts'
 
-const seeds = Math.max(1, Math.ceil(Number(process.env['STREAM_SIM_SEEDS'] ?? 800) / 80))
+const seeds = Math.max(1, Math.ceil(Number(process.env['STREAM_SIM_SEEDS'] ?? 800) / 34))
 /** Within so many seeds a planted bug shows, of which the rarest are in one seed of ten. */
 const BUG_SEEDS = 40
 

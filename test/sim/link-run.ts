@@ -40,10 +40,13 @@ class LinkSimulation {
   readonly #chaos: SimRandom
   #isOver = false
   #beside: Promise<unknown>[] = []
+  /** Of transactions at the source when the link is promoted. */
+  readonly #isChain: boolean
 
   constructor(seed: number) {
     this.at = new LinkWorld(seed)
     this.#chaos = this.at.world.random.fork('chaos')
+    this.#isChain = this.at.world.random.fork('chain').chance(0.5)
   }
 
   async play(): Promise<void> {
@@ -254,15 +257,16 @@ class LinkSimulation {
   }
 
   /**
-   * Two transactions at the source: the first is committed behind the begin of the second, which stays open. So records of the
-   * first are below the last stable offset, and its marker is not.
+   * Transactions at the source that overlap: each but the last is committed behind the begin of the next one, and the last stays
+   * open. So records of the last but one are below the last stable offset, and its marker is not; in a chain the marker of the one
+   * before lies between the two.
    */
   async #overlap(): Promise<void> {
     const { at } = this
     const { cluster, time, random } = simClient(at.clients([at.source], 'txn'), 'txn')
     await cluster.connect()
-    const begun: TransactionalProducer[] = []
-    for (const transactionalId of ['first', 'second']) {
+    let before: TransactionalProducer | undefined
+    for (const transactionalId of ['first', 'second', ...(this.#isChain ? ['third'] : [])]) {
       const options = { transactionalId, timeoutMs: 900_000 }
       const producer = new TransactionalProducer(time, random, cluster, options)
       await producer.init()
@@ -271,9 +275,9 @@ class LinkSimulation {
       const line = Buffer.from(`${transactionalId}\n`)
       sink.appendLines(TOPIC, 0, line, 0, line.length)
       await sink.flush()
-      begun.push(producer)
+      await before?.commit()
+      before = producer
     }
-    await begun[0]?.commit()
     cluster.close()
   }
 
@@ -289,12 +293,23 @@ class LinkSimulation {
     throw new Error(`readers are shown ${shown?.offset}, whole are ${whole}`)
   }
 
+  /** What was shown of a mirror is shown of what has become of it, and of transactions all or nothing. */
+  async #checkChain(): Promise<void> {
+    const { at } = this
+    const ours = at.leader(at.targets, 0)
+    if (ours === undefined) throw new Error('partition 0 is not led')
+    const aborted = ours.log.abortedTransactions(0, ours.log.logEndOffset)
+    const end = ours.log.logEndOffset
+    if (aborted.length === 1 && aborted[0]?.lastOffset === end - 1) return
+    throw new Error(`aborted are ${JSON.stringify(aborted)}, where the log ends at ${end}`)
+  }
+
   /** While records come at the source, and brokers of the target die. What is cut was shown to nobody; what is left is whole. */
   async #promoteUnderLoad(): Promise<void> {
     const { at } = this
     const chaos = this.#chaos
     const mirrored = at.leader(at.targets, 0)?.log.logEndOffset ?? -1
-    await this.#checkShown(mirrored - 1)
+    await this.#checkShown(mirrored - (this.#isChain ? 2 : 1))
     let isOver = false
     const loading = produceLines(at.clients([at.source], 'late'), 'late', this.sent, {
       records: 200,
@@ -312,15 +327,19 @@ class LinkSimulation {
       const ours = at.leader(at.targets, partition)
       if (ours === undefined) throw new Error(`partition ${partition} is not led`)
       await at.until(() => ours.lastStableOffset === ours.log.logEndOffset, 'all of it is stable')
-      if (ours.log.logEndOffset !== point) {
+      // In the chain a transaction has ended behind the begin of one that has not: that one is aborted.
+      const aborted = this.#isChain && partition === 0 ? 1 : 0
+      if (ours.log.logEndOffset !== point + aborted) {
         throw new Error(`promoted at ${point}, and there are records to ${ours.log.logEndOffset}`)
       }
       await at.compare([at.source], at.targets, partition, point)
     }
-    // The record of the transaction whose marker has not come.
-    if (points.cutAt[0] !== mirrored - 1) {
-      throw new Error(`promoted at ${points.cutAt[0]}, whole are ${mirrored - 1}`)
+    // Else the record of the transaction whose marker has not come goes.
+    const whole = this.#isChain ? mirrored : mirrored - 1
+    if (points.cutAt[0] !== whole) {
+      throw new Error(`promoted at ${points.cutAt[0]}, whole are ${whole}`)
     }
+    if (this.#isChain) await at.world.settle(this.#checkChain())
     await at.compareReplicas(0)
   }
 }

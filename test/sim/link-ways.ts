@@ -26,10 +26,18 @@ export async function pointsOf(
   promoted: readonly SimBroker[],
 ): Promise<FailbackTopic> {
   return at.as(promoted, async ({ links, admin }) => {
-    const link = await links.describeOne(LINK)
-    const topic = link.topics.find(({ name }) => name === TOPIC)
+    const deadlineMs = at.world.now + HEAL_MS
+    const look = async () => {
+      const link = await links.describeOne(LINK)
+      return link.topics.find(({ name }) => name === TOPIC)
+    }
+    let topic = await look()
+    while (topic?.partitions.length !== PARTITIONS) {
+      if (at.world.now > deadlineMs) throw new Error('not all of it is led')
+      await at.pause(500)
+      topic = await look()
+    }
     const [own] = await admin.describeTopics([TOPIC])
-    if (topic?.partitions.length !== PARTITIONS) throw new Error('not all of it is led')
     return {
       topic: TOPIC,
       topicId: topic.sourceTopicId,

@@ -97,6 +97,44 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
     caught: /all of it is stable|there are records to/,
   },
   {
+    name: 'a promotion that leaves open what began before it',
+    changes: [{ file: session, from: 'await this.#abortOpen()', to: 'await undefined' }],
+    caught: /all of it is stable/,
+  },
+  {
+    name: 'a promotion that cuts off the end of a transaction that has one',
+    changes: [
+      {
+        file: session,
+        from: 'const promotedOffset = await this.#endOfWhole(settledOffset)',
+        to: 'const promotedOffset = settledOffset',
+      },
+    ],
+    caught: /promoted at|there are records to|all of it is stable/,
+  },
+  {
+    name: 'two runs that write at once: the one before a takeover goes on as if it still led',
+    changes: [
+      {
+        file: session,
+        from: `      partition.notServing === undefined &&
+      partition.leaderEpoch === this.leaderEpoch`,
+        to: '      partition.notServing === undefined',
+      },
+      {
+        file: session,
+        from: 'led === undefined || led.value.leaderEpoch !== this.leaderEpoch || !this.isCurrent',
+        to: 'led === undefined || !this.isCurrent',
+      },
+      {
+        file: 'daemon/metadata/link-transactions.ts',
+        from: "{ kind: 'modRevision', key, equals: change.revision },",
+        to: '',
+      },
+    ],
+    caught: /not following|is of epoch|not within|not promoted|nobody says so/,
+  },
+  {
     name: 'a mirror that shows what may be cut',
     changes: [
       {

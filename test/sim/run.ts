@@ -1,18 +1,21 @@
 /**
- * `npm run sim -- [--brokers N | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs beyond
- * those of the test suite, of a single daemon, of its transactions and groups, or with --brokers of a cluster. With --seed one
- * run with its whole trace; else a line for each failing seed and a summary.
+ * `npm run sim -- [--brokers N | --links | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs
+ * beyond those of the test suite, of a single daemon, with --brokers of a cluster, with --links of a mirror between two, with
+ * --operations of a daemon's transactions and groups. With --seed one run with its whole trace (of links: what became of it); else
+ * a line for each failing seed and a summary.
  */
 import { parseArgs } from 'node:util'
 import { runCluster } from './cluster-run.ts'
 import type { ClusterFault } from './cluster-trouble.ts'
 import { type FaultName, runDaemon } from './daemon-run.ts'
+import { runLink } from './link-run.ts'
 import { runOperations } from './operations-run.ts'
 import { runSeeds, type SeedResult } from './seeds.ts'
 
 const { values } = parseArgs({
   options: {
     brokers: { type: 'string', default: '1' },
+    links: { type: 'boolean', default: false },
     seeds: { type: 'string', default: '10000' },
     first: { type: 'string', default: '0' },
     seed: { type: 'string' },
@@ -23,7 +26,14 @@ const { values } = parseArgs({
 const brokers = Number(values.brokers)
 const faults = values.only?.split(',')
 
+async function playLink(seed: number): Promise<SeedResult> {
+  const { trace, failure, kills, records } = await runLink(seed)
+  const anomalies = failure === undefined ? [] : [{ kind: 'mirror', detail: failure }]
+  return { traceHash: trace, anomalies, fired: { kills }, records, events: 0, trace: [] }
+}
+
 function play(seed: number, keepsTrace: boolean): Promise<SeedResult> {
+  if (values.links) return playLink(seed)
   if (values.operations) return runOperations(seed, { keepsTrace })
   if (brokers === 1) {
     const only = faults as FaultName[] | undefined
@@ -52,7 +62,8 @@ if (values.seed !== undefined) {
   const result = await runSeeds((seed) => play(seed, false), Number(values.first), seeds, seeds)
   for (const failure of result.failures) process.stdout.write(`${failure}\n`)
   const seconds = ((performance.now() - begin) / 1000).toFixed(0)
-  const who = brokers === 1 ? 'a single daemon' : `${brokers} daemons`
+  const many = brokers === 1 ? 'a single daemon' : `${brokers} daemons`
+  const who = values.links ? 'a mirror' : many
   process.stdout.write(
     `${result.seeds} seeds from ${values.first} with ${who}, ${result.failures.length} failing, ${result.events} events, ${result.records} records, ${seconds} s; faults: ${JSON.stringify(result.fired)}\n`,
   )

@@ -11,7 +11,7 @@ export interface AcceptanceStage {
   /** Its STREAM_BROKER names the broker; STREAM_CONF_PRODUCE_CREATE is yes. */
   readonly program: Program
   /** kill -9 of the broker, and its start with the same data; absent: nobody may do that. */
-  readonly restartBroker?: () => void
+  readonly restartBroker?: () => void | Promise<void>
 }
 
 export interface AcceptanceLine {
@@ -289,7 +289,7 @@ async function pipeUnderKills({ program, restartBroker }: AcceptanceStage): Prom
     await Promise.race([over, new Promise((resolve) => setTimeout(resolve, pauseMs))])
     const { pid = 0 } = run
     kills += 1
-    if (kills % 3 === 0) restartBroker?.()
+    if (kills % 3 === 0) await restartBroker?.()
     else if (kills % 3 === 1) for (const child of childrenOf(pid)) kill(child)
     else kill(pid)
     // Whatever has become of it: the next one begins where the last commit was.

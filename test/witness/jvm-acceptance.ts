@@ -23,11 +23,15 @@ export async function checkAcceptance({ kafka }: Stage, checks: Checks): Promise
   try {
     program.environment['STREAM_BROKER'] = `kafka://${broker.address}`
     const other = (await startKafkaDoor(program, 'other', [])).native
+    const restartBroker = async (): Promise<void> => {
+      await broker.kill()
+      await broker.startAgain()
+    }
     prepareAcceptance({ program }, other)
     for (const each of acceptanceLines) {
       if (each.isOfDaemon) continue
       await checks.check(`${each.number}: ${each.line.slice(0, 100)}`, () =>
-        runAcceptanceLine({ program }, each),
+        runAcceptanceLine({ program, restartBroker }, each),
       )
     }
     prepareKafkaCommands(program, other)

@@ -216,6 +216,14 @@ ${more?.settings({ plain: port, controller: controllerPort }) ?? ''}
     await this.#comesUp(Number(this.address.split(':')[1]), output)
   }
 
+  /** kill -9, until its process has ended. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const ended = once(this.#child, 'exit')
+    this.#child.kill('SIGKILL')
+    await ended
+  }
+
   /** A clean stop; after 30 seconds a hard one. Does nothing when it has ended. */
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
@@ -235,7 +243,13 @@ export class KafkaBrokers {
     this.#brokers = brokers
   }
 
-  static async start(kafka: Kafka, directory: string, racks: readonly string[]) {
+  /** @param settings  of each broker */
+  static async start(
+    kafka: Kafka,
+    directory: string,
+    racks: readonly string[],
+    settings: readonly string[] = [],
+  ) {
     const [, controllerPort] = await freePorts()
     const clusterId = kafka.ok('kafka.tools.StorageTool', ['random-uuid']).trim()
     const brokers: KafkaBroker[] = []
@@ -243,8 +257,9 @@ export class KafkaBrokers {
       for (const [index, rack] of racks.entries()) {
         const path = join(directory, `broker-${index + 1}`)
         const nodeId = index + 1
+        const more = { settings: () => settings.join('\n'), format: [] }
         brokers.push(
-          await KafkaBroker.start(kafka, path, { nodeId, controllerPort, clusterId, rack }),
+          await KafkaBroker.start(kafka, path, { nodeId, controllerPort, clusterId, rack }, more),
         )
       }
     } catch (error) {
@@ -262,6 +277,15 @@ export class KafkaBrokers {
   /** host:port of the one with this number, from 1. */
   addressOf(nodeId: number): string {
     return this.#brokers[nodeId - 1]?.address ?? ''
+  }
+
+  /** kill -9 of the one with this number. */
+  async kill(nodeId: number): Promise<void> {
+    await this.#brokers[nodeId - 1]?.kill()
+  }
+
+  async startAgain(nodeId: number): Promise<void> {
+    await this.#brokers[nodeId - 1]?.startAgain()
   }
 
   async stop(nodeId?: number): Promise<void> {

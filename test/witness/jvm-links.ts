@@ -13,7 +13,7 @@ import { ended, eventually, type Program } from '../support/program.ts'
 import { assertSameLines, type Checks } from './jvm-checks.ts'
 import { KafkaBroker } from './jvm-kafka.ts'
 import { envelopeLines, inOrder, linesOf, segmentsOf, visitBatches } from './jvm-records.ts'
-import { contextOf, PASSWORD, startSecureBroker } from './jvm-security.ts'
+import { contextOf, PASSWORD, startSecureBroker, unsecuredToken } from './jvm-security.ts'
 import { daemonAddresses, gone, type Stage } from './jvm-stage.ts'
 
 const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
@@ -416,7 +416,7 @@ async function checkOwnDoor({ program }: Stage, checks: Checks): Promise<void> {
   })
 }
 
-async function checkProtected(stage: Stage, checks: Checks): Promise<void> {
+export async function checkProtected(stage: Stage, checks: Checks): Promise<void> {
   const { program } = stage
   const certificates = new KafkaCertificates(program.directory)
   writeFileSync(program.path('pw'), PASSWORD, { mode: 0o600 })
@@ -450,6 +450,36 @@ async function checkProtected(stage: Stage, checks: Checks): Promise<void> {
         return `${run(`stream cat ${name} | wc -l`).trim()} records, the login renewed`
       })
     }
+    await checks.check(
+      'a link over TLS with OAUTHBEARER: renewed, expired, exchanged',
+      async () => {
+        const token = program.path('token')
+        writeFileSync(token, unsecuredToken(3600), { mode: 0o600 })
+        const secret = { 'sasl.oauthbearer.token': 'token' }
+        contextOf(
+          program,
+          'bearer',
+          doors.saslSsl,
+          { ...ca, 'security.protocol': 'SASL_SSL' },
+          secret,
+        )
+        makeTopic('bearer')
+        follows('bearer', 'bearer')
+        // Kafka wants a new login every two seconds, and gets one with the token that the file has then.
+        await new Promise((resolve) => setTimeout(resolve, 4500))
+        const level = 'stream mirror lag bearer --wait-until 0 --timeout 60s'
+        run(`seq 100 | stream produce bearer -b $S; ${level}`)
+        writeFileSync(token, unsecuredToken(-3600))
+        const said = await eventually(
+          'it is told',
+          () => /does not accept the token[^\t\n]*/.exec(run('stream mirror status bearer'))?.[0],
+          30_000,
+        )
+        writeFileSync(token, unsecuredToken(3600))
+        run(`seq 100 | stream produce bearer -b $S; ${level}; stream mirror verify bearer`)
+        return `${run('stream cat bearer | wc -l').trim()} records; meanwhile: ${said}`
+      },
+    )
     await checks.check('a link over TLS with a certificate', () => {
       const files = {
         'ssl.certificate.location': client.certificate,
@@ -483,7 +513,7 @@ async function checkProtected(stage: Stage, checks: Checks): Promise<void> {
       return said.join(' | ')
     })
   } finally {
-    for (const name of ['plain', 'scram-sha-512', 'cert']) {
+    for (const name of ['plain', 'scram-sha-512', 'bearer', 'cert']) {
       program.shell(`stream mirror unlink ${name} -y --timeout 30s`)
     }
     await broker.stop()

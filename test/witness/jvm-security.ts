@@ -362,7 +362,7 @@ ssl.truststore.location=${certificates.ca}
 }
 
 /** As Kafka's own test mechanism takes it: a JWT that nobody has signed. */
-function unsecuredToken(lifeSeconds: number): string {
+export function unsecuredToken(lifeSeconds: number): string {
   const part = (object: object): string => Buffer.from(JSON.stringify(object)).toString('base64url')
   const now = Math.floor(Date.now() / 1000)
   const claims = { sub: 'etl', iat: now - 7200, exp: now + lifeSeconds }

@@ -2,7 +2,7 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [acceptance] [cluster] [leaders] [mirror] [links] [mm2] [security]
+ *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [acceptance] [cluster] [leaders] [mirror] [links] [rings] [unclean] [mm2] [security]
  *
  * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
@@ -24,9 +24,11 @@ import { checkLeaders } from './jvm-leaders.ts'
 import { checkLinks } from './jvm-links.ts'
 import { checkMirror } from './jvm-mirror.ts'
 import { checkMirrorMaker } from './jvm-mirror-maker.ts'
+import { checkRings } from './jvm-rings.ts'
 import { checkSecurity } from './jvm-security.ts'
 import type { Stage } from './jvm-stage.ts'
 import { checkTools } from './jvm-tools.ts'
+import { checkUnclean } from './jvm-unclean.ts'
 import { checkLibrdkafka } from './librdkafka.ts'
 
 const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<void>>> = {
@@ -41,6 +43,8 @@ const groups: Readonly<Record<string, (stage: Stage, checks: Checks) => Promise<
   leaders: checkLeaders,
   mirror: checkMirror,
   links: checkLinks,
+  rings: checkRings,
+  unclean: checkUnclean,
   mm2: checkMirrorMaker,
   security: checkSecurity,
 }

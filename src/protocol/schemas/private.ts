@@ -311,6 +311,10 @@ export const describeLinks = {
                       ['promotedOffset', 'int64', 0],
                       ['promotedEpoch', 'int32', 0],
                       ['error', 'string', 0, { nullable: 0, default: null }],
+                      // Of the source's offsets; from logEnd on transactions are not whole yet. −1: not told.
+                      ['received', 'int64', 0, { tag: 0, default: -1 }],
+                      // From here to promotedOffset transactions were aborted that were open; −1: not told, or not promoted.
+                      ['settledOffset', 'int64', 0, { tag: 1, default: -1 }],
                     ],
                   },
                   0,
