@@ -96,7 +96,7 @@ export class LinkService {
   #forgetForeign(partition: Partition): void {
     const { topicId, partition: index } = partition
     const record = this.#broker.image.links.mirrored(topicId, index)?.value
-    if (record?.state === 'PROMOTED') partition.log.forgetProducersBelow(record.promotedOffset)
+    if (record?.state === 'PROMOTED') partition.log.forgetProducersBelow(record.ownOffset)
   }
 
   #reconcileSoon(): void {

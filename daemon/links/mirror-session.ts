@@ -247,7 +247,7 @@ export class MirrorSession {
 
   #becomePromoted(): void {
     this.#role = 'promoted'
-    this.partition.log.forgetProducersBelow(this.#record?.promotedOffset ?? 0)
+    this.partition.log.forgetProducersBelow(this.#record?.ownOffset ?? 0)
   }
 
   #append(batches: readonly Uint8Array[], bytes: number): void {
@@ -292,6 +292,7 @@ export class MirrorSession {
         promotedOffset: 0,
         promotedEpoch,
         settledOffset: 0,
+        ownOffset: 0,
       })
       return
     }
@@ -323,7 +324,8 @@ export class MirrorSession {
       await passProducerIds(store, keys, last)
       producerIds.passOver(last)
     }
-    await this.#write({ ...fenced, state: 'PROMOTED' })
+    const ownOffset = partition.log.logEndOffset
+    await this.#write({ ...fenced, state: 'PROMOTED', ownOffset })
   }
 
   /**
@@ -414,7 +416,12 @@ export class MirrorSession {
   }
 }
 
-const UNPROMOTED = { promotedOffset: -1, promotedEpoch: -1, settledOffset: -1 } as const
+const UNPROMOTED = {
+  promotedOffset: -1,
+  promotedEpoch: -1,
+  settledOffset: -1,
+  ownOffset: -1,
+} as const
 
 function hasMarker(batches: Uint8Array): boolean {
   for (let at = 0; at < batches.length; at += batchBytesAt(batches, at)) {

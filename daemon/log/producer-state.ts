@@ -44,6 +44,8 @@ interface ProducerEntry {
   /** −1: no data batch in this epoch. It outlives the window, so that the sequence goes on over a transaction's end. */
   lastSequence: number
   lastOffset: number
+  /** Of the marker that came last; −1: not known. */
+  markerOffset: number
   offsetDelta: number
   timestampMs: number
   /** Wall time of this process when it last heard of the producer: old record timestamps must not expire it. */
@@ -238,6 +240,7 @@ export class ProducerState {
       entry.lastOffset = -1
       entry.offsetDelta = 0
     }
+    entry.markerOffset = marker.offset
     entry.window = []
     entry.coordinatorEpoch = marker.coordinatorEpoch
     entry.timestampMs = marker.timestampMs
@@ -288,7 +291,8 @@ export class ProducerState {
     for (const [producerId, entry] of this.#entries ?? []) {
       if (entry.transactionFirstOffset >= 0) continue
       entry.window = entry.window.filter((trace) => trace.firstOffset >= offset)
-      if (entry.lastOffset >= 0 && entry.lastOffset < offset) this.#entries?.delete(producerId)
+      const last = entry.lastOffset < 0 ? entry.markerOffset : entry.lastOffset
+      if (last >= 0 && last < offset) this.#entries?.delete(producerId)
     }
   }
 
@@ -308,7 +312,8 @@ export class ProducerState {
       putInt64(bytes, at, producerId)
       putInt16(bytes, at + 8, entry.epoch)
       putInt32(bytes, at + 10, entry.lastSequence)
-      putInt64(bytes, at + 14, entry.lastOffset)
+      // Of a producer that only has a marker: where that is. Its sequence says that there is no batch.
+      putInt64(bytes, at + 14, entry.lastOffset < 0 ? entry.markerOffset : entry.lastOffset)
       putInt32(bytes, at + 22, entry.offsetDelta)
       putInt64(bytes, at + 26, entry.timestampMs)
       putInt32(bytes, at + 34, entry.coordinatorEpoch)
@@ -344,7 +349,8 @@ export class ProducerState {
     const entry = this.#entryFor(producerId)
     entry.epoch = int16At(bytes, at + 8)
     entry.lastSequence = lastSequence
-    entry.lastOffset = lastOffset
+    if (lastSequence < 0) entry.markerOffset = lastOffset
+    else entry.lastOffset = lastOffset
     entry.offsetDelta = offsetDelta
     entry.timestampMs = int64At(bytes, at + 26)
     entry.seenMs = nowMs
@@ -377,6 +383,7 @@ export class ProducerState {
         window: [],
         lastSequence: -1,
         lastOffset: -1,
+        markerOffset: -1,
         offsetDelta: 0,
         timestampMs: -1,
         seenMs: 0,

@@ -83,6 +83,8 @@ export interface MirroredValue {
   readonly promotedEpoch: number
   /** Below it nothing was open at that time; what was open between it and promotedOffset was aborted. −1 while it is a mirror. */
   readonly settledOffset: number
+  /** Behind the markers that aborted what was open: producer ids in batches below it are the source's. −1 until it is promoted. */
+  readonly ownOffset: number
 }
 
 export function encodeLink(value: LinkValue): Uint8Array {
@@ -150,6 +152,11 @@ export function decodeMirrored(key: string, bytes: Uint8Array): MirroredValue {
       key,
       object,
       object['settledOffset'] === undefined ? 'promotedOffset' : 'settledOffset',
+    ),
+    ownOffset: integer(
+      key,
+      object,
+      object['ownOffset'] === undefined ? 'promotedOffset' : 'ownOffset',
     ),
   }
 }

@@ -164,6 +164,23 @@ describe('ProducerState and transactions', () => {
   })
 })
 
+describe('ProducerState.forgetBelow', () => {
+  it('forgets who has nothing from there on, also where a marker is all that is left, over snapshots', () => {
+    const marker = { producerId: 1, producerEpoch: 1, coordinatorEpoch: 0, timestampMs: 1 }
+    for (const offset of [5, 9]) {
+      const state = new ProducerState()
+      state.append(batch({ isTransactional: true, baseOffset: 3 }), 0)
+      state.applyMarker({ ...marker, commit: false, offset }, 0)
+      const read = ProducerState.decodeSnapshot(state.encodeSnapshot(), 0)
+      for (const each of [state, read]) {
+        expect(each?.lastBatchOf(1)).toMatchObject({ epoch: 1, lastOffset: -1 })
+        each?.forgetBelow(8)
+        expect(each?.count).toBe(offset < 8 ? 0 : 1)
+      }
+    }
+  })
+})
+
 describe('a producer snapshot', () => {
   const step = fc.record({
     producerId: fc.integer({ min: 0, max: 3 }),
