@@ -24,6 +24,9 @@ import { WakeUp } from './wake-up.ts'
 /** How often a copy that follows looks for topics and partitions, and for rings. */
 const LOOK_AGAIN_MS = 5000
 
+/** A fetch is one round trip, and those between data centers are long. */
+const PARTITION_FETCH_BYTES = 4_194_304
+
 export class MirrorCopy {
   readonly #deps: CommandDeps
   readonly #args: CommandArgs
@@ -69,7 +72,14 @@ export class MirrorCopy {
     const { interruption, time } = this.#deps
     const sourceId = await askClusterId(source, this.#plan.source)
     const targetId = await askClusterId(target, target.address)
-    const consumer = await openConsumer(this.#deps, source, this.#plan.read, 1)
+    const consumer = await openConsumer(
+      this.#deps,
+      source,
+      this.#plan.read,
+      1,
+      undefined,
+      source.settings.isSet('max.partition.fetch.bytes') ? undefined : PARTITION_FETCH_BYTES,
+    )
     const start = new MirrorStart(this.#deps, this.#plan, source, target, consumer, {
       sourceId,
       targetId,

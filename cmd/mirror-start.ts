@@ -104,13 +104,12 @@ export class MirrorStart {
   async lanes(topics: readonly TopicInfo[]): Promise<MirrorLane[]> {
     if (topics.length === 0) return []
     const clusterId = this.#sourceId
-    const before = await readPositions(this.#deps, this.#target, clusterId)
     const names = topics.map(({ name }) => name)
     const paths = await readPaths(this.#deps, this.#source, names)
     const opened: Opened[] = []
     await this.#each(topics, async (from) => {
       this.#refuseRing(from, hopsOf(paths, from.name, from.topicId))
-      const lane = await this.#open(from, before)
+      const lane = await this.#open(from)
       if (lane !== undefined) opened.push(lane)
     })
     if (opened.length === 0) return []
@@ -138,7 +137,7 @@ export class MirrorStart {
     if (this.#plan.read.partitions !== undefined || fresh.length === 0) return
     const ids = this.#ids.get(from.name)
     if (ids === undefined || !isSameTopic(ids.source, from.topicId)) return
-    await prepareTarget(this.#deps, this.#brokers, lane.pair, from, { mayGrow: () => true })
+    await prepareTarget(this.#deps, this.#brokers, lane.pair, from, { mayGrow: async () => true })
     const start = { all: { kind: 'start' }, places: [] } as const
     const names = fresh.map(({ partition }) => ({ topic: from.name, partition }))
     const ranges = await resolveRanges(names, start, undefined, (questions) =>
@@ -205,7 +204,7 @@ export class MirrorStart {
     refuseRing(from.name, hops, this.#here)
   }
 
-  async #open(from: TopicInfo, before: readonly FoundPosition[]): Promise<Opened | undefined> {
+  async #open(from: TopicInfo): Promise<Opened | undefined> {
     const clusterId = this.#sourceId
     const pair = { source: from.name, target: this.#plan.rename(from.name, clusterId) }
     const other = this.#taken.get(pair.target)
@@ -216,9 +215,12 @@ export class MirrorStart {
       })
     }
     this.#taken.set(pair.target, pair.source)
-    const known = ofPair(before, pair)
-    const mayGrow = (info: TopicInfo): boolean =>
-      [...known.values()].some(({ targetId }) => isSameTopic(targetId, info.topicId))
+    // Asked for where it matters only: a run that was killed has left its transaction open, and whoever reads waits for that, until the
+    // id is taken again.
+    const mayGrow = async (info: TopicInfo): Promise<boolean> => {
+      const known = ofPair(await readPositions(this.#deps, this.#target, clusterId), pair)
+      return [...known.values()].some(({ targetId }) => isSameTopic(targetId, info.topicId))
+    }
     const to = await prepareTarget(this.#deps, this.#brokers, pair, from, { mayGrow })
     const lane = this.#makeLane(pair, clusterId, to)
     await lane.open()

@@ -39,7 +39,7 @@ export async function prepareTarget(
   brokers: { readonly source: Broker; readonly target: Broker },
   pair: TopicPair,
   from: TopicInfo,
-  options: { readonly mayGrow: (info: TopicInfo) => boolean },
+  options: { readonly mayGrow: (info: TopicInfo) => Promise<boolean> },
 ): Promise<TargetTopic> {
   const admin = await deps.clients.admin(brokers.target.cluster)
   const count = from.partitions.length
@@ -48,7 +48,7 @@ export async function prepareTarget(
     await createLike(deps, brokers, admin, pair, count)
     info = await admin.awaitTopic(pair.target)
   } else if (info.partitions.length < count) {
-    if (!options.mayGrow(info)) throw tooFew(pair, info.partitions.length, count)
+    if (!(await options.mayGrow(info))) throw tooFew(pair, info.partitions.length, count)
     const [grown] = await admin.createPartitions([{ name: pair.target, count }])
     if (grown?.error !== undefined) throw grown.error
     info = await awaitPartitions(deps, admin, pair.target, count)

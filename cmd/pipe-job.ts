@@ -40,8 +40,6 @@ import { Report } from './report.ts'
 
 /** How often a following run looks for new topics and partitions. */
 const LOOK_AGAIN_MS = 5000
-/** One partition may not fill the memory of all. */
-const PARTITION_FETCH_BYTES = 1_048_576
 /** Epochs of a partition that are with the child, which has not acknowledged them. */
 const UNACKNOWLEDGED_MAX = 16
 
@@ -152,14 +150,7 @@ class PipeJob {
     const found = await this.#partitions.find(stopped)
     if (found === undefined || this.#stopReason !== undefined) return
     await this.#open(slot, found)
-    const consumer = await openConsumer(
-      this.#deps,
-      this.#broker,
-      this.#read,
-      found.length,
-      undefined,
-      PARTITION_FETCH_BYTES,
-    )
+    const consumer = await openConsumer(this.#deps, this.#broker, this.#read, found.length)
     this.#consumer = consumer
     try {
       await this.#share.start(found, await this.#findRetries())

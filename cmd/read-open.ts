@@ -57,7 +57,7 @@ export function openConsumer(
   plan: ReadPlan,
   partitionCount: number,
   localReads?: LocalReadOptions,
-  partitionBytesMax = Number.POSITIVE_INFINITY,
+  partitionBytes = settings.number('max.partition.fetch.bytes'),
 ): Promise<ConsumerClient> {
   const { isByTime, isUncommitted } = plan
   const fetchBytesMax = settings.number('fetch.max.bytes')
@@ -68,9 +68,7 @@ export function openConsumer(
     maxWaitMs: settings.number('fetch.max.wait.ms'),
     minBytes: settings.number('fetch.min.bytes'),
     fetchBytesMax,
-    partitionBytesMax: isByTime
-      ? Math.min(1_048_576, settings.number('max.partition.fetch.bytes'))
-      : Math.min(partitionBytesMax, settings.number('max.partition.fetch.bytes')),
+    partitionBytesMax: isByTime ? Math.min(1_048_576, partitionBytes) : partitionBytes,
     // Merging holds every partition's next records; none of them may be kept from coming by the others.
     ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
     ...(rack === null || rack === undefined ? {} : { rack }),

@@ -1,5 +1,5 @@
 /**
- * Records in, acknowledged batches out: fills batches, sends them to the partitions' leaders, tells what became of them.
+ * Records in, acknowledged batches out: sends what batch-filler.ts has filled to the partitions' leaders, tells what became of it.
  * The driver around partition-queue.ts, which decides what may be sent and what an answer means.
  *
  * What it promises with acks=all: of every partition a prefix of the appended batches is in the log, each record once
@@ -23,26 +23,20 @@ import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { Response } from '../protocol/api-table.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
-import { BatchBuilder, type RecordInput } from '../record/batch-builder.ts'
-import { recordCountAt, stampProducer, stampTransactional } from '../record/batch-layout.ts'
+import type { RecordInput } from '../record/batch-builder.ts'
+import { stampProducer, stampTransactional } from '../record/batch-layout.ts'
 import type { Codec } from '../record/compression.ts'
 import type { KeyedLines } from '../record/keyed-lines.ts'
 import { backoffMs } from './backoff.ts'
+import { BatchFiller } from './batch-filler.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
 import type { TopicInfo } from './metadata-cache.ts'
-import { IN_FLIGHT_MAX, PartitionQueue, type StepResult } from './partition-queue.ts'
+import { IN_FLIGHT_MAX, type StepResult } from './partition-queue.ts'
 import { type PartitionerName, partitionForKey } from './partitioner.ts'
 import { notDelivered, refusalOf } from './produce-failure.ts'
 import { type Identity, requestIdentity } from './producer-identity.ts'
-import {
-  type Batch,
-  groupByTopic,
-  hasRecords,
-  hasUnsent,
-  type Lane,
-  type TopicState,
-} from './producer-lane.ts'
+import { type Batch, groupByTopic, hasRecords, type Lane } from './producer-lane.ts'
 
 export type Acks = 'all' | 1 | 0
 
@@ -117,20 +111,6 @@ export interface Delivery {
   readonly batch: Uint8Array | undefined
 }
 
-/** What every batch begins with. */
-const newBatch = {
-  bytes: undefined,
-  baseOffset: -1,
-  state: 'waiting',
-  baseSequence: -1,
-  sendIndex: -1,
-  sends: 0,
-  wasAlone: false,
-  wasFirst: false,
-  outcomeUnknown: false,
-  lastFailure: undefined,
-} as const
-
 const defaults = {
   batchBytes: 1000 * 1024,
   recordBytesMax: 1_048_588,
@@ -138,8 +118,6 @@ const defaults = {
   deliveryTimeoutMs: 120_000,
   bufferBytesMax: 64 * 1024 * 1024,
 }
-/** More than the two that are filled and finished while the window is in flight would only add latency. */
-const BATCHES_BEYOND_WINDOW = 2
 /** A request takes one batch of each partition, and no more batches once it is this large. */
 const REQUEST_BYTES_MAX = 4 * 1024 * 1024
 /** acks=0: what the transport may hold before sending pauses. */
@@ -162,35 +140,20 @@ export class Producer {
   readonly #cluster: Cluster
   readonly #options: ProducerOptions
   readonly #acks: Acks
-  readonly #inFlightMax: number
-  readonly #batchBytes: number
-  readonly #lingerMs: number
-  readonly #lineOptions: { readonly delimiter: number }
-  readonly #topics = new Map<string, TopicState>()
-  /** Lanes with anything unresolved or open. */
-  readonly #active = new Set<Lane>()
-  readonly #freeBuilders: BatchBuilder[] = []
+  readonly #filler: BatchFiller
   readonly #oneWayConnections = new Set<Connection>()
   readonly #stopListening: () => void
-  #builderCount = 0
   #identity: Identity | undefined
   #isInitializing = false
-  #nextOrdinal = 0
   #firstFailedOrdinal = Number.POSITIVE_INFINITY
-  /** Of batches that the caller made, which are not resolved yet. */
-  #preparedBytes = 0
-  #isFull = false
   #failure: StreamError | undefined
   /** Stops everything, not one partition. */
   #fatal: StreamError | undefined
-  #lingerTimer: Timer | undefined
   #deliveryTimer: Timer | undefined
   #waiters: (() => void)[] = []
   #isPumping = false
   #pumpAgain = false
   #isClosed = false
-  /** Bytes taken by the last appendLines, also when it threw. */
-  consumedBytes = 0
 
   constructor(time: Time, random: Random, cluster: Cluster, options: ProducerOptions = {}) {
     this.#time = time
@@ -198,13 +161,30 @@ export class Producer {
     this.#cluster = cluster
     this.#options = options
     this.#acks = options.acks ?? 'all'
-    this.#inFlightMax =
-      this.#acks === 'all'
-        ? (options.inFlightMax ?? IN_FLIGHT_MAX[cluster.isNative ? 'native' : 'kafka'])
-        : 1
-    this.#batchBytes = options.batchBytes ?? defaults.batchBytes
-    this.#lingerMs = options.lingerMs ?? defaults.lingerMs
-    this.#lineOptions = { delimiter: options.delimiter ?? 10 }
+    const isIdempotent = this.#acks === 'all'
+    const window = IN_FLIGHT_MAX[cluster.isNative ? 'native' : 'kafka']
+    const { trackOrdinals = false, afterRefusal = 'stop', delimiter = 10 } = options
+    this.#filler = new BatchFiller(
+      time,
+      random,
+      {
+        isIdempotent,
+        inFlightMax: isIdempotent ? (options.inFlightMax ?? window) : 1,
+        batchBytes: options.batchBytes ?? defaults.batchBytes,
+        recordBytesMax: options.recordBytesMax ?? defaults.recordBytesMax,
+        lingerMs: options.lingerMs ?? defaults.lingerMs,
+        deliveryTimeoutMs: options.deliveryTimeoutMs ?? defaults.deliveryTimeoutMs,
+        bufferBytesMax: options.bufferBytesMax ?? defaults.bufferBytesMax,
+        delimiter,
+        trackOrdinals,
+        continueAfterRefusal: afterRefusal === 'continue',
+      },
+      {
+        knownPartitions: (topic) => cluster.metadata.topic(topic)?.partitions.length ?? 0,
+        pump: () => this.#pump(),
+        onDeadline: (deadlineMs) => this.#armDelivery(deadlineMs),
+      },
+    )
     this.#stopListening = cluster.onChange(() => {
       const { refusal } = cluster
       if (refusal === undefined) this.#pump()
@@ -224,17 +204,13 @@ export class Producer {
     if (this.#acks === 'all') this.#initialize()
     const info = await this.#cluster.awaitTopic(topic, options)
     this.#cluster.addTopic(topic)
-    if (!this.#topics.has(topic)) {
-      const sticky = Math.floor(this.#random.fraction() * info.partitions.length)
-      this.#topics.set(topic, { name: topic, lanes: [], sticky })
-    }
+    this.#filler.addTopic(topic, info.partitions.length)
     return info
   }
 
   /** As last heard of; grows when partitions are added. */
   partitionCount(topic: string): number {
-    const count = this.#cluster.metadata.topic(topic)?.partitions.length ?? 0
-    return Math.max(1, count, this.#topics.get(topic)?.lanes.length ?? 0)
+    return this.#filler.partitionCount(topic)
   }
 
   /** The partition of a key's bytes [start, end). */
@@ -245,12 +221,12 @@ export class Producer {
 
   /** Whether the last append stopped for want of room: wait for `writable()`, then go on. */
   get isFull(): boolean {
-    return this.#isFull
+    return this.#filler.isFull
   }
 
   /** How many records were appended so far; the ordinal of the next one. */
   get appendedCount(): number {
-    return this.#nextOrdinal
+    return this.#filler.nextOrdinal
   }
 
   /** The first failure that stopped a partition or everything; undefined while all goes well. */
@@ -260,21 +236,20 @@ export class Producer {
 
   /** Every record with an ordinal below this is delivered. Looks through all that is unresolved: not for hot paths. */
   deliveredThrough(): number {
-    let through = Math.min(this.#nextOrdinal, this.#firstFailedOrdinal)
-    for (const lane of this.#active) {
+    let through = Math.min(this.#filler.nextOrdinal, this.#firstFailedOrdinal)
+    for (const lane of this.#filler.active) {
       for (const batch of lane.queue.batches) through = Math.min(through, batch.firstOrdinal)
       if (hasRecords(lane)) through = Math.min(through, lane.firstOrdinal)
     }
     return through
   }
 
-  /**
-   * Appends a record (null key, time of appending) for each whole line of chunk [start, end).
-   * @param partition  undefined: keyless records stay together for a batch, batches go to changing partitions
-   * @returns  bytes consumed. If that is less than all: no room (`isFull`), or the rest is a line without end.
-   * @throws StreamError what stopped the partition; RECORD_TOO_LARGE for a line that can never fit. `consumedBytes`
-   *   then says how much was taken before; everything up to there is appended.
-   */
+  /** Bytes taken by the last appendLines or appendKeyedLines, also when it threw. */
+  get consumedBytes(): number {
+    return this.#filler.consumedBytes
+  }
+
+  /** As BatchFiller.appendLines; @throws StreamError also CLOSED, and what has stopped everything */
   appendLines(
     topic: string,
     partition: number | undefined,
@@ -282,32 +257,8 @@ export class Producer {
     start: number,
     end: number,
   ): number {
-    const state = this.#state(topic)
-    this.consumedBytes = 0
-    this.#isFull = false
-    let at = start
-    while (at < end) {
-      const lane = this.#laneFor(state, partition)
-      const builder = lane === undefined ? undefined : this.#openBuilder(lane)
-      if (lane === undefined || builder === undefined) {
-        this.#isFull = true
-        break
-      }
-      const before = builder.recordCount
-      try {
-        at += builder.appendLines(chunk, at, end, this.#lineOptions)
-      } finally {
-        if (builder.isEmpty) this.#returnBuilder(lane)
-      }
-      this.consumedBytes = at - start
-      const added = builder.recordCount - before
-      if (added > 0) this.#onAppended(lane, before === 0, added)
-      if (!builder.isFull) break
-      this.#seal(lane)
-      this.#pump()
-    }
-    if (this.#lingerMs === 0) this.flushSoon()
-    return at - start
+    this.#refuseIfStopped()
+    return this.#filler.appendLines(topic, partition, chunk, start, end)
   }
 
   /** Whether appendKeyedLines may be called. */
@@ -315,12 +266,7 @@ export class Producer {
     return this.#options.partitioner !== 'crc32' && this.#options.trackOrdinals !== true
   }
 
-  /**
-   * As appendLines, for lines with keys; partitions are murmur2's. What `lines` leaves to others stops it, as does a line without its
-   * end. Only where takesKeyedLines: lines of one step are not in the order of the input.
-   * @returns  bytes consumed. If that is less than all: no room (`isFull`), or the next line is for `append`.
-   * @throws StreamError what stopped a partition: `consumedBytes` then says how much was taken before
-   */
+  /** As BatchFiller.appendKeyedLines, where takesKeyedLines; @throws StreamError also CLOSED, and what has stopped everything */
   appendKeyedLines(
     topic: string,
     lines: KeyedLines,
@@ -329,153 +275,40 @@ export class Producer {
     end: number,
   ): number {
     assert(this.takesKeyedLines, 'lines of a step change places, and are hashed by the kernel')
-    const state = this.#state(topic)
-    this.consumedBytes = 0
-    this.#isFull = false
-    const laneCount = this.partitionCount(topic)
-    if (!lines.setLaneCount(laneCount)) return 0
-    for (let index = 0; index < laneCount; index++) {
-      const builder = state.lanes[index]?.builder
-      lines.setLane(index, builder?.recordCount ?? 0, builder?.roomBytes ?? 0)
-    }
-    let at = start
-    let isGoingOn = true
-    while (isGoingOn && at < end) {
-      const step = lines.step(chunk, at, end)
-      this.#takeRecords(state, lines, laneCount)
-      at += lines.consumedBytes
-      this.consumedBytes = at - start
-      isGoingOn = step === 'more' || (step === 'room' && this.#openLane(state, lines))
-    }
-    if (this.#lingerMs === 0) this.flushSoon()
-    return at - start
+    this.#refuseIfStopped()
+    return this.#filler.appendKeyedLines(topic, lines, chunk, start, end)
   }
 
-  #takeRecords(state: TopicState, lines: KeyedLines, laneCount: number): void {
-    const before = this.#nextOrdinal
-    for (let index = 0; index < laneCount; index++) {
-      const bytes = lines.recordBytes(index)
-      if (bytes === 0) continue
-      const lane = this.#lane(state, index)
-      const { builder } = lane
-      assert(builder !== undefined, 'records are made for open batches only')
-      const isFirst = builder.isEmpty
-      const from = lines.recordsAt(index)
-      const count = lines.nextDelta(index) - builder.recordCount
-      builder.appendEncoded(lines.memory, from, from + bytes, count)
-      // Ordinals are in the order of the input: those of its first and its last record are what is kept of a batch.
-      this.#nextOrdinal = before + lines.firstLine(index)
-      this.#onAppended(lane, isFirst, lines.lastLine(index) - lines.firstLine(index) + 1)
-    }
-    this.#nextOrdinal = before + lines.lineCount
-  }
-
-  /** Room for the line that found none. @returns false: there is none now (`isFull`), or no batch has it */
-  #openLane(state: TopicState, lines: KeyedLines): boolean {
-    const lane = this.#lane(state, lines.stoppedLane)
-    if (lane.builder?.isEmpty) {
-      this.#returnBuilder(lane)
-      return false
-    }
-    if (lane.builder !== undefined) {
-      this.#seal(lane)
-      this.#pump()
-    }
-    const builder = this.#openBuilder(lane)
-    this.#isFull = builder === undefined
-    if (builder !== undefined) lines.setLane(lane.partition, 0, builder.roomBytes)
-    return builder !== undefined
-  }
-
-  /**
-   * Appends one record.
-   * @param partition  undefined: as appendLines; for a key see partitionForKey
-   * @returns  false: no room (`isFull`), nothing was appended
-   * @throws StreamError what stopped the partition; RECORD_TOO_LARGE, RECORD_INVALID (nothing was appended)
-   */
+  /** As BatchFiller.append; for a key see partitionForKey. @throws StreamError also CLOSED, and what has stopped everything */
   append(topic: string, partition: number | undefined, record: RecordInput): boolean {
-    const state = this.#state(topic)
-    this.#isFull = false
-    for (;;) {
-      const lane = this.#laneFor(state, partition)
-      const builder = lane === undefined ? undefined : this.#openBuilder(lane)
-      if (lane === undefined || builder === undefined) {
-        this.#isFull = true
-        return false
-      }
-      const before = builder.recordCount
-      let isTaken = false
-      try {
-        isTaken = builder.append(record)
-      } finally {
-        if (builder.isEmpty) this.#returnBuilder(lane)
-      }
-      if (isTaken) {
-        this.#onAppended(lane, before === 0, 1)
-        if (this.#lingerMs === 0) this.flushSoon()
-        return true
-      }
-      assert(before > 0, 'a record that no batch can hold is refused by an error')
-      this.#seal(lane)
-      this.#pump()
-    }
+    this.#refuseIfStopped()
+    return this.#filler.append(topic, partition, record)
   }
 
-  /**
-   * Appends a batch that was made before: its records as they are, whatever producer it names. Its bytes are changed (producer,
-   * sequence, whether it is transactional) and belong to the producer until it is delivered.
-   * @param batch  one whole sound batch without log-append time
-   * @returns  false: no room (`isFull`), nothing was appended
-   * @throws StreamError what stopped the partition
-   */
+  /** As BatchFiller.appendBatch, with acks=all. @throws StreamError also CLOSED, and what has stopped everything */
   appendBatch(topic: string, partition: number, batch: Uint8Array): boolean {
     assert(this.#acks === 'all', 'made batches get sequences')
-    const lane = this.#lane(this.#state(topic), partition)
-    if (lane.queue.failure !== undefined) throw lane.queue.failure
-    const bytesMax = this.#options.bufferBytesMax ?? defaults.bufferBytesMax
-    const isOver = this.#preparedBytes > 0 && this.#preparedBytes + batch.length > bytesMax
-    this.#isFull = isOver || !this.#hasRoom(lane)
-    if (this.#isFull) return false
-    if (hasRecords(lane)) this.#seal(lane)
-    const recordCount = recordCountAt(batch, 0)
-    const timeoutMs = this.#options.deliveryTimeoutMs ?? defaults.deliveryTimeoutMs
-    const deadlineMs = this.#time.monotonicMs() + timeoutMs
-    lane.queue.add({
-      ...newBatch,
-      lane,
-      builder: undefined,
-      prepared: batch,
-      sizeBytes: batch.length,
-      recordCount,
-      firstOrdinal: this.#nextOrdinal,
-      lastOrdinal: this.#nextOrdinal + recordCount - 1,
-      ordinals: undefined,
-      deadlineMs,
-    })
-    this.#nextOrdinal += recordCount
-    this.#preparedBytes += batch.length
-    this.#active.add(lane)
-    this.#armDelivery(deadlineMs)
-    this.#pump()
-    return true
+    this.#refuseIfStopped()
+    return this.#filler.appendBatch(topic, partition, batch)
   }
 
   /** The input is idle: what is open leaves at once where nothing is in flight, else with the next acknowledgement. */
   flushSoon(): void {
-    for (const lane of this.#active) {
-      if (!hasRecords(lane)) continue
-      if (lane.queue.batches.length === 0) this.#seal(lane)
-      else lane.isUrgent = true
-    }
-    this.#pump()
+    this.#filler.flushSoon()
+  }
+
+  #refuseIfStopped(): void {
+    if (this.#isClosed) throw new StreamError('CLOSED', 'the producer is closed')
+    if (this.#fatal !== undefined) throw this.#fatal
   }
 
   /** Resolves when an append that found no room may be tried again, or when it would throw. */
   writable(): Promise<void> {
-    if (!this.#isFull || this.#fatal !== undefined || this.#isClosed) return Promise.resolve()
+    if (!this.#filler.isFull || this.#fatal !== undefined || this.#isClosed)
+      return Promise.resolve()
     return new Promise((resolve) => {
       this.#waiters.push(() => {
-        this.#isFull = false
+        this.#filler.isFull = false
         resolve()
       })
     })
@@ -486,12 +319,10 @@ export class Producer {
    * @throws StreamError the first failure that stopped a partition, ever
    */
   async flush(): Promise<void> {
-    while (this.#active.size > 0 && !this.#isClosed) {
-      for (const lane of this.#active) {
-        if (hasRecords(lane)) this.#seal(lane)
-      }
+    while (this.#filler.active.size > 0 && !this.#isClosed) {
+      this.#filler.sealAll()
       this.#pump()
-      if (this.#active.size === 0) break
+      if (this.#filler.active.size === 0) break
       await new Promise<void>((resolve) => {
         this.#waiters.push(resolve)
       })
@@ -505,184 +336,17 @@ export class Producer {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#stopListening()
-    this.#lingerTimer?.cancel()
+    this.#filler.close()
     this.#deliveryTimer?.cancel()
-    for (const lane of [...this.#active]) {
+    for (const lane of [...this.#filler.active]) {
       lane.pauseTimer?.cancel()
-      if (hasRecords(lane)) this.#seal(lane)
+      if (hasRecords(lane)) this.#filler.seal(lane)
       this.#apply(
         lane,
         lane.queue.abandon((batch) => notDelivered(batch, 'the producer was closed')),
       )
     }
     this.#wake()
-  }
-
-  // --- filling
-
-  #state(topic: string): TopicState {
-    const state = this.#topics.get(topic)
-    assert(state !== undefined, 'a topic is prepared before it is written to')
-    if (this.#isClosed) throw new StreamError('CLOSED', 'the producer is closed')
-    if (this.#fatal !== undefined) throw this.#fatal
-    return state
-  }
-
-  #laneFor(state: TopicState, partition: number | undefined): Lane | undefined {
-    if (partition !== undefined) return this.#lane(state, partition)
-    const count = this.partitionCount(state.name)
-    let chosen = this.#lane(state, state.sticky % count)
-    if (chosen.builder !== undefined || this.#hasRoom(chosen)) return chosen
-    for (let step = 1; step < count; step++) {
-      chosen = this.#lane(state, (state.sticky + step) % count)
-      if (this.#hasRoom(chosen)) {
-        state.sticky = chosen.partition
-        return chosen
-      }
-    }
-    return undefined
-  }
-
-  #lane(state: TopicState, partition: number): Lane {
-    const known = state.lanes[partition]
-    if (known !== undefined) return known
-    if (partition >= this.partitionCount(state.name) || partition < 0) {
-      const target = `${state.name} partition ${partition}`
-      throw new StreamError('TOPIC_UNKNOWN', `${target}: no such partition`, { target })
-    }
-    const lane: Lane = {
-      topic: state.name,
-      partition,
-      target: `${state.name} partition ${partition}`,
-      queue: new PartitionQueue<Batch>({
-        idempotent: this.#acks === 'all',
-        inFlightMax: this.#inFlightMax,
-        continueAfterRefusal: this.#options.afterRefusal === 'continue',
-      }),
-      builder: undefined,
-      firstOrdinal: 0,
-      lastOrdinal: 0,
-      ordinals: undefined,
-      openedMs: 0,
-      isUrgent: false,
-      identity: undefined,
-      failuresForgiven: 0,
-      notBeforeMs: Number.NEGATIVE_INFINITY,
-      pauseTimer: undefined,
-    }
-    for (let index = state.lanes.length; index < partition; index++) state.lanes.push(undefined)
-    state.lanes[partition] = lane
-    return lane
-  }
-
-  #hasRoom(lane: Lane): boolean {
-    return lane.queue.batches.length < this.#inFlightMax + BATCHES_BEYOND_WINDOW
-  }
-
-  #openBuilder(lane: Lane): BatchBuilder | undefined {
-    if (lane.queue.failure !== undefined) throw lane.queue.failure
-    if (lane.builder !== undefined) return lane.builder
-    if (!this.#hasRoom(lane)) return undefined
-    let builder = this.#freeBuilders.pop()
-    if (builder === undefined) {
-      const bytesMax = this.#options.bufferBytesMax ?? defaults.bufferBytesMax
-      const countMax = Math.max(
-        this.#inFlightMax + BATCHES_BEYOND_WINDOW,
-        Math.floor(bytesMax / this.#batchBytes),
-      )
-      if (this.#builderCount >= countMax) {
-        // All memory is in other partitions' batches: get the open ones going.
-        this.#sealAll()
-        this.#pump()
-        return undefined
-      }
-      this.#builderCount++
-      builder = new BatchBuilder(this.#batchBytes, {
-        bytesMax: this.#options.recordBytesMax ?? defaults.recordBytesMax,
-      })
-    }
-    builder.reset({ timestampMs: this.#time.wallMs() })
-    lane.builder = builder
-    return builder
-  }
-
-  /** A builder without records may not be held by a partition while others wait for one. */
-  #returnBuilder(lane: Lane): void {
-    if (lane.builder !== undefined) this.#freeBuilders.push(lane.builder)
-    lane.builder = undefined
-  }
-
-  #onAppended(lane: Lane, isFirst: boolean, count: number): void {
-    if (isFirst) {
-      lane.firstOrdinal = this.#nextOrdinal
-      lane.openedMs = this.#time.monotonicMs()
-      lane.ordinals = this.#options.trackOrdinals === true ? [] : undefined
-      this.#active.add(lane)
-      this.#armLinger(this.#lingerMs)
-    }
-    if (lane.ordinals !== undefined) {
-      for (let step = 0; step < count; step++) lane.ordinals.push(this.#nextOrdinal + step)
-    }
-    this.#nextOrdinal += count
-    lane.lastOrdinal = this.#nextOrdinal - 1
-  }
-
-  /** The open batch takes its place in the queue; it is finished when it is first sent. */
-  #seal(lane: Lane): void {
-    const builder = lane.builder
-    assert(builder !== undefined && !builder.isEmpty, 'only a batch with records is sealed')
-    const timeoutMs = this.#options.deliveryTimeoutMs ?? defaults.deliveryTimeoutMs
-    lane.queue.add({
-      ...newBatch,
-      lane,
-      builder,
-      prepared: undefined,
-      sizeBytes: builder.sizeBytes,
-      recordCount: builder.recordCount,
-      firstOrdinal: lane.firstOrdinal,
-      lastOrdinal: lane.lastOrdinal,
-      ordinals: lane.ordinals,
-      deadlineMs: lane.openedMs + timeoutMs,
-    })
-    lane.builder = undefined
-    lane.ordinals = undefined
-    lane.isUrgent = false
-    this.#armDelivery(lane.openedMs + timeoutMs)
-    // Keyless records stay together for a batch, then the next partition has its turn.
-    const state = this.#topics.get(lane.topic)
-    if (state !== undefined && state.sticky === lane.partition) {
-      const count = this.partitionCount(lane.topic)
-      if (count > 1) {
-        const step = 1 + Math.floor(this.#random.fraction() * (count - 1))
-        state.sticky = (lane.partition + step) % count
-      }
-    }
-  }
-
-  #sealAll(): void {
-    for (const lane of this.#active) if (hasRecords(lane)) this.#seal(lane)
-  }
-
-  #armLinger(delayMs: number): void {
-    this.#lingerTimer ??= this.#time.setTimer(delayMs, () => {
-      this.#lingerTimer = undefined
-      this.#onLinger()
-    })
-  }
-
-  #onLinger(): void {
-    const nowMs = this.#time.monotonicMs()
-    let waitMs = Number.POSITIVE_INFINITY
-    for (const lane of this.#active) {
-      if (!hasRecords(lane) || lane.isUrgent) continue
-      const dueMs = lane.openedMs + this.#lingerMs
-      if (dueMs > nowMs) waitMs = Math.min(waitMs, dueMs - nowMs)
-      // While the window is full a fuller batch costs no time.
-      else if (hasUnsent(lane)) lane.isUrgent = true
-      else this.#seal(lane)
-    }
-    if (waitMs < Number.POSITIVE_INFINITY) this.#armLinger(waitMs)
-    this.#pump()
   }
 
   // --- sending
@@ -693,7 +357,7 @@ export class Producer {
       this.#pumpAgain = true
       return
     }
-    if (this.#isClosed || this.#active.size === 0) return
+    if (this.#isClosed || this.#filler.active.size === 0) return
     if (this.#acks === 'all' && this.#identity === undefined) {
       this.#initialize()
       return
@@ -713,7 +377,7 @@ export class Producer {
   #pumpRound(): boolean {
     const nowMs = this.#time.monotonicMs()
     const groups = new Map<Connection, Batch[]>()
-    for (const lane of [...this.#active]) {
+    for (const lane of [...this.#filler.active]) {
       if (lane.notBeforeMs > nowMs || !lane.queue.canSend) continue
       if (!this.#isAdmitted(lane)) continue
       const connection = this.#connectionTo(lane)
@@ -788,7 +452,7 @@ export class Producer {
       this.#apply(lane, lane.queue.refuse(batch, UNSUPPORTED_COMPRESSION_TYPE, error))
       return false
     }
-    if (codec !== 'none') this.#releaseBuilder(batch, true)
+    if (codec !== 'none') this.#filler.release(batch, true)
     return true
   }
 
@@ -862,7 +526,8 @@ export class Producer {
           : this.#onPartitionAnswer(batch, response)
       this.#apply(lane, result)
       // While others are in flight a fuller batch costs no time: small ones would only cost more of everything else.
-      if (lane.isUrgent && hasRecords(lane) && lane.queue.batches.length === 0) this.#seal(lane)
+      if (lane.isUrgent && hasRecords(lane) && lane.queue.batches.length === 0)
+        this.#filler.seal(lane)
     }
     this.#pump()
   }
@@ -892,7 +557,8 @@ export class Producer {
       batch.baseOffset = row.baseOffset
       return lane.queue.acknowledge(batch)
     }
-    const result = lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, this.#batchBytes))
+    const { batchBytes = defaults.batchBytes } = this.#options
+    const result = lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, batchBytes))
     if (!staleMetadata.has(row.errorCode)) return result
     const { leaderId, leaderEpoch } = row.currentLeader
     const { metadata } = this.#cluster
@@ -911,29 +577,26 @@ export class Producer {
   #apply(lane: Lane, result: StepResult<Batch>): void {
     if (result.delivered.length > 0) lane.failuresForgiven = 0
     for (const batch of result.delivered) {
-      this.#releaseBuilder(batch, this.#acks !== 0 && batch.sends === 1)
+      this.#filler.release(batch, this.#acks !== 0 && batch.sends === 1)
       this.#report(batch, undefined)
     }
     for (const { batch, failure } of result.failed) {
       this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, batch.firstOrdinal)
-      this.#releaseBuilder(batch, batch.sends === 0)
+      this.#filler.release(batch, batch.sends === 0)
       this.#report(batch, failure)
     }
     if (result.wantsIdentity) void this.#renew(lane)
     if (lane.queue.failure !== undefined) this.#stopLane(lane, lane.queue.failure)
     if (result.pauseFailures > 0) this.#pause(lane, result.pauseFailures)
-    if (lane.queue.batches.length === 0 && !hasRecords(lane)) this.#active.delete(lane)
+    if (lane.queue.batches.length === 0 && !hasRecords(lane)) this.#filler.active.delete(lane)
     if (result.delivered.length > 0 || result.failed.length > 0) this.#wake()
   }
 
   /** What is still being filled can never be sent either. */
   #stopLane(lane: Lane, failure: StreamError): void {
     this.#failure ??= failure
-    const builder = lane.builder
+    const builder = this.#filler.discard(lane)
     if (builder === undefined) return
-    lane.builder = undefined
-    this.#freeBuilders.push(builder)
-    if (builder.isEmpty) return
     this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, lane.firstOrdinal)
     this.#options.onDelivery?.({
       topic: lane.topic,
@@ -970,15 +633,6 @@ export class Producer {
     })
   }
 
-  #releaseBuilder(batch: Batch, mayReuse: boolean): void {
-    this.#preparedBytes -= batch.prepared?.length ?? 0
-    const builder = batch.builder
-    if (builder === undefined) return
-    batch.builder = undefined
-    if (mayReuse) this.#freeBuilders.push(builder)
-    else this.#builderCount--
-  }
-
   #pause(lane: Lane, failures: number): void {
     const delayMs = backoffMs(this.#random, this.#cluster.backoff, failures)
     lane.notBeforeMs = this.#time.monotonicMs() + delayMs
@@ -1010,7 +664,7 @@ export class Producer {
   #onDeliveryDeadline(): void {
     const nowMs = this.#time.monotonicMs()
     let earliestMs = Number.POSITIVE_INFINITY
-    for (const lane of [...this.#active]) {
+    for (const lane of [...this.#filler.active]) {
       const result = lane.queue.expire(nowMs, (batch) =>
         notDelivered(batch, 'not acknowledged within the delivery timeout'),
       )
@@ -1069,8 +723,8 @@ export class Producer {
     if (this.#fatal !== undefined || this.#isClosed) return
     this.#fatal = failure
     this.#failure ??= failure
-    for (const lane of [...this.#active]) {
-      if (hasRecords(lane)) this.#seal(lane)
+    for (const lane of [...this.#filler.active]) {
+      if (hasRecords(lane)) this.#filler.seal(lane)
       this.#apply(
         lane,
         lane.queue.abandon(() => failure),

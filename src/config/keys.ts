@@ -156,7 +156,7 @@ export const clientKeys = [
   { name: 'heartbeat.interval.ms', type: 'int', unit: 'ms', default: '3000', min: 1, help: 'pause between the heartbeats of a group member' },
   { name: 'isolation.level', type: 'enum', default: 'read_committed', values: ['read_committed', 'read_uncommitted'], help: 'whether records of open and aborted transactions are read' },
   { name: 'linger.ms', type: 'int', unit: 'ms', default: '5', min: 0, help: 'longest wait for a batch to fill' },
-  { name: 'max.partition.fetch.bytes', type: 'int', unit: 'bytes', default: '4194304', min: 1024, help: 'bytes of one partition in a fetch' },
+  { name: 'max.partition.fetch.bytes', type: 'int', unit: 'bytes', default: '1048576', min: 1024, help: 'bytes of one partition in a fetch; default 4194304 in a mirror, for long roads' },
   { name: 'max.poll.interval.ms', type: 'int', unit: 'ms', default: '300000', min: 1, help: 'how long a rebalance waits for a group member' },
   { name: 'max.request.size', type: 'int', unit: 'bytes', default: '104857600', min: 1024, help: 'longest record or request that is tried' },
   { name: 'metadata.max.age.ms', type: 'int', unit: 'ms', default: '300000', min: 1, help: 'age at which metadata is asked for again' },

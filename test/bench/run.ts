@@ -18,8 +18,19 @@ const names = process.argv.slice(2).filter((argument) => !argument.startsWith('-
 const quick = process.argv.includes('--quick')
 const cases: Record<string, () => Row[] | Promise<Row[]>> = {
   throughput: () =>
-    benchThroughput({ megabytes: quick ? 100 : 300, lineBytes: 100, rounds: quick ? 3 : 7 }),
-  latency: () => benchLatency({ lines: quick ? 500 : 2000, rounds: quick ? 1 : 5 }),
+    benchThroughput({
+      megabytes: quick ? 100 : 300,
+      longMegabytes: quick ? 300 : 1200,
+      lineBytes: 100,
+      rounds: quick ? 3 : 7,
+    }),
+  latency: () =>
+    benchLatency({
+      firstLines: quick ? 500 : 2000,
+      rounds: quick ? 1 : 5,
+      warmLines: quick ? 5000 : 30_000,
+      steadyLines: quick ? 2000 : 10_000,
+    }),
   'start-up': () => benchStartUp({ rounds: quick ? 9 : 25 }),
   memory: () => benchMemory({ gigabytes: quick ? 1 : 10 }),
   pipe: () => benchPipe({ records: quick ? 300_000 : 1_000_000, rounds: quick ? 2 : 3 }),

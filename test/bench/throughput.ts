@@ -10,10 +10,13 @@ import {
   type Row,
   race,
   run,
+  type Scratch,
 } from './harness.ts'
 
 export interface ThroughputOptions {
   readonly megabytes: number
+  /** Of the file that shows what a stream does for longer than it takes to start a process. */
+  readonly longMegabytes: number
   readonly lineBytes: number
   readonly rounds: number
 }
@@ -21,6 +24,7 @@ export interface ThroughputOptions {
 export function benchThroughput(options: ThroughputOptions): Row[] {
   const scratch = makeScratch()
   try {
+    const long = benchLong(scratch, options)
     const payload = makePayload(scratch.directory, options)
     const bytes = fileBytes(payload)
     const records = Math.floor(bytes / options.lineBytes)
@@ -104,28 +108,21 @@ export function benchThroughput(options: ThroughputOptions): Row[] {
     const packedRatio = medianRatio(produce, packed)
     const catRatio = medianRatio(pipe, cat)
     const jsonRatio = medianRatio(pipe, json)
-    const millions = records / 1e3 / median(produce)
     return [
+      ...long,
       {
-        measure: `cat f \\| cat > f2; sync -d f2, ${options.lineBytes} B`,
+        measure: `cat f \\| cat > f2; sync -d f2, ${options.lineBytes} B, ${options.megabytes} MB`,
         value: `${rate(baseline).toFixed(0)} MB/s`,
         must: '',
         aim: '',
         holds: undefined,
       },
       {
-        measure: 'cat f \\| stream produce t, of it',
+        measure: 'cat f \\| stream produce t, of it, with the start of the process',
         value: text(produce, produceRatio),
         must: '0.80',
         aim: '0.95',
         holds: produceRatio >= 0.8,
-      },
-      {
-        measure: 'the same, records',
-        value: `${millions.toFixed(2)} M rec/s`,
-        must: '4 M',
-        aim: '6 M',
-        holds: millions >= 4,
       },
       {
         measure: '--key-json into 12 partitions, of keyless',
@@ -166,4 +163,73 @@ export function benchThroughput(options: ThroughputOptions): Row[] {
   } finally {
     scratch.stop()
   }
+}
+
+/** Durable produce of a file that takes seconds: what the disk takes decides, and no start of a process. */
+function benchLong(
+  scratch: Scratch,
+  { longMegabytes, lineBytes, rounds }: ThroughputOptions,
+): Row[] {
+  const payload = makePayload(scratch.directory, { megabytes: longMegabytes, lineBytes })
+  const copy = join(scratch.directory, 'long-copy')
+  const records = Math.floor(fileBytes(payload) / lineBytes)
+  const results = race(
+    scratch,
+    [
+      {
+        name: 'cat',
+        prepare: () => {
+          run(`rm -f ${copy}; cat ${payload} > /dev/null`, scratch)
+        },
+        line: () => `cat ${payload} | cat > ${copy}; sync -d ${copy}`,
+      },
+      {
+        name: 'produce',
+        prepare: () => {
+          run(`rm -f ${copy}; stream topics delete long --if-exists -y -q`, scratch)
+          run(`stream topics create long; cat ${payload} > /dev/null`, scratch)
+        },
+        line: () => `cat ${payload} | stream produce long`,
+        check: () => {
+          const ends = Number(run(`stream cat long -q | wc -l`, scratch))
+          if (ends !== records) throw new Error(`produce: ${ends} of ${records} records are there`)
+        },
+      },
+    ],
+    Math.min(rounds, 5),
+  )
+  run(`stream cat long | cmp - ${payload}`, scratch)
+  run(`stream topics delete long -y -q; rm ${payload}`, scratch)
+  const baseline = results.get('cat') ?? []
+  const produce = results.get('produce') ?? []
+  const ratio = medianRatio(baseline, produce)
+  const rate = (ms: readonly number[]) => megabytesPerSecond(longMegabytes, median(ms))
+  const millions = records / 1e3 / median(produce)
+  return [
+    {
+      measure: `cat f \\| cat > f2; sync -d f2, ${lineBytes} B, ${longMegabytes} MB`,
+      value: `${rate(baseline)} MB/s`,
+      must: '',
+      aim: '',
+      holds: undefined,
+    },
+    {
+      measure: 'cat f \\| stream produce t, of it',
+      value: `${ratio.toFixed(2)}x  (${rate(produce)} MB/s, ${millions.toFixed(2)} M rec/s)`,
+      must: '0.80',
+      aim: '0.95',
+      holds: ratio >= 0.8,
+    },
+    {
+      measure: 'the same, records',
+      value: `${millions.toFixed(2)} M rec/s`,
+      must: '4 M',
+      aim: '6 M',
+      holds: millions >= 4,
+    },
+  ]
+}
+
+function megabytesPerSecond(megabytes: number, ms: number): string {
+  return ((megabytes * 1e3) / ms).toFixed(0)
 }

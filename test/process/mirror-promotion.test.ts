@@ -64,6 +64,17 @@ async function overlap(topic: string): Promise<() => Promise<void>> {
   }
 }
 
+interface Envelope {
+  readonly offset: number
+  readonly value: string
+}
+const envelopes = (text: string): Envelope[] =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Envelope)
+const wordsOf = ({ offset, value }: Envelope): string => `${offset} ${value}`
+
 describe('transactions that always overlap', () => {
   it('hold back --when-caught-up, which says so; without it what is whole is promoted at once', async () => {
     sites.ok('stream topics create t -b $S; seq 100 | stream produce t -b $S')
@@ -97,6 +108,19 @@ describe('transactions that always overlap', () => {
     expect([count('left') % 20, count('right') % 20]).toEqual([0, 0])
     expect(count('left') + count('right')).toBeGreaterThan(20)
     sites.ok('stream mirror verify west -b $T')
+
+    // Back again: what the old side committed of transactions that were open at the point is aborted there too, and kept with the rest.
+    const rows = (at: string): Envelope[] => envelopes(sites.ok(`stream cat t -b ${at} -o json`))
+    const committed = rows('$S')
+    sites.ok('stream mirror failback west -b $T --salvage lost -y')
+    const lost = envelopes(sites.ok('cat lost'))
+    expect(lost.some(({ offset }) => offset < point)).toBe(true)
+    sites.ok('stream mirror lag west -b $S --wait-until 0 --timeout 30s')
+    sites.ok('stream verify t $T/t -b $S --offsets')
+    const isThere = new Set(
+      [...rows('$S').filter(({ offset }) => offset < point), ...lost].map(wordsOf),
+    )
+    expect(committed.map(wordsOf).filter((words) => !isThere.has(words))).toEqual([])
   }, 120_000)
 
   it('one that is left open holds back nothing that ended before it began', async () => {

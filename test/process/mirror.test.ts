@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ended, eventually, Program } from '../support/program.ts'
 
@@ -371,6 +372,35 @@ describe('a copy that follows', () => {
 })
 
 describe('kill -9', () => {
+  it('of a copy with its transaction open: the next one takes the id first, and does not wait for it to time out', async () => {
+    east.ok('stream topics create open; seq 10 | stream produce open')
+    expect(mirror('--topics open')).toMatchObject({ status: 0, records: 10 })
+    const { clusterId } = JSON.parse(east.ok('stream daemon status -o json')) as {
+      readonly clusterId: string
+    }
+    // What a copy leaves that dies between its position and its commit: an open transaction of its id in the topic of positions.
+    const kafka = new Kafka({
+      brokers: [westKafka.slice('kafka://'.length)],
+      logLevel: logLevel.NOTHING,
+    })
+    const dead = kafka.producer({
+      transactionalId: `stream.mirror.${clusterId}.open.open`,
+      idempotent: true,
+      maxInFlightRequests: 1,
+      transactionTimeout: 60_000,
+    })
+    await dead.connect()
+    const transaction = await dead.transaction()
+    const messages = [...Array(16).keys()].map((partition) => ({ partition, key: 'k', value: '1' }))
+    await transaction.send({ topic: '__stream_state', messages })
+    await dead.disconnect()
+    east.ok('seq 11 20 | stream produce open')
+    const begin = performance.now()
+    expect(mirror('--topics open')).toMatchObject({ status: 0, records: 10 })
+    expect(performance.now() - begin).toBeLessThan(30_000)
+    expect(west.ok('stream cat open')).toBe(east.ok('stream cat open'))
+  }, 90_000)
+
   it('of a copy that follows, behind its first look around: what was half sent is not taken for sent', async () => {
     east.ok('stream topics create half; seq 200000 | stream produce half --batch-size 16KiB')
     const run = west.start('bash', [
