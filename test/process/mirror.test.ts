@@ -52,6 +52,13 @@ interface RunReport {
   readonly gap: number
 }
 
+function kafkaOf(address: string): Kafka {
+  return new Kafka({
+    brokers: [address.slice('kafka://'.length)],
+    logLevel: logLevel.NOTHING,
+  })
+}
+
 /** One copy by `west`. */
 function mirror(rest: string): RunReport {
   const { status, stderr } = west.shell(`rm -f r; stream mirror @east ${rest} --report r`)
@@ -375,15 +382,12 @@ describe('kill -9', () => {
   it('of a copy with its transaction open: the next one takes the id first, and does not wait for it to time out', async () => {
     east.ok('stream topics create open; seq 10 | stream produce open')
     expect(mirror('--topics open')).toMatchObject({ status: 0, records: 10 })
-    const { clusterId } = JSON.parse(east.ok('stream daemon status -o json')) as {
-      readonly clusterId: string
-    }
     // What a copy leaves that dies between its position and its commit: an open transaction of its id in the topic of positions.
-    const kafka = new Kafka({
-      brokers: [westKafka.slice('kafka://'.length)],
-      logLevel: logLevel.NOTHING,
-    })
-    const dead = kafka.producer({
+    const admin = kafkaOf(eastKafka).admin()
+    await admin.connect()
+    const { clusterId } = await admin.describeCluster()
+    await admin.disconnect()
+    const dead = kafkaOf(westKafka).producer({
       transactionalId: `stream.mirror.${clusterId}.open.open`,
       idempotent: true,
       maxInFlightRequests: 1,
