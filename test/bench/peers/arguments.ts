@@ -21,6 +21,8 @@ export interface Plan {
   /** Touched before each timed run. */
   readonly warmBytes: number
   readonly latencyLines: number
+  /** Once for each contender, before its first round. */
+  readonly latencyWarmLines: number
   readonly latencyRounds: number
   readonly startUpRounds: number
 }
@@ -67,6 +69,7 @@ export function parseArguments(args: readonly string[]): Plan {
     rounds: quick ? 1 : 3,
     warmBytes: quick ? 4e8 : 1.2e9,
     latencyLines: quick ? 200 : 1000,
+    latencyWarmLines: quick ? 1000 : 25_000,
     latencyRounds: quick ? 1 : 3,
     startUpRounds: quick ? 3 : 15,
   }

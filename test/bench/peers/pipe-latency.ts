@@ -18,76 +18,114 @@ export interface Latency {
 
 export interface LatencyOptions {
   readonly lines: number
+  /** Not counted, once, before the first round: all compile what is hot. Whoever needs longer than WARM_MS for them has had enough. */
+  readonly warmLines: number
   readonly lineBytes: number
   readonly rounds: number
   readonly scratch: Scratch
 }
 
+const WARM_MS = 20_000
+/** Of one round. */
+const ROUND_MS_MAX = 45_000
+
+interface State {
+  readonly contender: LatencyContender
+  readonly p50: number[]
+  readonly p99: number[]
+  session: Session | undefined
+  failure: string | undefined
+}
+
+/** Each contender's pipe is opened and warmed once; then all are measured in turn, the others' standing by without work. */
 export async function raceLatency(
   contenders: readonly LatencyContender[],
   options: LatencyOptions,
 ): Promise<Latency[]> {
-  const states = contenders.map((contender) => ({
-    contender,
-    p50: [] as number[],
-    p99: [] as number[],
-    failure: undefined as string | undefined,
-  }))
-  for (let round = 0; round < options.rounds; round++)
+  const states = contenders.map(
+    (contender): State => ({ contender, p50: [], p99: [], session: undefined, failure: undefined }),
+  )
+  const each = async (run: (state: State) => Promise<void>): Promise<void> => {
     for (const state of states) {
       if (state.failure !== undefined) continue
       await goOn()
-      const { contender } = state
       try {
-        await contender.prepare?.()
-        const samples = await roundTrips(contender, options)
-        state.p50.push(quantile(samples, 0.5))
-        state.p99.push(quantile(samples, 0.99))
-        report(
-          `${contender.name}, ${contender.flush}: p50 ${state.p50.at(-1)?.toFixed(2)} ms, p99 ${state.p99.at(-1)?.toFixed(2)} ms`,
-        )
+        await run(state)
       } catch (error) {
         state.failure = firstLine(error)
-        report(`${contender.name}: ${String(error)}`)
+        report(`${state.contender.name}: ${String(error)}`)
       }
     }
-  return states.map(({ failure, ...state }) =>
-    failure === undefined ? state : { ...state, failure },
+  }
+  try {
+    await each(async (state) => {
+      await state.contender.prepare?.()
+      state.session = new Session(state.contender, options)
+      await state.session.measure(options.warmLines, WARM_MS)
+    })
+    for (let round = 0; round < options.rounds; round++)
+      await each(async ({ contender, session, p50, p99 }) => {
+        const samples = (await session?.measure(options.lines, ROUND_MS_MAX)) ?? []
+        if (samples.length < options.lines) throw new Error(`no end after ${ROUND_MS_MAX} ms`)
+        p50.push(quantile(samples, 0.5))
+        p99.push(quantile(samples, 0.99))
+        report(
+          `${contender.name}, ${contender.flush}: p50 ${p50.at(-1)?.toFixed(2)} ms, p99 ${p99.at(-1)?.toFixed(2)} ms`,
+        )
+      })
+  } finally {
+    for (const { session } of states) await session?.close()
+  }
+  return states.map(({ contender, p50, p99, failure }) =>
+    failure === undefined ? { contender, p50, p99 } : { contender, p50, p99, failure },
   )
 }
 
-async function roundTrips(
-  contender: LatencyContender,
-  options: LatencyOptions,
-): Promise<readonly number[]> {
-  const begin = ({ command, args }: LatencyContender['producer']): Piped =>
-    spawn(command, args, {
-      env: options.scratch.environment,
-      cwd: options.scratch.directory,
-      stdio: ['pipe', 'pipe', 'ignore'],
+/** A producer and a consumer that run until the end. */
+class Session {
+  readonly #producer: Piped
+  readonly #consumer: Piped
+  readonly #arrivals: Arrivals
+  readonly #lineBytes: number
+  readonly #failed: Promise<never>
+  #isReady = false
+  #count = 0
+
+  constructor(contender: LatencyContender, { scratch, lineBytes }: LatencyOptions) {
+    const begin = ({ command, args }: LatencyContender['producer']): Piped =>
+      spawn(command, args, {
+        env: scratch.environment,
+        cwd: scratch.directory,
+        stdio: ['pipe', 'pipe', 'ignore'],
+      })
+    this.#lineBytes = lineBytes
+    this.#producer = begin(contender.producer)
+    this.#consumer = begin(contender.consumer)
+    // What a tool prints for itself (prompts, delivery reports) must not fill its pipe.
+    this.#producer.stdout.resume()
+    this.#producer.stdin.on('error', () => {})
+    this.#failed = new Promise<never>((_, reject) => {
+      for (const [what, child] of [
+        ['producer', this.#producer],
+        ['consumer', this.#consumer],
+      ] as const) {
+        child.once('error', reject)
+        child.once('exit', (code, signal) =>
+          reject(new Error(`the ${what} ended early (${code ?? signal})`)),
+        )
+      }
     })
-  const producer = begin(contender.producer)
-  const consumer = begin(contender.consumer)
-  // What a tool prints for itself (prompts, delivery reports) must not fill its pipe.
-  producer.stdout.resume()
-  producer.stdin.on('error', () => {})
-  const failed = new Promise<never>((_, reject) => {
-    for (const [what, child] of [
-      ['producer', producer],
-      ['consumer', consumer],
-    ] as const) {
-      child.once('error', reject)
-      child.once('exit', (code, signal) =>
-        reject(new Error(`the ${what} ended early (${code ?? signal})`)),
-      )
-    }
-  })
-  failed.catch(() => {})
-  const arrivals = new Arrivals(consumer.stdout)
-  try {
-    return await Promise.race([failed, samplesOf(producer, arrivals, options), tooLong()])
-  } finally {
-    for (const child of [producer, consumer]) {
+    this.#failed.catch(() => {})
+    this.#arrivals = new Arrivals(this.#consumer.stdout)
+  }
+
+  /** Milliseconds of each line; fewer than `lines` when the time is over. @throws Error when one of the two has ended */
+  measure(lines: number, msMax: number): Promise<number[]> {
+    return Promise.race([this.#failed, this.#samples(lines, msMax)])
+  }
+
+  async close(): Promise<void> {
+    for (const child of [this.#producer, this.#consumer]) {
       if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) {
         const gone = once(child, 'close')
         child.kill('SIGKILL')
@@ -95,35 +133,47 @@ async function roundTrips(
       }
     }
   }
+
+  async #samples(lines: number, msMax: number): Promise<number[]> {
+    const end = performance.now() + msMax
+    await this.#begin(end)
+    const samples: number[] = []
+    while (samples.length < lines && performance.now() < end) {
+      // Ends in a mark of its own, so that a late first line is not taken for it.
+      const mark = `<${this.#count++}>\n`
+      const line = `${'x'.repeat(this.#lineBytes - mark.length)}${mark}`
+      const arrived = this.#arrivals.wait(mark)
+      const begin = process.hrtime.bigint()
+      this.#producer.stdin.write(line)
+      if (!(await inTime(arrived, end))) break
+      samples.push(Number(process.hrtime.bigint() - begin) / 1e6)
+    }
+    return samples
+  }
+
+  /** The consumer starts at the end of the topic: a first line is repeated until it is seen. */
+  async #begin(end: number): Promise<void> {
+    if (this.#isReady) return
+    for (let attempt = 0; ; attempt++) {
+      const seen = this.#arrivals.wait('hello')
+      this.#producer.stdin.write(`hello-${attempt}\n`)
+      if (await inTime(seen, performance.now() + 100)) break
+      if (performance.now() > end) throw new Error('no line came through')
+    }
+    this.#isReady = true
+    await pause(500)
+  }
 }
 
-async function samplesOf(
-  producer: Piped,
-  arrivals: Arrivals,
-  options: LatencyOptions,
-): Promise<number[]> {
-  // The consumer starts at the end of the topic: a first line is repeated until it is seen.
-  let attempts = 0
-  for (;;) {
-    const seen = arrivals.wait('hello')
-    producer.stdin.write(`hello-${attempts++}\n`)
-    const isSeen = await Promise.race([seen.then(() => true), pause(100).then(() => false)])
-    if (isSeen) break
-  }
-  await pause(500)
-  const samples: number[] = []
-  for (let index = 0; index < options.lines; index++) {
-    // Ends in a mark of its own, so that a late first line is not taken for it.
-    const mark = `<${index}>\n`
-    const line = `${'x'.repeat(options.lineBytes - mark.length)}${mark}`
-    const arrived = arrivals.wait(mark)
-    const begin = process.hrtime.bigint()
-    producer.stdin.write(line)
-    await arrived
-    samples.push(Number(process.hrtime.bigint() - begin) / 1e6)
-  }
-  // The first tenth warms up both processes.
-  return samples.slice(Math.floor(samples.length / 10))
+/** @returns whether it came before the time on performance's clock */
+async function inTime(event: Promise<void>, end: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const over = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), Math.max(0, end - performance.now()))
+  })
+  const isThere = await Promise.race([event.then(() => true), over])
+  clearTimeout(timer)
+  return isThere
 }
 
 /** Resolves a wait when its text has come by. */
@@ -153,10 +203,4 @@ class Arrivals {
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-function tooLong(): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error('no end after 45 s')), 45_000).unref()
-  })
 }

@@ -26,7 +26,7 @@ import {
 const notes = `Medians of one run, contenders in turn, memory warmed before each; "ours is" is the median of the ratios of the same rounds, ours
 durable whatever the peer's durability. Wall time of whole command lines, start-up included, but for the perf tools' own figures. Slow contenders
 get the first lines of the same payload (column "lines"). Latency: a line into the producer's pipe until it is out of the consumer's, one at a
-time, compared at the same durability. NATS and Redis have no commands for that: thin Node programs on raw sockets stand in, and do the
+time, compared at the same durability; all pipes have been warmed for as long before, and stay open. NATS and Redis have no commands for that: thin Node programs on raw sockets stand in, and do the
 unacknowledged publishes and raw reads; a NATS below 2.10, Debian's, cannot sync always. Perf tools and raw reads print nothing. Bold: ours. The machine is shared: absolute figures drift, ratios hold.`
 
 async function main(): Promise<void> {
@@ -142,7 +142,13 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
     )
     const raced = await raceLatency(
       entries.map(({ contender }) => contender),
-      { lines: plan.latencyLines, lineBytes, rounds: plan.latencyRounds, scratch },
+      {
+        lines: plan.latencyLines,
+        warmLines: plan.latencyWarmLines,
+        lineBytes,
+        rounds: plan.latencyRounds,
+        scratch,
+      },
     )
     const rows = raced.map(({ contender, ...figures }, index) => ({
       ...contender,
@@ -185,10 +191,14 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
             })),
           ),
         ]),
-    memorySection(
-      `Most resident memory of a command, ${plan.megabytes} MB of ${plan.lineBytes[0]} B lines`,
-      memory,
-    ),
+    ...(memory.length === 0
+      ? []
+      : [
+          memorySection(
+            `Most resident memory of a command, ${plan.megabytes} MB of ${plan.lineBytes[0]} B lines`,
+            memory,
+          ),
+        ]),
     memorySection('Most resident memory of a server, over the whole run', servers),
   ]
 }
