@@ -20,6 +20,8 @@ export interface LinkRunResult {
   readonly failure: string | undefined
   readonly kills: number
   readonly records: number
+  /** Of leaders that had aborted what was open at a promotion, and had not said yet that it is over. */
+  readonly killsBetween: number
 }
 
 export async function runLink(seed: number): Promise<LinkRunResult> {
@@ -30,13 +32,15 @@ export async function runLink(seed: number): Promise<LinkRunResult> {
   } catch (error) {
     failure = `seed ${seed}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
   }
-  const { at, sent } = run
-  return { trace: at.world.traceHash, failure, kills: at.kills, records: sent.length }
+  const { at, sent, killsBetween } = run
+  const { kills, world } = at
+  return { trace: world.traceHash, failure, kills, records: sent.length, killsBetween }
 }
 
 class LinkSimulation {
   readonly at: LinkWorld
   readonly sent: Sent[] = []
+  killsBetween = 0
   readonly #chaos: SimRandom
   #isOver = false
   #beside: Promise<unknown>[] = []
@@ -319,6 +323,7 @@ class LinkSimulation {
     const promoting = promote(at, at.targets).finally(() => {
       isOver = true
     })
+    if (this.#isChain) await this.#killBetween(mirrored, () => isOver)
     await at.trouble(chaos, { steps: 4, victims: () => at.targets, isOver: () => isOver })
     await at.world.settle(promoting)
     await at.world.settle(loading)
@@ -341,5 +346,32 @@ class LinkSimulation {
     }
     if (this.#isChain) await at.world.settle(this.#checkChain())
     await at.compareReplicas(0)
+  }
+
+  /** The leader dies when it has aborted what was open, or when all replicas know it, and the partition's record says promoted of neither. */
+  async #killBetween(point: number, isOver: () => boolean): Promise<void> {
+    const { at } = this
+    const random = at.world.random.fork('between')
+    if (random.chance(0.3)) return
+    const isCommitted = random.chance(0.5)
+    const isPower = random.chance(0.5)
+    const hasAborted = (): boolean => {
+      const ours = at.leader(at.targets, 0)
+      if (ours === undefined) return false
+      return (isCommitted ? ours.highWatermark : ours.log.logEndOffset) > point
+    }
+    await at.world.run({
+      until: () => isOver() || hasAborted(),
+      untilMs: at.world.now + HEAL_MS,
+    })
+    const topicId = at.leader(at.targets, 0)?.topicId
+    const victim = at.targets.find((broker) => at.leader([broker], 0) !== undefined)
+    if (victim === undefined || topicId === undefined || isOver()) return
+    const record = victim.daemon?.broker.image.links.mirrored(topicId, 0)?.value
+    if (record?.state === 'FENCED') this.killsBetween += 1
+    victim.kill(isPower ? 'power' : 'process')
+    at.kills += 1
+    await at.world.run({ untilMs: at.world.now + random.between(50, 5000) })
+    victim.start()
   }
 }
