@@ -13,6 +13,7 @@ import type { Log } from '../../src/ports/log.ts'
 import type { Random } from '../../src/ports/random.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
 import type { DataDirectory } from '../log/data-directory.ts'
+import { Scrubber } from '../log/scrubber.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
@@ -61,6 +62,7 @@ export class Broker {
   readonly replication: Replication | undefined
   readonly topics: TopicController
   readonly producerIds: ProducerIds
+  readonly scrubber: Scrubber
   readonly time: Time
   readonly random: Random
   readonly log: Log
@@ -137,6 +139,16 @@ export class Broker {
       topics: this.topics,
       keepsAll: ({ topic, topicId, partition }) =>
         image.links.writerOf(topic, topicId, partition) !== undefined,
+    })
+    this.scrubber = new Scrubber({
+      time,
+      disk: ports.disk,
+      log,
+      directory,
+      settings: () => ({
+        intervalMs: config.number('stream.scrub.interval.ms'),
+        bytesPerSecondMax: config.number('stream.scrub.max.bytes.per.second'),
+      }),
     })
   }
 
@@ -289,7 +301,7 @@ export class Broker {
     this.#isEnding = true
     await this.#controller?.stop()
     await this.topics.settled()
-    await this.#housekeeping.stop()
+    await Promise.all([this.#housekeeping.stop(), this.scrubber.stop()])
     for (const remove of this.#stopListening) remove()
     this.#recordTimer?.cancel()
     this.replication?.stop()
@@ -338,7 +350,7 @@ export class Broker {
 
   async #leave(): Promise<void> {
     await this.#controller?.stop()
-    await this.#housekeeping.stop()
+    await Promise.all([this.#housekeeping.stop(), this.scrubber.stop()])
     for (const remove of this.#stopListening) remove()
   }
 
@@ -438,6 +450,7 @@ export class Broker {
       await this.topics.finishInterrupted(this.time.wallMs())
     }
     this.#housekeeping.start()
+    this.scrubber.start()
   }
 
   #fail(failure: StreamError): void {
