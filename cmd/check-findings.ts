@@ -26,6 +26,8 @@ export interface Limits {
   readonly inactiveMs: number | undefined
 }
 
+const noLimits: Limits = { warn: undefined, crit: undefined, inactiveMs: undefined }
+
 /** Above a limit is worse than it; the limit that is shown is the one that was passed, or the lower one. */
 export function judge(check: string, target: string, value: number, limits: Limits): Finding {
   const { warn, crit } = limits
@@ -38,10 +40,11 @@ export function judge(check: string, target: string, value: number, limits: Limi
 
 export function daemonFindings(status: DaemonState): Finding[] {
   const target = status.addresses[0] ?? `pid ${status.pid}`
-  const { state } = status
+  const { state, damagedRanges } = status
   const isServing = state === 'RUNNING'
   return [
     { state: isServing ? 'ok' : 'crit', check: 'state', target, value: state, limit: 'RUNNING' },
+    judge('damaged', target, damagedRanges, { ...noLimits, crit: 0 }),
   ]
 }
 

@@ -1,6 +1,7 @@
 /** `stream daemon status`. */
 
 import type { RowShape } from '../src/text/rows.ts'
+import { formatTime } from '../src/text/time.ts'
 import { askStatus, notRunning } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
@@ -9,20 +10,26 @@ import type { TableDisplay } from './table-fit.ts'
 
 const shape: RowShape = {
   kind: 'daemon',
-  columns: ['PID', 'VERSION', 'NODE', 'ADDRESSES', 'DATA', 'UPTIME', 'TOPICS', 'BYTES', 'STATE'],
+  columns: [
+    ...['PID', 'VERSION', 'NODE', 'ADDRESSES', 'DATA', 'UPTIME', 'TOPICS', 'BYTES', 'STATE'],
+    ...['DAMAGED', 'SCRUBBED', 'SCRUBBING'],
+  ],
 }
 
 const display: TableDisplay = {
   sizes: ['BYTES'],
   durations: ['UPTIME'],
   shrink: ['ADDRESSES', 'DATA'],
-  drop: ['NODE', 'VERSION', 'DATA'],
+  drop: ['SCRUBBING', 'SCRUBBED', 'DAMAGED', 'NODE', 'VERSION', 'DATA'],
 }
 
 export const spec: CommandSpec = {
   name: 'daemon status',
   summary: 'Tell whether the daemon runs, and how it does',
-  description: ['UPTIME is in milliseconds, BYTES in bytes; tables show both rounded.'],
+  description: [
+    'UPTIME is in milliseconds, BYTES in bytes; tables show both rounded.',
+    'DAMAGED counts ranges of logs that are not served. SCRUBBED is when a search of all logs for damage ended last, SCRUBBING how far the one under way is, in percent.',
+  ],
   operands: [],
   options: rowOptions,
   columns: shape.columns,
@@ -43,6 +50,9 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     status.topics,
     status.bytes,
     status.state,
+    status.damagedRanges,
+    status.scrubbedMs > 0 ? formatTime(status.scrubbedMs) : null,
+    status.scrubPercent < 0 ? null : status.scrubPercent,
   ]
   await printRows(deps, args.flags, shape, [row], display)
   return 0

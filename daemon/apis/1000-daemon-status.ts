@@ -1,10 +1,16 @@
-/** DaemonStatus (1000), private: what `stream daemon status` prints. */
+/**
+ * DaemonStatus (1000), private: what `stream daemon status` prints. From version 1 on: ranges that are not served, when a
+ * whole scrub of all logs ended (−1: never), and how far the one under way is (−1: none is).
+ */
 
 import type { Handler } from './handler.ts'
 
 export const daemonStatus: Handler<'DaemonStatus'> = ({ broker, host }) => {
   let topics = 0
   for (const topic of broker.image.topics()) if (topic.value.state === 'READY') topics += 1
+  let damagedRanges = 0
+  for (const { damage } of broker.directory.logs()) damagedRanges += damage.length
+  const { endedMs, percent } = broker.scrubber.status
   return {
     errorCode: 0,
     pid: host.pid,
@@ -19,5 +25,8 @@ export const daemonStatus: Handler<'DaemonStatus'> = ({ broker, host }) => {
     bytes: broker.sizeBytes(),
     state: broker.state,
     residentBytes: host.residentBytes(),
+    damagedRanges,
+    scrubbedMs: endedMs ?? -1,
+    scrubPercent: percent ?? -1,
   }
 }

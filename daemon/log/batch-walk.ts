@@ -30,6 +30,8 @@ import {
   recordCountAt,
 } from '../../src/record/batch-layout.ts'
 
+export type WalkedFile = Pick<DiskFile, 'read' | 'readAsync'>
+
 export type WalkStep = 'batch' | 'more' | 'end' | 'defect'
 
 export interface WalkOptions {
@@ -61,7 +63,7 @@ export class BatchWalk {
   /** How much fill() reads at most, unless one batch needs more. */
   blockBytes: number
   readonly end: number
-  readonly #file: DiskFile
+  readonly #file: WalkedFile
   readonly #mode: 'headers' | 'whole'
   readonly #fresh: boolean
   #buffer: Uint8Array = EMPTY
@@ -70,7 +72,7 @@ export class BatchWalk {
   #neededBytes = 0
   #batchesInBlock = 0
 
-  constructor(file: DiskFile, options: WalkOptions) {
+  constructor(file: WalkedFile, options: WalkOptions) {
     this.#file = file
     this.end = options.end
     this.#mode = options.mode
@@ -89,11 +91,14 @@ export class BatchWalk {
     return this.#next
   }
 
-  /** To go on elsewhere: behind damage. */
+  /** To go on elsewhere: behind damage, or once more where the disk gave wrong bytes. What was read is read again. */
   moveTo(position: number): void {
     this.#next = position
     this.position = position
     this.defect = undefined
+    this.bytes = EMPTY
+    this.#blockStart = position
+    this.#batchesInBlock = 0
   }
 
   step(): WalkStep {

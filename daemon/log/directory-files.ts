@@ -5,6 +5,7 @@
  *   .kafka_cleanshutdown   Kafka's JSON, with ours beside it: written last at a clean end, removed first at a start
  *   stream-boot            `boot <boot id>`, `recovered yes|no`, CRC-32C in hexadecimal of the lines before
  *   stream-failed          there when a sync failed
+ *   stream-scrub           `began <ms>`, `ended <ms>`, `at <partition> <offset>`, CRC-32C of the lines before
  *
  * Unreadable means unknown: an unreadable meta.properties stops the start, an unreadable clean marker is none.
  */
@@ -16,6 +17,7 @@ import { crc32c } from '../../src/record/crc32c.ts'
 export const META_NAME = 'meta.properties'
 export const CLEAN_NAME = '.kafka_cleanshutdown'
 export const BOOT_NAME = 'stream-boot'
+export const SCRUB_NAME = 'stream-scrub'
 export const FAILED_NAME = 'stream-failed'
 
 export interface DirectoryMeta {
@@ -109,6 +111,35 @@ export function parseBoot(bytes: Uint8Array): BootRecord | undefined {
   const match = /^(boot (\S*)\nrecovered (yes|no)\n)([0-9a-f]{8})\n$/.exec(text)
   if (match === null || crcText(match[1] ?? '') !== match[4]) return undefined
   return { bootId: match[2] ?? '', recovered: match[3] === 'yes' }
+}
+
+/** Where the scrubber stands; lost, it costs reading something twice. */
+export interface ScrubRecord {
+  /** Wall time at which the pass under way began, or the last one; 0: there was none. */
+  readonly beganMs: number
+  /** Wall time at which the last whole pass ended; 0: there was none. */
+  readonly endedMs: number
+  /** The pass under way: name of the partition's directory, and the offset below which it was read. */
+  readonly place: { readonly name: string; readonly offset: number } | undefined
+}
+
+export function encodeScrub({ beganMs, endedMs, place }: ScrubRecord): Uint8Array {
+  const at = place === undefined ? '' : `at ${place.name} ${place.offset}\n`
+  const text = `began ${beganMs}\nended ${endedMs}\n${at}`
+  return Buffer.from(`${text}${crcText(text)}\n`)
+}
+
+/** @returns undefined for anything but a whole valid record */
+export function parseScrub(bytes: Uint8Array): ScrubRecord | undefined {
+  const text = Buffer.from(bytes).toString('utf8')
+  const match =
+    /^(began (\d{1,15})\nended (\d{1,15})\n(?:at (\S{1,260}) (\d{1,15})\n)?)([0-9a-f]{8})\n$/.exec(
+      text,
+    )
+  if (match === null || crcText(match[1] ?? '') !== match[6]) return undefined
+  const [, , beganMs, endedMs, name, offset] = match
+  const place = name === undefined ? undefined : { name, offset: Number(offset) }
+  return { beganMs: Number(beganMs), endedMs: Number(endedMs), place }
 }
 
 /** @param since  partition epoch at which this replica was given here; 0: with the partition itself */

@@ -49,13 +49,22 @@ export class LogReader {
   }
 
   /** @throws StreamError OFFSET_OUT_OF_RANGE, DATA_DAMAGED, CLOSED, and what the disk throws */
-  async read(request: ReadRequest): Promise<LogSlice> {
-    for (let attempt = 1; ; attempt++) {
+  read(request: ReadRequest): Promise<LogSlice> {
+    return this.#untilWhole(async () => {
       const wanted = this.#wanted(request)
-      const cached = this.#fromCache(wanted)
-      if (cached !== undefined) return cached
+      return this.#fromCache(wanted) ?? (await this.#readFiles(wanted))
+    })
+  }
+
+  /** As read, from the files alone: what is in memory says nothing of them. */
+  async readStored(request: ReadRequest): Promise<LogSlice> {
+    return this.#untilWhole(() => this.#readFiles(this.#wanted(request)))
+  }
+
+  async #untilWhole<T>(work: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#readFiles(wanted)
+        return await work()
       } catch (error) {
         if (!(error instanceof Overtaken) || attempt === ATTEMPTS_MAX) throw error
       }
@@ -303,24 +312,8 @@ class SegmentRead {
   }
 
   #orderDefect(walk: BatchWalk): string | undefined {
-    const core = this.#core
-    const baseOffset = baseOffsetAt(walk.bytes, walk.at)
-    const expected = this.#expected
-    if (walk.lastOffset >= this.#endBound) {
-      return `offset ${walk.lastOffset} where the segment ends below ${this.#endBound}`
-    }
-    if (baseOffset < this.#segment.baseOffset) return `offset ${baseOffset} before its segment`
-    // Its checksum does not cover the epoch: followers would take a changed one for another history.
-    const epoch = leaderEpochAt(walk.bytes, walk.at)
-    if (core.epochsAreWhole && core.epochs.differsAt(baseOffset, epoch)) {
-      return `leader epoch ${epoch} where ${core.epochs.epochAt(baseOffset)} was in force`
-    }
-    if (expected === undefined) return undefined
-    if (baseOffset < expected) return `offset ${baseOffset} behind ${expected - 1}`
-    if (baseOffset > expected && expected < core.denseEndOffset) {
-      return `offset ${baseOffset} where ${expected} must follow`
-    }
-    return undefined
+    const place = { segment: this.#segment, endBound: this.#endBound, expected: this.#expected }
+    return findOrderDefect(this.#core, walk, place)
   }
 
   #isSkippingDamage = false
@@ -402,6 +395,39 @@ class SegmentRead {
     walk.moveTo(position)
     this.#stepOverDamage(walk, wanted)
   }
+}
+
+/**
+ * What is wrong with the place of the walk's current batch in its log; the batch itself is sound.
+ * @param place.endBound  where the next segment, or nothing, begins
+ * @param place.expected  the offset that must come next; undefined: not known
+ */
+export function findOrderDefect(
+  core: LogCore,
+  walk: BatchWalk,
+  place: {
+    readonly segment: Segment
+    readonly endBound: number
+    readonly expected: number | undefined
+  },
+): string | undefined {
+  const { segment, endBound, expected } = place
+  const baseOffset = baseOffsetAt(walk.bytes, walk.at)
+  if (walk.lastOffset >= endBound) {
+    return `offset ${walk.lastOffset} where the segment ends below ${endBound}`
+  }
+  if (baseOffset < segment.baseOffset) return `offset ${baseOffset} before its segment`
+  // Its checksum does not cover the epoch: followers would take a changed one for another history.
+  const epoch = leaderEpochAt(walk.bytes, walk.at)
+  if (core.epochsAreWhole && core.epochs.differsAt(baseOffset, epoch)) {
+    return `leader epoch ${epoch} where ${core.epochs.epochAt(baseOffset)} was in force`
+  }
+  if (expected === undefined) return undefined
+  if (baseOffset < expected) return `offset ${baseOffset} behind ${expected - 1}`
+  if (baseOffset > expected && expected < core.denseEndOffset) {
+    return `offset ${baseOffset} where ${expected} must follow`
+  }
+  return undefined
 }
 
 /** Remembers a range and says so once. */

@@ -16,6 +16,7 @@ import type { LogConfig } from './log-config.ts'
 import type { LogCore } from './log-core.ts'
 import { LogFlusher } from './log-flusher.ts'
 import { LogReader } from './log-reader.ts'
+import { LogScrub } from './log-scrub.ts'
 import type {
   AbortedTransaction,
   AppendResult,
@@ -38,6 +39,7 @@ import { snapshotPath, takeSnapshot } from './producer-snapshots.ts'
 import type { MarkerCheck } from './producer-state.ts'
 import { type FetchPiece, type RepairResult, repairRange } from './repair.ts'
 import { enforceRetention } from './retention.ts'
+import type { Segment } from './segment.ts'
 import { offsetForTimestamp, offsetOfMaxTimestamp } from './time-lookup.ts'
 import { type CutParts, deleteRecordsBefore, resetTo, truncateTo } from './truncation.ts'
 
@@ -119,6 +121,18 @@ export class PartitionLog {
 
   get sizeBytes(): number {
     return this.#core.sizeBytes
+  }
+
+  /** Of the segments that lie wholly below `offset`. */
+  sizeBytesBelow(offset: number): number {
+    const { segments } = this.#core
+    let bytes = 0
+    for (let index = 0; index + 1 < segments.length; index++) {
+      if ((segments[index + 1] as Segment).baseOffset <= offset) {
+        bytes += (segments[index] as Segment).sizeBytes
+      }
+    }
+    return bytes
   }
 
   get segmentCount(): number {
@@ -313,6 +327,11 @@ export class PartitionLog {
    */
   repair(range: DamagedRange, fetch: FetchPiece): Promise<RepairResult> {
     return repairRange(this.#core, range, fetch)
+  }
+
+  /** For reading all that is durable, slowly, from `offset` on. */
+  scrub(offset: number): LogScrub {
+    return new LogScrub(this.#core, this.#reader, offset)
   }
 
   /** Raises the log start; resolves when that is durable. @throws StreamError OFFSET_OUT_OF_RANGE, DISK_*, CLOSED */

@@ -8,7 +8,8 @@
  *     kernel writes unsynced pages in any order;
  *   - at or above d, after the mere death of the process, or where d is unknown: a torn tail only if nothing sound
  *     stands behind it, else corruption.
- * A missing piece between two segments is judged like a bad batch.
+ * A missing piece between two segments is judged like a bad batch. A sound batch whose epoch cannot be right is quarantined
+ * wherever it stands, for no write that was torn leaves one.
  *
  * Invariants:
  * - Recovering twice is recovering once. Whatever a crash leaves of a recovery is recovered by the same rules.
@@ -21,7 +22,7 @@
 import { isStreamError } from '../../src/base/errors.ts'
 import type { DiskFile } from '../../src/ports/disk.ts'
 import { baseOffsetAt, leaderEpochAt } from '../../src/record/batch-layout.ts'
-import { BatchWalk, walkAllNow } from './batch-walk.ts'
+import { BatchWalk, walkAll, walkAllNow } from './batch-walk.ts'
 import { findWayOn, type WayOn } from './damage.ts'
 import { readEpochFile } from './epoch-file.ts'
 import { rebuildEpochs } from './epoch-rebuild.ts'
@@ -318,6 +319,11 @@ class Recovery {
         }
         if (step === 'end') return true
         const defect = step === 'defect' ? walk.defect?.detail : this.#orderDefect(walk, index)
+        const flipped = defect === undefined ? await this.#flippedEpoch(file, walk) : undefined
+        if (flipped !== undefined) {
+          this.#noteFlipped(segment, walk, flipped)
+          continue
+        }
         if (defect === undefined) {
           this.#noteBatch(walk)
           this.#scannedBytes += walk.batchBytes
@@ -370,6 +376,41 @@ class Recovery {
       return `offset ${baseOffset} where ${this.#expected} must follow`
     }
     return undefined
+  }
+
+  /**
+   * A batch that begins an epoch which only its own header knows of, before sound batches of an older one: epochs never fall,
+   * so the bits of its epoch, which its checksum does not cover, have changed. No torn write leaves that.
+   */
+  async #flippedEpoch(file: DiskFile, walk: BatchWalk): Promise<string | undefined> {
+    const latest = this.#core.epochs.latest?.epoch ?? -1
+    const epoch = leaderEpochAt(walk.bytes, walk.at)
+    if (epoch <= latest) return undefined
+    const { lastOffset, nextPosition: start } = walk
+    const next = new BatchWalk(file, { start, end: walk.end, mode: 'whole' })
+    let epochBehind = epoch
+    await walkAll(next, () => {
+      if (baseOffsetAt(next.bytes, next.at) === lastOffset + 1) {
+        epochBehind = leaderEpochAt(next.bytes, next.at)
+      }
+      return false
+    })
+    if (epochBehind >= epoch || epochBehind < this.#epoch) return undefined
+    return `leader epoch ${epoch} before batches of ${epochBehind}`
+  }
+
+  #noteFlipped(segment: Segment, walk: BatchWalk, detail: string): void {
+    const endOffset = walk.lastOffset + 1
+    this.#noteDamage({
+      file: segment.path,
+      segmentBaseOffset: segment.baseOffset,
+      startPosition: walk.position,
+      endPosition: walk.nextPosition,
+      startOffset: this.#expected,
+      endOffset,
+      detail,
+    })
+    this.#expected = endOffset
   }
 
   /** Below the mark the log is dense up to here; above it gaps are not known yet. */

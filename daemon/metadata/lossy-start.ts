@@ -48,6 +48,7 @@ export type StartVerdict =
   /** The store is the old copy: do not register. */
   | { readonly kind: 'storeRegressed'; readonly reason: string }
 
+const SYNC_FAILED = 'a sync failed in the last run'
 const STORE_IS_OLD = 'the metadata store is older than the data directory'
 
 /** Why the store must be an older copy of itself (section 5.8); undefined: nothing says so. */
@@ -84,7 +85,11 @@ export function judgeStart(facts: StartFacts): StartVerdict {
     return lossy('the data directory does not know its data epoch')
   }
   if (facts.recordedDataEpoch < facts.storedDataEpoch) {
-    return lossy('the data directory is an old copy: its data epoch is behind')
+    return lossy(
+      facts.syncFailed
+        ? SYNC_FAILED
+        : 'its data epoch is behind: the data directory is an old copy, or a sync failed in the last run',
+    )
   }
   if (facts.storedIncarnation !== undefined) {
     const isKnown = facts.recordedIncarnations.some(
@@ -92,7 +97,7 @@ export function judgeStart(facts: StartFacts): StartVerdict {
     )
     if (!isKnown) return lossy('the data directory is an old copy: it does not know its last run')
   }
-  if (facts.syncFailed) return lossy('a sync failed in the last run')
+  if (facts.syncFailed) return lossy(SYNC_FAILED)
   if (facts.recoveryLoss !== undefined) return lossy(facts.recoveryLoss)
   const wasClean = facts.cleanDataEpoch === facts.recordedDataEpoch
   if (!wasClean && facts.hostsAsyncFlush && !facts.sameBoot) {

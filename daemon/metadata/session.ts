@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - The lease and the incarnation exist, the latter fsynced in the data directory, before T1 is sent.
- * - `data/<b>` is written only together with the session (T7), never by an unguarded write of its own.
+ * - `data/<b>` is written only together with the session (T7), or guarded by it, never by an unguarded write of its own.
  * - Session epoch E is the create revision of `live/<b>`, controller epoch C that of `controller`, data epoch D the mod
  *   revision of `data/<b>`.
  */
@@ -145,6 +145,26 @@ export async function registerSession(
     registrationRevision,
     registration,
   }
+}
+
+/**
+ * What this broker's disk is said to hold counts no more, from now on: a sync has failed. It is what the lossy start after it
+ * would do (T7), guarded by the session; a disk that fails may not keep the mark that makes the next start a lossy one, and
+ * the last sync before may have been reported untruly (ext4 whose journal is given up while an fdatasync waits for it).
+ * @returns whether it was applied
+ */
+export async function giveUpDataEpoch(
+  store: Store,
+  keys: MetadataKeys,
+  session: Session,
+  reason: string,
+): Promise<boolean> {
+  const { nodeId, incarnation, sessionEpoch } = session
+  const result = await commit(store, {
+    compare: [{ kind: 'createRevision', key: keys.live(nodeId), equals: sessionEpoch }],
+    writes: [{ kind: 'put', key: keys.data(nodeId), value: encodeData({ incarnation, reason }) }],
+  })
+  return result.succeeded
 }
 
 /**

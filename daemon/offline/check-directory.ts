@@ -22,6 +22,7 @@ import {
   parseMeta,
   parsePartitionDirectory,
   parsePartitionMetadata,
+  SCRUB_NAME,
 } from '../log/directory-files.ts'
 import { baseOffsetOfName } from '../log/segment.ts'
 import { parseSwapPlan } from '../log/segment-swap.ts'
@@ -58,6 +59,7 @@ const KNOWN = new Set([
   BOOT_NAME,
   CLEAN_NAME,
   FAILED_NAME,
+  SCRUB_NAME,
   SET_ASIDE,
   MOVED_NAME,
   '.lock',

@@ -40,6 +40,8 @@ const dynamicKeys: ReadonlySet<string> = new Set([
   'follower.replication.throttled.rate',
   'leader.replication.throttled.rate',
   'num.partitions',
+  'stream.scrub.interval.ms',
+  'stream.scrub.max.bytes.per.second',
   ...topicKeys.flatMap((key) => ('synonym' in key ? [key.synonym] : [])),
 ])
 

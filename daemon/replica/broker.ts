@@ -11,14 +11,15 @@
 import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Random } from '../../src/ports/random.ts'
-import type { Time, Timer } from '../../src/ports/time.ts'
+import { sleep, type Time, type Timer } from '../../src/ports/time.ts'
 import type { DataDirectory } from '../log/data-directory.ts'
+import { Scrubber } from '../log/scrubber.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { refuseMovedHome } from '../metadata/moved-home.ts'
-import { drain } from '../metadata/session.ts'
+import { drain, giveUpDataEpoch } from '../metadata/session.ts'
 import { regressedStore } from '../metadata/session-file.ts'
 import {
   WriterCounter,
@@ -45,6 +46,8 @@ export type { BrokerOptions, BrokerPorts, ClusterOptions } from './broker-option
 const CLUSTER_OPERATIONS_MAX = 128
 /** The longest wait for others to take over what a broker leads that is going. */
 const DRAIN_MS = 30_000
+/** So long it tries to take back its word before it ends its session. */
+const RESIGN_MS = 2_000
 const LOOK_AGAIN_MS = 10_000
 const RECORD_PAUSE_MS = 5_000
 
@@ -61,6 +64,7 @@ export class Broker {
   readonly replication: Replication | undefined
   readonly topics: TopicController
   readonly producerIds: ProducerIds
+  readonly scrubber: Scrubber
   readonly time: Time
   readonly random: Random
   readonly log: Log
@@ -137,6 +141,16 @@ export class Broker {
       topics: this.topics,
       keepsAll: ({ topic, topicId, partition }) =>
         image.links.writerOf(topic, topicId, partition) !== undefined,
+    })
+    this.scrubber = new Scrubber({
+      time,
+      disk: ports.disk,
+      log,
+      directory,
+      settings: () => ({
+        intervalMs: config.number('stream.scrub.interval.ms'),
+        bytesPerSecondMax: config.number('stream.scrub.max.bytes.per.second'),
+      }),
     })
   }
 
@@ -289,7 +303,7 @@ export class Broker {
     this.#isEnding = true
     await this.#controller?.stop()
     await this.topics.settled()
-    await this.#housekeeping.stop()
+    await Promise.all([this.#housekeeping.stop(), this.scrubber.stop()])
     for (const remove of this.#stopListening) remove()
     this.#recordTimer?.cancel()
     this.replication?.stop()
@@ -338,7 +352,7 @@ export class Broker {
 
   async #leave(): Promise<void> {
     await this.#controller?.stop()
-    await this.#housekeeping.stop()
+    await Promise.all([this.#housekeeping.stop(), this.scrubber.stop()])
     for (const remove of this.#stopListening) remove()
   }
 
@@ -438,6 +452,7 @@ export class Broker {
       await this.topics.finishInterrupted(this.time.wallMs())
     }
     this.#housekeeping.start()
+    this.scrubber.start()
   }
 
   #fail(failure: StreamError): void {
@@ -449,9 +464,18 @@ export class Broker {
     if (this.#parts.options.cluster !== undefined) void this.#resign()
   }
 
-  /** It can lead and follow nothing any more: for the others it is dead, until it starts again. */
+  /**
+   * It can lead and follow nothing any more: for the others it is dead, until it starts again, and what it has said of its
+   * disk counts no more, whether or not the disk keeps that.
+   */
   async #resign(): Promise<void> {
     await this.#controller?.stop().catch(() => undefined)
+    const { session } = this.#session
+    // A store that does not answer leaves it to the mark on the disk; the lease ends either way.
+    await Promise.race([
+      giveUpDataEpoch(this.store, this.keys, session, 'a sync has failed').catch(() => undefined),
+      sleep(this.time, RESIGN_MS),
+    ])
     await this.#session.end()
   }
 

@@ -135,7 +135,8 @@ export class Housekeeping {
     let sum = 0
     for (const partition of table.all()) {
       count += 1
-      sum += partition.highWatermark + partition.log.logStartOffset * 7
+      const { logStartOffset, cleanOffset } = partition.log
+      sum += partition.highWatermark + logStartOffset * 7 + cleanOffset * 13
     }
     const state = `${count}/${sum}`
     if (state === this.#checkpointed) return

@@ -128,6 +128,8 @@ const plainBrokerKeys = [
   { name: 'stream.metadata.outage.policy', type: 'enum', default: 'continue', values: ['continue', 'fence'], help: 'what a leader does while the metadata store is away' },
   { name: 'stream.newcomers.max', type: 'int', default: '500', min: 1, help: 'connections to kafka:// that have not logged in, or whose TLS handshake is not done; beyond it the oldest of them ends' },
   { name: 'stream.queued.max.bytes', type: 'long', unit: 'bytes', default: '134217728', min: 1, help: 'answers that clients have not taken yet, over all connections, above which answers get small' },
+  { name: 'stream.scrub.interval.ms', type: 'long', unit: 'ms', default: '604800000', min: -1, help: 'how often all logs are read in search of damage; -1: never' },
+  { name: 'stream.scrub.max.bytes.per.second', type: 'long', unit: 'bytes', default: '10485760', min: 1024, help: 'how fast they are read at most' },
   { name: 'transaction.abort.timed.out.transaction.cleanup.interval.ms', type: 'int', unit: 'ms', default: '10000', min: 1, help: 'pause between checks for transactions to abort' },
   { name: 'transaction.max.timeout.ms', type: 'int', unit: 'ms', default: '900000', min: 1, help: 'longest transaction a client may ask for' },
   { name: 'transaction.state.log.min.isr', type: 'int', default: null, min: 1, help: 'min.insync.replicas of the transaction topic' },

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { daemonMemoryEnvironment, daemonNodeFlags } from '../../src/io/daemon-process.ts'
 import { etcdBinary } from '../support/etcd.ts'
 import { daemonBundle, ended, Program } from '../support/program.ts'
+import { standStill } from './freeze.ts'
 import { LoopDisk, noLoopDisks, removeScratch, scratchDirectory } from './loop-disk.ts'
 import { type Host, inside, Network, noNamespaces, run } from './namespaces.ts'
 
@@ -207,6 +208,8 @@ export class HostsCluster {
 
   /** The power of these hosts fails in the same moment: unsynced data and all processes are gone. */
   async cutPower(daemons: readonly DaemonHost[], withEtcd: boolean): Promise<void> {
+    const processes = daemons.map(({ process: child }) => child)
+    await standStill(withEtcd ? [...processes, this.#etcd] : processes)
     for (const { disk } of daemons) disk.cutPower()
     if (withEtcd) this.etcdDisk.cutPower()
     await Promise.all([

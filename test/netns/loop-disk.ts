@@ -97,7 +97,11 @@ export class LoopDisk {
     this.#isMounted = false
   }
 
-  /** All that was not synced is gone, at once; every call on the file system fails until `mount` after `unmount`. */
+  /**
+   * All that was not synced is gone, at once; every call on the file system fails until `mount` after `unmount`. An fdatasync
+   * that is under way may end as if it had succeeded (ext4 of Linux 6.18, some milliseconds long): who must not tell anybody of
+   * that stands still before (freeze.ts).
+   */
   cutPower(): void {
     must(['perl', '-e', SHUTDOWN, this.path])
   }

@@ -41,7 +41,7 @@ import {
   watchTopic,
 } from './sim-clients.ts'
 import { SimNetwork } from './sim-net.ts'
-import type { SimRandom } from './sim-random.ts'
+import { SimRandom } from './sim-random.ts'
 import { SimStoreServer } from './sim-store.ts'
 import { SimWorld } from './sim-world.ts'
 
@@ -89,6 +89,15 @@ export async function runCluster(
   return run.result()
 }
 
+/** In some runs the logs are read in search of damage all the time; drawn apart, so that the others stay as they are. */
+function scrubbing(seed: number | string): readonly (readonly [string, string])[] {
+  if (!new SimRandom(`${seed}/scrub`).chance(0.2)) return []
+  return [
+    ['stream.scrub.interval.ms', '2000'],
+    ['stream.scrub.max.bytes.per.second', '20000'],
+  ]
+}
+
 class ClusterRun {
   readonly #options: ClusterRunOptions
   readonly #world: SimWorld
@@ -120,6 +129,7 @@ class ClusterRun {
         ['log.dir.reserve.bytes', '0'],
         ['replica.lag.time.max.ms', '3000'],
         ['min.insync.replicas', '2'],
+        ...scrubbing(seed),
       ]),
       ...(wrapDisk === undefined ? {} : { wrapDisk }),
       ...(wrapStore === undefined ? {} : { wrapStore }),

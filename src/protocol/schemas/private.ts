@@ -6,7 +6,7 @@
 export const daemonStatus = {
   key: 1000,
   min: 0,
-  max: 0,
+  max: 1,
   flexibleFrom: 0,
   request: [],
   response: [
@@ -23,6 +23,9 @@ export const daemonStatus = {
     ['bytes', 'int64', 0],
     ['state', 'string', 0],
     ['residentBytes', 'int64', 0],
+    ['damagedRanges', 'int32', 1],
+    ['scrubbedMs', 'int64', 1],
+    ['scrubPercent', 'int32', 1],
   ],
 } as const
 

@@ -224,6 +224,31 @@ describe('trouble with the disk', () => {
 })
 
 describe('background work', () => {
+  it('a byte that flips where nobody reads is found; the status tells, the rest is served', async () => {
+    const w = new DaemonWorld()
+    await w.start({ texts: { 'stream.scrub.interval.ms': '5000' } })
+    const client = w.client()
+    const config = { 'internal.segment.bytes': '2000' }
+    await client.create('t', { config })
+    for (let at = 0; at < 20; at += 1) await client.produce('t', batchOf(['x'.repeat(400)]))
+    expect(await client.call('DaemonStatus', 1, {})).toMatchObject({
+      damagedRanges: 0,
+      scrubbedMs: -1,
+      scrubPercent: -1,
+    })
+    w.disk.flipBit('/data/t-0/00000000000000000000.log', 700, 2)
+    await w.run(6000)
+    const status = await client.call('DaemonStatus', 1, {})
+    expect(status).toMatchObject({ damagedRanges: 1, scrubPercent: -1, state: 'RUNNING' })
+    expect(status.scrubbedMs).toBeGreaterThan(0)
+    expect(w.said.some((line) => line.startsWith('error damaged bytes in a log'))).toBe(true)
+    // Until now the batch may still be answered from memory.
+    const after = await w.crashAndRestart({}, 'process')
+    const { CORRUPT_MESSAGE } = KafkaError
+    expect((await after.client.fetch('t', { offset: 1 })).errorCode).toBe(CORRUPT_MESSAGE)
+    expect((await after.client.fetch('t', { offset: 2 })).errorCode).toBe(0)
+  })
+
   it('retention deletes old segments, and readers are told where the log begins now', async () => {
     const w = new DaemonWorld()
     await w.start({ texts: { 'log.retention.check.interval.ms': '1000' } })

@@ -47,6 +47,49 @@ async function readError(world: LogWorld, log: PartitionLog, offset: number) {
   )
 }
 
+describe('recovery: an epoch that has flipped above the mark', () => {
+  const ASYNC = { flushMessages: 1000, flushMs: 1_000_000 }
+  const crashes = {
+    'a power cut': powerCutThatLosesNothing,
+    'the death of the process': (world: LogWorld) => world.crash('process'),
+  }
+
+  for (const [name, crash] of Object.entries(crashes)) {
+    it(`after ${name}: the batch is quarantined, the epoch never was, what stands behind it is kept`, async () => {
+      const world = new LogWorld()
+      const { at } = await logOf(world, 3, 4, ASYNC)
+      // The leader epoch stands behind base offset and length; its checksum does not cover it.
+      world.disk.flipBit(SEGMENT, (at[1] ?? 0) + 14, 4)
+      crash(world)
+      const log = await world.reopened()
+      expect(log.latestEpoch).toBe(0)
+      expect(log.logEndOffset).toBe(7)
+      expect(log.recovery.cutBytes).toBe(0)
+      expect(log.damage).toEqual([
+        expect.objectContaining({ startOffset: 4, endOffset: 5, foundAtStart: true }),
+      ])
+      expect(log.damage[0]?.detail).toBe('leader epoch 4096 before batches of 0')
+      expect(await readError(world, log, 4)).toMatchObject({ code: 'DATA_DAMAGED' })
+      expect(await world.values(log, 5)).toHaveLength(2)
+      // Starting twice is starting once.
+      world.crash('process')
+      const again = await world.reopened()
+      expect([again.latestEpoch, again.logEndOffset, again.damage.length]).toEqual([0, 7, 1])
+    })
+  }
+
+  it('epochs that have begun there are taken as they are', async () => {
+    const world = new LogWorld()
+    const { log } = await logOf(world, 3, 0, ASYNC)
+    for (const epoch of [3, 3, 8, 9, 9]) append(log, ['more'], epoch)
+    world.crash('process')
+    const again = await world.reopened()
+    expect(again.damage).toEqual([])
+    expect([4, 5, 6, 7].map((offset) => again.epochAt(offset))).toEqual([3, 8, 9, 9])
+    expect(await world.values(again)).toHaveLength(8)
+  })
+})
+
 describe('recovery: torn tail', () => {
   it('after a power cut a bad batch above the mark is cut, whatever stands behind it, and kept aside', async () => {
     const world = new LogWorld()

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { MetadataKeys } from '../../../daemon/metadata/metadata-keys.ts'
 import { decodeRegistration } from '../../../daemon/metadata/metadata-values.ts'
 import type { Broker } from '../../../daemon/replica/broker.ts'
+import type { SimDisk } from '../../sim/sim-disk.ts'
 import type { SimStore } from '../../sim/sim-store.ts'
 import { batchOf } from '../batches.ts'
 import { BrokerCluster } from './broker-cluster.ts'
@@ -49,6 +50,30 @@ describe('brokers of one cluster', () => {
     const id = other.image.topic('t')?.topicId ?? ''
     expect(other.image.partition(id, 0)?.value).toMatchObject({ minInSync: 2, leaderEpoch: 0 })
     expect(other.image.partition(id, 0)?.value.inSyncReplicas).toHaveLength(3)
+  })
+
+  it('one whose sync failed has lost its word, also where its disk has kept no mark of that', async () => {
+    const brokers = await cluster.all()
+    await cluster.run(100)
+    const failing = brokers.find((broker) => !broker.isController) as Broker
+    const { nodeId, dataEpoch } = failing
+    const { disk } = cluster.hosts.get(nodeId) as { disk: SimDisk }
+    disk.failsSync = () => true
+    const writing = failing.directory.writeCheckpoint()
+    await expect(cluster.world.settle(writing)).rejects.toMatchObject({ code: 'DISK_FAILED' })
+    await cluster.run(1000)
+    expect(failing.state).toBe('FAILED')
+    const others = cluster.controller().image
+    expect(others.broker(nodeId)?.live).toBe(false)
+    const given = others.broker(nodeId)?.dataEpoch ?? 0
+    expect(given).toBeGreaterThan(dataEpoch)
+    // A file system that is shut down takes nothing any more.
+    disk.unlink('/data/stream-failed')
+    disk.failsSync = () => false
+    cluster.crash(nodeId)
+    const again = await cluster.start(nodeId)
+    expect(again.dataEpoch).toBeGreaterThan(given)
+    expect(again.state).toBe('RUNNING')
   })
 
   it('a stop hands everything over first, and keeps the data epoch', async () => {

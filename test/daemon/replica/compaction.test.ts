@@ -101,8 +101,17 @@ class KeyedWorld extends ReplicaWorld {
   }
 
   async compactOne(node: Node): Promise<void> {
+    await this.housekeeping(node)?.compact()
+  }
+
+  /** What a broker writes down every few seconds. */
+  async checkpoint(): Promise<void> {
+    for (const node of this.nodes) await this.settle(this.housekeeping(node)?.checkpoint())
+  }
+
+  housekeeping(node: Node): Housekeeping | undefined {
     const { running } = node
-    if (running === undefined) return
+    if (running === undefined) return undefined
     const { time, table, directory } = running
     const say = (message: string, fields?: object): void => {
       this.problems.push(`${message} ${JSON.stringify(fields ?? {})}`)
@@ -110,7 +119,7 @@ class KeyedWorld extends ReplicaWorld {
     const log = { debug: say, info: say, warn: say, error: say }
     const topics = undefined as unknown as TopicController
     const config = new BrokerConfig(new Map())
-    await new Housekeeping({
+    return new Housekeeping({
       time,
       log,
       table,
@@ -118,7 +127,7 @@ class KeyedWorld extends ReplicaWorld {
       config,
       topics,
       keepsAll: () => false,
-    }).compact()
+    })
   }
 
   /** Records below the high watermark by key, as a reader that begins at the start keeps them. */
@@ -242,6 +251,84 @@ describe('compaction of replicas', () => {
     expect(others.map((node) => node.log.tombstoneFloor)).toEqual([told, told])
     expect(await world.states('a', others)).toEqual([undefined, undefined])
     expect(await world.states('b', others)).toEqual([null, null])
+  })
+
+  it('a leader that starts again knows the floor again with the first fetch of each replica', async () => {
+    const world = new KeyedWorld(7, { 'replica.lag.time.max.ms': '1000' })
+    await world.begin()
+    await world.set('a', 'old')
+    await world.set('a', null)
+    await world.pushOut()
+    await world.compact(1, 2, 3)
+    const before = world.floors()
+    expect(Math.min(...before)).toBeGreaterThan(2)
+    await world.checkpoint()
+    // All of them at once, so that nobody is left who remembers.
+    for (const node of world.nodes) {
+      world.crash(node)
+      world.expire(node)
+    }
+    for (const node of world.nodes) await world.start(node)
+    await world.until(() => world.leader()?.partition().notServing === undefined)
+    // A fetch waits half a second at most; compaction looks every 15 s.
+    await world.run(3000)
+    expect(world.floors()).toEqual(before)
+    for (let round = 0; round < 2; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2, 3)
+    }
+    expect(await world.states('a')).toEqual([undefined, undefined, undefined])
+    expect(world.problems).toEqual([])
+  })
+
+  it('how far a log is compacted is written down, also where nothing else has moved', async () => {
+    const world = new KeyedWorld(9)
+    await world.begin()
+    await world.set('a', 'old')
+    await world.pushOut()
+    const node = world.node(2)
+    const housekeeping = world.housekeeping(node) as Housekeeping
+    const written = () =>
+      Buffer.from(node.disk.readFile('/data/cleaner-offset-checkpoint') ?? []).toString()
+    await world.settle(housekeeping.checkpoint())
+    expect(written()).not.toContain('t 0')
+    await world.settle(housekeeping.compact())
+    await world.settle(housekeeping.checkpoint())
+    expect(written()).toContain(`t 0 ${node.log.cleanOffset}`)
+  })
+
+  it('what a replica had told is forgotten when the leader starts again while it is away: tombstones stay until it is back', async () => {
+    const world = new KeyedWorld(8, { 'replica.lag.time.max.ms': '1000' })
+    await world.begin()
+    await world.set('a', 'old')
+    await world.set('a', null)
+    await world.pushOut()
+    await world.compact(3)
+    const late = world.node(3)
+    world.crash(late)
+    world.expire(late)
+    const others = [world.node(1), world.node(2)]
+    for (const node of others) {
+      world.crash(node)
+      world.expire(node)
+    }
+    for (const node of others) await world.start(node)
+    await world.until(() => world.leader()?.partition().notServing === undefined)
+    await world.run(3000)
+    for (let round = 0; round < 3; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2)
+    }
+    expect(others.map((node) => node.log.tombstoneFloor)).toEqual([0, 0])
+    expect(await world.states('a', others)).toEqual([null, null])
+    await world.start(late)
+    await world.run(3000)
+    for (let round = 0; round < 2; round += 1) {
+      await world.pushOut()
+      await world.compact(1, 2, 3)
+    }
+    expect(await world.states('a')).toEqual([undefined, undefined, undefined])
+    expect(world.problems).toEqual([])
   })
 
   it('a new, empty replica lowers no floor, and lets none rise before it has compacted', async () => {
