@@ -24,6 +24,7 @@ import type { Work } from './exec-work.ts'
 import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import { GroupRead } from './group-read.ts'
+import { HeldBack } from './held-back.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
 import { type ReadGap, tellGap } from './read-gap.ts'
@@ -72,6 +73,7 @@ class ExecJob {
   readonly #stop: ExecStop
   readonly #pacer: Pacer | undefined
   readonly #failures: unknown[] = []
+  readonly #heldBack: HeldBack
   readonly #ask: AskOffsets
   #brokenPipe: BrokenPipe | undefined
   /** Of JOB.retry; none while there is no such topic. */
@@ -88,6 +90,8 @@ class ExecJob {
     this.#broker = broker
     this.#partitions = new ReadPartitions(deps.time, plan, broker.cluster)
     this.#report = new Report(plan.command, deps.time)
+    const { isUncommitted } = plan
+    this.#heldBack = new HeldBack(deps, broker, { isUncommitted, hasFlag: true })
     this.#wake = new WakeUp(deps.time)
     this.#stop = new ExecStop(() => this.#wake.wake())
     this.#pacer = plan.rate === undefined ? undefined : new Pacer(deps.time, plan.rate)
@@ -173,6 +177,7 @@ class ExecJob {
       ask: this.#ask,
       pacer: this.#pacer,
       lookForMore: () => this.#lookForMore(parts.group),
+      onEnd: (topic, partition, offset) => this.#heldBack.note(topic, partition, offset),
       onGap: (gap) => this.#onGap(gap),
       onFailed: ({ error }) => {
         // Of a bounded read the other partitions are still wanted; one that follows would go on half.
@@ -339,6 +344,7 @@ class ExecJob {
     if (this.#plan.failEmpty && report.records + this.#deadRecords === 0) codes.push(3)
     const exit = joinExitCodes(codes)
     report.errors = this.#deadRecords + this.#failures.length - (this.#deadRecords > 0 ? 1 : 0)
+    if (this.#plan.isBounded && this.#stop.reason === undefined) await this.#heldBack.tell()
     for (const failure of differentErrors(this.#failures)) console.error(failure)
     if (this.#stop.reason === 'timeout') console.error(timedOut(this.#plan.timeoutMs))
     const path = this.#flags.text('report')

@@ -32,6 +32,7 @@ export interface LoopParts {
   readonly pacer: Pacer | undefined
   /** Tells the group of what has been added. */
   readonly lookForMore: () => Promise<void>
+  readonly onEnd: (topic: string, partition: number, offset: number) => void
   readonly onGap: (
     gap: Pick<PartitionRange, 'topic' | 'partition'> & {
       readonly from: number
@@ -133,7 +134,10 @@ export class ExecLoop {
     const part = queue.part(topic, partition)
     if (event.kind === 'failed') onFailed(event)
     if (event.kind === 'gap') onGap(event)
-    if (event.kind === 'end') this.#passedPartitions += 1
+    if (event.kind === 'end') {
+      this.#passedPartitions += 1
+      this.#parts.onEnd(topic, partition, event.offset)
+    }
     if (event.kind === 'failed' || part === undefined) return
     if (event.kind === 'records') this.touch()
     queue.push(part, event)

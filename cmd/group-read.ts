@@ -236,8 +236,9 @@ export class GroupRead {
       const name = nameOf(range)
       const stored = offsets.get(name)
       this.#committed.set(name, stored ?? -1)
-      // Where this read begins is worth keeping, too: whoever comes next must not begin later.
-      if (stored === undefined && this.#done === undefined) {
+      // Where this read begins is worth keeping, too: whoever comes next must not begin later, nor be told of a gap again.
+      const isWorthKeeping = stored === undefined || range.gap !== undefined
+      if (isWorthKeeping && this.#done === undefined) {
         const { topic, partition, startOffset } = range
         this.#taken.set(name, { topic, partition, offset: startOffset })
       }

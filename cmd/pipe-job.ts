@@ -18,6 +18,7 @@ import { differentErrors } from './different-errors.ts'
 import { retryTopicOf } from './dlq-records.ts'
 import { exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
+import { HeldBack } from './held-back.ts'
 import { type EpochFailure, takenOver } from './pipe-child.ts'
 import { type Epoch, PipeEpochs } from './pipe-epochs.ts'
 import { EpochJudge } from './pipe-judge.ts'
@@ -73,6 +74,7 @@ class PipeJob {
   readonly #partitions: ReadPartitions
   readonly #report: Report
   readonly #failures: unknown[] = []
+  readonly #heldBack: HeldBack
   #epochs!: PipeEpochs
   #share!: PipeShare
   #transactions!: PipeTransactions
@@ -104,6 +106,8 @@ class PipeJob {
     this.#broker = broker
     this.#partitions = new ReadPartitions(deps.time, read, broker.cluster)
     this.#report = new Report('pipe', deps.time)
+    const { isUncommitted } = read
+    this.#heldBack = new HeldBack(deps, broker, { isUncommitted, hasFlag: false })
   }
 
   async run(): Promise<number> {
@@ -304,6 +308,7 @@ class PipeJob {
         return
       case 'end':
         this.#epochs.end(event.topic, event.partition, event.offset)
+        this.#heldBack.note(event.topic, event.partition, event.offset)
         return
       case 'failed':
         throw event.error
@@ -579,6 +584,7 @@ class PipeJob {
     if (report.gap > 0 && this.#read.isBounded) codes.push(5)
     if (this.#read.failEmpty && report.records === 0) codes.push(3)
     const exit = joinExitCodes(codes)
+    if (this.#read.isBounded && this.#stopReason === undefined) await this.#heldBack.tell()
     for (const failure of differentErrors(this.#failures)) {
       if (!isStreamError(failure, 'CLOSED') || this.#failures.length === 1) console.error(failure)
     }

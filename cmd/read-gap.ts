@@ -24,7 +24,7 @@ export function tellGap(
   if (gapFails) {
     throw new StreamError('OFFSET_OUT_OF_RANGE', words, {
       target: topic,
-      hint: `the log begins at ${to}`,
+      hint: `the log begins at ${to}; to read on there: --on-gap warn`,
     })
   }
   console.warn(`${words}; reading on at ${to}`)

@@ -18,6 +18,7 @@ import { differentErrors } from './different-errors.ts'
 import { BrokenPipe, exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import type { GroupRead } from './group-read.ts'
+import { HeldBack } from './held-back.ts'
 import { Pacer } from './pacer.ts'
 import { Progress } from './progress.ts'
 import type { ReadCursor } from './read-cursor.ts'
@@ -72,6 +73,7 @@ class ReadJob {
   readonly #report: Report
   readonly #failures: unknown[] = []
   readonly #pacer: Pacer | undefined
+  readonly #heldBack: HeldBack
   /** Of the two at most one. */
   #cursor: ReadCursor | undefined
   #group: GroupRead | undefined
@@ -101,6 +103,8 @@ class ReadJob {
     this.#startMs = startMs
     this.#partitions = new ReadPartitions(deps.time, plan, broker.cluster)
     this.#report = new Report(plan.command, deps.time)
+    const { isUncommitted } = plan
+    this.#heldBack = new HeldBack(deps, broker, { isUncommitted, hasFlag: true })
     this.#pacer = plan.rate === undefined ? undefined : new Pacer(deps.time, plan.rate)
     this.#lastRecordMs = deps.time.monotonicMs()
     this.#lookedMs = this.#lastRecordMs
@@ -464,6 +468,7 @@ class ReadJob {
 
   #onEnd(consumer: ConsumerClient, { topic, partition, offset }: EndEvent): void {
     this.#endedPartitions += 1
+    this.#heldBack.note(topic, partition, offset)
     const epoch = consumer.epochBefore(topic, partition, offset)
     this.#progress?.take(topic, partition, offset, epoch)
   }
@@ -580,7 +585,10 @@ class ReadJob {
       take: (merged) => this.#takeMerged(output, merged),
       onGap: (gap) => this.#onGap(gap),
       onFailed: (error) => this.#onFailed(error),
-      onEnd: (topic, partition, offset) => this.#progress?.take(topic, partition, offset),
+      onEnd: (topic, partition, offset) => {
+        this.#heldBack.note(topic, partition, offset)
+        this.#progress?.take(topic, partition, offset)
+      },
     })
   }
 
@@ -636,6 +644,8 @@ class ReadJob {
     report.records = output?.records ?? 0
     report.bytes = output?.bytes ?? 0
     report.errors = this.#failures.length
+    const isToTheEnd = this.#stopReason === undefined || this.#stopReason === 'idle'
+    if (this.#plan.isBounded && isToTheEnd) await this.#heldBack.tell()
     for (const failure of differentErrors(this.#failures)) console.error(failure)
     if (this.#stopReason === 'timeout') {
       console.error(timedOut(this.#plan.timeoutMs))

@@ -2,7 +2,7 @@
 
 import { StreamError } from '../src/base/errors.ts'
 import type { LocalReadOptions } from '../src/client/local-reads.ts'
-import type { OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
+import type { Isolation, OffsetAnswer, OffsetQuestion } from '../src/client/offsets.ts'
 import type { Timer } from '../src/ports/time.ts'
 import { type Broker, openBroker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
@@ -51,6 +51,15 @@ export function timedOut(timeoutMs: number | undefined): StreamError {
   return new StreamError('TIMED_OUT', `not done within ${timeoutMs} ms`)
 }
 
+/** Of records and of ends: what is read to the end must be read as that end was asked for. */
+export function isolationOf(
+  plan: Pick<ReadPlan, 'isUncommitted'>,
+  settings: Broker['settings'],
+): Isolation {
+  const isOpen = plan.isUncommitted || settings.text('isolation.level') === 'read_uncommitted'
+  return isOpen ? 'read_uncommitted' : 'read_committed'
+}
+
 export function openConsumer(
   deps: CommandDeps,
   { settings, cluster }: Broker,
@@ -59,12 +68,11 @@ export function openConsumer(
   localReads?: LocalReadOptions,
   partitionBytes = settings.number('max.partition.fetch.bytes'),
 ): Promise<ConsumerClient> {
-  const { isByTime, isUncommitted } = plan
+  const { isByTime } = plan
   const fetchBytesMax = settings.number('fetch.max.bytes')
   const rack = settings.text('client.rack')
-  const isolation = isUncommitted ? 'read_uncommitted' : settings.text('isolation.level')
   return deps.clients.consumer(cluster, {
-    isolation: isolation === 'read_uncommitted' ? 'read_uncommitted' : 'read_committed',
+    isolation: isolationOf(plan, settings),
     maxWaitMs: settings.number('fetch.max.wait.ms'),
     minBytes: settings.number('fetch.min.bytes'),
     fetchBytesMax,
@@ -83,6 +91,6 @@ export function askOffsets(
   questions: readonly OffsetQuestion[],
 ): Promise<readonly OffsetAnswer[]> {
   return deps.clients.listOffsets(broker.cluster, questions, {
-    isolation: plan.isUncommitted ? 'read_uncommitted' : 'read_committed',
+    isolation: isolationOf(plan, broker.settings),
   })
 }

@@ -4,6 +4,8 @@ import { UsageError } from '../src/base/errors.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 
 const TRANSACTION_TIMEOUT_MS = 900_000
+/** An int32 on the wire. */
+const PROTOCOL_MS_MAX = 2 ** 31 - 1
 const SPOOL_BYTES_MAX = 10 * 1024 * 1024 * 1024
 const GRACE_MS = 10_000
 const DEFAULT_SHELL = 'bash'
@@ -20,6 +22,8 @@ export interface TxnPlan {
   readonly timeoutMs: number | undefined
   readonly graceMs: number
   readonly transactionTimeoutMs: number
+  /** The user has named it: the broker must allow it, whatever the run will need. */
+  readonly isTransactionTimeoutGiven: boolean
   readonly spoolDirectory: string | undefined
   readonly spoolBytesMax: number
 }
@@ -37,6 +41,10 @@ export function readTxnPlan(deps: CommandDeps, { flags, operands }: CommandArgs)
     throw new UsageError('--shell is for a PIPELINE of one argument')
   }
   const shell = flags.text('shell') ?? DEFAULT_SHELL
+  const transactionTimeoutMs = flags.durationMs('txn-timeout') ?? TRANSACTION_TIMEOUT_MS
+  if (transactionTimeoutMs < 1 || transactionTimeoutMs > PROTOCOL_MS_MAX) {
+    throw new UsageError('--txn-timeout: must be from 1ms to 24d', 'try: --txn-timeout 15m')
+  }
   return {
     name: name ?? Buffer.from(deps.random.bytes(9)).toString('base64url'),
     isNamed: name !== undefined,
@@ -47,7 +55,8 @@ export function readTxnPlan(deps: CommandDeps, { flags, operands }: CommandArgs)
     failsEmpty: flags.has('fail-empty'),
     timeoutMs: flags.durationMs('timeout'),
     graceMs: flags.durationMs('grace') ?? GRACE_MS,
-    transactionTimeoutMs: flags.durationMs('txn-timeout') ?? TRANSACTION_TIMEOUT_MS,
+    transactionTimeoutMs,
+    isTransactionTimeoutGiven: flags.has('txn-timeout'),
     spoolDirectory: flags.text('spool-dir'),
     spoolBytesMax: flags.sizeBytes('spool-max') ?? SPOOL_BYTES_MAX,
   }

@@ -11,6 +11,7 @@ import { StreamError, UsageError } from '../src/base/errors.ts'
 import type { ChildEnd } from '../src/ports/children.ts'
 import type { Disk, DiskFile } from '../src/ports/disk.ts'
 import type { Timer } from '../src/ports/time.ts'
+import { KafkaError } from '../src/protocol/errors.ts'
 import type { Broker } from './broker.ts'
 import type { TransactionClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
@@ -28,6 +29,9 @@ import { readTxnState, type TxnState, transactionalIdOf } from './txn-state.ts'
 
 /** Commands whose process has ended need no longer for their last words. */
 const QUIET_MS = 2000
+
+/** How it ends when the time of the transaction is over. */
+const lateCodes: ReadonlySet<string> = new Set(['TIMED_OUT', 'NOT_DELIVERED', 'FENCED'])
 
 export class TxnRun {
   readonly #deps: CommandDeps
@@ -102,7 +106,7 @@ export class TxnRun {
       this.#broker.cluster,
       {
         transactionalId: transactionalIdOf(this.#plan.name),
-        timeoutMs: timeoutFor(0, this.#plan.transactionTimeoutMs),
+        timeoutMs: this.#firstTimeoutMs,
         coordinationTimeoutMs: this.#plan.transactionTimeoutMs,
       },
       {
@@ -114,8 +118,33 @@ export class TxnRun {
         bufferBytesMax: settings.number('buffer.memory'),
       },
     )
-    await client.init()
+    try {
+      await client.init()
+    } catch (error) {
+      throw this.#explain(error)
+    }
     return client
+  }
+
+  /** Before anything runs the broker is asked for what the user has named, so that it refuses then. */
+  get #firstTimeoutMs(): number {
+    const { isTransactionTimeoutGiven, transactionTimeoutMs } = this.#plan
+    return isTransactionTimeoutGiven ? transactionTimeoutMs : timeoutFor(0, transactionTimeoutMs)
+  }
+
+  /** What --txn-timeout has to do with it. */
+  #explain(error: unknown, hasPassed = false): unknown {
+    if (!(error instanceof StreamError)) return error
+    const { transactionTimeoutMs } = this.#plan
+    if (error.kafkaError === KafkaError.INVALID_TRANSACTION_TIMEOUT) {
+      return withHint(
+        error,
+        'ask for less by --txn-timeout, or raise transaction.max.timeout.ms of the broker',
+      )
+    }
+    // The broker has ended what was open for too long, or this side has given it up.
+    if (!hasPassed || !lateCodes.has(error.code)) return error
+    return withHint(error, `to allow more than ${transactionTimeoutMs} ms: --txn-timeout`)
   }
 
   // --- the pipeline
@@ -316,12 +345,8 @@ export class TxnRun {
     )
     let records = 0
     if (!isEmpty) {
-      const transaction = this.#transaction as TransactionClient
-      const timeoutMs = timeoutFor(this.#spooledBytes, this.#plan.transactionTimeoutMs)
-      if (timeoutMs > timeoutFor(0, this.#plan.transactionTimeoutMs))
-        await transaction.allow(timeoutMs)
       const deadlineMs = time.monotonicMs() + this.#plan.transactionTimeoutMs
-      records = await this.#commitOrTell(transaction, content, deadlineMs)
+      records = await this.#commitOrTell(content, deadlineMs)
     }
     if (console.wantsSummary) {
       const ranges = [...content.offsets.values()].flat().length
@@ -330,16 +355,17 @@ export class TxnRun {
     return this.#plan.failsEmpty && !hasRead ? 3 : 0
   }
 
-  async #commitOrTell(
-    transaction: TransactionClient,
-    content: TxnContent,
-    deadlineMs: number,
-  ): Promise<number> {
+  async #commitOrTell(content: TxnContent, deadlineMs: number): Promise<number> {
     const groups = this.#groups as TxnGroups
+    const transaction = this.#transaction as TransactionClient
+    // A run that is killed while it commits holds readers back for no longer than this.
+    const timeoutMs = timeoutFor(this.#spooledBytes, this.#plan.transactionTimeoutMs)
     try {
+      if (timeoutMs !== this.#firstTimeoutMs) await transaction.allow(timeoutMs)
       return await commitContent(this.#deps, this.#broker, transaction, groups, content, deadlineMs)
     } catch (error) {
-      if (error instanceof StreamError) throw nothingCommitted(error)
+      const hasPassed = this.#deps.time.monotonicMs() >= deadlineMs
+      if (error instanceof StreamError) throw this.#explain(nothingCommitted(error), hasPassed)
       if (!(error instanceof OutcomeUnknown)) throw error
       throw new StreamError(
         'TIMED_OUT',
@@ -372,8 +398,16 @@ export class TxnRun {
 
 function nothingCommitted(error: StreamError): StreamError {
   if (error.message.includes('nothing was committed')) return error
-  const { code, hint, kafkaError, message, target } = error
-  return new StreamError(code, `${message}; nothing was committed`, {
+  return remade(error, `${error.message}; nothing was committed`, error.hint)
+}
+
+function withHint(error: StreamError, hint: string): StreamError {
+  return remade(error, error.message, hint)
+}
+
+function remade(error: StreamError, message: string, hint: string | undefined): StreamError {
+  const { code, kafkaError, target } = error
+  return new StreamError(code, message, {
     cause: error,
     ...(hint === undefined ? {} : { hint }),
     ...(kafkaError === undefined ? {} : { kafkaError }),

@@ -277,9 +277,9 @@ class FetchRun implements ReadWaiter {
       minOneBatch: isFirst,
     }
     const cached = log.readCached(read)
-    if (cached !== undefined) return this.#give(asked, partition, cached)
+    if (cached !== undefined) return this.#giveSlice(asked, partition, cached)
     return log.read(read).then(
-      (slice) => this.#give(asked, partition, slice),
+      (slice) => this.#giveSlice(asked, partition, slice),
       (error: unknown) => {
         if (!isStreamError(error)) throw error
         if (error.code === 'OFFSET_OUT_OF_RANGE') {
@@ -326,6 +326,20 @@ class FetchRun implements ReadWaiter {
     const { rackId } = this.#request
     if (rackId === '' || this.#context.apiVersion < NEAREST_VERSION) return undefined
     return this.#services.broker.replication?.nearestReplica(partition, rackId, offset)
+  }
+
+  #giveSlice(
+    asked: PartitionRequest,
+    partition: Partition,
+    slice: LogSlice,
+  ): PartitionAnswer | Promise<PartitionAnswer> {
+    const isCommitted = this.#request.isolationLevel === READ_COMMITTED
+    const proof =
+      isCommitted && slice.sizeBytes > 0
+        ? partition.log.proveTransactions(asked.fetchOffset, slice.nextOffset)
+        : undefined
+    if (proof === undefined) return this.#give(asked, partition, slice)
+    return proof.then(() => this.#give(asked, partition, slice))
   }
 
   #give(

@@ -17,7 +17,7 @@ type SpansAnswer = ResponseInput<'LocalSpans'>
 
 const READ_COMMITTED = 1
 
-export const localSpans: Handler<'LocalSpans'> = ({ broker }, _context, request) => {
+export const localSpans: Handler<'LocalSpans'> = async ({ broker }, _context, request) => {
   const { topic, partition: index, currentLeaderEpoch, fetchOffset } = request
   const { partition, code } = findLeader(broker, topic, index, currentLeaderEpoch)
   if (code !== 0 || partition === undefined) return refuse(partition, code)
@@ -26,7 +26,8 @@ export const localSpans: Handler<'LocalSpans'> = ({ broker }, _context, request)
     return refuse(partition, KafkaError.OFFSET_OUT_OF_RANGE)
   }
   try {
-    return give(broker, partition, request)
+    const answer = give(broker, partition, request)
+    return answer instanceof Promise ? await answer : answer
   } catch (error) {
     if (!isStreamError(error)) throw error
     broker.log.warn('the place of batches could not be told', {
@@ -38,7 +39,11 @@ export const localSpans: Handler<'LocalSpans'> = ({ broker }, _context, request)
   }
 }
 
-function give(broker: Broker, partition: Partition, request: Request<'LocalSpans'>): SpansAnswer {
+function give(
+  broker: Broker,
+  partition: Partition,
+  request: Request<'LocalSpans'>,
+): SpansAnswer | Promise<SpansAnswer> {
   const { log } = partition
   const { fetchOffset } = request
   const isCommitted = request.isolationLevel === READ_COMMITTED
@@ -49,6 +54,11 @@ function give(broker: Broker, partition: Partition, request: Request<'LocalSpans
     maxBytes: request.maxBytes,
   })
   const nextOffset = spans.at(-1)?.nextOffset ?? fetchOffset
+  const proof =
+    isCommitted && nextOffset > fetchOffset
+      ? log.proveTransactions(fetchOffset, nextOffset)
+      : undefined
+  if (proof !== undefined) return proof.then(() => give(broker, partition, request))
   return {
     ...positions(partition),
     highWatermark,

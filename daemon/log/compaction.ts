@@ -37,6 +37,7 @@ import type { AbortedTransaction, CompactionNeed, CompactionResult } from './log
 import { Segment } from './segment.ts'
 import { CLEANED_SUFFIX, swapSegments } from './segment-swap.ts'
 import { largestTimestamp } from './time-lookup.ts'
+import { proveTransactions } from './transaction-proof.ts'
 
 const SLICE_MS = 4
 const MAP_BYTES_MAX = 64 * 1024 * 1024
@@ -161,7 +162,7 @@ class CompactionRun {
     core.denseEndOffset = Math.min(core.denseEndOffset, core.logStartOffset)
     await core.context.marks.lower(core.mark, core.durableOffset, core.markedDenseEnd)
     this.#checkpoint()
-    this.#aborted = new AbortedWindow(this.#abortedBelow(endOffset))
+    this.#aborted = new AbortedWindow(await this.#abortedBelow(endOffset))
     let bytesBefore = 0
     let bytesAfter = 0
     for (const group of groupSegments(segments, core.config.segmentBytes, mapped)) {
@@ -208,7 +209,7 @@ class CompactionRun {
     const core = this.#core
     let bytes = 0
     let mapped = core.cleanOffset
-    this.#aborted = new AbortedWindow(this.#abortedBelow(endOffset))
+    this.#aborted = new AbortedWindow(await this.#abortedBelow(endOffset))
     for (const [index, segment] of segments.entries()) {
       const segmentEnd = segments[index + 1]?.baseOffset ?? endOffset
       if (segmentEnd <= core.cleanOffset) continue
@@ -323,7 +324,7 @@ class CompactionRun {
 
   #copyAborted(segment: Segment, cleaned: Segment): void {
     const { disk } = this.#core.context
-    if (!segment.transactionIndex.load(disk)) return
+    segment.transactionIndex.load(disk)
     cleaned.transactionIndex.load(disk)
     for (let index = 0; index < segment.transactionIndex.file.count; index++) {
       const entry = segment.transactionIndex.entry(index)
@@ -343,12 +344,11 @@ class CompactionRun {
   }
 
   /** Of all segments: the marker that ends a transaction may lie beyond what is compacted. */
-  #abortedBelow(endOffset: number): AbortedTransaction[] {
+  async #abortedBelow(endOffset: number): Promise<AbortedTransaction[]> {
+    await proveTransactions(this.#core, 0, Infinity)
     const all: AbortedTransaction[] = []
     for (const segment of this.#core.segments) {
-      if (!segment.transactionIndex.load(this.#core.context.disk)) {
-        segment.transactionIndex.file.reset(this.#core.context.disk)
-      }
+      segment.transactionIndex.load(this.#core.context.disk)
       segment.transactionIndex.collect(0, endOffset, all)
     }
     return all

@@ -6,8 +6,11 @@
  * - The file holds a prefix of the entries in memory; the rest is written by flush(), at the latest at roll and close.
  * - Everything here can be rebuilt from the segment, so a missing or bad file is never an error, and a failed write is
  *   tried again by the next flush.
+ * - `isAsLeft` only where the entries are those that this process had in memory before: what has become of the file since then is
+ *   seen when it is read again.
  */
 import type { Disk } from '../../src/ports/disk.ts'
+import { crc32c } from '../../src/record/crc32c.ts'
 
 const CAPACITY_BYTES_MIN = 512
 /** So many unwritten bytes are written in one go. */
@@ -24,6 +27,10 @@ export class IndexFile {
   #fileBytes = 0
   /** Written since the last sync. */
   unsynced = false
+  /** What was loaded last is what unload() gave back. */
+  isAsLeft = false
+  /** Of what unload() gave back. */
+  #left: number | undefined
 
   constructor(path: string, entryBytes: number) {
     this.path = path
@@ -55,11 +62,18 @@ export class IndexFile {
     this.#usedBytes = bytes.length - (bytes.length % this.entryBytes)
     this.#writtenBytes = this.#usedBytes
     this.#fileBytes = bytes.length
+    this.isAsLeft = this.#left !== undefined && this.#left === this.#checksum()
   }
 
   /** Gives the memory back; what was not written stays in memory, and so does the index then. */
   unload(): void {
-    if (!this.hasUnwritten) this.#bytes = undefined
+    if (this.hasUnwritten || this.#bytes === undefined) return
+    this.#left = this.#checksum()
+    this.#bytes = undefined
+  }
+
+  #checksum(): number {
+    return crc32c(this.bytes, 0, this.#usedBytes)
   }
 
   /** The entries; valid until the next append. Only where loaded. */
@@ -118,6 +132,13 @@ export class IndexFile {
     }
     this.#fileBytes = Math.min(this.#fileBytes, this.#usedBytes)
     this.#writtenBytes = Math.min(this.#writtenBytes, this.#usedBytes)
+  }
+
+  /** Other entries, in memory; the next flush writes them. Only where loaded. */
+  replace(bytes: Uint8Array): void {
+    this.#bytes = bytes
+    this.#usedBytes = bytes.length
+    this.#writtenBytes = 0
   }
 
   /** Forgets everything: the file is empty, or absent where it was. */

@@ -41,6 +41,7 @@ import { type FetchPiece, type RepairResult, repairRange } from './repair.ts'
 import { enforceRetention } from './retention.ts'
 import type { Segment } from './segment.ts'
 import { offsetForTimestamp, offsetOfMaxTimestamp } from './time-lookup.ts'
+import { proveTransactions } from './transaction-proof.ts'
 import { type CutParts, deleteRecordsBefore, resetTo, truncateTo } from './truncation.ts'
 
 export class PartitionLog {
@@ -293,17 +294,22 @@ export class PartitionLog {
     return unstable === undefined ? highWatermark : Math.min(highWatermark, unstable)
   }
 
-  /** Aborted transactions that overlap [fromOffset, endOffset), for read_committed fetches (P6). */
+  /**
+   * What abortedTransactions would look at is held against the log, where it was only read from a file.
+   * @returns undefined: there is nothing to be waited for
+   */
+  proveTransactions(fromOffset: number, endOffset: number): Promise<void> | undefined {
+    this.#core.assertOpen()
+    return proveTransactions(this.#core, fromOffset, endOffset)
+  }
+
+  /** Aborted transactions that overlap [fromOffset, endOffset), for read_committed fetches (P6); proveTransactions comes first. */
   abortedTransactions(fromOffset: number, endOffset: number): readonly AbortedTransaction[] {
     const core = this.#core
     core.assertOpen()
     const found: AbortedTransaction[] = []
     for (const segment of core.segments.slice(Math.max(core.segmentIndexOf(fromOffset), 0))) {
-      if (!segment.transactionIndex.load(core.context.disk)) {
-        core.context.log.warn('a transaction index is damaged', {
-          file: segment.transactionIndex.file.path,
-        })
-      }
+      segment.transactionIndex.load(core.context.disk)
       if (segment.transactionIndex.collect(fromOffset, endOffset, found)) break
     }
     return found

@@ -131,8 +131,8 @@ export function rebuildProducerState(
   core.batchesSinceSnapshot = 0
 }
 
-/** The newest that can be read, of those named at or below an offset; nothing known at the log's begin where there is none. */
-function newestState(
+/** @internal The newest that can be read, of those named at or below an offset; nothing known at the log's begin where there is none. */
+export function newestState(
   core: LogCore,
   offsetMax: number,
 ): { readonly state: ProducerState; readonly fromOffset: number } {
@@ -197,21 +197,27 @@ function replaySegment(core: LogCore, segment: Segment, fromOffset: number): voi
 
 /** Feeds one batch of the log into the producer state, and an aborted transaction into the segment's index. */
 export function noteProducer(core: LogCore, segment: Segment, bytes: Uint8Array, at: number): void {
+  const aborted = applyBatch(core, core.producers, bytes, at)
+  if (aborted === undefined) return
+  segment.transactionIndex.load(core.context.disk)
+  segment.transactionIndex.append(aborted)
+}
+
+/** @returns the transaction that the batch aborts, if it is a marker that does */
+export function applyBatch(
+  core: LogCore,
+  producers: ProducerState,
+  bytes: Uint8Array,
+  at: number,
+): AbortedTransaction | undefined {
   const producerId = producerIdAt(bytes, at)
-  if (producerId < 0) return
+  if (producerId < 0) return undefined
   const attributes = attributesAt(bytes, at)
   const nowMs = core.context.time.wallMs()
-  if (isControl(attributes)) {
-    const aborted = applyControl(core, bytes, at, nowMs)
-    if (aborted !== undefined) {
-      segment.transactionIndex.load(core.context.disk)
-      segment.transactionIndex.append(aborted)
-    }
-    return
-  }
+  if (isControl(attributes)) return applyControl(core, producers, bytes, at, nowMs)
   const baseOffset = baseOffsetAt(bytes, at)
   const lastOffsetDelta = lastOffsetDeltaAt(bytes, at)
-  core.producers.append(
+  producers.append(
     {
       baseOffset,
       lastOffset: baseOffset + lastOffsetDelta,
@@ -224,10 +230,12 @@ export function noteProducer(core: LogCore, segment: Segment, bytes: Uint8Array,
     },
     nowMs,
   )
+  return undefined
 }
 
 function applyControl(
   core: LogCore,
+  producers: ProducerState,
   bytes: Uint8Array,
   at: number,
   nowMs: number,
@@ -246,7 +254,7 @@ function applyControl(
   if (record === undefined || record.kind === 'other') return undefined
   const { producerId, producerEpoch, coordinatorEpoch, offset, timestampMs } = record
   const commit = record.type === 'commit'
-  return core.producers.applyMarker(
+  return producers.applyMarker(
     { producerId, producerEpoch, coordinatorEpoch, offset, timestampMs, commit },
     nowMs,
   )

@@ -193,6 +193,10 @@ class Repair {
       )
     }
     this.#settle(how)
+    for (const { transactionIndex } of core.segments) {
+      // Markers that were damaged are there again.
+      transactionIndex.doubt()
+    }
     if (how === 'overwritten') await this.#rebuildIndexes()
     return { bytes: this.#bytes, how }
   }

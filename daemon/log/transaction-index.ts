@@ -3,6 +3,9 @@
  * Entry, 34 bytes: int16 version = 0 · int64 producer id · int64 first offset · int64 last offset · int64 last stable
  * offset. The file exists only where there is an entry.
  *
+ * The layout has no checksum, so what was read from the file proves nothing: `isProven` says that it was held against the log
+ * (transaction-proof.ts), or was made by this process.
+ *
  * Invariant: last offsets rise strictly.
  */
 import type { Disk } from '../../src/ports/disk.ts'
@@ -14,6 +17,10 @@ export const TRANSACTION_ENTRY_BYTES = 34
 
 export class TransactionIndex {
   readonly file: IndexFile
+  /** Set while it is held against the log. */
+  proof: Promise<void> | undefined
+  #isHeld = false
+  #isDoubted = false
 
   constructor(path: string) {
     this.file = new IndexFile(path, TRANSACTION_ENTRY_BYTES)
@@ -22,13 +29,55 @@ export class TransactionIndex {
   /** As OffsetIndex.load. */
   load(disk: Disk): boolean {
     if (this.file.isLoaded) return true
-    this.file.load(disk)
+    this.#read(disk)
+    return this.isWellFormed
+  }
+
+  /** What can be told without the log. Only where loaded. */
+  get isWellFormed(): boolean {
     return this.#soundCount() === this.file.count
+  }
+
+  #read(disk: Disk): void {
+    if (this.file.isLoaded) return
+    this.file.load(disk)
+    if (!this.file.isAsLeft) this.#isHeld = false
+  }
+
+  /** The entries are what the log says. Without any there is nothing that could be wrong. Only where loaded. */
+  get isProven(): boolean {
+    return this.#isHeld || (this.file.count === 0 && !this.#isDoubted)
+  }
+
+  /** They were held against the log, or made from it. */
+  noteProven(): void {
+    this.#isHeld = true
+    this.#isDoubted = false
+  }
+
+  /** They were made without a part of the log that is there again. */
+  doubt(): void {
+    this.#isHeld = false
+    this.#isDoubted = true
+  }
+
+  /** All entries. Only where loaded. */
+  entries(): AbortedTransaction[] {
+    return Array.from({ length: this.file.count }, (_, index) => this.entry(index))
+  }
+
+  /** Other entries, in memory; the next flush of the file writes them. Only where loaded. */
+  replace(entries: readonly AbortedTransaction[]): void {
+    const bytes = new Uint8Array(entries.length * TRANSACTION_ENTRY_BYTES)
+    for (const [index, entry] of entries.entries()) {
+      putEntry(bytes, index * TRANSACTION_ENTRY_BYTES, entry)
+    }
+    this.file.replace(bytes)
   }
 
   /** What lies behind the first entry that cannot be right is dropped, in the file too. @returns whether nothing was */
   loadSoundPart(disk: Disk): boolean {
-    this.file.load(disk)
+    this.#read(disk)
     const count = this.#soundCount()
     const isSound = count === this.file.count
     if (!isSound) this.file.truncate(disk, count)
@@ -60,13 +109,10 @@ export class TransactionIndex {
   }
 
   append(aborted: AbortedTransaction): void {
+    // What comes after proven entries is made from the log as it is written.
+    if (this.isProven) this.#isHeld = true
     const at = this.file.extend()
-    const bytes = this.file.bytes
-    putInt16(bytes, at, 0)
-    putInt64(bytes, at + 2, aborted.producerId)
-    putInt64(bytes, at + 10, aborted.firstOffset)
-    putInt64(bytes, at + 18, aborted.lastOffset)
-    putInt64(bytes, at + 26, aborted.lastStableOffset)
+    putEntry(this.file.bytes, at, aborted)
   }
 
   /**
@@ -84,9 +130,17 @@ export class TransactionIndex {
 
   /** Drops the entries whose marker is at or beyond an offset. */
   truncateToOffset(disk: Disk, offset: number): void {
-    this.file.load(disk)
+    this.#read(disk)
     let count = this.file.count
     while (count > 0 && this.entry(count - 1).lastOffset >= offset) count--
     this.file.truncate(disk, count)
   }
+}
+
+function putEntry(bytes: Uint8Array, at: number, aborted: AbortedTransaction): void {
+  putInt16(bytes, at, 0)
+  putInt64(bytes, at + 2, aborted.producerId)
+  putInt64(bytes, at + 10, aborted.firstOffset)
+  putInt64(bytes, at + 18, aborted.lastOffset)
+  putInt64(bytes, at + 26, aborted.lastStableOffset)
 }

@@ -85,6 +85,94 @@ describe('groups: lines a user types', () => {
     expect(outcome.stderr.match(/60 records were not acknowledged/g)).toHaveLength(1)
   })
 
+  describe.each(['ipc', 'kafka'])('offsets that are gone, at the %s door', (door) => {
+    const broker = (): string => (door === 'ipc' ? '' : `-b ${kafka}`)
+    const committed = (group: string): string =>
+      program.ok(`stream groups describe ${group} | cut -f 3,4`)
+    const oneLine = (command: string): string =>
+      `stream: ${command}: gone-${door}: partition 0: offsets 2 to 5 are gone; the log begins at 6; to read on there: --on-gap warn\n`
+
+    it('before it reads: --on-gap fail reads and commits nothing, whatever the commit mode', () => {
+      const topic = `gone-${door}`
+      program.ok(
+        `stream topics create ${topic} --partitions 2; for p in 0 1; do seq 10 | stream produce ${topic} -p $p; done`,
+      )
+      program.ok(
+        `stream consume ${topic} -g ${topic} --until-end > /dev/null; stream groups seek ${topic} --to 2 -y; stream topics trim ${topic} -p 0 --to 6 -y`,
+      )
+      const before = '0\t2\n1\t2\n'
+      expect(committed(topic)).toBe(before)
+      const consume = `stream consume ${topic} ${broker()} -g ${topic} --on-gap fail`
+      for (const flags of [
+        '--until-end --commit eof',
+        '--until-end --commit written',
+        '--until-end --commit none',
+        '--timeout 20s',
+        '--until-end --exec cat',
+      ]) {
+        const failed = program.shell(`${consume} ${flags}`)
+        expect([failed.status, failed.stderr], flags).toEqual([5, oneLine('consume')])
+        expect(committed(topic), flags).toBe(before)
+      }
+      const piped = program.shell(
+        `stream pipe ${broker()} --in ${topic} -j ${topic} --until-end --on-gap fail -- sh -c 'cat > /dev/null'`,
+      )
+      expect([piped.status, piped.stderr]).toEqual([5, oneLine('pipe')])
+      expect(committed(topic)).toBe(before)
+      expect(program.shell(`${consume.replace('fail', 'never')}`).status).toBe(2)
+
+      const warned = program.shell(
+        `${consume.replace('fail', 'warn')} --until-end --report report | wc -l; exit \${PIPESTATUS[0]}`,
+      )
+      expect([warned.status, warned.stdout.trim()]).toEqual([5, '12'])
+      expect(warned.stderr).toBe(
+        `stream: consume: ${topic}: partition 0: offsets 2 to 5 are gone; reading on at 6\n`,
+      )
+      expect(JSON.parse(program.ok('cat report'))).toMatchObject({ gap: 4, exit: 5 })
+      expect(committed(topic)).toBe('0\t10\n1\t10\n')
+      expect(program.shell(consume.replace('fail', 'fail --until-end'))).toMatchObject({
+        status: 0,
+        stderr: '',
+      })
+    })
+
+    it('while it reads: --on-gap fail commits what lies before it, and no more', () => {
+      const topic = `going-${door}`
+      program.ok(
+        `stream topics create ${topic}; yes $(head -c 999 /dev/zero | tr '\\0' x) | head -30000 | stream produce ${topic}`,
+      )
+      // The reader takes nothing for a while, so most of the topic is not read yet.
+      const failed = program.shell(
+        `stream consume ${topic} ${broker()} -g ${topic} --from start --until-end --commit written --on-gap fail | (read -r first; stream topics trim ${topic} --keep 5 -y > /dev/null; wc -l); exit \${PIPESTATUS[0]}`,
+      )
+      const printed = Number(failed.stdout) + 1
+      expect(failed.status).toBe(5)
+      expect(failed.stderr).toBe(
+        `stream: consume: ${topic}: partition 0: offsets ${printed} to 29994 are gone; the log begins at 29995; to read on there: --on-gap warn\n`,
+      )
+      expect(printed).toBeLessThan(29_000)
+      expect(committed(topic)).toBe(`0\t${printed}\n`)
+      const warned = program.shell(
+        `stream consume ${topic} ${broker()} -g ${topic} --until-end | wc -l; exit \${PIPESTATUS[0]}`,
+      )
+      expect([warned.status, warned.stdout.trim()]).toEqual([5, '5'])
+      expect(committed(topic)).toBe('0\t30000\n')
+    })
+
+    it('a run that follows stores where it goes on, though nothing comes', () => {
+      const topic = `empty-${door}`
+      program.ok(
+        `stream topics create ${topic}; seq 10 | stream produce ${topic}; stream consume ${topic} -g ${topic} -n 2 --from start > /dev/null; stream topics trim ${topic} --to end -y`,
+      )
+      const follow = `stream consume ${topic} ${broker()} -g ${topic} --idle 1s`
+      const first = program.shell(follow)
+      expect([first.status, first.stdout]).toEqual([0, ''])
+      expect(first.stderr).toContain('offsets 2 to 9 are gone; reading on at 10')
+      expect(committed(topic)).toBe('0\t10\n')
+      expect(program.shell(follow)).toMatchObject({ status: 0, stderr: '' })
+    })
+  })
+
   it('lag as a test for scripts', () => {
     program.ok(
       'stream consume t -g behind --until-end > /dev/null; stream groups seek behind --to -7 -t t -p 0 -y',
