@@ -33,6 +33,8 @@ export interface ClientWorld {
   readonly topic: string
 }
 
+const decoder = new TextDecoder()
+
 /** Longer than any trouble. */
 const PREPARE_MS = 600_000
 
@@ -213,9 +215,7 @@ async function readAll(
       cursor.reset(event.bytes, at)
       while (cursor.next()) {
         if (cursor.offset < event.fromOffset || cursor.offset >= event.untilOffset) continue
-        const value = new TextDecoder().decode(
-          cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd),
-        )
+        const value = decoder.decode(cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd))
         see({ topic, partition: event.partition, offset: cursor.offset, value })
       }
     }
