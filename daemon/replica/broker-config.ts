@@ -51,6 +51,8 @@ export class BrokerConfig {
   #dynamicBroker: Texts = {}
   #texts: ReadonlyMap<string, string>
   #set: ConfigSet<BrokerKeyName>
+  /** Read once for each topic's texts, by number of replicas: the controller asks for every topic in every pass. */
+  #topics = new WeakMap<Texts, Map<number, TopicConfig>>()
 
   /** @throws StreamError CONFIG_INVALID */
   constructor(texts: ReadonlyMap<string, string>) {
@@ -66,6 +68,7 @@ export class BrokerConfig {
     this.#texts = texts
     this.#dynamicDefault = forAll
     this.#dynamicBroker = forThis
+    this.#topics = new WeakMap()
   }
 
   number(name: BrokerKeyName): number {
@@ -90,9 +93,22 @@ export class BrokerConfig {
     return Number.isNaN(set) ? Math.max(1, Math.min(3, brokers)) : set
   }
 
-  /** @throws StreamError CONFIG_INVALID */
+  /**
+   * @param texts  never changed afterwards: what was read of them is kept
+   * @throws StreamError CONFIG_INVALID
+   */
   topicConfig(texts: Texts, replicationFactor: number): TopicConfig {
-    return parseTopicConfig(texts, { broker: this.#texts, replicationFactor })
+    let known = this.#topics.get(texts)
+    if (known === undefined) {
+      known = new Map()
+      this.#topics.set(texts, known)
+    }
+    let config = known.get(replicationFactor)
+    if (config === undefined) {
+      config = parseTopicConfig(texts, { broker: this.#texts, replicationFactor })
+      known.set(replicationFactor, config)
+    }
+    return config
   }
 
   describeTopic(

@@ -9,7 +9,7 @@ export function nextLinkId(): number {
 }
 
 /** Below this a queue never reports a drain: nobody slows down for so little. */
-const DRAIN_PEAK_BYTES = 1024 * 1024
+export const DRAIN_PEAK_BYTES = 1024 * 1024
 
 /** Counts queued bytes and says when onDrain is due: at half of the highest mark, if that was above 1 MiB. */
 export class QueueMeter {

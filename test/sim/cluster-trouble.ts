@@ -16,6 +16,12 @@ const strikes = [
 type Strike = (typeof strikes)[number]
 
 const DAY_MS = 86_400_000
+/** Odds, and how long a message is late. The later, the rarer: what is behind it on its link waits as well. */
+const SPIKES = [
+  [0.02, 1000],
+  [0.01, 6000],
+  [0.004, 20_000],
+] as const
 
 export interface TroubleWorld {
   readonly world: SimWorld
@@ -66,7 +72,12 @@ export class ClusterTrouble {
     const { faults } = this.#network
     if (this.#mayHappen('links') && this.#random.chance(0.5)) faults.loseLink = 0.01
     if (this.#mayHappen('repeat') && this.#random.chance(0.5)) faults.duplicate = 0.1
-    if (this.#mayHappen('delay') && this.#random.chance(0.5)) faults.spike = 0.02
+    if (this.#mayHappen('delay') && this.#random.chance(0.5)) {
+      // From slow to so late that whoever waits has asked again, and the first question arrives after all.
+      const [odds, lateMs] = this.#random.pick(SPIKES)
+      faults.spike = odds
+      faults.spikeMs = lateMs
+    }
     if (this.#mayHappen('unknown') && this.#random.chance(0.5)) {
       this.#stores.faults.answerLost = 0.05
       this.#stores.faults.requestLost = 0.05
@@ -112,9 +123,12 @@ export class ClusterTrouble {
       case 'lease':
         this.#stores.expireAny()
         return
-      case 'sync':
-        this.#failSync(this.#random.pick(this.#brokers))
+      case 'sync': {
+        // Disks of one make fail together.
+        const count = this.#random.pick([1, 1, 1, 2, this.#brokers.length])
+        this.#failSyncs(this.#shuffled().slice(0, count))
         return
+      }
       case 'clock':
         this.#random.pick(this.#brokers).jumpClock(this.#random.between(-DAY_MS, DAY_MS))
         return
@@ -169,21 +183,28 @@ export class ClusterTrouble {
     })
   }
 
-  /** As a kernel does it: the bytes are not on the medium, and the next sync says that all is well. */
-  #failSync(broker: SimBroker): void {
-    const { disk } = broker
-    let isOver = false
-    disk.failsSync = () => {
-      const fails = !isOver
-      isOver = true
-      return fails
+  /**
+   * As a kernel does it: the bytes are not on the medium, and the next sync says that all is well. Who is started in their place
+   * finds the page cache as it was, or, where the machines were turned off, only what the media have.
+   */
+  #failSyncs(brokers: readonly SimBroker[]): void {
+    const struck = brokers.map((broker) => ({ broker, disk: broker.disk, hasFailed: false }))
+    for (const one of struck) {
+      one.disk.failsSync = () => {
+        const fails = !one.hasFailed
+        one.hasFailed = true
+        return fails
+      }
     }
+    const kind = this.#random.pick(['process', 'power'] as const)
     this.#world.schedule(this.#random.between(500, 10_000), 'after the failed sync', () => {
-      if (broker.disk !== disk || broker.daemon === undefined) return
-      disk.failsSync = () => false
-      if (!isOver) return
-      broker.kill('process')
-      broker.start()
+      const alive = struck.filter(
+        ({ broker, disk }) => broker.disk === disk && broker.daemon !== undefined,
+      )
+      for (const { disk } of alive) disk.failsSync = () => false
+      const failed = alive.filter(({ hasFailed }) => hasFailed)
+      for (const { broker } of failed) broker.kill(kind)
+      for (const { broker } of failed) broker.start()
     })
   }
 

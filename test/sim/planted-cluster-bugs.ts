@@ -14,7 +14,7 @@ export interface PlantedClusterBug {
 }
 
 const LOSS =
-  /damaged|lost-write|inconsistent-offsets|hole|moved-write|altered|duplicate|not healthy|OUT_OF_ORDER/
+  /damaged|lost-write|inconsistent-offsets|hole|moved-write|altered|duplicate|not healthy|not delivered|OUT_OF_ORDER/
 
 /** Every guard of a transaction that writes a partition's record is left out. */
 function withoutGuards(store: MetadataStore): MetadataStore {
@@ -82,7 +82,7 @@ export const plantedClusterBugs: readonly PlantedClusterBug[] = [
         },
       })),
     },
-    caught: /is not repaired|CORRUPT_MESSAGE|not healthy/,
+    caught: /is not repaired|CORRUPT_MESSAGE|not healthy|not delivered/,
   },
   {
     name: 'a broker with an empty disk that still counts as the member that it was',
@@ -118,9 +118,11 @@ export const plantedSourceBugs: readonly PlantedSourceBug[] = [
     faults: [
       { only: 'links', firstSeed: 8 },
       { only: 'repeat', firstSeed: 0 },
-      { only: 'cut', firstSeed: 7 },
-      { only: 'pause', firstSeed: 7 },
-      { only: 'power', firstSeed: 10 },
+      { only: 'delay', firstSeed: 9 },
+      { only: 'cut', firstSeed: 0 },
+      { only: 'pause', firstSeed: 12 },
+      { only: 'power', firstSeed: 12 },
+      { only: 'sync', firstSeed: 0 },
     ],
     caught: /duplicate/,
   },
@@ -138,9 +140,9 @@ export const plantedSourceBugs: readonly PlantedSourceBug[] = [
     faults: [
       { only: 'lease', firstSeed: 0 },
       { only: 'store', firstSeed: 0 },
-      { only: 'pause', firstSeed: 0 },
+      { only: 'pause', firstSeed: 7 },
     ],
-    caught: /not healthy/,
+    caught: /not healthy|not delivered/,
   },
   {
     name: 'a replica that takes the end of its log for committed when it starts',
@@ -153,8 +155,8 @@ export const plantedSourceBugs: readonly PlantedSourceBug[] = [
       core.logStartOffset,`,
       },
     ],
-    faults: [{ only: 'crash', firstSeed: 11 }],
-    caught: /not healthy/,
+    faults: [{ only: 'crash', firstSeed: 10 }],
+    caught: /not healthy|not delivered/,
   },
   {
     name: 'records that are refused by a clock which runs behind',
@@ -167,5 +169,20 @@ export const plantedSourceBugs: readonly PlantedSourceBug[] = [
     ],
     faults: [{ only: 'clock', firstSeed: 7 }],
     caught: /too far ahead/,
+  },
+  {
+    name: 'a failed sync that counts as done',
+    changes: [
+      {
+        file: 'daemon/log/sync-scheduler.ts',
+        from: `      (error: unknown) => {
+        this.#running--
+        throw this.fail(error, target)
+      },`,
+        to: '      () => this.#ended(),',
+      },
+    ],
+    faults: [{ only: 'sync', firstSeed: 10 }],
+    caught: LOSS,
   },
 ]

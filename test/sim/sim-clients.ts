@@ -33,8 +33,14 @@ export interface ClientWorld {
   readonly topic: string
 }
 
+const decoder = new TextDecoder()
+
 /** Longer than any trouble. */
 const PREPARE_MS = 600_000
+
+const BURST_MAX = 20
+const SPREAD_BURST_MAX = 5
+const PAUSE_MS_MAX = 400
 
 export interface SimClient {
   readonly cluster: Cluster
@@ -56,6 +62,8 @@ export function simClient(clients: ClientWorld, host: string): SimClient {
 export interface ProduceOptions {
   readonly records: number
   readonly partitions: number
+  /** Spreads the sending over about so long, so that whatever happens in this time meets records; in one go when absent. */
+  readonly spreadMs?: number | undefined
   readonly producer?: ProducerOptions
 }
 
@@ -95,8 +103,11 @@ export async function produceLines(
   })
   await cluster.connect()
   await producer.prepare(topic, { deadlineMs: time.monotonicMs() + PREPARE_MS })
+  const burstMax = options.spreadMs === undefined ? BURST_MAX : SPREAD_BURST_MAX
+  const bursts = (2 * options.records) / (burstMax + 1)
+  const pauseMsMax = options.spreadMs === undefined ? PAUSE_MS_MAX : (2 * options.spreadMs) / bursts
   for (let ordinal = 0; ordinal < options.records; ) {
-    const burst = Math.min(options.records - ordinal, 1 + clients.random.integer(20))
+    const burst = Math.min(options.records - ordinal, 1 + clients.random.integer(burstMax))
     const values: string[] = []
     for (let index = 0; index < burst; index++)
       values.push(`${name}-${ordinal + index}-${'x'.repeat(clients.random.integer(80))}`)
@@ -118,7 +129,7 @@ export async function produceLines(
     producer.flushSoon()
     ordinal += burst
     await new Promise<void>((resolve) => {
-      time.setTimer(clients.random.between(0, 400), resolve)
+      time.setTimer(clients.random.between(0, pauseMsMax), resolve)
     })
   }
   await producer.flush()
@@ -213,9 +224,7 @@ async function readAll(
       cursor.reset(event.bytes, at)
       while (cursor.next()) {
         if (cursor.offset < event.fromOffset || cursor.offset >= event.untilOffset) continue
-        const value = new TextDecoder().decode(
-          cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd),
-        )
+        const value = decoder.decode(cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd))
         see({ topic, partition: event.partition, offset: cursor.offset, value })
       }
     }

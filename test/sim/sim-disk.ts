@@ -647,7 +647,7 @@ function notFound(path: string): StreamError {
 
 function grow(node: FileNode, size: number): void {
   if (node.data.length >= size) return
-  const grown = new Uint8Array(Math.max(size, node.data.length * 2, 4096))
+  const grown = new Uint8Array(Math.max(size, node.data.length * 2, SECTOR_BYTES))
   grown.set(node.data.subarray(0, node.size))
   node.data = grown
 }

@@ -17,7 +17,7 @@
  */
 import { StreamError } from '../../src/base/errors.ts'
 import { parseAddress } from '../../src/io/address.ts'
-import { framesBytes, nextLinkId, QueueMeter } from '../../src/io/link-support.ts'
+import { DRAIN_PEAK_BYTES, framesBytes, nextLinkId, QueueMeter } from '../../src/io/link-support.ts'
 import type { Link, LinkEvents, Listener, ListenOptions, Net } from '../../src/ports/net.ts'
 import type { SimRandom } from './sim-random.ts'
 import type { SimEvent, SimWorld } from './sim-world.ts'
@@ -417,6 +417,8 @@ class End implements Link {
   private readonly wire: Wire
   private readonly side: 'client' | 'server'
   private readonly meter = new QueueMeter()
+  /** What is on its way to the wire, in order. */
+  private readonly taken: { readonly atMs: number; readonly bytes: number }[] = []
   /** Sent before the link stood. */
   private early: InFlight[] = []
   private arrivesMs = 0
@@ -443,11 +445,28 @@ class End implements Link {
   }
 
   get queuedBytes(): number {
+    this.settle()
     return this.meter.bytes
+  }
+
+  /** What the wire has taken by now is queued no more. */
+  private settle(): void {
+    const { world } = this.network
+    for (let first = this.taken[0]; first !== undefined; first = this.taken[0]) {
+      if (first.atMs > world.now) return
+      this.taken.shift()
+      // Never told to somebody who only asks how much is queued.
+      if (this.meter.remove(first.bytes)) world.schedule(0, 'net.drain', () => this.drained())
+    }
+  }
+
+  private drained(): void {
+    if (!this.isClosed) this.events?.onDrain?.()
   }
 
   send(frames: readonly Uint8Array[]): void {
     if (this.isClosed || this.isFinished) return
+    this.settle()
     const message = { frames, bytes: join(frames) }
     this.meter.add(message.bytes.length)
     if (this.isOpen) this.transmit(message)
@@ -513,9 +532,11 @@ class End implements Link {
     const bytes = message.bytes.length
     const now = network.world.now
     this.takenMs = Math.max(this.takenMs, now) + bytes / network.options.bytesPerMs
-    network.world.schedule(this.takenMs - now, `net.taken ${this.side}`, () => {
-      if (this.meter.remove(bytes) && !this.isClosed) this.events?.onDrain?.()
-    })
+    this.taken.push({ atMs: this.takenMs, bytes })
+    // Only a queue that has grown long tells when it is short again.
+    if (this.meter.bytes > DRAIN_PEAK_BYTES) {
+      network.world.schedule(this.takenMs - now, `net.taken ${this.side}`, () => this.settle())
+    }
     if (this.isCut) return
     if (network.isBlocked(this.host, this.wire.hostOfPeer(this))) {
       this.isCut = true
@@ -553,7 +574,7 @@ class End implements Link {
   }
 
   private arrive(message: InFlight): void {
-    if (!isEqual(join(message.frames), message.bytes)) {
+    if (!isAsSent(message)) {
       throw new Error(`frames sent by ${this.host} were changed before they arrived`)
     }
     const listener = this.wire.listener
@@ -574,19 +595,19 @@ class End implements Link {
 
   private receive(message: InFlight): void {
     if (this.isClosed || this.isDeaf) return
-    // A copy: the receiver may keep it, and write into it, whatever the sender does with its own.
+    // The copy that was made when it was sent: the receiver may keep it, and write into it, whatever the sender does with its own.
     const isWhole = this.network.random.chance(0.5)
-    const frames = isWhole ? [message.bytes.slice()] : recut(message)
+    const frames = isWhole ? [message.bytes] : recut(message)
     this.events?.onMessage(frames)
   }
 }
 
-/** Copies of the frames, cut where the sender cut them. */
+/** What was sent, cut where the sender cut it. */
 function recut(message: InFlight): Uint8Array[] {
   const out: Uint8Array[] = []
   let at = 0
   for (const frame of message.frames) {
-    out.push(message.bytes.slice(at, at + frame.length))
+    out.push(message.bytes.subarray(at, at + frame.length))
     at += frame.length
   }
   return out
@@ -602,6 +623,7 @@ function join(frames: readonly Uint8Array[]): Uint8Array {
   return out
 }
 
-function isEqual(left: Uint8Array, right: Uint8Array): boolean {
-  return Buffer.compare(left, right) === 0
+function isAsSent({ frames, bytes }: InFlight): boolean {
+  if (frames.length === 1) return Buffer.compare(frames[0] as Uint8Array, bytes) === 0
+  return Buffer.compare(join(frames), bytes) === 0
 }

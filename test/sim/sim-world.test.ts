@@ -57,7 +57,7 @@ async function runClient(name: string, net: Net, time: SimTime, world: SimWorld)
 describe('SimWorld', () => {
   it('one seed twice gives one trace, two seeds give two', async () => {
     const [first, again, other] = [await runCluster(1), await runCluster(1), await runCluster(2)]
-    expect(first.eventCount).toBeGreaterThan(1000)
+    expect(first.eventCount).toBeGreaterThan(900)
     expect(again.traceHash).toBe(first.traceHash)
     expect(again.eventCount).toBe(first.eventCount)
     expect(other.traceHash).not.toBe(first.traceHash)
