@@ -209,7 +209,7 @@ export class MirrorSession {
     const { time } = this.#broker
     try {
       if (step.kind === 'append' || step.kind === 'restart') {
-        if (step.newEpochs.length > 0) await this.#learn(step.newEpochs)
+        if (step.epochs !== undefined) await this.#learn(step.epochs)
         if (!this.isCurrent || this.#role !== 'mirror') return
         if (step.kind === 'restart') await partition.restartMirrored(step.offset)
         if (!this.isCurrent || this.#role !== 'mirror') return
@@ -267,11 +267,10 @@ export class MirrorSession {
     partition.whenCommitted({ endOffset: nextOffset, onCommitted: settled, onLost: settled })
   }
 
-  async #learn(newEpochs: readonly SourceEpoch[]): Promise<void> {
+  async #learn(all: readonly SourceEpoch[]): Promise<void> {
     const record = this.#record
     if (record === undefined) return
     const start = this.partition.log.logStartOffset
-    const all = [...record.epochs, ...newEpochs]
     // Of what is before the log start only the epoch in force there counts.
     const first = all.findLastIndex(({ startOffset }) => startOffset <= start)
     await this.#write({ ...record, epochs: all.slice(Math.max(0, first)) })

@@ -45,12 +45,12 @@ export interface LogPlace {
 
 export type MirrorStep =
   | { readonly kind: 'none' }
-  /** `newEpochs` must be in the store before. */
+  /** `epochs` must be in the store before, where there are any; undefined: they are. */
   | {
       readonly kind: 'append'
       readonly batches: readonly Uint8Array[]
       readonly bytes: number
-      readonly newEpochs: readonly SourceEpoch[]
+      readonly epochs: readonly SourceEpoch[] | undefined
     }
   /** Drop everything and begin at `offset`, with these batches if there are any. */
   | {
@@ -58,7 +58,7 @@ export type MirrorStep =
       readonly offset: number
       readonly batches: readonly Uint8Array[]
       readonly bytes: number
-      readonly newEpochs: readonly SourceEpoch[]
+      readonly epochs: readonly SourceEpoch[] | undefined
     }
   /** Ask the source where its log starts and ends, and say it to `ranged`. */
   | { readonly kind: 'askRange' }
@@ -188,9 +188,13 @@ export class MirrorState {
 
   #takeRecords(records: Uint8Array, log: LogPlace, nowMs: number): MirrorStep {
     const from = this.fetchOffset(log)
-    const latest = this.#epochs.at(-1)?.epoch ?? -1
-    const found = splitSourceBatches(records, from, this.#sourceEnd, latest)
-    const first = found.batches[0]
+    // Those beyond are of batches that a leader before this one has not appended any more; the source may have others there now.
+    const known = this.#epochs.filter(({ startOffset }) => startOffset < from)
+    const latest = known.at(-1)?.epoch ?? -1
+    const { batches, bytes, newEpochs } = splitSourceBatches(records, from, this.#sourceEnd, latest)
+    const isKnown = newEpochs.length === 0 && known.length === this.#epochs.length
+    const found = { batches, bytes, epochs: isKnown ? undefined : [...known, ...newEpochs] }
+    const first = batches[0]
     const baseOffset = first === undefined ? from : baseOffsetAt(first, 0)
     if (this.#from === undefined) {
       if (first === undefined) return this.#level(log, nowMs)

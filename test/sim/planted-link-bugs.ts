@@ -52,7 +52,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
   },
   {
     name: 'batches whose leader epoch at the source is not in the store',
-    changes: [{ file: session, from: 'await this.#learn(step.newEpochs)', to: 'await undefined' }],
+    changes: [{ file: session, from: 'await this.#learn(step.epochs)', to: 'await undefined' }],
     caught: /is of epoch|nobody says so/,
   },
   {

@@ -40,7 +40,10 @@ describe('MirrorState', () => {
     expect(step).toMatchObject({
       kind: 'append',
       bytes: records.length,
-      newEpochs: [{ epoch: 5, startOffset: 15 }],
+      epochs: [
+        { epoch: 3, startOffset: 0 },
+        { epoch: 5, startOffset: 15 },
+      ],
     })
     expect(state.phase).toBe('busy')
     expect(state.isTurn(turn)).toBe(false)
@@ -52,6 +55,27 @@ describe('MirrorState', () => {
     expect(state.isReady(0)).toBe(true)
     // Of the last batch that is here, not of the latest epoch that is known.
     expect([state.lastEpochAt(17), state.lastEpochAt(15)]).toEqual([5, 3])
+  })
+
+  it('lets go of epochs whose batches a leader before it learned of and did not keep', () => {
+    const learned = [
+      { epoch: 3, startOffset: 0 },
+      { epoch: 5, startOffset: 12 },
+    ]
+    // Here it ends at 10, and what comes next is of the epoch before.
+    const state = new MirrorState(learned, 0)
+    state.ask()
+    const step = state.take(row({ records: batchAt(10, 3, 2) }), log(10), 0)
+    expect(step).toMatchObject({ kind: 'append', epochs: [{ epoch: 3, startOffset: 0 }] })
+    expect(state.error).toBeUndefined()
+    // The source has lost that epoch meanwhile, and others have taken its offsets.
+    state.learned([{ epoch: 3, startOffset: 0 }])
+    state.done(0, log(12), 0)
+    expect(state.lastEpochAt(14)).toBe(3)
+    // Nothing new to say: the store has it all.
+    state.ask()
+    const next = state.take(row({ records: batchAt(12, 3) }), log(12), 0)
+    expect(next).toMatchObject({ kind: 'append', epochs: undefined })
   })
 
   it('takes nothing at or beyond the last stable offset', () => {
@@ -88,7 +112,7 @@ describe('MirrorState', () => {
     expect(state.take(row({ records, logStartOffset: 102 }), log(5), 0)).toMatchObject({
       kind: 'restart',
       offset: 100,
-      newEpochs: [{ epoch: 4, startOffset: 102 }],
+      epochs: [{ epoch: 4, startOffset: 102 }],
     })
     state.done(records.length, log(105, 100), 0)
     expect(state.fetchOffset(log(105, 100))).toBe(105)
