@@ -239,9 +239,9 @@ class LinkSimulation {
   /** What the source lost, and gave to others, is either not here or said to be different. */
   async #checkLoose(): Promise<void> {
     const { at } = this
-    const state = async (): Promise<string> => {
+    const look = async () => {
       const link = await at.as(at.targets, ({ links }) => links.describeOne(LINK))
-      return link.topics.find(({ name }) => name === LOOSE)?.partitions[0]?.state ?? ''
+      return link.topics.find(({ name }) => name === LOOSE)?.partitions[0]
     }
     const source = at.leader([at.source], 0, LOOSE)
     const deadlineMs = at.world.now + HEAL_MS
@@ -249,8 +249,10 @@ class LinkSimulation {
       const target = at.leader(at.targets, 0, LOOSE)
       if (source === undefined || target === undefined) throw new Error(`${LOOSE} is not led`)
       const end = source.lastStableOffset
-      if ((await at.world.settle(state())) === 'diverged') return
-      if (target.highWatermark === end) {
+      const shown = await at.world.settle(look())
+      if (shown?.state === 'diverged') return
+      // A leader that has just begun cannot know before it has heard of the source.
+      if (target.highWatermark === end && (shown?.heardMs ?? -1) >= 0) {
         const theirs = await at.bytesOf(source, source.log.logStartOffset, end)
         if (Buffer.compare(theirs, await at.bytesOf(target, 0, end)) === 0) return
         throw new Error(`${LOOSE} is not what the source has, and nobody says so`)
