@@ -46,6 +46,8 @@ import type { PartitionTable } from './partition-table.ts'
 import { assignReplicas } from './replica-placement.ts'
 
 const ATTEMPTS_MAX = 10
+/** So long is waited for the next controller to finish a topic. */
+const SUCCESSOR_MS = 20_000
 const TOMBSTONE_KEPT_MS = 30 * 24 * 3_600_000
 
 export interface TopicControllerPorts {
@@ -108,27 +110,67 @@ export class TopicController {
 
   /**
    * @returns the topic, visible and served
-   * @throws StreamError TOPIC_EXISTS, TOPIC_NAME_INVALID (collides with another), NOT_CONTROLLER, DISK_*, STORE_UNAVAILABLE
+   * @throws StreamError TOPIC_EXISTS, TOPIC_NAME_INVALID (collides with another), NOT_CONTROLLER: it was not made; DISK_*,
+   *   STORE_UNAVAILABLE; TIMED_OUT: another controller has it in hand, what becomes of it is not known yet
    */
-  create(request: TopicRequest): Promise<TopicImage> {
-    return this.#inTurn(async (reign) => {
-      const { store, keys, image, random, table, log, operationsMax } = this.#ports
-      this.checkNewName(request.name)
-      const topicId = newUuid(random)
-      const partitions = request.assignments.map((replicas) =>
-        this.#newPartition(replicas, request.config, reign),
-      )
-      const topic = { name: request.name, topicId, config: request.config, partitions }
-      const revision = await createTopic(store, keys, reign, topic, operationsMax)
-      await image.catchUp(revision)
-      try {
-        await table.reconcile(topicId)
-      } catch (error) {
-        log.error('a topic could not be created', { topic: request.name, error: String(error) })
-        await this.#remove(reign, request.name)
-        throw error
+  async create(request: TopicRequest): Promise<TopicImage> {
+    const topicId = newUuid(this.#ports.random)
+    try {
+      return await this.#inTurn((reign) => this.#create(reign, topicId, request))
+    } catch (error) {
+      const isOvertaken = isStreamError(error, 'NOT_CONTROLLER') || isStreamError(error, 'CONFLICT')
+      if (!isOvertaken) throw error
+      // Not in turn: should this broker lead again, it is itself who finishes the topic.
+      return this.#finishedByAnother(topicId, request.name, error)
+    }
+  }
+
+  async #create(reign: Reign, topicId: string, request: TopicRequest): Promise<TopicImage> {
+    const { store, keys, image, table, log, operationsMax } = this.#ports
+    this.checkNewName(request.name)
+    const partitions = request.assignments.map((replicas) =>
+      this.#newPartition(replicas, request.config, reign),
+    )
+    const topic = { name: request.name, topicId, config: request.config, partitions }
+    const revision = await createTopic(store, keys, reign, topic, operationsMax)
+    await image.catchUp(revision)
+    try {
+      await table.reconcile(topicId)
+    } catch (error) {
+      log.error('a topic could not be created', { topic: request.name, error: String(error) })
+      await this.#remove(reign, request.name)
+      throw error
+    }
+    return this.#finish(reign, request.name)
+  }
+
+  /**
+   * The controller has changed while a topic was made. What its successor finds is finished or taken back; "ask the new
+   * controller" would send the client to meet its own topic there, and be told that somebody else has made it.
+   */
+  async #finishedByAnother(topicId: string, name: string, why: StreamError): Promise<TopicImage> {
+    const { image, store } = this.#ports
+    await image.refresh()
+    const isKnown = (): boolean =>
+      image.topicById(topicId) !== undefined || image.deletedTopic(topicId) !== undefined
+    if (!isKnown()) throw why
+    return new Promise((resolve, reject) => {
+      const end = (act: () => void): void => {
+        remove()
+        timer.cancel()
+        act()
       }
-      return this.#finish(reign, request.name)
+      const look = (): void => {
+        const topic = image.topicById(topicId)
+        if (topic?.value.state === 'READY') end(() => resolve(topic))
+        else if (topic === undefined) end(() => reject(why))
+      }
+      const timer = store.time.setTimer(SUCCESSOR_MS, () => {
+        const message = `${name}: the controller has changed, and its successor has not finished the topic`
+        end(() => reject(new StreamError('TIMED_OUT', message, { target: name })))
+      })
+      const remove = image.onChange(look)
+      look()
     })
   }
 

@@ -76,6 +76,36 @@ describe('brokers of one cluster', () => {
     expect(again.state).toBe('RUNNING')
   })
 
+  it('a topic is made once although the controller changes meanwhile, and who asked for it is told so', async () => {
+    await cluster.all()
+    await cluster.run(100)
+    const controller = cluster.controller()
+    const { topics, clusterId, nodeId } = controller
+    const keys = new MetadataKeys(clusterId)
+    const assignments = topics.place(3, 3)
+    let outcome: unknown
+    topics.create({ name: 't', assignments, config: {} }).then(
+      ({ topicId }) => {
+        outcome = topicId
+      },
+      (error: unknown) => {
+        outcome = error
+      },
+    )
+    await cluster.world.run({
+      until: () => cluster.server.image.get(keys.topic('t')) !== undefined,
+    })
+    expect(outcome).toBeUndefined()
+    // Its controllership ends here, between the topic's records and its end.
+    cluster.server.apply({ compare: [], then: [{ kind: 'delete', key: keys.controller() }] })
+    await cluster.world.run({ until: () => outcome !== undefined })
+    await cluster.run(2000)
+    const topic = cluster.controller().image.topic('t')
+    expect(topic?.value.state).toBe('READY')
+    expect(outcome).toBe(topic?.topicId)
+    expect(cluster.hosts.get(nodeId)?.broker?.state).toBe('RUNNING')
+  })
+
   it('a stop hands everything over first, and keeps the data epoch', async () => {
     const brokers = await cluster.all()
     await cluster.run(100)

@@ -106,7 +106,10 @@ class KeyedWorld extends ReplicaWorld {
 
   /** What a broker writes down every few seconds. */
   async checkpoint(): Promise<void> {
-    for (const node of this.nodes) await this.settle(this.housekeeping(node)?.checkpoint())
+    for (const node of this.nodes) {
+      const housekeeping = this.housekeeping(node)
+      if (housekeeping !== undefined) await this.settle(housekeeping.checkpoint())
+    }
   }
 
   housekeeping(node: Node): Housekeeping | undefined {
