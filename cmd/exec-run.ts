@@ -258,7 +258,8 @@ async function feed({ input }: Child, bytes: Uint8Array): Promise<void> {
   input.end()
 }
 
-function hintOf({ exit, cannotStart }: ChildEnd): string {
+function hintOf({ exit, cannotStart, stopped }: ChildEnd): string {
+  if (stopped === 'timed-out') return 'to give it more time: --child-timeout DUR'
   if (exit === 127) return 'check the command: sh does not find a part of it'
   if (exit === 126) return 'check the command: a part of it may not be executed (chmod +x)'
   if (exit === 255) return 'exit 255 stops the run'

@@ -15,7 +15,7 @@ import type { Broker } from './broker.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { differentErrors } from './different-errors.ts'
-import { retryTopicOf } from './dlq-records.ts'
+import { dlqTopicOf, retryTopicOf } from './dlq-records.ts'
 import { exitCodeOf, joinExitCodes } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import { HeldBack } from './held-back.ts'
@@ -578,9 +578,9 @@ class PipeJob {
   async #conclude(): Promise<number> {
     const { console } = this.#deps
     const report = this.#report
+    if (report.errors > 0) this.#failures.push(this.#deadLettered(report.errors))
     const codes = this.#failures.map(exitCodeOf)
     if (this.#stopReason === 'timeout') codes.push(7)
-    if (report.errors > 0) codes.push(5)
     if (report.gap > 0 && this.#read.isBounded) codes.push(5)
     if (this.#read.failEmpty && report.records === 0) codes.push(3)
     const exit = joinExitCodes(codes)
@@ -589,13 +589,20 @@ class PipeJob {
       if (!isStreamError(failure, 'CLOSED') || this.#failures.length === 1) console.error(failure)
     }
     if (this.#stopReason === 'timeout') console.error(timedOut(this.#read.timeoutMs))
-    if (report.errors > 0) {
-      const noun = report.errors === 1 ? 'record' : 'records'
-      console.warn(`${report.errors} ${noun} dead-lettered in ${this.#plan.dlq ?? ''}`)
-    }
     const path = this.#flags.text('report')
     if (path !== undefined) await report.write(this.#deps, path, exit)
     if (console.wantsSummary) console.print(`stream: ${report.summary('committed')}\n`)
     return exit
+  }
+
+  #deadLettered(count: number): StreamError {
+    const { dlq = '', job = '' } = this.#plan
+    const noun = count === 1 ? 'record was' : 'records were'
+    // Dead letters of a topic of another name are no job's.
+    const see = dlq === dlqTopicOf(job) ? `stream dlq list ${job}` : `stream cat ${dlq} --json`
+    return new StreamError('NOT_DELIVERED', `${count} ${noun} dead-lettered in ${dlq}`, {
+      target: dlq,
+      hint: `to see why: ${see}`,
+    })
   }
 }

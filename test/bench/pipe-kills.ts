@@ -18,7 +18,7 @@ for (const [barrier, epoch] of [
     const result = await runUnderKills(program, {
       records,
       killsMax: 10_000,
-      pauseMs: { min: 300, max: 3000 },
+      pauseMs: { min: 100, max: 1200 },
       partitions: 4,
       barrier,
       epoch,

@@ -246,7 +246,9 @@ describe('children that misbehave', () => {
       `stream consume nine -g ever ${bounded} -n 1 --retry 0 --child-timeout 200ms --exec 'sleep 60'`,
     )
     expect(outcome.status).toBe(9)
-    expect(outcome.stderr).toContain('the command failed: stopped for taking too long')
+    expect(outcome.stderr).toContain(
+      'the command failed: stopped for taking too long; to give it more time: --child-timeout DUR',
+    )
   })
 
   it('one that ignores SIGTERM is killed after the grace, and its record is done again', async () => {

@@ -101,7 +101,7 @@ describe('pipe: the exit barrier', () => {
 
   it('a child that ignores SIGTERM, with all that it started', () => {
     const child = `bash -c 'trap "" TERM; cat; echo $$ > stubborn; sleep 1000 & while :; do sleep 1; done'`
-    fails('--child-timeout 1s -P 1', child, 9, ['not done within 1s'])
+    fails('--child-timeout 1s -P 1', child, 9, ['not done within 1s', '--child-timeout'])
     expect(
       program.ok('ps -eo pgid=,stat= | awk -v g="$(cat stubborn)" \'$1 == g && $2 !~ /^Z/\''),
     ).toBe('')
@@ -191,6 +191,10 @@ describe('pipe: records that fail', () => {
         { timeoutMs: 120_000 },
       )
       expect(run.status, run.stderr.slice(-2000)).toBe(5)
+      // The child's own words stand beside it, so it is not the only line.
+      expect(run.stderr).toContain(
+        `stream: pipe: ${wanted.length} records were dead-lettered in s.${barrier}.dlq; to see why: stream dlq list s.${barrier}\n`,
+      )
       const dead = program.ok(`stream cat s.${barrier}.dlq | jq -r .n | sort -n`).trim().split('\n')
       expect(dead).toEqual(wanted)
       for (const partition of [0, 1]) {
@@ -291,7 +295,11 @@ describe('pipe: the line barrier', () => {
   })
 
   it('half a line is no answer', () => {
-    fails(line, `sh -c 'read x; printf half; sleep 100'`, 9, ['no answer for 1s, after 0 of'])
+    fails(line, `sh -c 'read x; printf half; sleep 100'`, 9, [
+      'no answer for 1s, after 0 of',
+      'stdbuf -oL',
+      '--stall DUR',
+    ])
   })
 
   it('too many answers, too few, none', () => {
@@ -502,6 +510,7 @@ describe('pipe: what is kept from epoch to epoch', () => {
   it('a carry over its limit, an empty one after another: the job stops', () => {
     fails('--carry kept', `sh -c 'cat; head -c 1000001 /dev/zero > $STREAM_CARRY_FILE'`, 9, [
       'the carry is 1000001 bytes, more than 1000000',
+      'keep less in STREAM_CARRY_FILE',
     ])
     program.ok(
       `echo x | stream produce e; stream pipe --in e --out e2 -j e ${bounded} --carry kept -- sh -c 'cat; echo y > $STREAM_CARRY_FILE'`,

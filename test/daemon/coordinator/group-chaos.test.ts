@@ -3,7 +3,9 @@
  * one seed a run. Checked: no partition is owned by two members of one generation, no committed offset goes back, no
  * record below a committed offset was never read, and in the end all are read.
  */
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
+import { ClassicGroup } from '../../../daemon/coordinator/classic-group.ts'
+import type { SyncAnswer } from '../../../daemon/coordinator/group-member.ts'
 import { Cluster } from '../../../src/client/cluster.ts'
 import { Consumer } from '../../../src/client/consumer.ts'
 import { GroupMember } from '../../../src/client/group-member.ts'
@@ -46,6 +48,13 @@ class Run {
   }
 }
 
+interface WorkerOptions {
+  readonly instanceId?: string
+  readonly assignors?: ('range' | 'cooperative-sticky')[]
+  /** A planted bug: what is added to a position when it is committed for the n-th time. */
+  readonly shift?: (count: number) => number
+}
+
 class Worker {
   readonly name: string
   readonly member: GroupMember
@@ -54,17 +63,17 @@ class Worker {
   readonly #cluster: Cluster
   readonly #consumer: Consumer
   readonly #positions = new Map<number, number>()
+  readonly #shift: (count: number) => number
+  #commits = 0
   pausedUntilMs = 0
   isDead = false
   gaveBack = 0
   isDone: Promise<void>
 
-  constructor(
-    run: Run,
-    name: string,
-    options: { instanceId?: string; assignors?: ('range' | 'cooperative-sticky')[] } = {},
-  ) {
+  constructor(run: Run, name: string, options: WorkerOptions = {}) {
     this.#run = run
+    const { shift = () => 0, ...membership } = options
+    this.#shift = shift
     this.name = name
     const { world, network } = run.w
     this.#time = new SimTime(world, { name })
@@ -80,7 +89,7 @@ class Worker {
       sessionTimeoutMs: 6000,
       heartbeatIntervalMs: 500,
       rebalanceTimeoutMs: 8000,
-      ...options,
+      ...membership,
     })
     this.#consumer = new Consumer(this.#time, random, this.#cluster, { maxWaitMs: 100 })
     this.isDone = this.#work()
@@ -141,10 +150,15 @@ class Worker {
   }
 
   async #commit(): Promise<void> {
+    this.#commits += 1
     const owned = new Set(this.member.owned.map(({ partition }) => partition))
     const offsets = [...this.#positions]
       .filter(([partition]) => owned.has(partition))
-      .map(([partition, offset]) => ({ topic: 't', partition, offset }))
+      .map(([partition, offset]) => ({
+        topic: 't',
+        partition,
+        offset: Math.max(0, offset + this.#shift(this.#commits)),
+      }))
     await this.member.commit(offsets).catch(() => undefined)
   }
 
@@ -183,7 +197,7 @@ async function committed(run: Run): Promise<Map<number, number>> {
   return offsets
 }
 
-async function chaos(seed: string, steps: number): Promise<Run> {
+async function chaos(seed: string, steps: number, options: WorkerOptions = {}): Promise<Run> {
   const run = new Run(seed)
   const { w } = run
   const random = w.world.random.fork('chaos')
@@ -226,7 +240,7 @@ async function chaos(seed: string, steps: number): Promise<Run> {
     const one = alive.length > 0 ? random.pick(alive) : undefined
     if (what === 'join' && alive.length < 5) {
       names += 1
-      workers.push(new Worker(run, `m${names}`))
+      workers.push(new Worker(run, `m${names}`, options))
     } else if (what === 'leave' && one !== undefined) await w.settle(one.leave())
     else if (what === 'pause' && one !== undefined) one.pausedUntilMs = w.world.now + 9000
     else if (what === 'die' && one !== undefined) one.die()
@@ -239,7 +253,7 @@ async function chaos(seed: string, steps: number): Promise<Run> {
     await look()
   }
   names += 1
-  workers.push(new Worker(run, `m${names}`))
+  workers.push(new Worker(run, `m${names}`, options))
   await w.run(40_000)
   await look()
   for (const [partition, end] of run.produced.entries()) {
@@ -315,5 +329,49 @@ describe('groups under chaos', () => {
     await w.run(20_000)
     expect(workers.slice(1).map((each) => each.member.owned.length)).toEqual([3, 3])
     expect(run.anomalies).toEqual([])
+  })
+})
+
+describe('planted bugs are seen', () => {
+  const { sync } = ClassicGroup.prototype
+  afterEach(() => {
+    ClassicGroup.prototype.sync = sync
+  })
+
+  async function seen(pattern: RegExp, options: WorkerOptions = {}): Promise<boolean> {
+    for (let seed = 0; seed < 12; seed += 1) {
+      const { anomalies } = await chaos(`chaos ${seed}`, 40, options)
+      if (anomalies.some((each) => pattern.test(each))) return true
+    }
+    return false
+  }
+
+  /** What members are told of their assignment is another one. */
+  function assign(change: (answer: SyncAnswer) => SyncAnswer): void {
+    ClassicGroup.prototype.sync = function (nowMs, request, reply) {
+      sync.call(this, nowMs, request, (answer) => reply(change(answer)))
+    }
+  }
+
+  it('two members that are told the same share', async () => {
+    let last: SyncAnswer | undefined
+    assign((answer) => {
+      if (answer.errorCode === 0 && answer.assignment.length > 0) last ??= answer
+      return answer.errorCode === 0 && last !== undefined ? last : answer
+    })
+    expect(await seen(/^partition \d+ of m\d+ and m\d+ in \d+$/)).toBe(true)
+  })
+
+  it('a share that nobody is told of', async () => {
+    assign((answer) => ({ ...answer, assignment: new Uint8Array(0) }))
+    expect(await seen(/was never read/)).toBe(true)
+  })
+
+  it('a commit of what was committed before', async () => {
+    expect(await seen(/goes back/, { shift: (count) => (count % 3 === 0 ? -1 : 0) })).toBe(true)
+  })
+
+  it('a commit of what was not read', async () => {
+    expect(await seen(/was lost/, { shift: () => 1 })).toBe(true)
   })
 })
