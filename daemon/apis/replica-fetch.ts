@@ -248,6 +248,7 @@ class ReplicaFetchRun implements ReadWaiter {
       lastFetchedEpoch: request.lastFetchedEpoch,
       durableOffset: request.durableOffset,
       cleanOffset: request.cleanOffset,
+      since: request.replicaSince,
     })
     switch (verdict.kind) {
       case 'refused':

@@ -285,6 +285,7 @@ export class Fetcher {
         durableOffset,
         cleanOffset: log.cleanOffset,
         tombstoneFloor: log.tombstoneFloor,
+        replicaSince: partition.since,
       })
     }
     return {

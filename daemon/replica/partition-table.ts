@@ -45,8 +45,6 @@ export class PartitionTable {
   readonly #configured = new Map<string, TopicImage>()
   /** Revision of the record that a partition was brought in line with. */
   readonly #inLine = new WeakMap<Partition, number>()
-  /** Partition epoch at which the replica was given to this broker, when its log was made. */
-  readonly #since = new WeakMap<Partition, number>()
   readonly #leadershipListeners = new Set<(partition: Partition) => void>()
   /** When a log that was set aside was seen first. */
   readonly #straysSince = new Map<string, number>()
@@ -233,7 +231,7 @@ export class PartitionTable {
     await inParallel(records, LOGS_AT_ONCE, async (record) => {
       let partition = this.#byTopicId.get(topicId)?.[record.partition]
       // It was left out and given again, and this broker saw but the end of it.
-      if (partition !== undefined && this.#isOutdated(this.#since.get(partition), record.value)) {
+      if (partition !== undefined && this.#isOutdated(partition.since, record.value)) {
         await this.#leave(partition)
         partition = undefined
       }
@@ -372,7 +370,7 @@ export class PartitionTable {
       ? await directory.openPartitionLog({ ...identity, config })
       : await directory.createPartitionLog({ ...identity, config, since })
     const partition = new Partition(log, identity, config, this.#ports.replication)
-    this.#since.set(partition, directory.sinceOf(identity) ?? since)
+    partition.since = directory.sinceOf(identity) ?? since
     let partitions = this.#byTopicId.get(topic.topicId)
     if (partitions === undefined) {
       partitions = []

@@ -100,6 +100,9 @@ export class Partition {
   #cuts = 0
 
   /** @param host  undefined: it is the only replica, always */
+  /** Partition epoch at which the replica was given to this broker, when its log was made. */
+  since = 0
+
   constructor(
     log: PartitionLog,
     identity: PartitionIdentity,

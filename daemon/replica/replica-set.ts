@@ -35,6 +35,8 @@ export interface FollowerFetch {
   readonly durableOffset: number
   /** Below it no key has an older record there; −1: it does not say. */
   readonly cleanOffset: number
+  /** Partition epoch at which the replica was given to it, when its log was made; −1: it does not say. */
+  readonly since: number
 }
 
 export type FetchRefusal =
@@ -99,6 +101,8 @@ export interface Surroundings {
 
 interface Follower {
   readonly nodeId: number
+  /** Partition epoch at which the replica was given to it. */
+  readonly since: number
   sessionEpoch: number
   dataEpoch: number
   fetchNumber: number
@@ -240,6 +244,8 @@ export class ReplicaSet {
     if (fetch.sessionEpoch < follower.sessionEpoch) return refuse('staleFetch')
     const isSameSession = fetch.sessionEpoch === follower.sessionEpoch
     if (isSameSession && fetch.fetchNumber < follower.fetchNumber) return refuse('staleFetch')
+    // It was left out and given again, and has yet to see so: it will set that log aside.
+    if (fetch.since >= 0 && fetch.since < follower.since) return refuse('staleFetch')
     // It falls with every fetch, and rises only with one whose log was found to be a part of this one.
     follower.cleanOffset = Math.min(follower.cleanOffset, Math.max(0, fetch.cleanOffset))
     if (fetch.fetchOffset < log.logStartOffset) return refuse('belowLogStart')
@@ -453,12 +459,16 @@ export class ReplicaSet {
       if (!replicas.includes(nodeId)) this.#followers.delete(nodeId)
     }
     for (const nodeId of replicas) {
-      if (nodeId === this.#nodeId || this.#followers.has(nodeId)) continue
+      const since = sinceOf(this.#value, nodeId)
+      const former = this.#followers.get(nodeId)
+      // Records may be passed over: one that was left out and given again begins a new log.
+      if (nodeId === this.#nodeId || former?.since === since) continue
       this.#followers.set(nodeId, {
         nodeId,
-        sessionEpoch: 0,
+        since,
+        sessionEpoch: former?.sessionEpoch ?? 0,
         dataEpoch: 0,
-        fetchNumber: 0,
+        fetchNumber: former?.fetchNumber ?? 0,
         logStartOffset: 0,
         logEndOffset: 0,
         durableOffset: 0,
@@ -475,6 +485,10 @@ export class ReplicaSet {
       })
     }
   }
+}
+
+function sinceOf({ since }: PartitionValue, nodeId: number): number {
+  return since?.[nodeId] ?? 0
 }
 
 function refuse(why: FetchRefusal): FetchVerdict {

@@ -40,6 +40,34 @@ describe('SimDisk: a power cut', () => {
     }
   })
 
+  it('keeps what either of two syncs at one time covered, whichever ends first', async () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const { world, disk, file } = await syncedFile(seed)
+      file.write(6, [bytes(' one')])
+      const first = file.dataSync()
+      file.write(10, [bytes(' two')])
+      await world.settle(Promise.all([first, file.dataSync()]))
+      disk.open('/d/one', 'write').close()
+      const names = disk.syncDirectory('/d')
+      disk.open('/d/two', 'write').close()
+      await world.settle(Promise.all([names, disk.syncDirectory('/d')]))
+      const after = disk.restart('power')
+      expect(text(after.readFile('/d/f'))).toBe('synced one two')
+      expect(after.list('/d')).toEqual(['f', 'one', 'two'])
+    }
+  })
+
+  it('keeps names that a process synced after the one before it had died', async () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const { world, disk } = await syncedFile(seed)
+      disk.rename('/d/f', '/d/g')
+      const next = disk.restart('process')
+      next.rename('/d/g', '/d/f')
+      await world.settle(next.syncDirectory('/d'))
+      expect(next.restart('power').list('/d')).toEqual(['f'])
+    }
+  })
+
   it('loses unsynced bytes in some runs, keeps them in others, and tears them in others', async () => {
     const seen = new Set<string>()
     for (let seed = 0; seed < 60; seed++) {

@@ -47,6 +47,8 @@ class FileNode {
   /** Sectors that differ from `durable`, or may, each with the number of the write that touched it last. */
   readonly dirty = new Map<number, number>()
   writes = 0
+  /** The last write that is durable. */
+  durableWrites = 0
   modifiedMs = 0
 }
 
@@ -54,6 +56,8 @@ class DirectoryNode {
   kind = 'directory' as const
   names = new Map<string, Node>()
   durableNames = new Map<string, Node>()
+  /** The last change that is durable. */
+  durableStep = 0
   /** Since the last sync, in order; undefined: removed. */
   changes: { readonly name: string; readonly node: Node | undefined; readonly step: number }[] = []
 }
@@ -113,6 +117,7 @@ export class SimDisk implements Disk {
     this.#failing.clear()
     const next = new SimDisk(this.random, time, { ...this.#options, totalBytes: this.totalBytes })
     const copies = new Map<Node, Node>()
+    next.#step = this.#step
     next.#root = this.#survivor(this.#root, kind, copies) as DirectoryNode
     next.#usedBytes = next.#countBytes(next.#root, new Set())
     return next
@@ -218,13 +223,16 @@ export class SimDisk implements Disk {
     const node = this.#find(path)
     if (node?.kind !== 'directory') return Promise.reject(notFound(path))
     const names = new Map(node.names)
-    const count = node.changes.length
+    const step = this.#step
     return this.#wait(
       path,
       () => undefined,
       () => {
+        // One that began later may have ended before: what is durable stays so.
+        if (step < node.durableStep) return
+        node.durableStep = step
         node.durableNames = names
-        node.changes = node.changes.slice(count)
+        node.changes = node.changes.filter((change) => change.step > step)
       },
     )
   }
@@ -328,6 +336,7 @@ export class SimDisk implements Disk {
     this.#begin('sync', path)
     const sectors = [...node.dirty.keys()]
     const versions = new Map(node.dirty)
+    const { writes } = node
     // Done or failed, the kernel takes these pages for clean, unless they were written again meanwhile.
     const markClean = (): void => {
       for (const [sector, version] of versions) {
@@ -345,6 +354,9 @@ export class SimDisk implements Disk {
     }
     return this.#wait(path, markClean, () => {
       markClean()
+      // One that began later may have ended before: what is durable stays so.
+      if (writes < node.durableWrites) return
+      node.durableWrites = writes
       if (node.durable.length < size) {
         const grown = new Uint8Array(Math.max(size, node.durable.length * 2))
         grown.set(node.durable)
@@ -667,6 +679,7 @@ function copyOf(node: FileNode): FileNode {
   file.durableSize = node.durableSize
   for (const [sector, version] of node.dirty) file.dirty.set(sector, version)
   file.writes = node.writes
+  file.durableWrites = node.durableWrites
   file.modifiedMs = node.modifiedMs
   return file
 }

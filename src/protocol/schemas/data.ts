@@ -140,6 +140,7 @@ export const fetch = {
                 ['cleanOffset', 'int64', 15, { tag: 10001, default: -1, ignorable: true }],
                 ['txnFreeOffset', 'int64', 15, { tag: 10002, default: -1, ignorable: true }],
                 ['tombstoneFloor', 'int64', 15, { tag: 10003, default: -1, ignorable: true }],
+                ['replicaSince', 'int32', 15, { tag: 10004, default: -1, ignorable: true }],
               ],
             },
             0,

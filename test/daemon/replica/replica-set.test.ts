@@ -80,6 +80,7 @@ class Bench {
         lastFetchedEpoch: 5,
         cleanOffset: 0,
         durableOffset: offset,
+        since: -1,
         ...change,
       },
       this.log,
@@ -117,6 +118,29 @@ describe('a fetch of a follower', () => {
     expect(bench.set.position(2)?.logEndOffset).toBe(40)
     expect(bench.fetch(2, 80, { sessionEpoch: 500, fetchNumber: 1 })).toEqual(read)
     expect(bench.set.position(2)?.logEndOffset).toBe(80)
+  })
+
+  it('with the log of before it was left out and given again counts for nothing', () => {
+    const bench = new Bench(recordOf({ partitionEpoch: 9, since: { 2: 8 } }))
+    const why = 'staleFetch'
+    expect(bench.fetch(2, 80, { since: 0 })).toMatchObject({ why })
+    expect(bench.fetch(2, 80, { since: 7 })).toMatchObject({ why })
+    expect(bench.set.position(2)).toBeUndefined()
+    // What it is given now begins anew, and has lost nothing.
+    expect(bench.fetch(2, 0, { since: 8, lastFetchedEpoch: -1 })).toEqual(read)
+    expect(bench.fetch(3, 80, { since: 0 })).toEqual(read)
+  })
+
+  it('of who was left out and given again between two records that are seen is not held against what it had', () => {
+    const bench = new Bench()
+    expect(bench.fetch(2, 80, { since: 0 })).toEqual(read)
+    const record = recordOf({ partitionEpoch: 9, inSyncReplicas: inSync(1, 3), since: { 2: 8 } })
+    bench.set.adopt(record, 8, bench.nowMs)
+    expect(bench.set.position(2)).toBeUndefined()
+    expect(bench.propose()).toBeUndefined()
+    expect(bench.fetch(2, 0, { since: 8, lastFetchedEpoch: -1 })).toEqual(read)
+    // Numbers go on rising: what was sent before is still old.
+    expect(bench.fetch(2, 0, { since: 8, fetchNumber: 1 })).toMatchObject({ why: 'staleFetch' })
   })
 
   it('that diverges counts for nothing', () => {

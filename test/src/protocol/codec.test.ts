@@ -146,6 +146,7 @@ describe('fields', () => {
               cleanOffset: -1,
               txnFreeOffset: -1,
               tombstoneFloor: -1,
+              replicaSince: -1,
             },
           ],
         },
