@@ -303,6 +303,34 @@ describe('groups: lines a user types', () => {
     expect(program.shell('stream consume t --instance-id x').status).toBe(2)
   })
 
+  it('a static member that is killed and comes back moves nothing of the others', () => {
+    const member = (name: string): string =>
+      `stream consume static -g pair --instance-id ${name} --from start -F '%p\\n' >> ${name} 2>> ${name}.errors`
+    const shares = "stream groups describe pair --members | cut -f 3,6 | sort | tr '\\n' ' '"
+    const settled = `until [ "$(${shares})" = $'one\\t2 two\\t2 ' ]; do sleep 0.1; done`
+    const outcome = program.shell(
+      `stream topics create static --partitions 4
+      produce() { for p in 0 1 2 3; do seq 5 | stream produce static -p $p; done; }
+      all() { until [ "$(cat one two | wc -l)" = $1 ]; do sleep 0.1; done; }
+      ${member('one')} & A=$!
+      ${member('two')} & B=$!
+      ${settled}; produce; all 20
+      stream groups describe pair --members | grep -w one | cut -f 2 > before
+      sleep 6
+      kill -9 $B; wait $B; produce
+      ${member('two')} & B=$!
+      all 40; ${settled}
+      stream groups describe pair --members | grep -w one | cut -f 2 | cmp - before && echo same
+      kill $A $B; wait; cat one.errors two.errors >&2`,
+    )
+    expect(outcome.stdout).toMatch(/same\n$/)
+    expect(outcome.stderr).not.toContain('stream:')
+    const read = (name: string): string => program.ok(`sort ${name} | uniq -c | tr -s ' '`)
+    // Ten records of each of two partitions, each by the one that had it before.
+    const both = `${read('one')}${read('two')}`.trimEnd().split('\n').sort()
+    expect(both).toEqual([' 10 0', ' 10 1', ' 10 2', ' 10 3'])
+  })
+
   it('a static member that is killed and comes back keeps its partitions; a second one is fenced', () => {
     const outcome = program.shell(
       `stream consume t -g fixed --instance-id one > /dev/null & sleep 2
