@@ -60,8 +60,10 @@ export class SimWorld {
   private hash = 0xcbf29ce4
   private hashHigh = 0x84222325
   private readonly traceLines: string[] | undefined
-  private running: Running | undefined
+  /** Almost always one; a test may run the world while another part of it waits for something. */
+  private runs: readonly Running[] = []
   private turnsQueued = 0
+  private turnCount = 0
 
   /** @param keepsTrace  keeps every traced line for a failure's sake (`trace`) */
   constructor(seed: number | string, keepsTrace = false) {
@@ -110,10 +112,9 @@ export class SimWorld {
    * @throws Error of an event, with the seed in its message; Error when `until` is given and never came true
    */
   run(limits: RunLimits = {}): Promise<void> {
-    if (this.running !== undefined) throw new Error('the world is running already')
     const eventsMax = this.eventCount + (limits.eventsMax ?? EVENTS_MAX)
     return new Promise((resolve, reject) => {
-      this.running = { limits, eventsMax, resolve, reject }
+      this.runs = [...this.runs, { limits, eventsMax, resolve, reject }]
       this.queueTurns()
     })
   }
@@ -128,19 +129,25 @@ export class SimWorld {
 
   private readonly turn = (): void => {
     this.turnsQueued -= 1
-    const { running } = this
-    if (running === undefined) return
+    // One of them a turn: promise jobs are drained between turns only, and may end the next one.
+    const run = this.runs[this.turnCount++ % this.runs.length]
+    if (run !== undefined) this.goOn(run)
+    if (this.runs.length > 0 && this.turnsQueued === 0) this.queueTurns()
+  }
+
+  private goOn(run: Running): void {
     try {
-      if (this.advance(running.limits, running.eventsMax)) {
-        if (this.turnsQueued === 0) this.queueTurns()
-        return
-      }
-      this.running = undefined
-      running.resolve()
+      if (this.advance(run.limits, run.eventsMax)) return
+      this.end(run)
+      run.resolve()
     } catch (error) {
-      this.running = undefined
-      running.reject(error)
+      this.end(run)
+      run.reject(error)
     }
+  }
+
+  private end(run: Running): void {
+    this.runs = this.runs.filter((other) => other !== run)
   }
 
   /** The next event. @returns false at a limit, or where none is left */
