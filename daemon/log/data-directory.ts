@@ -155,6 +155,7 @@ export class DataDirectory {
   readonly #unrecovered: Set<string>
   readonly #removals = new Set<Timer>()
   #recoveryPointsAtMs = -Infinity
+  #isCacheDistrusted = false
   #isClosed = false
 
   private constructor(ports: LogPorts, options: DataDirectoryOptions, found: Found) {
@@ -218,6 +219,15 @@ export class DataDirectory {
       lock.release()
       throw error
     }
+  }
+
+  /**
+   * For logs that are opened from now on: what the page cache says of indexes is believed no more than after a power cut. The
+   * last run's disk has failed, though the mark of that is not here; a file system that was shut down and mounted again in the
+   * same boot has lost its cache.
+   */
+  distrustPageCache(): void {
+    this.#isCacheDistrusted = true
   }
 
   get failure(): StreamError | undefined {
@@ -491,10 +501,11 @@ export class DataDirectory {
     const slot = this.#marks.slot(topicId, partition)
     const core = new LogCore(this.#context, { ...options, directory: path }, options.config, slot)
     const cleanOffset = this.#cleanOffsets.get(`${topic}-${partition}`) ?? 0
+    const failedBefore = this.failedBefore || this.#isCacheDistrusted
     const report = await recoverLog(core, {
-      clean: this.cleanShutdown !== undefined && !this.failedBefore,
+      clean: this.cleanShutdown !== undefined && !failedBefore,
       sameBoot: this.sameBoot,
-      failedBefore: this.failedBefore,
+      failedBefore,
       mark,
       checkpoint: this.#loaded.find(topicId, topic, partition),
       cleanOffset,

@@ -134,6 +134,7 @@ export async function prepare(
     incarnation,
   )
   undo.push(async () => table.close())
+  if (hasLostItsWord(ports.disk, directory, image, nodeId)) directory.distrustPageCache()
   const recoveryLoss = await table.openAll()
 
   const { session, recordSeen } = await register(
@@ -163,6 +164,18 @@ export async function prepare(
   const reign = { controllerEpoch, writers: new WriterCounter(controllerEpoch) }
   await activateAlone({ ...common, reign })
   return { ...common, reign, controllerLease }
+}
+
+/** The store has taken back what this directory knows of itself: its disk has failed, or it is an old copy. */
+function hasLostItsWord(
+  disk: Disk,
+  directory: DataDirectory,
+  image: MetadataImage,
+  nodeId: number,
+): boolean {
+  const found = new SessionFile(disk, directory.path).read()
+  const recorded = found.kind === 'found' ? found.record.dataEpoch : undefined
+  return recorded !== undefined && recorded < (image.broker(nodeId)?.dataEpoch ?? 0)
 }
 
 function otherDoors(image: MetadataImage, nodeId: number): readonly PeerDoor[] {

@@ -11,7 +11,7 @@
 import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Random } from '../../src/ports/random.ts'
-import { sleep, type Time, type Timer } from '../../src/ports/time.ts'
+import type { Time, Timer } from '../../src/ports/time.ts'
 import type { DataDirectory } from '../log/data-directory.ts'
 import { Scrubber } from '../log/scrubber.ts'
 import type { Store } from '../metadata/commit.ts'
@@ -19,7 +19,7 @@ import type { LogView } from '../metadata/controller.ts'
 import type { ImageChange, MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { refuseMovedHome } from '../metadata/moved-home.ts'
-import { drain, giveUpDataEpoch } from '../metadata/session.ts'
+import { drain } from '../metadata/session.ts'
 import { regressedStore } from '../metadata/session-file.ts'
 import {
   WriterCounter,
@@ -46,8 +46,6 @@ export type { BrokerOptions, BrokerPorts, ClusterOptions } from './broker-option
 const CLUSTER_OPERATIONS_MAX = 128
 /** The longest wait for others to take over what a broker leads that is going. */
 const DRAIN_MS = 30_000
-/** So long it tries to take back its word before it ends its session. */
-const RESIGN_MS = 2_000
 const LOOK_AGAIN_MS = 10_000
 const RECORD_PAUSE_MS = 5_000
 
@@ -470,13 +468,7 @@ export class Broker {
    */
   async #resign(): Promise<void> {
     await this.#controller?.stop().catch(() => undefined)
-    const { session } = this.#session
-    // A store that does not answer leaves it to the mark on the disk; the lease ends either way.
-    await Promise.race([
-      giveUpDataEpoch(this.store, this.keys, session, 'a sync has failed').catch(() => undefined),
-      sleep(this.time, RESIGN_MS),
-    ])
-    await this.#session.end()
+    await this.#session.resign('a sync has failed')
   }
 
   #follow(change: ImageChange): void {

@@ -21,6 +21,7 @@ import type { MetadataImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { RepeatedWarning } from '../metadata/repeated-warning.ts'
 import {
+  giveUpDataEpoch,
   registerAgain,
   registerSession,
   type Session,
@@ -29,6 +30,8 @@ import {
 
 const MARGIN_MS = 1000
 const RETRY_PAUSE_MS = 500
+/** So long it tries to take back its word before it ends. */
+const RESIGN_MS = 2_000
 
 /** What the parts of a broker may know of its session; the values are those of now. */
 export interface SessionView {
@@ -126,6 +129,7 @@ export class SessionKeeper implements SessionView {
   #isHeld = true
   #failure: StreamError | undefined
   #ended = false
+  #isResigning = false
   /** Called once when another incarnation has taken this broker's place. */
   onFenced: ((error: StreamError) => void) | undefined
   /** What must be done between the new session and the end of self-fencing. */
@@ -183,6 +187,21 @@ export class SessionKeeper implements SessionView {
   }
 
   /** Lets the session go; the broker is dead for the others from now on. Idempotent. */
+  /**
+   * Ends it, and takes back what this broker has said of its disk (giveUpDataEpoch), whether or not the disk keeps that. A store
+   * that does not answer leaves it to the mark on the disk; the lease ends either way.
+   */
+  async resign(reason: string): Promise<void> {
+    if (this.#ended || this.#isResigning) return
+    this.#isResigning = true
+    const { store, keys } = this.#ports
+    await Promise.race([
+      giveUpDataEpoch(store, keys, this.#session, reason).catch(() => undefined),
+      sleep(store.time, RESIGN_MS),
+    ])
+    await this.end()
+  }
+
   async end(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
@@ -219,6 +238,8 @@ export class SessionKeeper implements SessionView {
   /** The store may have dropped the session although the lease is answered: what counts is the key. */
   #compare(): void {
     if (this.#ended || this.#returning !== undefined || this.#failure !== undefined) return
+    // Its data epoch rises by its own hand.
+    if (this.#isResigning) return
     const { image } = this.#ports
     if (image.revision < this.#session.sessionEpoch || image.regressed !== undefined) return
     if ((image.broker(this.nodeId)?.dataEpoch ?? 0) > this.dataEpoch) {

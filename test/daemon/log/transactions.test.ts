@@ -128,6 +128,31 @@ describe('transactions', () => {
     },
   )
 
+  it('what was aborted is known where the page cache was lost within a boot, and the start was told to distrust it', async () => {
+    const config = { segmentBytes: 400 }
+    for (let seed = 1; seed <= 20; seed += 1) {
+      const world = new LogWorld(seed)
+      const log = await world.log(config)
+      for (let index = 0; index < 5; index += 1) {
+        send(log, { producerId: 1, baseSequence: index })
+        end(log, 1, index % 2 === 0 ? 'abort' : 'commit')
+        append(log, values(index, 2, 60))
+        await world.settle(log.flush())
+      }
+      const expected = log.abortedTransactions(0, log.logEndOffset)
+      expect(expected).toHaveLength(3)
+      await world.settle(world.disk.syncDirectory(LOG_PATH))
+      await world.run(200)
+      // The file system was shut down and mounted again: as after a power cut, in the same boot.
+      world.crash('power')
+      world.boot -= 1
+      const directory = await world.open()
+      directory.distrustPageCache()
+      const again = await world.log(config)
+      expect(again.abortedTransactions(0, again.logEndOffset), `seed ${seed}`).toEqual(expected)
+    }
+  })
+
   it('an index that is damaged in front of the replay is made anew', async () => {
     const world = new LogWorld()
     const log = await world.log()

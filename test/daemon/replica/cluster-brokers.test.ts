@@ -65,6 +65,8 @@ describe('brokers of one cluster', () => {
     expect(failing.state).toBe('FAILED')
     const others = cluster.controller().image
     expect(others.broker(nodeId)?.live).toBe(false)
+    // It is no operator's word, and nobody ends for it.
+    expect(cluster.fenced).toEqual([])
     const given = others.broker(nodeId)?.dataEpoch ?? 0
     expect(given).toBeGreaterThan(dataEpoch)
     // A file system that is shut down takes nothing any more.
