@@ -38,6 +38,8 @@ export class PartitionTable {
   readonly #nodeId: number
   readonly #incarnation: string
   readonly #byTopicId = new Map<string, Partition[]>()
+  /** Topics whose last turn has failed. */
+  readonly #unfinished = new Set<string>()
   readonly #chains = new Map<string, Promise<void>>()
   /** Runs that have not begun: they will see the image of then, so one is enough for all who ask meanwhile. */
   readonly #queued = new Map<string, Promise<void>>()
@@ -142,14 +144,24 @@ export class PartitionTable {
     await inParallel([...topicIds], LOGS_AT_ONCE * 4, (id) => this.#inTurn(id, false))
   }
 
-  /** Tries again where a leadership could not be taken. */
+  /**
+   * Tries again where a leadership could not be taken, and what a store that gave no answer has kept from being done: nothing may
+   * change there any more that would bring it up.
+   * @throws StreamError the last one of those that fail again; the others are done
+   */
   async retry(): Promise<void> {
-    const topicIds = new Set<string>()
+    const topicIds = new Set(this.#unfinished)
     for (const partition of this.all()) {
       const isIdle = partition.notServing === 'notLeader' && partition.follower === undefined
       if (isIdle) topicIds.add(partition.topicId)
     }
-    for (const topicId of topicIds) await this.reconcile(topicId)
+    let failure: unknown
+    for (const topicId of topicIds) {
+      await this.reconcile(topicId).catch((error: unknown) => {
+        failure = error
+      })
+    }
+    if (failure !== undefined) throw failure
   }
 
   /**
@@ -174,6 +186,10 @@ export class PartitionTable {
         return this.#reconcile(topicId, waits)
       })
     this.#chains.set(topicId, run)
+    run.then(
+      () => this.#unfinished.delete(topicId),
+      () => this.#unfinished.add(topicId),
+    )
     const forget = (): void => {
       if (this.#chains.get(topicId) === run) this.#chains.delete(topicId)
     }
