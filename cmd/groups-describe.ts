@@ -2,7 +2,7 @@
 
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { findGroups, lagRows, requireGroups, withGroups } from './groups-shared.ts'
+import { findGroups, lagRows, oldestSeconds, requireGroups, withGroups } from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
@@ -52,7 +52,8 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         continue
       }
       for (const row of await lagRows(deps, session, group, { wantsSeconds: true })) {
-        const { topic, partition, committed, end, lag, seconds, member, host } = row
+        const { topic, partition, committed, end, lag, member, host } = row
+        const seconds = oldestSeconds([row])
         rows.push([groupId, topic, partition, committed, end, lag, seconds, member, host])
       }
     }

@@ -2,7 +2,7 @@
 
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { findGroups, lagRows, oldestSeconds, sumLag, withGroups } from './groups-shared.ts'
+import { findGroups, lagRows, oldestMs, sumLag, withGroups } from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
@@ -50,7 +50,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       const lags = await lagRows(deps, session, group, { wantsSeconds })
       const lag = sumLag(lags)
       if (flags.has('lagging') && (lag ?? 0) === 0) continue
-      if (inactiveMs !== undefined && (oldestSeconds(lags) ?? 0) * 1000 < inactiveMs) continue
+      if (inactiveMs !== undefined && (oldestMs(lags) ?? 0) < inactiveMs) continue
       rows.push([group.groupId, group.state, group.members.length, lag])
     }
     await printRows(deps, flags, shape, rows)

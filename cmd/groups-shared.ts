@@ -122,7 +122,7 @@ export interface LagRow extends GroupPartition {
   /** null: not known. */
   readonly lag: number | null
   /** Age of the oldest unread record; null: not known. */
-  readonly seconds: number | null
+  readonly ageMs: number | null
   readonly member: string | null
   readonly host: string | null
 }
@@ -173,7 +173,7 @@ export async function lagRows(
   const ages = options.wantsSeconds ? await oldestUnread(deps, broker, rows) : new Map()
   return rows.map(({ topic, partition, ...row }) => {
     const age: number | undefined = ages.get(nameOf({ topic, partition }))
-    return { topic, partition, ...row, seconds: row.lag === 0 ? 0 : (age ?? null) }
+    return { topic, partition, ...row, ageMs: row.lag === 0 ? 0 : (age ?? null) }
   })
 }
 
@@ -210,7 +210,7 @@ async function askPlaces(
 
 const OLDEST_WAIT_MS = 5000
 
-/** Whole seconds since the first unread record of each partition that has one. */
+/** Milliseconds since the first unread record of each partition that has one. */
 export async function oldestUnread(
   deps: CommandDeps,
   { cluster }: Broker,
@@ -243,8 +243,7 @@ export async function oldestUnread(
       if (event.kind === 'records') {
         const timestampMs = firstTimestamp(cursor, event)
         if (timestampMs === undefined) continue
-        const ageMs = Math.max(0, deps.time.wallMs() - timestampMs)
-        ages.set(nameOf(event), Math.floor(ageMs / 1000))
+        ages.set(nameOf(event), Math.max(0, deps.time.wallMs() - timestampMs))
       }
       consumer.unassign(event.topic, event.partition)
       open -= 1
@@ -279,8 +278,14 @@ export function sumLag(rows: readonly LagRow[]): number | null {
   return known.length === 0 ? null : known.reduce((sum, lag) => sum + lag, 0)
 }
 
+/** Whole seconds, as they are shown. */
 export function oldestSeconds(rows: readonly LagRow[]): number | null {
-  const known = rows.flatMap(({ seconds }) => (seconds === null ? [] : [seconds]))
+  const ageMs = oldestMs(rows)
+  return ageMs === null ? null : Math.floor(ageMs / 1000)
+}
+
+export function oldestMs(rows: readonly LagRow[]): number | null {
+  const known = rows.flatMap(({ ageMs }) => (ageMs === null ? [] : [ageMs]))
   return known.length === 0 ? null : Math.max(...known)
 }
 

@@ -81,7 +81,8 @@ interface CopyRow {
   /** null: the topic is gone, or nobody leads the partition. */
   readonly end: number | null
   readonly lag: number | null
-  readonly seconds: number | null
+  /** Of the oldest record that is not copied yet. */
+  readonly ageMs: number | null
   readonly state: string
 }
 
@@ -104,7 +105,7 @@ async function copyRows(
     const isIt = topic !== undefined && isSameTopic(topic.topicId, position.sourceId)
     const end = isIt ? (ends(pair.source, partition) ?? null) : null
     const lag = end === null ? null : Math.max(0, end - next)
-    return { position, end, lag, seconds: null, state: stateOf(position, topic, lag) }
+    return { position, end, lag, ageMs: null, state: stateOf(position, topic, lag) }
   })
   const unread = rows.map(({ position, end }) => ({
     topic: position.pair.source,
@@ -116,7 +117,7 @@ async function copyRows(
   return rows.map((row) => {
     const { pair, partition } = row.position
     const age = ages.get(nameOf({ topic: pair.source, partition }))
-    return { ...row, seconds: row.lag === 0 ? 0 : (age ?? null) }
+    return { ...row, ageMs: row.lag === 0 ? 0 : (age ?? null) }
   })
 }
 
@@ -141,7 +142,8 @@ export async function copyStatus(
   return withCopies(deps, args, name, async (session) => {
     const failures = new TargetFailures(deps)
     const rows = await copyRows(deps, session, failures)
-    const cells = rows.map(({ position, end, lag, seconds, state }): Row => {
+    const cells = rows.map(({ position, end, lag, ageMs, state }): Row => {
+      const seconds = ageMs === null ? null : Math.floor(ageMs / 1000)
       const { pair, partition, next, error } = position
       return [name, pair.target, partition, state, end, next, lag, seconds, error ?? null]
     })
@@ -160,12 +162,12 @@ export async function copyLag(
     reportLag(deps, args.flags, shape, async (failures) => {
       const rows = await copyRows(deps, session, failures)
       const lags = rows.map(
-        ({ position, end, lag, seconds }): LagRow => ({
+        ({ position, end, lag, ageMs }): LagRow => ({
           ...hereOf(position),
           committed: position.next,
           end,
           lag,
-          seconds,
+          ageMs,
           member: null,
           host: null,
         }),

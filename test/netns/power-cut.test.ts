@@ -63,7 +63,14 @@ describe.skipIf(why !== undefined)('a power cut', () => {
           if (name.startsWith('f')) rmSync(join(disk.path, name))
         }
         const { child, said } = start(disk.path)
-        while (said().split('\n').length < 50 + 20 * round) {
+        const writers = () =>
+          new Set(
+            said()
+              .split('\n')
+              .slice(0, -1)
+              .map((line) => line.split(' ')[0]),
+          )
+        while (said().split('\n').length < 50 + 20 * round || writers().size < FILES) {
           await new Promise((resolve) => setTimeout(resolve, 5))
         }
         await standStill([child])

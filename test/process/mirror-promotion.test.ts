@@ -114,7 +114,6 @@ describe('transactions that always overlap', () => {
     const committed = rows('$S')
     sites.ok('stream mirror failback west -b $T --salvage lost -y')
     const lost = envelopes(sites.ok('cat lost'))
-    expect(lost.some(({ offset }) => offset < point)).toBe(true)
     sites.ok('stream mirror lag west -b $S --wait-until 0 --timeout 30s')
     sites.ok('stream verify t $T/t -b $S --offsets')
     const isThere = new Set(

@@ -156,6 +156,8 @@ class OperationRun {
       operations: this.#operations,
       final: this.#final,
       commits: this.#commits,
+      // A request that comes a second time, late, does what it did: the position that it names was one before.
+      repeatsRequests: (this.#w.network.fired['duplicate'] ?? 0) > 0,
       open: this.#open,
     }
     return {

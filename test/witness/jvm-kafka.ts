@@ -39,11 +39,15 @@ export class Kafka {
     this.#javaFlags = flags
   }
 
-  /** Fetches what is missing and compiles Witness.java. @throws Error when Java or Maven cannot do it */
-  static prepare(): Kafka {
+  /**
+   * Fetches what is missing and compiles Witness.java.
+   * @param wanted  another version than the one that pom.xml names
+   * @throws Error when Java or Maven cannot do it
+   */
+  static prepare(wanted?: string): Kafka {
     const pom = join(directory, 'pom.xml')
     const project = readFileSync(pom, 'utf8')
-    const version = /<kafka\.version>(.*)<\/kafka\.version>/.exec(project)?.[1]
+    const version = wanted ?? /<kafka\.version>(.*)<\/kafka\.version>/.exec(project)?.[1]
     if (version === undefined) throw new Error('pom.xml names no version of Kafka')
     const cache = join(repository, '.cache', 'witness')
     const libraries = join(cache, `kafka-${version}`)
@@ -56,11 +60,12 @@ export class Kafka {
         '-f',
         pom,
         'dependency:copy-dependencies',
+        `-Dkafka.version=${version}`,
         `-DoutputDirectory=${libraries}`,
       ])
       writeFileSync(complete, '')
     }
-    const classes = join(cache, 'classes')
+    const classes = join(cache, `classes-${version}`)
     mkdirSync(classes, { recursive: true })
     run('javac', ['-cp', join(libraries, '*'), '-d', classes, join(directory, 'Witness.java')])
     return new Kafka(version, [classes, join(libraries, '*')].join(delimiter), javaFlags)

@@ -2,11 +2,12 @@
  * Apache Kafka's own programs as witnesses: its console tools and clients at our Kafka door, DumpLogSegments over what
  * we wrote, and our reader and commands over what a real broker wrote. Each check asserts contents, not exit codes only.
  *
- *     node test/witness/run.ts [--save] [tools] [groups] [librdkafka] [logs] [broker] [commands] [acceptance] [cluster] [leaders] [mirror] [links] [rings] [unclean] [mm2] [security]
+ *     node test/witness/run.ts [--save] [--kafka VERSION] [tools] [groups] [librdkafka] [logs] [broker] [commands] [acceptance] [cluster] [leaders] [mirror] [links] [rings] [unclean] [mm2] [security]
  *
  * Needs Java 17 and Maven, and Python 3 with pip for `librdkafka`; dist/ is built when missing.
  *
- * --save writes the table to test/witness/RESULTS.md. Exit code: 0 all passed, 1 not, 2 wrong usage.
+ * --kafka takes another version than pom.xml names. --save writes the table to test/witness/RESULTS.md, of another version to
+ * RESULTS-VERSION.md. Exit code: 0 all passed, 1 not, 2 wrong usage.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
@@ -53,15 +54,17 @@ process.exitCode = await main(process.argv.slice(2))
 
 async function main(args: readonly string[]): Promise<number> {
   const wanted = args.filter((each) => each !== '--save')
+  const at = wanted.indexOf('--kafka')
+  const version = at < 0 ? undefined : wanted.splice(at, 2)[1]
   const unknown = wanted.find((each) => !(each in groups))
   if (unknown !== undefined) {
     process.stderr.write(
-      `usage: node test/witness/run.ts [--save] [${Object.keys(groups).join('] [')}]\n`,
+      `usage: node test/witness/run.ts [--save] [--kafka VERSION] [${Object.keys(groups).join('] [')}]\n`,
     )
     return 2
   }
   if (!existsSync(streamBundle) || !existsSync(daemonBundle)) build()
-  const kafka = Kafka.prepare()
+  const kafka = Kafka.prepare(version)
   const started = performance.now()
   const results: CheckResult[] = []
   for (const [name, run] of Object.entries(groups)) {
@@ -87,7 +90,7 @@ async function main(args: readonly string[]): Promise<number> {
     const command = ['npm run witness --', ...args].join(' ')
     const date = new Date().toISOString().slice(0, 10)
     writeFileSync(
-      join(import.meta.dirname, 'RESULTS.md'),
+      join(import.meta.dirname, version === undefined ? 'RESULTS.md' : `RESULTS-${version}.md`),
       `# Last result of the Kafka witnesses\n\n${date}, \`${command}\`: ${summary}\n${table}`,
     )
   }
