@@ -7,7 +7,7 @@ import { type Delivery, Producer, type ProducerOptions } from '../../src/client/
 import { TransactionalProducer } from '../../src/client/transactional-producer.ts'
 import { RecordCursor } from '../../src/record/record-cursor.ts'
 import type { DaemonWorld } from '../daemon/daemon-world.ts'
-import type { Moved, Operation, Placed, Poll, Send } from './operations.ts'
+import type { CommitSeen, Moved, Operation, Placed, Poll, Send } from './operations.ts'
 import { quiet } from './sim-clients.ts'
 import type { SimRandom } from './sim-random.ts'
 import { SimTime } from './sim-time.ts'
@@ -30,6 +30,8 @@ export interface Surroundings {
   readonly partitions: number
   readonly bugs: ClientBugs
   readonly operations: (Operation | Moved)[]
+  /** Commits, as they are sent. */
+  readonly asked: CommitSeen[]
   /** Of the run. */
   readonly random: SimRandom
 }
@@ -275,6 +277,11 @@ export class Subscriber extends Life {
       const offsets = [...positions]
         .filter(([partition]) => owned.has(partition))
         .map(([partition, offset]) => ({ topic: TOPIC, partition, offset }))
+      const atMs = this.around.w.world.now
+      const { generation } = member
+      for (const { partition, offset } of offsets) {
+        this.around.asked.push({ group: GROUP, key: `${partition}`, offset, atMs, generation })
+      }
       await member.commit(offsets).catch(() => undefined)
     }
     while (this.time.monotonicMs() < endMs && !this.isOver) {

@@ -105,6 +105,7 @@ class OperationRun {
       partitions: 1 + random.integer(3),
       bugs: bug,
       operations: this.#operations,
+      asked: [],
       random,
     }
   }
@@ -156,8 +157,7 @@ class OperationRun {
       operations: this.#operations,
       final: this.#final,
       commits: this.#commits,
-      // A request that comes a second time, late, does what it did: the position that it names was one before.
-      repeatsRequests: (this.#w.network.fired['duplicate'] ?? 0) > 0,
+      ...(this.#w.network.fired.duplicate > 0 ? { asked: this.#around.asked } : {}),
       open: this.#open,
     }
     return {
@@ -291,7 +291,12 @@ class OperationRun {
     if (found?.errorCode !== 0) return
     for (const { partitions } of found.topics) {
       for (const { partitionIndex, committedOffset: offset } of partitions) {
-        this.#commits.push({ group: GROUP, key: `${partitionIndex}`, offset })
+        this.#commits.push({
+          group: GROUP,
+          key: `${partitionIndex}`,
+          offset,
+          atMs: this.#w.world.now,
+        })
       }
     }
   }

@@ -46,6 +46,9 @@ export interface CommitSeen {
   readonly group: string
   readonly key: string
   readonly offset: number
+  /** When, and in which generation; only where `asked` is told. */
+  readonly atMs?: number
+  readonly generation?: number
 }
 
 export interface OperationHistory {
@@ -55,8 +58,11 @@ export interface OperationHistory {
   readonly final: readonly Poll[]
   /** What was seen of committed offsets, in the order of seeing. */
   readonly commits?: readonly CommitSeen[]
-  /** Whether the network gave requests to the daemon twice: no protocol tells a commit that comes again from a new one. */
-  readonly repeatsRequests?: boolean
+  /**
+   * What members asked to be committed, in this order, where the network gives requests to the daemon twice: no protocol tells a
+   * commit that comes again, late, from a new one.
+   */
+  readonly asked?: readonly CommitSeen[]
   /** Keys in which a transaction is still open after the end. */
   readonly open?: readonly string[]
 }
@@ -326,15 +332,25 @@ function findCycles(history: OperationHistory): string[] {
   return cycles
 }
 
+/** It was asked for in the generation of the later position, and not again since: the earlier request has come once more. */
+function isRepeat({ asked = [] }: OperationHistory, seen: CommitSeen, before: number): boolean {
+  const { key, offset, atMs = 0 } = seen
+  const of = (wanted: number): readonly CommitSeen[] =>
+    asked.filter((each) => each.key === key && each.offset === wanted && (each.atMs ?? 0) <= atMs)
+  const earlier = of(offset).at(-1)
+  const later = of(before)[0]
+  if (earlier === undefined || later === undefined) return false
+  return earlier.generation === later.generation && (earlier.atMs ?? 0) < (later.atMs ?? 0)
+}
+
 function judgeGroups(history: OperationHistory, add: Add): void {
   const high = new Map<string, number>()
-  const seen = new Set<string>()
-  for (const { group, key, offset } of history.commits ?? []) {
+  for (const seen of history.commits ?? []) {
+    const { group, key, offset } = seen
     const place = `${group}: ${key}`
     const before = high.get(place) ?? -1
-    const isRepeat = history.repeatsRequests === true && seen.has(`${place}: ${offset}`)
-    seen.add(`${place}: ${offset}`)
-    if (offset < before && !isRepeat) add('commit-regress', `${place}: ${offset} after ${before}`)
+    if (offset < before && !isRepeat(history, seen, before))
+      add('commit-regress', `${place}: ${offset} after ${before}`)
     high.set(place, Math.max(before, offset))
   }
 }

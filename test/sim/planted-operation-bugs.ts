@@ -1,6 +1,7 @@
 /** A bug for each anomaly of operations.ts: of coordinators, partitions and clients, each of which alone the judge must catch. */
-import { ClassicGroup } from '../../daemon/coordinator/classic-group.ts'
+
 import { MarkerWriter } from '../../daemon/coordinator/marker-writer.ts'
+import { OffsetTable } from '../../daemon/coordinator/offset-table.ts'
 import { TransactionCoordinator } from '../../daemon/coordinator/transaction-coordinator.ts'
 import type { ReadRequest } from '../../daemon/log/log-types.ts'
 import { PartitionLog } from '../../daemon/log/partition-log.ts'
@@ -173,8 +174,20 @@ export const plantedOperationBugs: readonly PlantedOperationBug[] = [
     caught: ['nonmonotonic-send', 'int-nonmonotonic-send'],
   },
   {
-    name: 'a group that takes commits of generations that are over',
-    bug: { plant: () => replace(ClassicGroup.prototype, { checkCommit: () => 0 }) },
+    name: 'a table of positions that now and then takes an earlier one than was committed',
+    bug: {
+      plant: () => {
+        const { set } = OffsetTable.prototype
+        let count = 0
+        return replace(OffsetTable.prototype, {
+          set(topic, partition, value, position) {
+            count += 1
+            const offset = count % 4 === 0 ? Math.max(0, value.offset - 20) : value.offset
+            set.call(this, topic, partition, { ...value, offset }, position)
+          },
+        })
+      },
+    },
     caught: ['commit-regress'],
   },
   {
