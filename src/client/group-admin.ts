@@ -112,6 +112,8 @@ export class GroupAdmin {
     const row = response.groups[0]
     const code = row?.errorCode ?? KafkaError.GROUP_ID_NOT_FOUND
     if (code === KafkaError.GROUP_ID_NOT_FOUND || row === undefined) return undefined
+    // Kafka 3.7 to 3.9 name the question, and refuse it while the newer protocol is off: then there is no such group.
+    if (code === KafkaError.UNSUPPORTED_VERSION) return undefined
     if (code !== 0) throw kafkaFailure(code, { target: `group ${groupId}` })
     return {
       groupId,

@@ -108,7 +108,7 @@ describe('a fetch of a follower', () => {
     expect(bench.set.position(2)).toBeUndefined()
   })
 
-  it('of an older session, or an older one of this session, is ignored', () => {
+  it('of an older session of the broker, or an older one of this, is ignored', () => {
     const bench = new Bench()
     expect(bench.fetch(2, 40, { fetchNumber: 9 })).toEqual(read)
     expect(bench.fetch(2, 80, { sessionEpoch: 1, fetchNumber: 20 })).toMatchObject({
