@@ -31,7 +31,7 @@ export const spec: CommandSpec = {
   options: [
     { long: 'total', help: 'the sum over all topics' },
     { long: 'fail-above', argument: 'N', help: 'exit 1 if a group has more than N unread records' },
-    { long: 'wait-until', argument: 'N', help: 'wait until every group has at most N unread records; 7 if --timeout comes first' },
+    { long: 'wait-until', argument: 'N', help: 'wait until every group has at most N unread records, and every member has committed; 7 if --timeout comes first' },
     ...rowOptions,
   ],
   columns: lagShape.columns,
@@ -75,7 +75,9 @@ export async function reportLag(
     const failures = new TargetFailures(deps)
     const lags = await read(failures)
     const worst = Math.max(0, ...[...lags.values()].map((rows) => sumLag(rows) ?? 0))
-    const isReached = waitUntil === undefined || worst <= waitUntil || failures.exit !== 0
+    const untold = [...lags.values()].flat().filter((row) => row.isUntold).length
+    const isWithin = waitUntil === undefined || (worst <= waitUntil && untold === 0)
+    const isReached = isWithin || failures.exit !== 0
     const isLate = deps.time.monotonicMs() + WAIT_PAUSE_MS > deadlineMs
     if (!isReached && !isLate) {
       await sleep(deps.time, WAIT_PAUSE_MS)
@@ -85,12 +87,19 @@ export async function reportLag(
     if (!isReached) {
       throw new StreamError(
         'TIMED_OUT',
-        `${worst} records unread, not ${waitUntil}, after ${timeoutMs} ms`,
+        `${worst} records unread${untoldWords(untold)}, not ${waitUntil}, after ${timeoutMs} ms`,
       )
     }
     if (failures.exit !== 0) return failures.exit
     return failAbove !== undefined && worst > failAbove ? 1 : 0
   }
+}
+
+function untoldWords(count: number): string {
+  if (count === 0) return ''
+  return count === 1
+    ? ', besides a partition whose member has committed nothing yet'
+    : `, besides ${count} partitions whose members have committed nothing yet`
 }
 
 export async function lagsOf(

@@ -121,6 +121,8 @@ export interface LagRow extends GroupPartition {
   readonly end: number | null
   /** null: not known. */
   readonly lag: number | null
+  /** A member is in it and has committed nothing: how many of its records are read only that member knows. */
+  readonly isUntold: boolean
   /** Age of the oldest unread record; null: not known. */
   readonly ageMs: number | null
   readonly member: string | null
@@ -150,22 +152,23 @@ export async function lagRows(
   await addUncommitted(admin, partitions)
   const sorted = [...partitions.values()].sort(byPlace)
   const ends = await askPlaces(admin, sorted, 'latest')
-  const isUntouched = (each: GroupPartition): boolean =>
-    !committed.has(nameOf(each)) && !owners.has(nameOf(each))
-  const starts = await askPlaces(admin, sorted.filter(isUntouched), 'earliest')
+  const uncommitted = sorted.filter((each) => !committed.has(nameOf(each)))
+  const starts = await askPlaces(admin, uncommitted, 'earliest')
   const rows = sorted.map((each) => {
     const name = nameOf(each)
     const end = ends.get(name) ?? null
     const at = committed.get(name) ?? null
-    // Nobody has read it yet: all of it is unread. Where a member is in it only that member knows.
-    const from = at ?? starts.get(name)
-    const lag = end === null || from === undefined ? null : Math.max(0, end - from)
+    const start = starts.get(name)
     const owner = owners.get(name)
+    // Nobody has read it yet: all of it is unread. Where a member is in it only that member knows.
+    const from = at ?? (owner === undefined ? start : undefined)
+    const lag = end === null || from === undefined ? null : Math.max(0, end - from)
     return {
       ...each,
       committed: at,
       end,
       lag,
+      isUntold: owner !== undefined && at === null && start !== end,
       member: owner?.member ?? null,
       host: owner?.host ?? null,
     }

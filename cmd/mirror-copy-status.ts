@@ -167,6 +167,7 @@ export async function copyLag(
           committed: position.next,
           end,
           lag,
+          isUntold: false,
           ageMs,
           member: null,
           host: null,

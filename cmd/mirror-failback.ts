@@ -34,7 +34,7 @@ export const spec: CommandSpec = {
   summary: 'Let the old side of a promoted link follow this one',
   description: [
     'Run at the side that was promoted. The broker that was the source becomes the mirror: its topics become read-only, lose what was written there beyond the point of the promotion, and follow this side by a link of the same name, kept there. Shows first what would be cut, and asks.',
-    'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends. Where transactions were open at that point, those that began before it are aborted on both sides, and the file has all committed records from the first of them on.',
+    'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends. Where transactions were open at that point, those that began before it are aborted on both sides, and the file has all committed records from the first of them on. While a transaction is open at the old side, nothing is salvaged and nothing cut.',
     'The old side must be a daemon of stream, or a cluster of them: there all replicas cut, and go on as one. To come back for good: stream mirror promote there, with --when-caught-up.',
   ],
   operands: [{ name: 'NAME' }],
@@ -56,7 +56,7 @@ export const spec: CommandSpec = {
     [3, 'no such link, or nothing of it is promoted'],
     [4, 'the old side is not reached, or does not reach this one'],
     [7, 'the old side could not be fenced in 30 s, or within --timeout; it becomes as it was'],
-    [8, 'a topic was made anew since, or is a mirror already'],
+    [8, 'a topic was made anew since, or is a mirror already; with --salvage: a transaction is open at the old side'],
   ],
 }
 
@@ -67,6 +67,8 @@ interface Side {
   /** From here on records may be of transactions that were open at the points, and are aborted with what is cut. */
   readonly settled: readonly number[]
   readonly ends: readonly number[]
+  /** What is open there from here on never ends: whoever is fenced writes no markers. */
+  readonly stableEnds: readonly number[]
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -94,6 +96,8 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         await printRows(deps, flags, shape, rows())
         return 0
       }
+      const path = flags.text('salvage')
+      if (path !== undefined) for (const side of sides) requireAllDecided(side, link.source)
       const cut = sides.reduce((sum, side) => sum + cutOf(side), 0)
       const question =
         cut === 0
@@ -128,8 +132,10 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         await waitForLink(deps, there, name, fenceMs(), isFenced, words)
         // From now on nothing is written there: this is what is cut.
         sides = await lookAt(deps, there, topics)
-        const path = flags.text('salvage')
-        if (path !== undefined) await salvage(deps, old, sides, path)
+        if (path !== undefined) {
+          for (const side of sides) requireAllDecided(side, link.source)
+          await salvage(deps, old, sides, path)
+        }
       } catch (error) {
         // Nothing is cut yet: everything becomes as it was.
         await there.links.alter(name, 'unlink', undefined)
@@ -165,17 +171,22 @@ async function lookAt(
   const questions = topics.flatMap(({ name, partitions }) =>
     partitions.map(({ partition }) => ({ topic: name, partition, at: 'latest' as const })),
   )
-  const answers = await admin.listOffsets(questions, { isolation: 'read_uncommitted' })
+  // In this order: where nothing is open, the stable end is not below the other, whoever writes meanwhile.
+  const all = await admin.listOffsets(questions, { isolation: 'read_uncommitted' })
+  const stable = await admin.listOffsets(questions, { isolation: 'read_committed' })
+  const endsOf = (answers: typeof all, { name, partitions }: MirrorTopic): number[] =>
+    partitions.map(
+      ({ partition }) =>
+        answers.find((row) => row.topic === name && row.partition === partition)?.offset ?? 0,
+    )
   return topics.map((topic) => ({
     topic,
     points: topic.partitions.map(({ promotedOffset }) => promotedOffset),
     settled: topic.partitions.map(({ promotedOffset, settledOffset }) =>
       settledOffset < 0 ? promotedOffset : settledOffset,
     ),
-    ends: topic.partitions.map(
-      ({ partition }) =>
-        answers.find((row) => row.topic === topic.name && row.partition === partition)?.offset ?? 0,
-    ),
+    ends: endsOf(all, topic),
+    stableEnds: endsOf(stable, topic),
   }))
 }
 
@@ -205,6 +216,23 @@ function sideRows(name: string, { topic, points, ends }: Side): Row[] {
   })
 }
 
+/** What is committed behind an open transaction is not told from what is not: none of it would be salvaged. */
+function requireAllDecided(side: Side, source: readonly string[]): void {
+  const { topic, points, ends, stableEnds } = side
+  for (const [partition, end] of ends.entries()) {
+    const stableEnd = stableEnds[partition] ?? 0
+    if (end <= (points[partition] ?? 0) || stableEnd >= end) continue
+    throw new StreamError(
+      'CONFLICT',
+      `${topic.name} partition ${partition}: a transaction is open at the old side at offset ${stableEnd}: what is committed behind it cannot be salvaged; nothing is cut`,
+      {
+        target: topic.name,
+        hint: `to see whose it is: stream txn list -b ${source[0]}; to end it: stream txn abort ID -b ${source[0]}; without --salvage all is cut`,
+      },
+    )
+  }
+}
+
 /** What is committed between the points and the ends, behind what the file has already. */
 async function salvage(
   deps: CommandDeps,
@@ -226,7 +254,7 @@ async function salvage(
       if (cutOf(side) === 0) continue
       const places = (offsets: readonly number[]): string =>
         offsets.map((offset, partition) => `${partition}=${offset}`).join(',')
-      const ends = side.ends.map((end, index) => Math.max(end, side.points[index] ?? 0))
+      const ends = side.stableEnds.map((end, index) => Math.max(end, side.settled[index] ?? 0))
       const flags = old.flags
         .without('dry-run')
         .without('json')

@@ -25,6 +25,7 @@ import { EmbeddedStore } from '../src/io/embedded-store.ts'
 import { isEtcdAway } from '../src/io/etcd-errors.ts'
 import { type EtcdOptions, etcdSettingsOf, readEtcdOptions } from '../src/io/etcd-options.ts'
 import { EtcdStore } from '../src/io/etcd-store.ts'
+import { endProcess } from '../src/io/process-end.ts'
 import { RealDisk } from '../src/io/real-disk.ts'
 import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
@@ -418,19 +419,30 @@ async function main(): Promise<number> {
     process.stdout.write(`${daemon.addresses[0]}\n`)
   }
   notifyServiceManager(environment, log, 'ready', `serving ${daemon.addresses.join(' ')}`)
-  listenForStopSignals(process, time, stop, () => process.exit(EXIT_FAILED))
+  listenForStopSignals(process, time, stop, () => endProcess(EXIT_FAILED))
   const why = await stopAsked
   log.info('stopping', { why })
   notifyServiceManager(environment, log, 'stopping', 'closing the logs')
   try {
     await daemon.stop({ graceMs: STOP_GRACE_MS })
   } finally {
-    rmSync(pidFile, { force: true })
+    removePidFile(pidFile, log)
     removeEphemeral()
   }
   log.info('stopped')
   if (fenced !== undefined) throw fenced
   return 0
+}
+
+/** The disk may be gone by now, and that is told already by what it broke. */
+function removePidFile(path: string, log: Log): void {
+  try {
+    rmSync(path, { force: true })
+  } catch (error) {
+    log.warn('the process id could not be taken away', {
+      error: diskError(error, 'remove', path).message,
+    })
+  }
 }
 
 function report(error: unknown): number {
@@ -447,4 +459,4 @@ function report(error: unknown): number {
 // Nothing may keep the process alive then: what counts is written down.
 void main()
   .catch(report)
-  .then((code) => process.exit(code))
+  .then((code) => endProcess(code))

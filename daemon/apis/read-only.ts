@@ -17,11 +17,10 @@ export function readOnlyReason(
   return link === undefined ? undefined : wordsFor(topic, link)
 }
 
-/** Up to where clients that do not ask for stable records are given a partition. */
+/** Up to where clients that do not ask for stable records are given a partition: of a mirror only what no promotion can cut. */
 export function shownHighWatermark({ image }: Broker, partition: Partition): number {
   const { topic, topicId, partition: index, highWatermark, lastStableOffset } = partition
-  const isMirror = image.links.writerOf(topic, topicId, index) !== undefined
-  return isMirror ? lastStableOffset : highWatermark
+  return image.links.isMirrored(topic, topicId, index) ? lastStableOffset : highWatermark
 }
 
 /** Of any partition. */

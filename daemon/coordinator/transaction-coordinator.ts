@@ -89,8 +89,7 @@ export class TransactionCoordinator {
       mirrorStateOf: ({ topic, topicId, partition }) => {
         const { links } = broker.image
         if (links.writerOf(topic, topicId, partition) === undefined) return undefined
-        const { linkId } = links.mirror(topic)?.value ?? {}
-        return links.mirrored(topicId, partition)?.value.linkId === linkId ? 'theirs' : 'fenced'
+        return links.isMirrored(topic, topicId, partition) ? 'theirs' : 'fenced'
       },
     })
     if (peers !== undefined) this.#remote = new RemoteAdmission(table, peers, this.markers)

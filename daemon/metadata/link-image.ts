@@ -62,6 +62,14 @@ export class LinkImage {
     return isPromoted ? undefined : mirror.link
   }
 
+  /** Whether what is there came by a link. What a failback has fenced and not cut yet is still its own producers'. */
+  isMirrored(topic: string, topicId: string, partition: number): boolean {
+    if (this.writerOf(topic, topicId, partition) === undefined) return false
+    const mirror = this.#mirrors.get(topic)?.value
+    const isOfLink = this.mirrored(topicId, partition)?.value.linkId === mirror?.linkId
+    return isOfLink || mirror?.cutAt[partition] === undefined
+  }
+
   apply(key: string, parsed: LinkKey, entry: StoreEntry | undefined): void {
     switch (parsed.kind) {
       case 'link':

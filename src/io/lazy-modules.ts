@@ -1,5 +1,5 @@
 /**
- * Node's own modules that take milliseconds to load (net 5, tls 25, crypto 4, child_process 3, tty 1), loaded when first used: a
+ * Node's own modules that take milliseconds to load (net 5, tls 25, crypto 4, child_process 3, v8 2, tty 1), loaded when first used: a
  * command that needs none of them starts that much faster (test/bench, "start").
  */
 
@@ -13,6 +13,10 @@ export function tlsModule(): typeof import('node:tls') {
 
 export function cryptoModule(): typeof import('node:crypto') {
   return process.getBuiltinModule('node:crypto')
+}
+
+export function v8Module(): typeof import('node:v8') {
+  return process.getBuiltinModule('node:v8')
 }
 
 export function ttyModule(): typeof import('node:tty') {

@@ -15,6 +15,7 @@ import { StreamError } from '../base/errors.ts'
 import type { DeathSignal, Host, HostSignal, HostStat, StandardStream } from '../ports/host.ts'
 import { isTerminal } from './file-kind.ts'
 import { lockFile } from './file-lock.ts'
+import { endProcess } from './process-end.ts'
 import { diskError, systemCode } from './system-errors.ts'
 
 const descriptors: Readonly<Record<StandardStream, number>> = { input: 0, output: 1, error: 2 }
@@ -69,7 +70,7 @@ export class RealHost implements Host {
   }
 
   exit(code: number): never {
-    endAtOnce(code)
+    endProcess(code)
   }
 
   dieBySignal(signal: DeathSignal): never {
@@ -81,7 +82,7 @@ export class RealHost implements Host {
     }
     process.kill(process.pid, signal)
     // Delivered before kill returns, unless the signal is ignored or blocked.
-    endAtOnce(128 + signalNumbers[signal])
+    endProcess(128 + signalNumbers[signal])
   }
 
   readFile(path: string): Uint8Array | undefined {
@@ -195,11 +196,4 @@ function syncDirectoryOf(path: string): void {
   } finally {
     closeSync(descriptor)
   }
-}
-
-/** Without the exit events and the teardown of the environment, which take milliseconds; atexit handlers (terminal modes) run. */
-function endAtOnce(code: number): never {
-  const leave = (process as unknown as { reallyExit?: (code: number) => never }).reallyExit
-  if (leave !== undefined) leave.call(process, code)
-  process.exit(code)
 }

@@ -185,6 +185,19 @@ describe('groups: lines a user types', () => {
     expect(program.ok(line)).toMatch(/behind\tt\t0\t0\n0\n$/)
   })
 
+  it('a member that has committed nothing yet is not one that has read all', () => {
+    program.ok('stream topics create slow; echo x | stream produce slow')
+    const line = `stream consume slow -g slow --from start -n 1 --exec 'cat > /dev/null; sleep 4' &
+      until stream groups describe slow --members 2> /dev/null | grep -q slow; do sleep .05; done
+      stream groups lag slow --wait-until 0 --timeout 1s; echo $?; wait
+      stream groups lag slow --wait-until 0 --timeout 9s; echo $?`
+    const { stdout, stderr } = program.shell(line)
+    expect(stdout).toBe('slow\tslow\t-\t-\n7\nslow\tslow\t0\t0\n0\n')
+    expect(stderr).toContain(
+      'groups lag: 0 records unread, besides a partition whose member has committed nothing yet, not 0, after 1000 ms',
+    )
+  })
+
   it('positions are exported, imported, taken from another group; the plan is printed', () => {
     program.ok(
       'stream consume t -g from --until-end > /dev/null; stream groups seek from --to -3 -y',

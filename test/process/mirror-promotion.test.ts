@@ -111,6 +111,7 @@ describe('transactions that always overlap', () => {
 
     // Back again: what the old side committed of transactions that were open at the point is aborted there too, and kept with the rest.
     const rows = (at: string): Envelope[] => envelopes(sites.ok(`stream cat t -b ${at} -o json`))
+    sites.ok('stream txn abort left -b $S -y; stream txn abort right -b $S -y')
     const committed = rows('$S')
     sites.ok('stream mirror failback west -b $T --salvage lost -y')
     const lost = envelopes(sites.ok('cat lost'))
@@ -120,6 +121,45 @@ describe('transactions that always overlap', () => {
       [...rows('$S').filter(({ offset }) => offset < point), ...lost].map(wordsOf),
     )
     expect(committed.map(wordsOf).filter((words) => !isThere.has(words))).toEqual([])
+  }, 120_000)
+
+  it('what is committed after the promotion is salvaged, though it began before; never behind one that is open', async () => {
+    sites.ok('stream topics create back -b $S; seq 10 | stream produce back -b $S')
+    sites.ok('stream mirror link back -b $T --source $S --topics back')
+    const [ended, first, second] = [
+      await writer('ended', 'back'),
+      await writer('first', 'back'),
+      await writer('second', 'back'),
+    ]
+    await ended.begin()
+    await first.begin()
+    await ended.commit()
+    await second.begin()
+    // Its marker is behind what is open, and stays at the source.
+    await first.commit()
+    const shown = (): string => sites.ok('stream mirror status back -b $T').split('\t')[5] ?? ''
+    await eventually('what is stable at the source has come', () =>
+      shown() === '30' ? true : undefined,
+    )
+    sites.ok('stream mirror promote back -b $T -y --timeout 30s')
+    const plan = 'back\tback\t0\t51\t72\t21\n'
+    expect(sites.ok('stream mirror failback back -b $T --dry-run')).toBe(plan)
+    const refused = sites.shell('stream mirror failback back -b $T --salvage kept -y')
+    expect([refused.status, refused.stdout]).toEqual([8, ''])
+    expect(refused.stderr).toMatch(
+      /^stream: mirror failback: back partition 0: a transaction is open at the old side at offset 51: .*; to see whose it is: stream txn list -b \S+; to end it: stream txn abort ID -b \S+; without --salvage all is cut\n$/,
+    )
+    // It is as it was: writable, and the transaction goes on.
+    await second.commit()
+    sites.ok('stream mirror failback back -b $T --salvage kept -y')
+    const values = envelopes(sites.ok('cat kept')).map(wordsOf)
+    expect(values).toEqual([
+      ...Array.from({ length: 20 }, (_, index) => `${30 + index} first`),
+      ...Array.from({ length: 20 }, (_, index) => `${51 + index} second`),
+    ])
+    sites.ok('stream mirror lag back -b $S --wait-until 0 --timeout 30s')
+    sites.ok('stream verify back $T/back -b $S --offsets')
+    for (const each of [ended, first, second]) each.close()
   }, 120_000)
 
   it('one that is left open holds back nothing that ended before it began', async () => {
