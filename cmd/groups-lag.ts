@@ -56,6 +56,12 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   )
 }
 
+export interface GroupLag {
+  readonly rows: readonly LagRow[]
+  /** It has members, nothing is committed, and nothing is given to them yet: how far they are nobody knows. */
+  readonly isAssigning: boolean
+}
+
 /**
  * Prints lags, once they are as --wait-until wants them, and judges them by --fail-above.
  * @param read  rows by name; what cannot be told goes to the failures
@@ -65,7 +71,7 @@ export async function reportLag(
   deps: CommandDeps,
   flags: Flags,
   shape: RowShape,
-  read: (failures: TargetFailures) => Promise<ReadonlyMap<string, readonly LagRow[]>>,
+  read: (failures: TargetFailures) => Promise<ReadonlyMap<string, GroupLag>>,
 ): Promise<number> {
   const failAbove = flags.wholeNumber('fail-above')
   const waitUntil = flags.wholeNumber('wait-until')
@@ -74,9 +80,9 @@ export async function reportLag(
   for (;;) {
     const failures = new TargetFailures(deps)
     const lags = await read(failures)
-    const worst = Math.max(0, ...[...lags.values()].map((rows) => sumLag(rows) ?? 0))
-    const untold = [...lags.values()].flat().filter((row) => row.isUntold).length
-    const isWithin = waitUntil === undefined || (worst <= waitUntil && untold === 0)
+    const worst = Math.max(0, ...[...lags.values()].map(({ rows }) => sumLag(rows) ?? 0))
+    const untold = [...lags].filter(([, lag]) => isUntold(lag)).map(([group]) => group)
+    const isWithin = waitUntil === undefined || (worst <= waitUntil && untold.length === 0)
     const isReached = isWithin || failures.exit !== 0
     const isLate = deps.time.monotonicMs() + WAIT_PAUSE_MS > deadlineMs
     if (!isReached && !isLate) {
@@ -95,11 +101,14 @@ export async function reportLag(
   }
 }
 
-function untoldWords(count: number): string {
-  if (count === 0) return ''
-  return count === 1
-    ? ', besides a partition whose member has committed nothing yet'
-    : `, besides ${count} partitions whose members have committed nothing yet`
+function isUntold({ rows, isAssigning }: GroupLag): boolean {
+  return isAssigning || rows.some((row) => row.isUntold)
+}
+
+function untoldWords([first]: readonly string[]): string {
+  return first === undefined
+    ? ''
+    : ` besides what members of ${first} have committed nothing of yet`
 }
 
 export async function lagsOf(
@@ -107,17 +116,18 @@ export async function lagsOf(
   session: GroupsSession,
   operands: readonly string[],
   failures: TargetFailures,
-): Promise<ReadonlyMap<string, readonly LagRow[]>> {
-  const lags = new Map<string, readonly LagRow[]>()
+): Promise<ReadonlyMap<string, GroupLag>> {
+  const lags = new Map<string, GroupLag>()
   for (const group of await findGroups(session.groups, operands, failures)) {
-    lags.set(group.groupId, await lagRows(deps, session, group, { wantsSeconds: true }))
+    const rows = await lagRows(deps, session, group, { wantsSeconds: true })
+    lags.set(group.groupId, { rows, isAssigning: rows.length === 0 && group.members.length > 0 })
   }
   return lags
 }
 
-export function toRows(lags: ReadonlyMap<string, readonly LagRow[]>, isTotal: boolean): Row[] {
+export function toRows(lags: ReadonlyMap<string, GroupLag>, isTotal: boolean): Row[] {
   const rows: Row[] = []
-  for (const [group, partitions] of lags) {
+  for (const [group, { rows: partitions }] of lags) {
     if (isTotal) {
       rows.push([group, null, sumLag(partitions), oldestSeconds(partitions)])
       continue

@@ -161,7 +161,7 @@ export async function copyLag(
   return withCopies(deps, args, name, (session) =>
     reportLag(deps, args.flags, shape, async (failures) => {
       const rows = await copyRows(deps, session, failures)
-      const lags = rows.map(
+      const lagRows = rows.map(
         ({ position, end, lag, ageMs }): LagRow => ({
           ...hereOf(position),
           committed: position.next,
@@ -173,7 +173,7 @@ export async function copyLag(
           host: null,
         }),
       )
-      return new Map([[name, lags]])
+      return new Map([[name, { rows: lagRows, isAssigning: false }]])
     }),
   )
 }

@@ -192,9 +192,9 @@ describe('groups: lines a user types', () => {
       stream groups lag slow --wait-until 0 --timeout 1s; echo $?; wait
       stream groups lag slow --wait-until 0 --timeout 9s; echo $?`
     const { stdout, stderr } = program.shell(line)
-    expect(stdout).toBe('slow\tslow\t-\t-\n7\nslow\tslow\t0\t0\n0\n')
+    expect(stdout).toMatch(/^(slow\tslow\t-\t-\n)?7\nslow\tslow\t0\t0\n0\n$/)
     expect(stderr).toContain(
-      'groups lag: 0 records unread, besides a partition whose member has committed nothing yet, not 0, after 1000 ms',
+      'groups lag: 0 records unread besides what members of slow have committed nothing of yet, not 0, after 1000 ms',
     )
   })
 
