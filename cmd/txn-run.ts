@@ -4,7 +4,8 @@
  *
  * Invariants:
  * - Nothing is sent to the broker's topics before the pipeline has ended with 0 and each command in it properly.
- * - A spool has no name while it is written: nothing of it stays behind, however this process ends.
+ * - A spool has no name while it is written: nothing of it stays behind, however this process ends (of one that nobody has opened yet, an
+ *   empty file).
  */
 
 import { StreamError, UsageError } from '../src/base/errors.ts'

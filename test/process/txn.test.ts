@@ -1,5 +1,5 @@
 /** `stream txn` on the built program: what commits, what does not, and what is left behind, at both doors and over kills. */
-import { readdirSync } from 'node:fs'
+import { readdirSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ended, eventually, Program } from '../support/program.ts'
@@ -190,6 +190,12 @@ describe.each(doors)('at the %s door', (name, door) => {
     expect(kills).toBeGreaterThan(0)
     expect(program.ok(`stream cat ${out}`)).toBe(program.ok(`seq ${sent}`))
     expect(lag(g('loop'))).toBe('0')
+    // Who is killed between the making of a spool and its opening leaves its name behind, and nothing in it.
+    for (const name of spools()) {
+      const path = program.path('state/stream/spool', name)
+      expect(statSync(path).size).toBe(0)
+      rmSync(path)
+    }
   }, 180_000)
 })
 

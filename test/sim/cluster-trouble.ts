@@ -198,11 +198,10 @@ export class ClusterTrouble {
     }
     const kind = this.#random.pick(['process', 'power'] as const)
     this.#world.schedule(this.#random.between(500, 10_000), 'after the failed sync', () => {
-      const alive = struck.filter(
-        ({ broker, disk }) => broker.disk === disk && broker.daemon !== undefined,
-      )
-      for (const { disk } of alive) disk.failsSync = () => false
-      const failed = alive.filter(({ hasFailed }) => hasFailed)
+      // Also those that are still about to start: nobody would end one that fails later.
+      const same = struck.filter(({ broker, disk }) => broker.disk === disk)
+      for (const { disk } of same) disk.failsSync = () => false
+      const failed = same.filter(({ hasFailed }) => hasFailed)
       for (const { broker } of failed) broker.kill(kind)
       for (const { broker } of failed) broker.start()
     })

@@ -139,8 +139,8 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
     changes: [
       {
         file: 'daemon/apis/read-only.ts',
-        from: 'return isMirror ? lastStableOffset : highWatermark',
-        to: 'return isMirror ? Math.max(lastStableOffset, highWatermark) : highWatermark',
+        from: 'isMirrored(topic, topicId, index) ? lastStableOffset : highWatermark',
+        to: 'isMirrored(topic, topicId, index) ? Math.max(lastStableOffset, highWatermark) : highWatermark',
       },
     ],
     caught: /readers are shown/,
