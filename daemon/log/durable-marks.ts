@@ -22,6 +22,7 @@
  * - A mark that is lost is unknown, never zero.
  */
 import { assert } from '../../src/base/assert.ts'
+import { StreamError } from '../../src/base/errors.ts'
 import type { Disk, DiskFile } from '../../src/ports/disk.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
 import { int32At, int64At, putInt16, putInt32, putInt64 } from '../../src/record/batch-layout.ts'
@@ -109,6 +110,8 @@ export class DurableMarks {
   #current = 0
   /** Slots to be written when the sync under way has ended. */
   readonly #pending = new Set<MarkSlot>()
+  /** Slots whose turn it is, and whose write has failed. */
+  readonly #unwritten = new Set<MarkSlot>()
   #currentDirty = false
   #syncing: Promise<void> | undefined
   #timer: Timer | undefined
@@ -200,21 +203,28 @@ export class DurableMarks {
     this.#syncSoon()
   }
 
-  /** Sets the mark in both files and syncs them: before a truncation, and for a new partition. */
+  /**
+   * Sets the mark in both files and syncs them: before a truncation, and for a new partition.
+   * @throws StreamError DISK_FAILED, DISK_FULL, CLOSED: it is not so, or not on the medium
+   */
   async lower(slot: MarkSlot, durableOffset: number, denseEndOffset: number): Promise<void> {
     if (this.#closed || slot.released) return
     slot.durableOffset = durableOffset
     slot.denseEndOffset = denseEndOffset
     slot.roundsOwed = 2
     this.#put(slot)
-    while (slot.roundsOwed > 0) await this.sync()
+    while (slot.roundsOwed > 0) {
+      if (this.#closed) throw new StreamError('CLOSED', 'the durable marks are closed')
+      await this.sync()
+    }
     await this.sync()
   }
 
-  /** One round: everything written so far is durable when it resolves. @throws StreamError DISK_FAILED */
+  /** One round: everything written so far is durable when it resolves. @throws StreamError DISK_FAILED, DISK_FULL */
   async sync(): Promise<void> {
     // A sync under way may have begun before the last write: its end starts a round that covers it.
     while (this.#syncing !== undefined) await this.#syncing
+    this.#write()
     if (!this.#currentDirty) return
     const written = this.#current
     this.#syncing = this.#round(written)
@@ -252,8 +262,10 @@ export class DurableMarks {
   #syncSoon(): void {
     this.#timer ??= this.#time.setTimer(MARK_SYNC_MS, () => {
       this.#timer = undefined
-      // A failure has failed the directory; SyncScheduler has told everybody.
-      this.sync().catch(() => {})
+      this.sync().catch(() => {
+        // A failed sync has failed the directory, and everybody was told. A write that failed is tried again.
+        if (!this.#closed && this.#syncs.failure === undefined) this.#syncSoon()
+      })
     })
   }
 
@@ -265,10 +277,19 @@ export class DurableMarks {
   }
 
   #flushPending(): void {
-    if (this.#pending.size === 0 || this.#closed) return
-    const slots = [...this.#pending]
+    if (this.#pending.size === 0) return
+    for (const slot of this.#pending) this.#unwritten.add(slot)
     this.#pending.clear()
-    for (const slot of slots) this.#put(slot)
+    this.#write()
+  }
+
+  /** @throws StreamError DISK_FULL, DISK_FAILED: what was not written is tried again by the next sync */
+  #write(): void {
+    if (this.#closed) return
+    for (const slot of [...this.#unwritten]) {
+      this.#put(slot)
+      this.#unwritten.delete(slot)
+    }
   }
 
   #put(slot: MarkSlot): void {

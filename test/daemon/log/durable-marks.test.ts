@@ -141,6 +141,31 @@ describe('DurableMarks', () => {
     }
   })
 
+  it('a disk that is full before the second copy is told, and all is well when there is room again', async () => {
+    const world = new MarksWorld('full')
+    const marks = await world.open()
+    const slot = marks.slot(IDS[0] ?? '', 0)
+    const { freeBytes, totalBytes } = world.disk.space('/d')
+    world.disk.totalBytes = totalBytes - freeBytes + SLOT_BYTES
+    const outcome = world.world.settle(marks.lower(slot, 5, 5))
+    await expect(outcome).rejects.toMatchObject({ code: 'DISK_FULL' })
+    await expect(world.world.settle(marks.sync())).rejects.toMatchObject({ code: 'DISK_FULL' })
+    world.disk.totalBytes = totalBytes
+    await world.world.run({ untilMs: world.world.now + 1000 })
+    world.crash('power')
+    world.disk.flipBit('/d/durable-marks.a', 30, 2)
+    expect((await world.open()).find(IDS[0] ?? '', 0)?.durableOffset).toBe(5)
+  })
+
+  it('a mark that is being lowered when all is closed is told', async () => {
+    const world = new MarksWorld('closed')
+    const marks = await world.open()
+    const lowered = marks.lower(marks.slot(IDS[0] ?? '', 0), 5, 5)
+    const closed = marks.abandon()
+    await expect(world.world.settle(lowered)).rejects.toMatchObject({ code: 'CLOSED' })
+    await world.world.settle(closed)
+  })
+
   it('slots of deleted partitions serve others, and never speak for them', async () => {
     const world = new MarksWorld('reuse')
     const marks = await world.open()
