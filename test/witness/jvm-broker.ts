@@ -30,8 +30,9 @@ export async function checkBroker({ kafka, program }: Stage, checks: Checks): Pr
     await checks.check(
       'stream topics create, filled by Kafka: all codecs and shapes, transactions',
       () => {
-        create('filled', '--set internal.segment.bytes=30000 --set index.interval.bytes=1000')
-        create('transactions', '--set internal.segment.bytes=3000')
+        const key = kafka.segmentBytesKey
+        create('filled', `--set ${key}=30000 --set index.interval.bytes=1000`)
+        create('transactions', `--set ${key}=3000`)
         kafka.ok('Witness', ['fill', broker.address, 'filled'])
         kafka.ok('Witness', ['transactions', broker.address, 'transactions'])
         for (const topic of topics)

@@ -76,6 +76,15 @@ export class Kafka {
     return new Kafka(this.version, this.#classPath, flags)
   }
 
+  get isBefore4(): boolean {
+    return Number.parseInt(this.version, 10) < 4
+  }
+
+  /** As its brokers know it; what 4.0 has renamed is the same. */
+  get segmentBytesKey(): string {
+    return this.isBefore4 ? 'segment.bytes' : 'internal.segment.bytes'
+  }
+
   /** Runs a class to its end, never throws. Names not below `kafka` or `org` lie below org.apache.kafka.tools. */
   run(name: string, args: readonly string[], input = ''): ToolOutcome {
     const result = spawnSync('java', this.command(name, args), {
@@ -118,9 +127,16 @@ export class Kafka {
   /** What `java` is given to run a class. */
   command(name: string, args: readonly string[]): string[] {
     const isWhole = /^(kafka|org)\./.test(name) || name === 'Witness'
-    const className = isWhole ? name : `org.apache.kafka.tools.${name}`
+    const old = this.isBefore4 ? namesBefore4[name] : undefined
+    const className = isWhole ? name : (old ?? `org.apache.kafka.tools.${name}`)
     return [...this.#javaFlags, '-cp', this.#classPath, className, ...args]
   }
+}
+
+/** What was in the core before 4.0. */
+const namesBefore4: Readonly<Record<string, string>> = {
+  BrokerApiVersionsCommand: 'kafka.admin.BrokerApiVersionsCommand',
+  ConsoleProducer: 'kafka.tools.ConsoleProducer',
 }
 
 /** One broker that is its own controller (KRaft), on loopback ports of its own. */

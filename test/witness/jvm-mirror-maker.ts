@@ -139,6 +139,10 @@ async function checkRun(
         .said()
         .split('\n')
         .filter((line) => /\bERROR\b|Exception/.test(line))
+        // Before 4.0 it calls its own start so, and tries again until the groups are loaded; they came, above.
+        .filter(
+          (line) => !kafka.isBefore4 || !/loading consumer groups|MirrorCheckpoint/.test(line),
+        )
       assert.deepEqual(errors, [])
       const warnings = new Set(
         maker

@@ -91,7 +91,8 @@ export async function checkMirror({ kafka, program }: Stage, checks: Checks): Pr
         '-c',
         `exec stream mirror ${ours} --topics long --rename fenced -b ${theirs} -f --rate 100000/s`,
       ])
-      await new Promise((resolve) => setTimeout(resolve, 1500))
+      // It is the older one as soon as something of it is there.
+      program.ok(`stream consume fenced -b ${theirs} --from start -n 1 --wait-topic --timeout 30s`)
       program.ok(`stream mirror ${ours} --topics long --rename fenced -b ${theirs}`)
       assert.equal(await ended(run), 8)
       verify('long', `${theirs}/fenced`)
