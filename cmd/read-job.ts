@@ -141,6 +141,7 @@ class ReadJob {
       }
       this.#failures.push(error)
       try {
+        await this.#settleFailed(error)
         await this.#progress?.cutShort()
       } catch (failure) {
         this.#failures.push(failure)
@@ -202,6 +203,13 @@ class ReadJob {
     await cursor.settle(this.#stopped, () => this.#mayNotWait)
     const isProper = this.#stopReason === undefined || this.#hasProperStop
     await cursor.end(isProper && this.#failures.length === 0)
+  }
+
+  /** Who acknowledges has what was printed before the failure, and may say so: it would be given it again. */
+  async #settleFailed(error: unknown): Promise<void> {
+    const isOfOutput = !isStreamError(error) || error.code === 'OUTPUT_FAILED'
+    if (isOfOutput || this.#progress?.acknowledgements === undefined) return
+    await this.#progress.settle(this.#stopped, () => this.#mayNotWait)
   }
 
   async #makeOutput(): Promise<RecordOutput> {

@@ -159,6 +159,23 @@ describe('groups: lines a user types', () => {
       expect(committed(topic)).toBe('0\t30000\n')
     })
 
+    it('while it reads: --commit ack waits for who has what lies before the gap', () => {
+      const topic = `asked-${door}`
+      program.ok(
+        `stream topics create ${topic}; yes $(head -c 999 /dev/zero | tr '\\0' x) | head -30000 | stream produce ${topic}; mkfifo ${topic}`,
+      )
+      const failed = program.shell(
+        `stream consume ${topic} ${broker()} -g ${topic} --from start --until-end --commit ack --ack-fd 3 --on-gap fail 3< ${topic} | { exec 4> ${topic}; read -r first; stream topics trim ${topic} --keep 5 -y > /dev/null; n=$(($(wc -l) + 1)); echo $n >&4; echo $n; exec 4>&-; }; exit \${PIPESTATUS[0]}`,
+      )
+      const printed = Number(failed.stdout)
+      expect(failed.status).toBe(5)
+      expect(failed.stderr).toBe(
+        `stream: consume: ${topic}: partition 0: offsets ${printed} to 29994 are gone; the log begins at 29995; to read on there: --on-gap warn\n`,
+      )
+      expect(printed).toBeLessThan(29_000)
+      expect(committed(topic)).toBe(`0\t${printed}\n`)
+    })
+
     it('a run that follows stores where it goes on, though nothing comes', () => {
       const topic = `empty-${door}`
       program.ok(
