@@ -319,6 +319,12 @@ export class ProduceRun {
       return
     }
     if (producerIdAt(records, 0) >= 0) {
+      // What is missing may be what this producer sent last: it would be refused for good, or a batch taken twice.
+      if (broker.replication?.awaitsRepair(partition) === true) {
+        const message = 'a damaged range is being repaired from another replica'
+        run.refuse({ code: KafkaError.KAFKA_STORAGE_ERROR, message })
+        return
+      }
       const hasOwnEpoch = this.#context.apiVersion >= IMPLICIT_VERSION
       const check = partition.checkProducer(
         readBatchHeader(records),

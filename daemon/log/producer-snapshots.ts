@@ -14,6 +14,7 @@ import {
   attributesAt,
   baseOffsetAt,
   baseSequenceAt,
+  findBatchDefect,
   isControl,
   isTransactional,
   lastOffsetDeltaAt,
@@ -25,8 +26,9 @@ import { readControlBatch } from '../../src/record/control-batch.ts'
 import { BatchWalk, walkAllNow } from './batch-walk.ts'
 import { overwriteFile } from './file-writes.ts'
 import type { LogCore } from './log-core.ts'
+import { noteDamage } from './log-reader.ts'
 import type { AbortedTransaction } from './log-types.ts'
-import { ProducerState } from './producer-state.ts'
+import { type ProducerBatch, ProducerState } from './producer-state.ts'
 import { baseOffsetOfName, type Segment, segmentName } from './segment.ts'
 
 const SUFFIX = '.snapshot'
@@ -188,11 +190,39 @@ function replaySegment(core: LogCore, segment: Segment, fromOffset: number): voi
       walk.moveTo(range.endPosition)
     }
     const outcome = walkAllNow(walk, () => {
-      if (walk.lastOffset >= fromOffset) noteProducer(core, segment, walk.bytes, walk.at)
+      if (walk.lastOffset >= fromOffset && isBelievable(core, segment, walk)) {
+        noteProducer(core, segment, walk.bytes, walk.at)
+      }
       return core.damageIn(segment, walk.nextPosition) === undefined
     })
     if (outcome !== 'stopped') return
   }
+}
+
+/**
+ * A header that goes on where its producer was is taken as it is. Any other is believed only with the whole batch: a flipped bit in
+ * an id, an epoch or a sequence would shut its producer out.
+ */
+function isBelievable(core: LogCore, segment: Segment, walk: BatchWalk): boolean {
+  if (producerIdAt(walk.bytes, walk.at) < 0 || isControl(attributesAt(walk.bytes, walk.at))) {
+    return true
+  }
+  if (core.producers.isContinuedBy(producerBatchAt(walk.bytes, walk.at))) return true
+  const whole = new Uint8Array(walk.batchBytes)
+  core.context.files.use(segment.handle).read(walk.position, whole)
+  const defect = findBatchDefect(whole, 0, whole.length)
+  if (defect === undefined) return true
+  noteDamage(core, {
+    file: segment.path,
+    segmentBaseOffset: segment.baseOffset,
+    startPosition: walk.position,
+    endPosition: walk.nextPosition,
+    startOffset: baseOffsetAt(walk.bytes, walk.at),
+    endOffset: walk.lastOffset + 1,
+    detail: defect.detail,
+    foundAtStart: true,
+  })
+  return false
 }
 
 /** Feeds one batch of the log into the producer state, and an aborted transaction into the segment's index. */
@@ -215,22 +245,23 @@ export function applyBatch(
   const attributes = attributesAt(bytes, at)
   const nowMs = core.context.time.wallMs()
   if (isControl(attributes)) return applyControl(core, producers, bytes, at, nowMs)
+  producers.append(producerBatchAt(bytes, at), nowMs)
+  return undefined
+}
+
+function producerBatchAt(bytes: Uint8Array, at: number): ProducerBatch {
   const baseOffset = baseOffsetAt(bytes, at)
   const lastOffsetDelta = lastOffsetDeltaAt(bytes, at)
-  producers.append(
-    {
-      baseOffset,
-      lastOffset: baseOffset + lastOffsetDelta,
-      lastOffsetDelta,
-      maxTimestamp: maxTimestampAt(bytes, at),
-      producerId,
-      producerEpoch: producerEpochAt(bytes, at),
-      baseSequence: baseSequenceAt(bytes, at),
-      isTransactional: isTransactional(attributes),
-    },
-    nowMs,
-  )
-  return undefined
+  return {
+    baseOffset,
+    lastOffset: baseOffset + lastOffsetDelta,
+    lastOffsetDelta,
+    maxTimestamp: maxTimestampAt(bytes, at),
+    producerId: producerIdAt(bytes, at),
+    producerEpoch: producerEpochAt(bytes, at),
+    baseSequence: baseSequenceAt(bytes, at),
+    isTransactional: isTransactional(attributesAt(bytes, at)),
+  }
 }
 
 function applyControl(

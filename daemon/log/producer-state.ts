@@ -198,6 +198,16 @@ export class ProducerState {
     return marker.transactionVersion >= 2 ? 'refused' : 'append'
   }
 
+  /** Whether a data batch is what its producer would write next: then its header is right, as far as anybody here can tell. */
+  isContinuedBy(batch: ProducerBatch): boolean {
+    const entry = this.#entries?.get(batch.producerId)
+    if (entry === undefined || batch.producerEpoch !== entry.epoch) return false
+    if (batch.baseSequence !== addSequence(entry.lastSequence, 1)) return false
+    return (
+      batch.isTransactional === entry.coordinatorEpoch >= 0 || entry.transactionFirstOffset >= 0
+    )
+  }
+
   /** A data batch was appended or replayed. It was checked before, or comes from a log that was. */
   append(batch: ProducerBatch, nowMs: number): void {
     if (batch.producerId < 0) return

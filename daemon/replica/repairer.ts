@@ -25,6 +25,8 @@ import type { SessionView } from './session-keeper.ts'
 const LOOK_MS = 500
 const PIECE_BYTES = 1024 * 1024
 const CALL_TIMEOUT_MS = 10_000
+/** As long as readers ask again. */
+const AWAITED_MS_MAX = 30_000
 
 export interface RepairerPorts {
   readonly time: Time
@@ -44,6 +46,8 @@ export class Repairer {
   readonly #ports: RepairerPorts
   /** Damaged partitions that a round could not repair, with what was said last. */
   readonly #failed = new Map<Partition, string>()
+  /** Since when producers were told to come again, monotonic ms. */
+  readonly #awaited = new WeakMap<Partition, number>()
   #timer: Timer | undefined
   #isStopped = false
 
@@ -65,6 +69,19 @@ export class Repairer {
     const { damage } = partition.log
     if (damage.length === 0) return false
     return this.#failed.has(partition) || damage.some((range) => range.foundAtStart === true)
+  }
+
+  /** Whether what producers did in a damaged range may soon be learnt; not for ever, where no other replica has it. */
+  isAwaited(partition: Partition): boolean {
+    const isUnseen = partition.log.damage.some((range) => range.foundAtStart === true)
+    if (!isUnseen) {
+      this.#awaited.delete(partition)
+      return false
+    }
+    const nowMs = this.#ports.time.monotonicMs()
+    const sinceMs = this.#awaited.get(partition) ?? nowMs
+    this.#awaited.set(partition, sinceMs)
+    return nowMs - sinceMs < AWAITED_MS_MAX
   }
 
   #look(): void {

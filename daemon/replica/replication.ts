@@ -284,6 +284,11 @@ export class Replication implements ReplicaHost {
     return views
   }
 
+  /** Whether what producers did in a damaged range of its log is about to be learnt from another replica. */
+  awaitsRepair(partition: Partition): boolean {
+    return this.#repairer?.isAwaited(partition) ?? false
+  }
+
   #fetcherPorts(session: SessionView): FetchLanesPorts {
     const { time, log, keys, config } = this.#ports
     return {

@@ -202,6 +202,35 @@ describe('repair of a damaged range', () => {
     }
   })
 
+  it('what a producer is said to have written is not believed of a header whose bits have changed', async () => {
+    // The id's, the epoch's and the sequence's bytes, of the first batch, of one between and of the last; whether it is transactional.
+    for (const at of [0, 2, 3]) {
+      for (const position of [22, 43, 50, 51, 52, 53, 56]) {
+        const { world, other } = { world: new LogWorld(1), other: new LogWorld(2) }
+        const [log, copy] = [await world.log(CONFIG), await other.log(CONFIG)]
+        for (const each of [log, copy]) {
+          for (let baseSequence = 0; baseSequence < 4; baseSequence += 1) {
+            const producer = { producerId: 7, producerEpoch: 0, baseSequence }
+            each.append([batchOf([`value ${baseSequence}`], producer)], { leaderEpoch: 0 })
+          }
+        }
+        await world.settle(log.flush())
+        await other.settle(copy.flush())
+        await world.run(200)
+        const known = log.activeProducers()
+        const batchBytes = content(world).length / 4
+        world.crash('process')
+        const path = segmentFiles(world)[0] as string
+        world.disk.flipBit(path, at * batchBytes + position, position === 22 ? 4 : 2)
+        const reopened = await world.reopened(CONFIG)
+        expect(reopened.damage.map(({ startOffset }) => startOffset)).toEqual([at])
+        expect(reopened.activeProducers().map(({ producerId }) => producerId)).toEqual([7])
+        await repairAll(world, reopened, await from(other, copy))
+        expect(reopened.activeProducers()).toEqual(known)
+      }
+    }
+  })
+
   it('a log that is gone with its epochs comes back with them', async () => {
     const { world, other, copy } = await twins()
     const known = epochsOf(copy)
