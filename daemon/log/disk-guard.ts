@@ -7,7 +7,7 @@ import type { Disk, DiskSpace } from '../../src/ports/disk.ts'
 import type { Time } from '../../src/ports/time.ts'
 
 const RESERVE_SHARE = 0.05
-/** Appends between two looks at the file system. */
+/** Appends between two looks at the file system; fewer where the reserve is near. */
 const LOOK_BYTES = 16 * 1024 * 1024
 const LOOK_MS = 1000
 /** Opens again only with so much more than the reserve free, so that it does not flap. */
@@ -19,6 +19,7 @@ export class DiskGuard {
   readonly #path: string
   readonly #reserveBytesMax: number
   #bytesSinceLook = 0
+  #bytesToLook = 0
   #lookedAtMs = -Infinity
   #refusal: StreamError | undefined
 
@@ -37,7 +38,8 @@ export class DiskGuard {
   refuses(appendBytes = 0): StreamError | undefined {
     this.#bytesSinceLook += appendBytes
     const nowMs = this.#time.monotonicMs()
-    if (this.#bytesSinceLook >= LOOK_BYTES || nowMs - this.#lookedAtMs >= LOOK_MS) this.#look(nowMs)
+    if (this.#bytesSinceLook >= this.#bytesToLook || nowMs - this.#lookedAtMs >= LOOK_MS)
+      this.#look(nowMs)
     return this.#refusal
   }
 
@@ -55,6 +57,7 @@ export class DiskGuard {
     const reserveBytes = this.reserveBytes(space)
     const needed = this.#refusal === undefined ? reserveBytes : reserveBytes * REOPEN_FACTOR
     this.#refusal = space.freeBytes >= needed ? undefined : this.#full(space, reserveBytes)
+    this.#bytesToLook = Math.min(LOOK_BYTES, Math.max(0, space.freeBytes - reserveBytes) / 2)
   }
 
   reserveBytes(space: DiskSpace): number {

@@ -147,6 +147,22 @@ describe('append', () => {
     expect(log.logEndOffset).toBe(2)
   })
 
+  it('of a small disk a reserve stays, however fast it is filled', async () => {
+    const world = new LogWorld()
+    world.disk.totalBytes = 8 << 20
+    await world.open()
+    const log = await world.log()
+    const batch = values(0, 1, 100_000)
+    let code = 'no error'
+    // In one moment: no time passes for another look.
+    for (let round = 0; round < 100 && code !== 'DISK_FULL'; round += 1)
+      code = codeOf(() => append(log, batch))
+    expect(code).toBe('DISK_FULL')
+    const { freeBytes, totalBytes } = world.disk.space('/')
+    expect(freeBytes).toBeGreaterThan(totalBytes * 0.05 - 2 * 100_100)
+    expect(freeBytes).toBeLessThan(totalBytes * 0.1)
+  })
+
   it('after a failed sync nothing is durable any more, nothing is appended, nothing is synced (D2)', async () => {
     const world = new LogWorld()
     const directory = await world.open()
