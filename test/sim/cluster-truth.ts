@@ -74,8 +74,9 @@ export function logFiles(disk: SimDisk, directory: string): string[] {
   return names.map((name) => `${directory}/${name}`)
 }
 
-/** Every byte of the logs on this disk stands in a sound batch. */
+/** Every byte of the logs on this disk stands in a sound batch. Of one whose process is just dying nobody knows. */
 export function isSound(disk: SimDisk, directory: string): boolean {
+  if (disk.isDead) return false
   return logFiles(disk, directory).every((path) => {
     const bytes = disk.readFile(path) ?? new Uint8Array(0)
     const batches = batchesOf(path, bytes)
