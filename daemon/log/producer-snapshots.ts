@@ -24,7 +24,7 @@ import {
 } from '../../src/record/batch-layout.ts'
 import { readControlBatch } from '../../src/record/control-batch.ts'
 import { BatchWalk, walkAllNow } from './batch-walk.ts'
-import { overwriteFile } from './file-writes.ts'
+import { overwriteFile, syncPath } from './file-writes.ts'
 import type { LogCore } from './log-core.ts'
 import { noteDamage } from './log-reader.ts'
 import type { AbortedTransaction } from './log-types.ts'
@@ -166,10 +166,30 @@ function replay(core: LogCore, fromOffset: number): void {
 }
 
 function replaySegment(core: LogCore, segment: Segment, fromOffset: number): void {
-  const { disk, files } = core.context
+  const { disk } = core.context
   segment.transactionIndex.loadSoundPart(disk)
   segment.transactionIndex.truncateToOffset(disk, fromOffset)
-  if (segment.sizeBytes === 0) return
+  if (segment.sizeBytes > 0) replayBatches(core, segment, fromOffset)
+  // The next snapshot stands for it, and the end of this process writes the last segment's only.
+  segment.transactionIndex.file.flush(disk)
+}
+
+/** What a replay has written below the recovery point is on the medium when it resolves: no checkpoint looks there again. */
+export async function syncReplayed(core: LogCore, recoveryPoint: number): Promise<void> {
+  const { disk, syncs } = core.context
+  let isAny = false
+  for (const segment of core.segments) {
+    const { file } = segment.transactionIndex
+    if (segment.baseOffset >= recoveryPoint || !file.unsynced) continue
+    file.unsynced = false
+    isAny = true
+    await syncPath(disk, syncs, file.path)
+  }
+  if (isAny) await syncs.syncDirectory(core.directory)
+}
+
+function replayBatches(core: LogCore, segment: Segment, fromOffset: number): void {
+  const { disk, files } = core.context
   let start = 0
   if (segment.baseOffset < fromOffset) {
     segment.loadIndexes(disk)

@@ -30,7 +30,7 @@ import { rewriteInPlace } from './file-writes.ts'
 import type { LogCore } from './log-core.ts'
 import { noteDamage } from './log-reader.ts'
 import type { DamagedRange, RecoveryReport } from './log-types.ts'
-import { rebuildProducerState } from './producer-snapshots.ts'
+import { rebuildProducerState, syncReplayed } from './producer-snapshots.ts'
 import { REPAIR_SUFFIX } from './repair.ts'
 import { baseOffsetOfName, RELATIVE_OFFSET_MAX, Segment, segmentName } from './segment.ts'
 import { finishSwap } from './segment-swap.ts'
@@ -117,6 +117,7 @@ class Recovery {
     core.epochs.truncateStart(core.logStartOffset)
     if (isClean) rebuildProducerState(core, Infinity)
     else rebuildProducerState(core, this.#recoveryPoint, this.#trustedOffset)
+    await syncReplayed(core, this.#recoveryPoint)
     core.highWatermark = clamp(
       this.#facts.checkpoint?.highWatermark ?? 0,
       core.logStartOffset,

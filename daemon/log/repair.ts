@@ -28,7 +28,7 @@ import { rebuildEpochs } from './epoch-rebuild.ts'
 import type { LogCore } from './log-core.ts'
 import type { AbortedTransaction, DamagedRange } from './log-types.ts'
 import { rollSegment } from './log-writer.ts'
-import { rebuildProducerState, removeSnapshot } from './producer-snapshots.ts'
+import { rebuildProducerState, removeSnapshot, syncReplayed } from './producer-snapshots.ts'
 import { Segment, segmentName } from './segment.ts'
 import { CLEANED_SUFFIX, swapSegments } from './segment-swap.ts'
 
@@ -193,6 +193,7 @@ class Repair {
       )
     }
     this.#settle(how)
+    await syncReplayed(core, core.recoveryPoint)
     for (const { transactionIndex } of core.segments) {
       // Markers that were damaged are there again.
       transactionIndex.doubt()

@@ -11,7 +11,7 @@ import { BatchWalk, walkAll } from './batch-walk.ts'
 import type { EpochFile } from './epoch-file.ts'
 import type { LogCore } from './log-core.ts'
 import type { LogFlusher } from './log-flusher.ts'
-import { rebuildProducerState, removeSnapshot } from './producer-snapshots.ts'
+import { rebuildProducerState, removeSnapshot, syncReplayed } from './producer-snapshots.ts'
 import { Segment } from './segment.ts'
 import { removeFirstSegments } from './segment-removal.ts'
 
@@ -199,6 +199,7 @@ async function settleCut(parts: CutParts): Promise<void> {
   core.directoryDirty = false
   completeActive(core)
   rebuildProducerState(core, Infinity, Infinity)
+  await syncReplayed(core, core.recoveryPoint)
   core.producers.forgetCompletedBelow(core.highWatermark)
   await epochFile.save()
 }

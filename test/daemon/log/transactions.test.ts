@@ -68,6 +68,41 @@ describe('transactions', () => {
     check(await world.reopened(config))
   })
 
+  it('the files of what was aborted are made anew where they are gone', async () => {
+    const config = { segmentBytes: 400 }
+    for (const isClean of [true, false]) {
+      const world = new LogWorld()
+      const log = await world.log(config)
+      for (let index = 0; index < 6; index++) {
+        send(log, { producerId: 1, baseSequence: index })
+        end(log, 1, index === 5 ? 'commit' : 'abort')
+        append(log, values(index, 2, 60))
+      }
+      await world.settle(log.flush())
+      await world.run(200)
+      await world.close()
+      const files = (): string[] =>
+        world.disk
+          .files()
+          .filter(({ path }) => path.endsWith('.txnindex'))
+          .map(
+            ({ path }) => `${path} ${Buffer.from(world.disk.readFile(path) ?? []).toString('hex')}`,
+          )
+      const before = files()
+      expect(before.length).toBeGreaterThan(3)
+      for (const { path } of world.disk.files()) {
+        if (path.startsWith(`${LOG_PATH}/`) && !/\.log$|metadata$/.test(path))
+          world.disk.unlink(path)
+      }
+      if (!isClean) world.crash('process')
+      await world.reopened(config)
+      await world.close()
+      expect(files()).toEqual(before)
+      world.crash('power')
+      expect(files()).toEqual(before)
+    }
+  })
+
   it('what was aborted is known after a power cut, whichever snapshot has reached the medium', async () => {
     const config = { segmentBytes: 400 }
     for (let seed = 1; seed <= 20; seed += 1) {
