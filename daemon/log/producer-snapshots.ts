@@ -35,6 +35,7 @@ const SUFFIX = '.snapshot'
 /** A replay after a crash reads the headers of about so many batches. */
 export const SNAPSHOT_BATCHES = 250
 const SNAPSHOTS_KEPT_MIN = 2
+const NO_PRODUCER_ID = -1
 
 export function snapshotPath(core: LogCore, offset: number): string {
   return `${core.directory}/${segmentName(offset)}${SUFFIX}`
@@ -224,9 +225,8 @@ function replayBatches(core: LogCore, segment: Segment, fromOffset: number): voi
  * an id, an epoch or a sequence would shut its producer out.
  */
 function isBelievable(core: LogCore, segment: Segment, walk: BatchWalk): boolean {
-  if (producerIdAt(walk.bytes, walk.at) < 0 || isControl(attributesAt(walk.bytes, walk.at))) {
-    return true
-  }
+  const hasProducer = producerIdAt(walk.bytes, walk.at) !== NO_PRODUCER_ID
+  if (!hasProducer || isControl(attributesAt(walk.bytes, walk.at))) return true
   if (core.producers.isContinuedBy(producerBatchAt(walk.bytes, walk.at))) return true
   const whole = new Uint8Array(walk.batchBytes)
   core.context.files.use(segment.handle).read(walk.position, whole)

@@ -28,7 +28,7 @@ function isYoungAndSmall(): boolean {
 
 function collectGarbage(): void {
   try {
-    // As a flag of the whole process it would make `gc` known in new contexts only; this is what that calls.
+    // What `gc` does, which --expose-gc would show to contexts made later only.
     v8Module().setFlagsFromString('--allow-natives-syntax')
     new Function('%CollectGarbage(0)')()
   } catch {

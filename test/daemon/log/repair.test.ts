@@ -205,7 +205,16 @@ describe('repair of a damaged range', () => {
   it('what a producer is said to have written is not believed of a header whose bits have changed', async () => {
     // The id's, the epoch's and the sequence's bytes, of the first batch, of one between and of the last; whether it is transactional.
     for (const at of [0, 2, 3]) {
-      for (const position of [22, 43, 50, 51, 52, 53, 56]) {
+      for (const [position, bit] of [
+        [22, 4],
+        [43, 2],
+        [43, 7],
+        [50, 2],
+        [51, 2],
+        [52, 0],
+        [53, 7],
+        [56, 1],
+      ] as const) {
         const { world, other } = { world: new LogWorld(1), other: new LogWorld(2) }
         const [log, copy] = [await world.log(CONFIG), await other.log(CONFIG)]
         for (const each of [log, copy]) {
@@ -221,7 +230,7 @@ describe('repair of a damaged range', () => {
         const batchBytes = content(world).length / 4
         world.crash('process')
         const path = segmentFiles(world)[0] as string
-        world.disk.flipBit(path, at * batchBytes + position, position === 22 ? 4 : 2)
+        world.disk.flipBit(path, at * batchBytes + position, bit)
         const reopened = await world.reopened(CONFIG)
         expect(reopened.damage.map(({ startOffset }) => startOffset)).toEqual([at])
         expect(reopened.activeProducers().map(({ producerId }) => producerId)).toEqual([7])
