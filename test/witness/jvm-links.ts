@@ -275,6 +275,8 @@ async function checkSettings(scene: Scene, checks: Checks): Promise<void> {
     return seen.trim().replaceAll('\t', ' ').replaceAll('\n', ', ')
   })
   await checks.check('a log start that moves: DeleteRecords, retention', async () => {
+    // What has no key may all have gone to the other partition.
+    scene.ok('seq 6000 | stream produce p-lz4 -p 0 -z lz4 -b $S')
     scene.ok('stream topics trim p-lz4 --to 5000 -p 0 -y -b $S')
     const describe = (topic: string, at = '') => `stream topics describe ${topic} -o tsv ${at}`
     const starts = `cut -f7`
