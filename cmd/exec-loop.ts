@@ -3,7 +3,7 @@
  * there is a place; (4) wait for the next of: an event, a change of the group, the end of a child, a timer, a stop.
  */
 
-import type { ConsumerEvent } from '../src/client/consumer.ts'
+import type { ConsumerEvent } from '../src/client/consumer-events.ts'
 import type { Time } from '../src/ports/time.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { ExecQueue } from './exec-queue.ts'

@@ -8,7 +8,7 @@
  */
 
 import { assert } from '../src/base/assert.ts'
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import type { Random } from '../src/ports/random.ts'
 import { partitionForKey } from '../src/record/partitioner.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'

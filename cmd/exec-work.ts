@@ -8,7 +8,7 @@
  * - All records below a partition's position are done, or are dead letters that position() has been asked to include.
  */
 
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import type { Child } from '../src/ports/children.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import type { RecordCursor } from '../src/record/record-cursor.ts'

@@ -7,7 +7,7 @@
  * Bench: test/bench/throughput.ts.
  */
 
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import type { ByteOutput, WriteOutcome } from '../src/ports/stdio.ts'
 import { KernelMemory, SLACK_BYTES } from '../src/record/kernel-memory.ts'
 import type { KernelRun, KernelStep, RecordRange } from '../src/record/kernel-run.ts'

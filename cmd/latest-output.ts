@@ -3,7 +3,7 @@
  * is the one with the highest offset, of several partitions the one with the latest timestamp.
  */
 
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import type { ByteOutput } from '../src/ports/stdio.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'

@@ -12,7 +12,7 @@
  */
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
-import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer.ts'
+import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer-events.ts'
 import type { Delivery, ProducerOptions } from '../src/client/producer.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { BatchCopier } from '../src/record/batch-copier.ts'

@@ -13,7 +13,7 @@
  */
 
 import { assert } from '../src/base/assert.ts'
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import { type Piece, piecesOf, splitPiece, splitPieceAt } from './pipe-pieces.ts'
 
 /** An offset range of one partition, read by one run of the child. */

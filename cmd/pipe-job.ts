@@ -8,7 +8,7 @@
  */
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
-import type { ConsumerEvent } from '../src/client/consumer.ts'
+import type { ConsumerEvent } from '../src/client/consumer-events.ts'
 import type { GroupPartition } from '../src/client/group-offsets.ts'
 import { sleep, type Timer } from '../src/ports/time.ts'
 import type { Broker } from './broker.ts'

@@ -3,7 +3,7 @@
  * resolved, so that a retry, a half of a bisection and a dead letter are made of the very same records.
  */
 
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import {
   baseOffsetAt,
   batchBytesAt,

@@ -6,7 +6,7 @@
  */
 
 import { isStreamError, type StreamError } from '../src/base/errors.ts'
-import type { ConsumerEvent, EndEvent, RecordsEvent } from '../src/client/consumer.ts'
+import type { ConsumerEvent, EndEvent, RecordsEvent } from '../src/client/consumer-events.ts'
 import type { LocalReadOptions } from '../src/client/local-reads.ts'
 import { sleep } from '../src/ports/time.ts'
 import { BLOCK_BYTES } from '../src/record/kernel-memory.ts'

@@ -1,7 +1,7 @@
 /** The loop of `--order time`: the merged records one by one, until every partition has ended. */
 
 import type { StreamError } from '../src/base/errors.ts'
-import type { ConsumerEvent } from '../src/client/consumer.ts'
+import type { ConsumerEvent } from '../src/client/consumer-events.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { PartitionRange } from './read-range.ts'
 import { type MergedPartition, TimeMerge } from './time-merge.ts'

@@ -7,7 +7,7 @@
  * always ends with a whole record.
  */
 
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import type { ByteOutput, WriteOutcome } from '../src/ports/stdio.ts'
 import { LineDecoder } from '../src/record/line-decoder.ts'
 import { OutputBuffer } from '../src/record/output-buffer.ts'

@@ -5,7 +5,7 @@
  * paused: of each at most AHEAD_BYTES and one answer are held.
  */
 
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import type { PartitionEnds } from '../src/text/record-writer.ts'
 

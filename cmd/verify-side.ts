@@ -4,7 +4,7 @@
  */
 
 import { StreamError } from '../src/base/errors.ts'
-import type { RecordsEvent } from '../src/client/consumer.ts'
+import type { RecordsEvent } from '../src/client/consumer-events.ts'
 import type { ByteInput } from '../src/ports/stdio.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import { EnvelopeReader } from '../src/text/envelope-reader.ts'

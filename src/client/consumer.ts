@@ -25,105 +25,15 @@ import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { Response } from '../protocol/api-table.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
-import {
-  attributesAt,
-  baseOffsetAt,
-  batchBytesAt,
-  findBatchDefect,
-  findHeaderDefect,
-  isControl,
-  lastOffsetAt,
-  leaderEpochAt,
-} from '../record/batch-layout.ts'
+import { baseOffsetAt, leaderEpochAt } from '../record/batch-layout.ts'
 import { type AbortedTransaction, AbortedTransactions } from './aborted-transactions.ts'
 import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
+import type { Assignment, ConsumerEvent, ConsumerOptions, RecordsEvent } from './consumer-events.ts'
+import { type Fetched, findBatches, judgeBatches } from './fetched-batches.ts'
 import { kafkaFailure } from './kafka-failure.ts'
 import { type LocalBlock, type LocalReadOptions, LocalReads } from './local-reads.ts'
 import { type Isolation, listOffsets } from './offsets.ts'
-
-export interface ConsumerOptions {
-  /** Default read_committed. */
-  readonly isolation?: Isolation
-  /** How long the broker may hold an answer with less than minBytes. Default 500. */
-  readonly maxWaitMs?: number
-  /** Default 1. */
-  readonly minBytes?: number
-  /** Of one answer over all partitions; default 4 194 304. */
-  readonly fetchBytesMax?: number
-  /** Of one partition in one answer; default fetchBytesMax. */
-  readonly partitionBytesMax?: number
-  /** Answers waiting to be polled; default 8 388 608. One more answer may be on its way from each leader. */
-  readonly prefetchBytesMax?: number
-  /** Whether each batch's checksum is verified. Default true. */
-  readonly verifyChecksums?: boolean
-  /** How long a topic may be unknown to the brokers before it has failed. Default 5000. */
-  readonly unknownTopicMs?: number
-  /** Rack or zone of this consumer; absent: it reads from leaders. */
-  readonly rack?: string
-  /** Absent: everything is fetched. With it, events with `release` come, which must be called. */
-  readonly localReads?: LocalReadOptions
-}
-
-export interface Assignment {
-  readonly topic: string
-  readonly partition: number
-  /** First offset wanted. */
-  readonly startOffset: number
-  /** First offset no longer wanted; absent: goes on for ever. */
-  readonly endOffset?: number
-  /** Of the last record read before startOffset, by whoever read it: if it was cut back meanwhile, the partition fails. */
-  readonly leaderEpoch?: number
-}
-
-/** Batches of one answer for one partition. Only records with fromOffset ≤ offset < untilOffset are meant. */
-export interface RecordsEvent {
-  readonly kind: 'records'
-  readonly topic: string
-  readonly partition: number
-  /** The answer's bytes: the caller's to keep, or only until `release` is called where there is such a function. */
-  readonly bytes: Uint8Array
-  /** Where the batches with records begin in `bytes`, in offset order; aborted and control batches are left out. */
-  readonly batches: readonly number[]
-  readonly fromOffset: number
-  /** Infinity when the partition has no end. */
-  readonly untilOffset: number
-  /** The position after this event. */
-  readonly nextOffset: number
-  /** As the answer said; -1: it did not. */
-  readonly highWatermark: number
-  readonly lastStableOffset: number
-  readonly logStartOffset: number
-  /** Gives memory back that is read into again. To be called once, and soon: reading waits for it. */
-  readonly release?: () => void
-}
-
-/** Everything below endOffset has been delivered; no further events of this partition. */
-export interface EndEvent {
-  readonly kind: 'end'
-  readonly topic: string
-  readonly partition: number
-  readonly offset: number
-}
-
-export type ConsumerEvent =
-  | RecordsEvent
-  /** Offsets from ≤ offset < to are gone (retention, trim); reading goes on at `to`. */
-  | {
-      readonly kind: 'gap'
-      readonly topic: string
-      readonly partition: number
-      readonly from: number
-      readonly to: number
-    }
-  | EndEvent
-  /** The partition cannot be read on: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE (beyond the end, or the log was cut back), CORRUPT_BATCH, NOT_ALLOWED … */
-  | {
-      readonly kind: 'failed'
-      readonly topic: string
-      readonly partition: number
-      readonly error: StreamError
-    }
 
 interface Part {
   readonly topic: string
@@ -162,19 +72,6 @@ interface Part {
   isLocal: boolean
   /** Not read from files before: something was not as expected. */
   notLocalBeforeMs: number
-}
-
-interface Fetched {
-  readonly bytes: Uint8Array
-  readonly starts: number[]
-  readonly fromOffset: number
-  readonly nextOffset: number
-  readonly transactions: AbortedTransactions | undefined
-  readonly highWatermark: number
-  readonly lastStableOffset: number
-  readonly logStartOffset: number
-  /** Of what was read from a file. */
-  readonly release?: () => void
 }
 
 interface Ready {
@@ -670,10 +567,9 @@ export class Consumer {
       this.#concludeEmpty(question, row, isFullAnswer)
       return
     }
-    const starts: number[] = []
-    const end = this.#scan(part, bytes, starts)
-    if (end instanceof StreamError) {
-      this.#onDamage(part, end)
+    const { starts, nextOffset: end, damage } = findBatches(bytes, part.fetchOffset, part.endOffset)
+    if (damage !== undefined) {
+      this.#onDamage(part, damaged(part, end, damage))
       return
     }
     if (starts.length === 0) {
@@ -707,34 +603,6 @@ export class Consumer {
     return this.#isolation === 'read_committed' && aborted.length > 0
       ? new AbortedTransactions(aborted)
       : undefined
-  }
-
-  /**
-   * Finds the whole batches of an answer that reach the position; a cut one at the end is left for the next Fetch.
-   * @returns  the position after them; an error for what cannot be batches
-   */
-  #scan(part: Part, bytes: Uint8Array, starts: number[]): number | StreamError {
-    let position = part.fetchOffset
-    let at = 0
-    while (at < bytes.length) {
-      const defect = findHeaderDefect(bytes, at)
-      if (defect !== undefined) {
-        if (defect.kind === 'truncated' || starts.length > 0) break
-        return damaged(part, position, defect.detail)
-      }
-      const lastOffset = lastOffsetAt(bytes, at)
-      if (lastOffset >= position) {
-        if (starts.length > 0 && baseOffsetAt(bytes, at) < position) {
-          return damaged(part, position, 'batches do not follow each other')
-        }
-        if (baseOffsetAt(bytes, at) >= part.endOffset) return part.endOffset
-        starts.push(at)
-        position = lastOffset + 1
-        if (position >= part.endOffset) break
-      }
-      at += batchBytesAt(bytes, at)
-    }
-    return position
   }
 
   /**
@@ -978,32 +846,16 @@ export class Consumer {
 
   /** Judges the batches of an answer at the last moment, when the next Fetch is on its way. */
   #recordsEvent(part: Part, fetched: Fetched): ConsumerEvent | undefined {
-    const { bytes, starts, fromOffset, transactions } = fetched
-    const batches: number[] = []
-    let nextOffset = fetched.nextOffset
-    let damage: StreamError | undefined
-    let position = fromOffset
-    for (const at of starts) {
-      damage = this.#damageOf(part, bytes, at, position)
-      if (damage === undefined) {
-        try {
-          const isShown = transactions?.isVisible(bytes, at) ?? !isControl(attributesAt(bytes, at))
-          if (isShown) batches.push(at)
-        } catch (error) {
-          if (!(error instanceof StreamError)) throw error
-          damage = damaged(part, position, error.message)
-        }
-      }
-      if (damage !== undefined) {
-        nextOffset = position
-        break
-      }
-      position = lastOffsetAt(bytes, at) + 1
-    }
-    if (nextOffset > fromOffset || damage === undefined) part.damagedReads = 0
-    nextOffset = Math.min(nextOffset, part.endOffset)
+    const { bytes, fromOffset } = fetched
+    const { batches, damage, ...judged } = judgeBatches(fetched, {
+      verifyChecksums: this.#options.verifyChecksums !== false,
+    })
+    if (judged.nextOffset > fromOffset || damage === undefined) part.damagedReads = 0
+    const nextOffset = Math.min(judged.nextOffset, part.endOffset)
     part.position = nextOffset
-    if (damage !== undefined) this.#rereadFrom(part, nextOffset, damage, fetched)
+    if (damage !== undefined) {
+      this.#rereadFrom(part, nextOffset, damaged(part, judged.nextOffset, damage), fetched)
+    }
     if (batches.length === 0) {
       fetched.release?.()
       return undefined
@@ -1022,12 +874,6 @@ export class Consumer {
       logStartOffset: fetched.logStartOffset,
       ...(fetched.release === undefined ? {} : { release: fetched.release }),
     }
-  }
-
-  #damageOf(part: Part, bytes: Uint8Array, at: number, position: number): StreamError | undefined {
-    if (this.#options.verifyChecksums === false) return undefined
-    const defect = findBatchDefect(bytes, at)
-    return defect === undefined ? undefined : damaged(part, position, defect.detail)
   }
 
   /** What was fetched behind a damaged batch is dropped, and the batch asked for again. */

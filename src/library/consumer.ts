@@ -1,7 +1,8 @@
 /** The library's consumer over src/client/consumer.ts: messages one by one, as an async iterable. */
 import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Admin } from '../client/admin.ts'
-import type { Consumer as Client, RecordsEvent } from '../client/consumer.ts'
+import type { Consumer as Client } from '../client/consumer.ts'
+import type { RecordsEvent } from '../client/consumer-events.ts'
 import type { Isolation, OffsetQuestion } from '../client/offsets.ts'
 import { RecordCursor } from '../record/record-cursor.ts'
 import { lookUpTopic } from './admin.ts'

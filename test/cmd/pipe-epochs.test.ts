@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type Epoch, PipeEpochs } from '../../cmd/pipe-epochs.ts'
 import { EpochGrowth } from '../../cmd/pipe-limits.ts'
 import { PieceCursor } from '../../cmd/pipe-pieces.ts'
-import type { RecordsEvent } from '../../src/client/consumer.ts'
+import type { RecordsEvent } from '../../src/client/consumer-events.ts'
 import { BatchBuilder } from '../../src/record/batch-builder.ts'
 import { stampBatch } from '../../src/record/batch-layout.ts'
 

@@ -1,7 +1,8 @@
 /** Clients of a run of operations.ts: each notes what it did and what it was told. One object is one life of one client. */
 import { StreamError } from '../../src/base/errors.ts'
 import { Cluster } from '../../src/client/cluster.ts'
-import { Consumer, type ConsumerEvent } from '../../src/client/consumer.ts'
+import { Consumer } from '../../src/client/consumer.ts'
+import type { ConsumerEvent } from '../../src/client/consumer-events.ts'
 import { GroupMember } from '../../src/client/group-member.ts'
 import { type Delivery, Producer, type ProducerOptions } from '../../src/client/producer.ts'
 import { TransactionalProducer } from '../../src/client/transactional-producer.ts'

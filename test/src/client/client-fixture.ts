@@ -1,6 +1,7 @@
 /** A world, brokers and a connected client, as most tests of the client begin. */
 import { Cluster, type ClusterOptions } from '../../../src/client/cluster.ts'
-import { Consumer, type ConsumerEvent, type ConsumerOptions } from '../../../src/client/consumer.ts'
+import { Consumer } from '../../../src/client/consumer.ts'
+import type { ConsumerEvent, ConsumerOptions } from '../../../src/client/consumer-events.ts'
 import { type Delivery, Producer, type ProducerOptions } from '../../../src/client/producer.ts'
 import { BatchBuilder } from '../../../src/record/batch-builder.ts'
 import { lastOffsetAt } from '../../../src/record/batch-layout.ts'

@@ -3,13 +3,13 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { StreamError } from '../../../src/base/errors.ts'
 import { Cluster } from '../../../src/client/cluster.ts'
-import {
-  type Assignment,
-  Consumer,
-  type ConsumerEvent,
-  type ConsumerOptions,
-  type RecordsEvent,
-} from '../../../src/client/consumer.ts'
+import { Consumer } from '../../../src/client/consumer.ts'
+import type {
+  Assignment,
+  ConsumerEvent,
+  ConsumerOptions,
+  RecordsEvent,
+} from '../../../src/client/consumer-events.ts'
 import type { LocalReadOptions } from '../../../src/client/local-reads.ts'
 import type { Disk } from '../../../src/ports/disk.ts'
 import type { Log } from '../../../src/ports/log.ts'
