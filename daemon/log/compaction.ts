@@ -33,6 +33,7 @@ import { RecordCursor } from '../../src/record/record-cursor.ts'
 import { BatchRewriter } from './batch-rewriter.ts'
 import { BatchWalk, recordTimestampAt } from './batch-walk.ts'
 import type { LogCore } from './log-core.ts'
+import { readableParts } from './log-reader.ts'
 import type { AbortedTransaction, CompactionNeed, CompactionResult } from './log-types.ts'
 import { Segment } from './segment.ts'
 import { CLEANED_SUFFIX, swapSegments } from './segment-swap.ts'
@@ -363,7 +364,7 @@ class CompactionRun {
     if (segment.detached) throw new Aborted()
     const file = files.pin(segment.handle)
     try {
-      const walk = new BatchWalk(file, {
+      const walk = new BatchWalk(readableParts(this.#core, file), {
         start: 0,
         end: segment.sizeBytes,
         mode: 'whole',

@@ -6,7 +6,6 @@
  * place the offset index names, or else the end of the search. So a batch that somebody stored inside a record is not
  * taken for one of the log.
  */
-import type { DiskFile } from '../../src/ports/disk.ts'
 import {
   baseOffsetAt,
   batchBytesAt,
@@ -14,7 +13,7 @@ import {
   leaderEpochAt,
   MAGIC_AT,
 } from '../../src/record/batch-layout.ts'
-import { BatchWalk, walkAll } from './batch-walk.ts'
+import { BatchWalk, type WalkedFile, walkAll } from './batch-walk.ts'
 import type { Segment } from './segment.ts'
 
 /** Checksummed in search of a way on, at most; beyond it only places that the index names are tried. */
@@ -42,7 +41,7 @@ export interface WayOn {
 
 /** The first sound batch behind `bounds.position`; undefined: there is none in this segment. */
 export async function findWayOn(
-  file: DiskFile,
+  file: WalkedFile,
   segment: Segment,
   bounds: SearchBounds,
 ): Promise<WayOn | undefined> {
@@ -57,11 +56,11 @@ export async function findWayOn(
 }
 
 class Search {
-  readonly #file: DiskFile
+  readonly #file: WalkedFile
   readonly #bounds: SearchBounds
   #bytesLeft = SEARCH_BYTES_MAX
 
-  constructor(file: DiskFile, bounds: SearchBounds) {
+  constructor(file: WalkedFile, bounds: SearchBounds) {
     this.#file = file
     this.#bounds = bounds
   }

@@ -10,13 +10,13 @@
  * - An index entry is believed only when the batch it names stands at its place.
  */
 import { StreamError } from '../../src/base/errors.ts'
-import type { DiskFile } from '../../src/ports/disk.ts'
 import { baseOffsetAt, HEADER_BYTES, leaderEpochAt } from '../../src/record/batch-layout.ts'
-import { BatchWalk, walkAll } from './batch-walk.ts'
+import { BatchWalk, type WalkedFile, walkAll } from './batch-walk.ts'
 import { findWayOn } from './damage.ts'
 import type { LogCore } from './log-core.ts'
 import type { DamagedRange, LogSlice, ReadRequest } from './log-types.ts'
 import { damagedError, type Segment } from './segment.ts'
+import { ReadableParts } from './unreadable.ts'
 
 /** One read, one buffer, one frame: an answer in several pieces would be joined by its reader. */
 const BLOCK_BYTES_MAX = 4 * 1024 * 1024
@@ -154,7 +154,7 @@ class SegmentRead {
     const isHinted = hint !== undefined && hint.segment === segment
     const start = isHinted ? hint.position : await this.#startPosition(wanted.offset)
     if (segment.detached || this.#core.generation !== this.#generation) throw new Overtaken()
-    const file = files.pin(segment.handle)
+    const file = readableParts(this.#core, files.pin(segment.handle))
     try {
       const walk = new BatchWalk(file, {
         start,
@@ -208,7 +208,7 @@ class SegmentRead {
 
   async #collect(
     walk: BatchWalk,
-    file: DiskFile,
+    file: WalkedFile,
     wanted: Wanted,
     typicalBatchBytes: number,
   ): Promise<LogSlice | undefined> {
@@ -336,7 +336,7 @@ class SegmentRead {
   }
 
   /** The offset that must stand at `position`, where the read did not come from the batch before. */
-  async #offsetAt(file: DiskFile, position: number): Promise<number> {
+  async #offsetAt(file: WalkedFile, position: number): Promise<number> {
     const walk = new BatchWalk(file, { start: 0, end: position, mode: 'headers' })
     let offset = this.#segment.baseOffset
     await walkAll(walk, () => {
@@ -348,7 +348,7 @@ class SegmentRead {
 
   /** The bytes at the walk's place are no batch: looks again, finds where the log goes on, remembers the range. */
   async #quarantine(
-    file: DiskFile,
+    file: WalkedFile,
     walk: BatchWalk,
     detail: string,
     wanted: Wanted,
@@ -428,6 +428,22 @@ export function findOrderDefect(
     return `offset ${baseOffset} where ${expected} must follow`
   }
   return undefined
+}
+
+/** For readers of a log: it says which places are lost. */
+export function readableParts(
+  core: LogCore,
+  file: WalkedFile & { readonly path: string },
+): WalkedFile {
+  const said = new Set<number>()
+  return new ReadableParts(file, (position) => {
+    if (said.has(position)) return
+    said.add(position)
+    core.context.log.error('the disk cannot read a part of a segment: it counts as damaged', {
+      file: file.path,
+      position,
+    })
+  })
 }
 
 /** Remembers a range and says so once. */

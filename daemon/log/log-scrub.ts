@@ -10,9 +10,9 @@
  * - Nothing is concluded from a segment that was replaced or a log that was cut meanwhile: the walk begins anew there.
  */
 import { isStreamError } from '../../src/base/errors.ts'
-import { BatchWalk, type WalkedFile } from './batch-walk.ts'
+import { BatchWalk } from './batch-walk.ts'
 import type { LogCore } from './log-core.ts'
-import { findOrderDefect, type LogReader } from './log-reader.ts'
+import { findOrderDefect, type LogReader, readableParts } from './log-reader.ts'
 import type { Segment } from './segment.ts'
 
 const PIECE_BYTES = 256 * 1024
@@ -100,10 +100,11 @@ export class LogScrub {
     const { handle, sizeBytes, baseOffset } = segment
     const { files } = core.context
     // Between two pieces its descriptor may be closed.
-    const file: WalkedFile = {
+    const file = readableParts(core, {
+      path: handle.path,
       read: (position, target) => files.use(handle).read(position, target),
       readAsync: (position, target) => files.use(handle).readAsync(position, target),
-    }
+    })
     const start = this.#startIn(segment)
     const walk = new BatchWalk(file, { start, end: sizeBytes, mode: 'whole' })
     walk.blockBytes = PIECE_BYTES

@@ -14,7 +14,7 @@
  * - Sound bytes outside the range are never changed.
  */
 import { StreamError } from '../../src/base/errors.ts'
-import type { DiskFile } from '../../src/ports/disk.ts'
+import { type DiskFile, isUnreadable } from '../../src/ports/disk.ts'
 import {
   baseOffsetAt,
   batchBytesAt,
@@ -185,13 +185,10 @@ class Repair {
     let how: RepairResult['how']
     if (segment !== undefined && (await this.#fitsOver(segment))) how = 'overwritten'
     else how = this.#isMissing ? 'inserted' : 'rewritten'
-    if (how === 'rewritten') {
-      await this.#rewrite(segment as Segment, staged)
-    } else {
-      await core.exclusively(() =>
-        how === 'overwritten' ? this.#overwrite(segment as Segment, staged) : this.#insert(staged),
-      )
-    }
+    if (how === 'inserted') await core.exclusively(() => this.#insert(staged))
+    if (how === 'overwritten' && !(await this.#overwritten(segment as Segment, staged)))
+      how = 'rewritten'
+    if (how === 'rewritten') await this.#rewrite(segment as Segment, staged)
     this.#settle(how)
     await syncReplayed(core, core.recoveryPoint)
     for (const { transactionIndex } of core.segments) {
@@ -236,6 +233,17 @@ class Repair {
     }
     this.#check()
     return follows
+  }
+
+  /** @returns false where the kernel would have to read what cannot be read, around the end of a file */
+  async #overwritten(segment: Segment, staged: DiskFile): Promise<boolean> {
+    try {
+      await this.#core.exclusively(() => this.#overwrite(segment, staged))
+      return true
+    } catch (error) {
+      if (!isUnreadable(error) || this.#core.context.syncs.failure !== undefined) throw error
+      return false
+    }
   }
 
   async #overwrite(segment: Segment, staged: DiskFile): Promise<void> {

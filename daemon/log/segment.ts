@@ -15,6 +15,7 @@ import { OffsetIndex } from './offset-index.ts'
 import { FileHandle, type OpenFiles } from './open-files.ts'
 import { TIME_ENTRY_BYTES, TimeIndex } from './time-index.ts'
 import { TransactionIndex } from './transaction-index.ts'
+import { ReadableParts } from './unreadable.ts'
 
 export const RELATIVE_OFFSET_MAX = 0x7fff_ffff
 
@@ -177,7 +178,11 @@ export class Segment {
     const file = files.pin(this.handle)
     try {
       this.#resetIndexes(disk)
-      const walk = new BatchWalk(file, { start: 0, end: this.sizeBytes, mode: 'whole' })
+      const walk = new BatchWalk(new ReadableParts(file), {
+        start: 0,
+        end: this.sizeBytes,
+        mode: 'whole',
+      })
       const index = this.#indexer(intervalBytes)
       await walkAll(walk, () => {
         index.visit(walk)
@@ -288,7 +293,7 @@ export class Segment {
 
   /** Whether the batch that an index entry names stands at its position. */
   stands(files: OpenFiles, entry: { readonly offset: number; readonly position: number }): boolean {
-    const walk = new BatchWalk(files.use(this.handle), {
+    const walk = new BatchWalk(new ReadableParts(files.use(this.handle)), {
       start: entry.position,
       end: this.sizeBytes,
       mode: 'headers',

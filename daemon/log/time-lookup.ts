@@ -8,7 +8,7 @@ import { batchBytesAt, lastOffsetAt, leaderEpochAt } from '../../src/record/batc
 import { RecordCursor } from '../../src/record/record-cursor.ts'
 import { BatchWalk, recordTimestampAt } from './batch-walk.ts'
 import type { LogCore } from './log-core.ts'
-import type { LogReader } from './log-reader.ts'
+import { type LogReader, readableParts } from './log-reader.ts'
 import type { TimestampOffset } from './log-types.ts'
 import type { Segment } from './segment.ts'
 
@@ -144,7 +144,11 @@ async function walkHeaders(
   const { files } = core.context
   const file = files.pin(segment.handle)
   try {
-    const walk = new BatchWalk(file, { start, end: segment.sizeBytes, mode: 'headers' })
+    const walk = new BatchWalk(readableParts(core, file), {
+      start,
+      end: segment.sizeBytes,
+      mode: 'headers',
+    })
     for (;;) {
       const step = walk.step()
       if (step === 'more') await walk.fill()

@@ -9,6 +9,8 @@
  * syncDirectory of its directory. All errors are StreamErrors: DISK_FULL (nothing usable was written: the caller must
  * truncate back to its own end), DISK_FAILED, DISK_READ_ONLY, PERMISSION_DENIED, FILE_NOT_FOUND.
  */
+import { isStreamError } from '../base/errors.ts'
+
 export interface Disk {
   /** `read`: the file must exist. `write`: read and write, created when absent, never truncated. */
   open(path: string, mode: 'read' | 'write'): DiskFile
@@ -33,6 +35,12 @@ export interface Disk {
    * @throws StreamError DIRECTORY_LOCKED when another process holds it
    */
   lock(path: string): DiskLock
+}
+
+/** Whether a read failed because the medium does not give back what is there (DISK_FAILED whose cause is an EIO). */
+export function isUnreadable(error: unknown): boolean {
+  if (!isStreamError(error, 'DISK_FAILED')) return false
+  return (error.cause as { readonly code?: unknown } | undefined)?.code === 'EIO'
 }
 
 export interface DiskStat {

@@ -16,6 +16,8 @@ import type { Time } from '../../src/ports/time.ts'
 import type { SimRandom } from './sim-random.ts'
 
 const SECTOR_BYTES = 512
+/** What the kernel reads at one time, also in order to write a part of it. */
+const PAGE_BYTES = 4096
 
 /** What every call of a dead disk throws: the process that made it no longer exists. */
 export class SimCrash extends Error {
@@ -50,6 +52,8 @@ class FileNode {
   /** The last write that is durable. */
   durableWrites = 0
   modifiedMs = 0
+  /** Numbers of the pages that the medium does not give back, until they are written as a whole. */
+  readonly spoiled = new Set<number>()
 }
 
 class DirectoryNode {
@@ -268,6 +272,13 @@ export class SimDisk implements Disk {
     }
   }
 
+  /** The medium does not give back the page at `position` any more, until it is written as a whole. */
+  spoilPage(path: string, position: number): void {
+    const node = this.#find(path)
+    if (node?.kind !== 'file' || position >= node.size) throw notFound(`${path}@${position}`)
+    node.spoiled.add(Math.floor(position / PAGE_BYTES))
+  }
+
   /** What the medium holds of a file, whatever the page cache does. */
   durableFile(path: string): Uint8Array {
     const node = this.#find(path)
@@ -309,6 +320,7 @@ export class SimDisk implements Disk {
         failure = new StreamError('DISK_FULL', `${path}: no space left`, { target: path })
       }
     }
+    refillPages(node, path, position, position + allowed)
     let at = position
     let left = allowed
     for (const part of bytes) {
@@ -536,6 +548,7 @@ export class SimDisk implements Disk {
 
   #torn(node: FileNode): FileNode {
     const file = new FileNode()
+    for (const page of node.spoiled) file.spoiled.add(page)
     const odds = this.#options.keptSectors ?? this.random.pick([0, 0.1, 0.5, 0.9, 1])
     const low = Math.min(node.durableSize, node.size)
     const high = Math.max(node.durableSize, node.size)
@@ -639,6 +652,10 @@ class SimFile implements DiskFile {
 
   #read(position: number, target: Uint8Array): number {
     const count = Math.max(0, Math.min(target.length, this.#node.size - position))
+    for (const page of this.#node.spoiled) {
+      if (page * PAGE_BYTES < position + count && position < (page + 1) * PAGE_BYTES)
+        throw unreadable('read', this.path)
+    }
     target.set(this.#node.data.subarray(position, position + count))
     return count
   }
@@ -647,6 +664,21 @@ class SimFile implements DiskFile {
     this.#disk.checkAlive(this.#generation)
     if (this.#closed) throw new StreamError('CLOSED', `${this.path}: the file is closed`)
   }
+}
+
+/** @throws StreamError where a part of a page is written that cannot be read */
+function refillPages(node: FileNode, path: string, start: number, end: number): void {
+  for (const page of node.spoiled) {
+    const [first, behind] = [page * PAGE_BYTES, (page + 1) * PAGE_BYTES]
+    if (behind <= start || first >= end) continue
+    if (first < start || behind > end) throw unreadable('write', path)
+    node.spoiled.delete(page)
+  }
+}
+
+function unreadable(doing: string, path: string): StreamError {
+  const cause = Object.assign(new Error('EIO'), { code: 'EIO' })
+  return new StreamError('DISK_FAILED', `cannot ${doing} ${path}: EIO`, { target: path, cause })
 }
 
 function parts(path: string): string[] {
@@ -678,6 +710,7 @@ function copyOf(node: FileNode): FileNode {
   file.durable = node.durable.slice(0, node.durableSize)
   file.durableSize = node.durableSize
   for (const [sector, version] of node.dirty) file.dirty.set(sector, version)
+  for (const page of node.spoiled) file.spoiled.add(page)
   file.writes = node.writes
   file.durableWrites = node.durableWrites
   file.modifiedMs = node.modifiedMs

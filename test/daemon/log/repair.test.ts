@@ -125,6 +125,49 @@ describe('repair of a damaged range', () => {
     void log
   })
 
+  it('what the disk cannot read is damage: written again in place, at the end of a file as a new one', async () => {
+    const config = { segmentBytes: 20_000, indexIntervalBytes: 1000 }
+    const count = 500
+    const { world, other, copy } = await twins(count, config)
+    const before = content(world)
+    await world.close()
+    const log = await world.reopened(config)
+    const [path, ...others] = segmentFiles(world) as [string, ...string[]]
+    expect(others.length).toBeGreaterThan(1)
+    const size = world.disk.stat(path)?.sizeBytes ?? 0
+    for (const [position, how] of [
+      [6000, 'overwritten'],
+      [0, 'overwritten'],
+      [size - 1, 'rewritten'],
+    ] as const) {
+      world.disk.spoilPage(path, position)
+      world.said.length = 0
+      const damage = await findDamage(world, log)
+      expect(damage).toHaveLength(1)
+      const { startPosition, endPosition } = damage[0] as DamagedRange
+      expect(startPosition).toBeLessThanOrEqual(position)
+      expect(Math.min(endPosition, size)).toBeGreaterThan(position)
+      expect(world.said.join('\n')).toMatch(/error the disk cannot read a part of a segment/)
+      expect(await repairAll(world, log, await from(other, copy))).toEqual([how])
+      expect(content(world)).toBe(before)
+      expect(await world.values(log)).toEqual(values(0, count, 40))
+      log.verify()
+    }
+  })
+
+  it('a disk that reads nothing any more is no damage: the error stands', async () => {
+    const config = { segmentBytes: 200_000, indexIntervalBytes: 1000 }
+    const { world } = await twins(1500, config)
+    await world.close()
+    const log = await world.reopened(config)
+    const path = segmentFiles(world)[0] as string
+    const size = world.disk.stat(path)?.sizeBytes ?? 0
+    expect(size).toBeGreaterThan(100_000)
+    for (let position = 0; position < size; position += 4096) world.disk.spoilPage(path, position)
+    expect(await errorOf(world, log.read({ offset: 0, maxBytes: 1_000_000 }))).toBe('DISK_FAILED')
+    expect(log.damage).toEqual([])
+  })
+
   it('found by the scan of a start, below the mark: the same, and producers are known again', async () => {
     const { world, other, copy } = await twins(6)
     const path = `${LOG_PATH}/00000000000000000000.log`

@@ -163,6 +163,18 @@ describe('a pass', () => {
     expect(log).not.toBe(world.directory?.log('t', 0))
   })
 
+  it('finds a page that the disk cannot read, and says which', async () => {
+    const world = new LogWorld()
+    const log = await filled(world)
+    const path = segments(world)[2] as string
+    world.disk.spoilPage(path, 1000)
+    await pass(world)
+    expect(log.damage.map(({ file }) => file)).toEqual([path])
+    const said = world.said.filter((line) => line.includes('the disk cannot read'))
+    expect(said.length).toBeGreaterThan(0)
+    expect(said[0]).toContain(path)
+  })
+
   it('leaves a segment that the disk cannot read, says so, and reads on behind it', async () => {
     const world = new LogWorld()
     const log = await filled(world)

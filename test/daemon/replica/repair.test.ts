@@ -103,6 +103,20 @@ describe('a damaged range', () => {
     await expectWhole(world)
   })
 
+  it('a page that the disk cannot read is fetched too, of a follower and of the leader', async () => {
+    const world = await started(1)
+    for (const nodeId of [3, 1]) {
+      const node = world.node(nodeId)
+      const before = content(node)
+      node.disk.spoilPage(segments(node)[1] as string, 300)
+      expect((await scrub(world, node)).length).toBeGreaterThan(0)
+      expect(world.said.join('\n')).toContain(`b${nodeId} error the disk cannot read`)
+      await world.run(2000)
+      expect(content(node)).toBe(before)
+    }
+    await expectWhole(world)
+  })
+
   it('on two of three replicas at one place: the third one is asked', async () => {
     const world = await started(3)
     for (const node of [world.node(1), world.node(2)]) {
