@@ -1,12 +1,12 @@
 /** `stream groups watch`: the rows of `groups lag`, again and again. */
 
-import { sleep } from '../src/ports/time.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { lagShape, lagsOf, toRows } from './groups-lag.ts'
 import { requireGroups, withGroups } from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
+import { WakeUp } from './wake-up.ts'
 
 const EVERY_MS = 2000
 /** Home, and clear what follows. */
@@ -43,13 +43,10 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const isScreen = deps.host.isTerminal('output')
   return withGroups(deps, args, async (session) => {
     let isStopped = false
-    let stop: () => void = () => undefined
-    const stopped = new Promise<void>((resolve) => {
-      stop = resolve
-    })
+    const wake = new WakeUp(deps.time)
     const stopListening = deps.interruption.onRaised(() => {
       isStopped = true
-      stop()
+      wake.wake()
     })
     try {
       if (isScreen) await deps.stdio.output.write(Buffer.from(CLEAR))
@@ -61,7 +58,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         await printRows(deps, flags, lagShape, toRows(lags, flags.has('total')))
         if (count >= countMax || isStopped) return failures.exit
         if (deps.time.monotonicMs() + everyMs > deadlineMs) return 7
-        await Promise.race([sleep(deps.time, everyMs), stopped])
+        await wake.wait(everyMs)
         if (isStopped) return 0
       }
     } finally {

@@ -8,7 +8,6 @@
 import { isStreamError, type StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, EndEvent, RecordsEvent } from '../src/client/consumer-events.ts'
 import type { LocalReadOptions } from '../src/client/local-reads.ts'
-import { sleep } from '../src/ports/time.ts'
 import { BLOCK_BYTES } from '../src/record/kernel-memory.ts'
 import type { Positions } from '../src/text/position.ts'
 import type { Broker } from './broker.ts'
@@ -38,6 +37,7 @@ import type { ReadProgress, ReadVariant, VariantOutput } from './read-variant.ts
 import { kernelLoader, makeRecordWriter } from './read-writer.ts'
 import { Report } from './report.ts'
 import type { MergedPartition } from './time-merge.ts'
+import { WakeUp } from './wake-up.ts'
 
 /** How often a following read looks for new topics and partitions. */
 const LOOK_AGAIN_MS = 5000
@@ -77,6 +77,10 @@ class ReadJob {
   /** Of the two at most one. */
   #cursor: ReadCursor | undefined
   #group: GroupRead | undefined
+  /** Whatever the loop waits for where nothing is at hand. */
+  readonly #wake: WakeUp
+  /** The end of the run alone. */
+  readonly #stopping: WakeUp
   readonly #stopped: Promise<void>
   #resolveStopped: () => void = () => undefined
   #stopReason: StopReason | undefined
@@ -108,8 +112,14 @@ class ReadJob {
     this.#pacer = plan.rate === undefined ? undefined : new Pacer(deps.time, plan.rate)
     this.#lastRecordMs = deps.time.monotonicMs()
     this.#lookedMs = this.#lastRecordMs
+    this.#wake = new WakeUp(deps.time)
+    this.#stopping = new WakeUp(deps.time)
     this.#stopped = new Promise((resolve) => {
-      this.#resolveStopped = resolve
+      this.#resolveStopped = () => {
+        this.#wake.wake()
+        this.#stopping.wake()
+        resolve()
+      }
     })
   }
 
@@ -533,15 +543,13 @@ class ReadJob {
       waitMs = Math.min(waitMs, this.#lookedMs + LOOK_AGAIN_MS - nowMs)
     }
     // With nothing assigned the consumer would not wait: no topic matches yet.
-    const isEndless = waitMs === Number.POSITIVE_INFINITY
-    const waits: Promise<unknown>[] = [this.#stopped]
-    if (group !== undefined) waits.push(group.changed())
-    if (!isDone) waits.push(consumer.wait(isEndless ? undefined : Math.max(1, waitMs)))
-    else if (!isEndless) waits.push(sleep(time, Math.max(1, waitMs)))
+    const wake = this.#wake
+    if (group !== undefined) wake.arm('group', () => group.changed())
+    if (!isDone) wake.arm('consumer', () => consumer.wait())
     // A write that fails meanwhile ends the run: the next turn of the loop finds it.
     const { settling } = output
-    if (settling !== undefined) waits.push(settling)
-    await Promise.race(waits)
+    if (settling !== undefined) wake.arm('output', () => settling)
+    await wake.wait(waitMs)
     return this.#stopReason !== undefined
   }
 
@@ -588,7 +596,7 @@ class ReadJob {
     const { mergeByTime } = await import('./read-merge.ts')
     await mergeByTime(consumer, ranges, {
       isStopped: () => this.#stopReason !== undefined,
-      stopped: this.#stopped,
+      wake: this.#wake,
       write: () => this.#write(output),
       take: (merged) => this.#takeMerged(output, merged),
       onGap: (gap) => this.#onGap(gap),
@@ -619,7 +627,12 @@ class ReadJob {
   async #pause(output: RecordOutput, waitMs: number): Promise<void> {
     if (waitMs === 0) return
     await this.#write(output)
-    await Promise.race([sleep(this.#deps.time, waitMs), this.#stopped])
+    const { time } = this.#deps
+    const untilMs = time.monotonicMs() + waitMs
+    for (let leftMs = waitMs; leftMs > 0 && this.#stopReason === undefined; ) {
+      await this.#stopping.wait(leftMs)
+      leftMs = untilMs - time.monotonicMs()
+    }
   }
 
   // --- what may go wrong

@@ -5,10 +5,12 @@ import type { ConsumerEvent } from '../src/client/consumer-events.ts'
 import type { ConsumerClient } from './clients.ts'
 import type { PartitionRange } from './read-range.ts'
 import { type MergedPartition, TimeMerge } from './time-merge.ts'
+import type { WakeUp } from './wake-up.ts'
 
 export interface MergeTarget {
   readonly isStopped: () => boolean
-  readonly stopped: Promise<void>
+  /** Woken when it is stopped. */
+  readonly wake: WakeUp
   /** Writes what was taken. */
   readonly write: () => void | Promise<void>
   readonly take: (merged: MergedPartition) => void | Promise<void>
@@ -42,7 +44,8 @@ export async function mergeByTime(
         for (const { topic, partition, offset } of ended) target.onEnd(topic, partition, offset)
         return
       }
-      await Promise.race([consumer.wait(), target.stopped])
+      target.wake.arm('consumer', () => consumer.wait())
+      await target.wake.wait(Number.POSITIVE_INFINITY)
     } else if (event.kind === 'records') merge.add(event)
     else if (event.kind === 'gap') target.onGap(event)
     else {

@@ -2,11 +2,12 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
-import { sleep, type Time } from '../src/ports/time.ts'
+import type { Time } from '../src/ports/time.ts'
 import type { ClusterClient } from './clients.ts'
 import type { ReadPlan } from './read-options.ts'
 import type { PartitionName } from './read-range.ts'
 import { chooseTopics } from './topic-names.ts'
+import { WakeUp } from './wake-up.ts'
 
 const WAIT_TOPIC_FIRST_MS = 50
 const WAIT_TOPIC_MAX_MS = 1000
@@ -56,8 +57,10 @@ export class ReadPartitions {
    */
   async find(stopped: Promise<void>): Promise<PartitionName[] | undefined> {
     let isStopped = false
+    const wake = new WakeUp(this.#time)
     void stopped.then(() => {
       isStopped = true
+      wake.wake()
     })
     for (let delayMs = WAIT_TOPIC_FIRST_MS; ; delayMs = Math.min(delayMs * 2, WAIT_TOPIC_MAX_MS)) {
       try {
@@ -65,7 +68,7 @@ export class ReadPartitions {
       } catch (error) {
         if (!isStreamError(error, 'TOPIC_UNKNOWN') || !this.#plan.waitTopic) throw error
       }
-      await Promise.race([sleep(this.#time, delayMs), stopped])
+      await wake.wait(delayMs)
       if (isStopped) return undefined
     }
   }

@@ -1,7 +1,6 @@
 /** `stream top`: what goes on, live. */
 
 import type { Screen, ScreenModel, ScreenTable } from '../src/ports/screen.ts'
-import { sleep } from '../src/ports/time.ts'
 import { visibleText } from '../src/text/record-writer.ts'
 import { cellText, type Row, type RowShape } from '../src/text/rows.ts'
 import { formatSize } from '../src/text/units.ts'
@@ -10,6 +9,7 @@ import { withGroups } from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { hasColor, printRows, rowForm } from './row-output.ts'
 import { type TopModel, TopWatch } from './top-model.ts'
+import { WakeUp } from './wake-up.ts'
 
 const shape: RowShape = {
   kind: 'top',
@@ -43,13 +43,11 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const deadlineMs = deps.time.monotonicMs() + timeoutMs
   return withGroups(deps, args, async (session) => {
     let isStopped = false
-    let stop: () => void = () => undefined
-    const stopped = new Promise<void>((resolve) => {
-      stop = () => {
-        isStopped = true
-        resolve()
-      }
-    })
+    const wake = new WakeUp(deps.time)
+    const stop = (): void => {
+      isStopped = true
+      wake.wake()
+    }
     const stopListening = deps.interruption.onRaised(stop)
     const watch = new TopWatch(deps, session)
     const screen = await openScreen(deps, args, stop)
@@ -60,7 +58,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         else await printRows(deps, flags, shape, rowsOf(model))
         if (count >= countMax || isStopped) return 0
         if (deps.time.monotonicMs() + everyMs > deadlineMs) return 7
-        await Promise.race([sleep(deps.time, everyMs), stopped])
+        await wake.wait(everyMs)
         if (isStopped) return 0
       }
     } finally {

@@ -10,6 +10,8 @@
 import type { Time, Timer } from '../../src/ports/time.ts'
 
 const GARBAGE_BYTES = 32 * 1024 * 1024
+/** libzmq cuts small messages out of blocks of this size, and each of them keeps its block. */
+const MESSAGE_BYTES_MIN = 8192
 /** So much one connection may always have queued, and get as an answer. */
 const SHARE_BYTES_MIN = 128 * 1024
 /** Of the room that is left: so a few readers that have stopped do not take all of it. */
@@ -118,7 +120,7 @@ export class Admission {
   }
 
   received(bytes: number): void {
-    this.#receivedBytes += bytes
+    this.#receivedBytes += Math.max(bytes, MESSAGE_BYTES_MIN)
     if (this.#receivedBytes < GARBAGE_BYTES) return
     this.#receivedBytes = 0
     this.#collectGarbage?.()

@@ -5,9 +5,12 @@
  * - At most `bytesMax` are held over all logs; the oldest batch of the directory goes first.
  * - What one log holds is a run of its batches without a batch missing in between, up to its end.
  *
- * The bytes are the ones that came from the network, so they keep the received message alive. A small batch inside a
- * large message is copied instead, or 64 MiB of it could hold gigabytes.
+ * The bytes are the ones that came from the network, so they keep the received message alive. A small batch is copied
+ * instead: it may stand in a large message, and a small message keeps the 8 KiB block that libzmq cut it out of. Without
+ * that the cache held a gigabyte after 100,000 lines that were produced one by one.
  */
+import { Buffer } from 'node:buffer'
+
 const ENTRY_OVERHEAD_BYTES = 256
 const COPY_BYTES_MAX = 16 * 1024
 
@@ -42,10 +45,8 @@ export class BatchCache {
 
   /** @internal */
   add(owner: LogCache, bytes: Uint8Array, baseOffset: number, lastOffset: number): CachedBatch {
-    const kept =
-      bytes.length <= COPY_BYTES_MAX && bytes.buffer.byteLength > 2 * bytes.length
-        ? bytes.slice()
-        : bytes
+    // Small ones from Node's pool: they come and go in order.
+    const kept = bytes.length <= COPY_BYTES_MAX ? Buffer.from(bytes) : bytes
     const entry = { owner, bytes: kept, baseOffset, lastOffset, dropped: false }
     this.#queue.push(entry)
     this.#bytes += kept.length + ENTRY_OVERHEAD_BYTES

@@ -112,9 +112,16 @@ class LinePipe {
   }
 }
 
-async function openPipe(
-  scratch: Scratch,
-): Promise<{ measure(lines: number): Promise<number[]>; close(): Promise<void> }> {
+export interface OpenPipe {
+  readonly producerPid: number
+  readonly consumerPid: number
+  /** Milliseconds of each line. */
+  measure(lines: number): Promise<number[]>
+  close(): Promise<void>
+}
+
+/** From `produce` to a following `consume` of the topic `latency`. */
+export async function openPipe(scratch: Scratch): Promise<OpenPipe> {
   const producer = start('stream', ['produce', 'latency'], scratch)
   const consumer = start('stream', ['consume', 'latency'], scratch)
   const pipe = new LinePipe(producer.stdin, consumer.stdout)
@@ -128,6 +135,8 @@ async function openPipe(
   }
   await new Promise((resolve) => setTimeout(resolve, 300))
   return {
+    producerPid: producer.pid ?? 0,
+    consumerPid: consumer.pid ?? 0,
     measure: (lines) => pipe.measure(lines),
     close: async () => {
       await ended(producer, () => producer.stdin.end())

@@ -1,7 +1,8 @@
-/** Resident memory while many bytes go through, with a slow and a stopped consumer beside. */
+/** Resident memory while many bytes go through, with a slow and a stopped consumer beside; and while lines come one by one. */
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { makePayload, makeScratch, type Row, run } from './harness.ts'
+import { openPipe } from './latency.ts'
 
 function residentMegabytes(pid: number): number {
   try {
@@ -12,7 +13,17 @@ function residentMegabytes(pid: number): number {
   }
 }
 
-export async function benchMemory(options: { readonly gigabytes: number }): Promise<Row[]> {
+interface MemoryOptions {
+  readonly gigabytes: number
+  /** One after the other, each awaited at the far end of `consume`. */
+  readonly lines: number
+}
+
+export async function benchMemory(options: MemoryOptions): Promise<Row[]> {
+  return [...(await benchBytes(options.gigabytes)), ...(await benchLines(options.lines))]
+}
+
+async function benchBytes(gigabytes: number): Promise<Row[]> {
   const scratch = makeScratch()
   try {
     const payload = makePayload(scratch.directory, { megabytes: 250, lineBytes: 100 })
@@ -42,7 +53,7 @@ export async function benchMemory(options: { readonly gigabytes: number }): Prom
     const stopped = direct(['consume', 'flow', '--from', 'start'])
     stopped.stdout.pause()
 
-    const times = Math.ceil((options.gigabytes * 1000) / 250)
+    const times = Math.ceil((gigabytes * 1000) / 250)
     const producer = shell(
       `for i in $(seq ${times}); do cat ${payload}; done | stream produce flow`,
     )
@@ -65,16 +76,9 @@ export async function benchMemory(options: { readonly gigabytes: number }): Prom
     clearInterval(sip)
     for (const child of [fast, slow, stopped]) child.kill('SIGKILL')
     if (status !== 0) throw new Error(`produce ended with ${String(status)}`)
-    const row = (measure: string, megabytes: number, limit: number): Row => ({
-      measure,
-      value: `${megabytes.toFixed(0)} MB`,
-      must: `${limit} MB`,
-      aim: '',
-      holds: megabytes > 0 && megabytes < limit,
-    })
     return [
       {
-        measure: `${options.gigabytes} GB through, one fast, one slow, one stopped reader`,
+        measure: `${gigabytes} GB through, one fast, one slow, one stopped reader`,
         value: `${seconds.toFixed(0)} s`,
         must: '',
         aim: '',
@@ -88,5 +92,41 @@ export async function benchMemory(options: { readonly gigabytes: number }): Prom
     ]
   } finally {
     scratch.stop()
+  }
+}
+
+/** What is held for each message is more than its bytes. */
+async function benchLines(lines: number): Promise<Row[]> {
+  const scratch = makeScratch()
+  try {
+    run('stream topics create latency', scratch)
+    const daemon = Number(JSON.parse(run('stream daemon status -o json', scratch)).pid)
+    const pipe = await openPipe(scratch)
+    await pipe.measure(lines)
+    const most = [daemon, pipe.producerPid, pipe.consumerPid].map(mostResidentMegabytes)
+    await pipe.close()
+    const [ofDaemon = 0, ofProducer = 0, ofConsumer = 0] = most
+    return [
+      row(`${lines} lines one by one: daemon, most resident`, ofDaemon, 300),
+      row('produce, most resident', ofProducer, 150),
+      row('consume, most resident', ofConsumer, 150),
+    ]
+  } finally {
+    scratch.stop()
+  }
+}
+
+function mostResidentMegabytes(pid: number): number {
+  const line = readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmHWM:\s+(\d+)/)
+  return Number(line?.[1] ?? 0) / 1024
+}
+
+function row(measure: string, megabytes: number, limit: number): Row {
+  return {
+    measure,
+    value: `${megabytes.toFixed(0)} MB`,
+    must: `${limit} MB`,
+    aim: '',
+    holds: megabytes > 0 && megabytes < limit,
   }
 }

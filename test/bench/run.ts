@@ -32,7 +32,7 @@ const cases: Record<string, () => Row[] | Promise<Row[]>> = {
       steadyLines: quick ? 2000 : 10_000,
     }),
   'start-up': () => benchStartUp({ rounds: quick ? 9 : 25 }),
-  memory: () => benchMemory({ gigabytes: quick ? 1 : 10 }),
+  memory: () => benchMemory({ gigabytes: quick ? 1 : 10, lines: quick ? 20_000 : 200_000 }),
   pipe: () => benchPipe({ records: quick ? 300_000 : 1_000_000, rounds: quick ? 2 : 3 }),
   restart: () => benchRestart({ partitions: quick ? 100 : 1000, gigabytes: quick ? 0.5 : 10 }),
   groups: () => benchGroups({ members: 100, commits: quick ? 500 : 2000 }),
