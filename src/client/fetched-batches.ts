@@ -16,9 +16,11 @@ import type { AbortedTransactions } from './aborted-transactions.ts'
 
 export interface Fetched {
   readonly bytes: Uint8Array
+  /** Where the batches begin, in offset order. */
   readonly starts: number[]
   readonly fromOffset: number
   readonly nextOffset: number
+  /** undefined: nothing is aborted, or all is wanted. */
   readonly transactions: AbortedTransactions | undefined
   readonly highWatermark: number
   readonly lastStableOffset: number

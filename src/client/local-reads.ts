@@ -27,6 +27,7 @@ import {
 } from '../record/batch-layout.ts'
 import { type AbortedTransaction, AbortedTransactions } from './aborted-transactions.ts'
 import type { Connection } from './connection.ts'
+import type { Fetched } from './fetched-batches.ts'
 
 export interface LocalReadOptions {
   readonly disk: Pick<Disk, 'open'>
@@ -51,17 +52,11 @@ export interface LocalPart {
   readonly endOffset: number
 }
 
-export interface LocalBlock {
-  readonly bytes: Uint8Array
-  /** Where the batches begin, in offset order; none: there was nothing up to nextOffset, and nothing to release. */
-  readonly starts: number[]
-  readonly fromOffset: number
-  readonly nextOffset: number
-  /** Goes on from block to block of a grant; undefined: nothing is aborted, or all is wanted. */
-  readonly transactions: AbortedTransactions | undefined
-  readonly highWatermark: number
-  readonly lastStableOffset: number
-  readonly logStartOffset: number
+/**
+ * Without starts: there was nothing up to nextOffset, and nothing to release. Its transactions go on from block to block of
+ * a grant.
+ */
+export interface LocalBlock extends Fetched {
   readonly release: () => void
 }
 
