@@ -8,6 +8,7 @@ import { deepStrictEqual } from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
+import { Script } from 'node:vm'
 import { build } from 'esbuild'
 import packageJson from '../package.json' with { type: 'json' }
 import { zeromqAddonPath, zeromqPlugin } from './zeromq-plugin.mjs'
@@ -252,4 +253,10 @@ function makeCodeCache(name, words) {
     input: 'x\n',
     stdio: ['pipe', 'ignore', 'inherit'],
   })
+  // V8 says nothing of a cache that it refuses: the command would only start 10 ms later, for ever.
+  const { cachedDataRejected } = new Script(readFileSync(bundle, 'latin1'), {
+    filename: bundle,
+    cachedData: readFileSync(join(dist, `stream-${name}.cache`)),
+  })
+  if (cachedDataRejected) throw new Error(`the code cache of ${bundle} is refused`)
 }

@@ -11,7 +11,7 @@ import type { ClusterOptions, ClusterWarning } from '../src/client/cluster.ts'
 import { linkSecurity } from '../src/client/link-security.ts'
 import type { ConfigSet } from '../src/config/config-key.ts'
 import type { ClientKeyName } from '../src/config/keys.ts'
-import type { ClusterClient } from './clients.ts'
+import type { ClientPart, ClusterClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import {
   absolutePath,
@@ -37,21 +37,27 @@ export interface Broker {
 
 const START_MS_MAX = 10_000
 
+export interface OpenOptions {
+  /** false: of a command that never starts a daemon. */
+  readonly mayStart?: boolean
+  /** What is asked of the client first: loaded while the broker is greeted. */
+  readonly needs?: ClientPart
+}
+
 /**
- * @param options.mayStart  false: of a command that never starts a daemon
  * @throws StreamError UNREACHABLE (exit 4) and what first contact may end with; UsageError for settings
  */
 export async function openBroker(
   deps: CommandDeps,
   args: CommandArgs,
-  options: { readonly mayStart?: boolean } = {},
+  options: OpenOptions = {},
 ): Promise<Broker> {
   const inForce = readSettings(args.flags, deps.host)
   const { broker: choice, client: settings, mayStart } = inForce
   const connectTimeoutMs =
     args.flags.durationMs('connect-timeout') ?? settings.number('connect.timeout.ms')
   const open = (addresses: readonly string[], waits: boolean): Promise<Broker> =>
-    connect(deps, inForce, addresses, { connectTimeoutMs, waits })
+    connect(deps, inForce, addresses, { connectTimeoutMs, waits, needs: options.needs })
   if (choice.kind === 'named') {
     // A socket that is not there will not come by waiting: a script should know at once.
     return open(choice.addresses, !choice.addresses.every((address) => address.startsWith('ipc:')))
@@ -78,12 +84,16 @@ async function connect(
   deps: CommandDeps,
   { client: settings, secrets }: Settings,
   addresses: readonly string[],
-  options: { readonly connectTimeoutMs: number; readonly waits: boolean },
+  options: {
+    readonly connectTimeoutMs: number
+    readonly waits: boolean
+    readonly needs: ClientPart | undefined
+  },
 ): Promise<Broker> {
   const address = addresses[0] ?? ''
   const protection = await linkSecurity(deps, addresses, settings, secrets)
-  const open = (): Promise<ClusterClient> =>
-    openCluster(deps, {
+  const open = (needs?: ClientPart): Promise<ClusterClient> =>
+    openCluster(deps, needs, {
       addresses,
       clientId: settings.text('client.id') ?? 'stream',
       connectTimeoutMs: options.connectTimeoutMs,
@@ -96,16 +106,22 @@ async function connect(
       },
       onWarning: (warning) => warn(deps, warning),
     })
-  const cluster = await open()
+  const cluster = await open(options.needs)
   const scheme = address.slice(0, address.indexOf(':'))
   const isPrivate = protection.security !== undefined || addresses.every(isOfThisHost)
-  return { cluster, settings, scheme, address, isPrivate, openAnother: open }
+  return { cluster, settings, scheme, address, isPrivate, openAnother: () => open() }
 }
 
-async function openCluster(deps: CommandDeps, options: ClusterOptions): Promise<ClusterClient> {
+async function openCluster(
+  deps: CommandDeps,
+  needs: ClientPart | undefined,
+  options: ClusterOptions,
+): Promise<ClusterClient> {
   const cluster = await deps.clients.cluster(deps.console.log, options)
   try {
-    await cluster.connect()
+    const connected = cluster.connect()
+    if (needs !== undefined) deps.clients.preload(needs)
+    await connected
   } catch (error) {
     cluster.close()
     throw error

@@ -92,7 +92,12 @@ export type GroupMemberClient = Pick<
   | 'generation'
 >
 
+/** A part of the client that takes a millisecond to load. */
+export type ClientPart = 'producer' | 'consumer'
+
 export interface Clients {
+  /** Begins to load what is asked for soon: the wait for a broker's first answer is time enough. */
+  preload(part: ClientPart): void
   cluster(log: Log, options: ClusterOptions): Promise<ClusterClient>
   producer(cluster: ClusterClient, options: ProducerOptions): Promise<ProducerClient>
   /** One batch, appended only if its partition ends at `expectedEndOffset`. */
@@ -130,6 +135,15 @@ export class RealClients implements Clients {
     this.#time = time
     this.#random = random
     this.#net = net
+  }
+
+  preload(part: ClientPart): void {
+    // What cannot be loaded is told to who asks for it.
+    const loading =
+      part === 'producer'
+        ? import('../src/client/producer.ts')
+        : import('../src/client/consumer.ts')
+    loading.catch(() => undefined)
   }
 
   async cluster(log: Log, options: ClusterOptions): Promise<ClusterClient> {

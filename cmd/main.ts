@@ -6,9 +6,9 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { adoptError } from '../src/base/errors.ts'
+import { requireFrom } from '../src/io/lazy-modules.ts'
 import { RealHost } from '../src/io/real-host.ts'
 import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
@@ -32,15 +32,13 @@ import { Interruption } from './interruption.ts'
 /** Where this file, or the bundle that holds it, is: dist/ has the daemon's bundle and VERSION beside it. */
 const here = import.meta.dirname
 const isBundle = here.endsWith('dist')
-const daemonScript = isBundle ? join(here, 'daemon.cjs') : join(here, '../daemon/main.ts')
+const daemonScript = isBundle ? `${here}/daemon.cjs` : `${dirname(here)}/daemon/main.ts`
 const childrenScript = isBundle
-  ? join(here, 'children.cjs')
-  : join(here, '../src/io/real-children.ts')
-const screenScript = isBundle ? join(here, 'screen.js') : join(here, '../src/io/ink-screen.ts')
-const adoptScript = isBundle
-  ? join(here, 'adopt.cjs')
-  : join(here, '../daemon/offline/adopt-main.ts')
-const offlineScript = isBundle ? join(here, 'offline.cjs') : join(here, '../daemon/offline/main.ts')
+  ? `${here}/children.cjs`
+  : `${dirname(here)}/src/io/real-children.ts`
+const screenScript = isBundle ? `${here}/screen.js` : `${dirname(here)}/src/io/ink-screen.ts`
+const adoptScript = isBundle ? `${here}/adopt.cjs` : `${dirname(here)}/daemon/offline/adopt-main.ts`
+const offlineScript = isBundle ? `${here}/offline.cjs` : `${dirname(here)}/daemon/offline/main.ts`
 
 async function main(): Promise<void> {
   // With a listener of ours the runtime no longer opens its debugger at this signal. Its own switch for that,
@@ -119,7 +117,7 @@ async function runDaemon(args: readonly string[]): Promise<number> {
 
 /** By its path: a bundle of its own, with error classes of its own. */
 function openOffline(): Offline {
-  const module = createRequire(import.meta.url)(offlineScript) as { openOffline(): Offline }
+  const module = requireFrom(import.meta.url)(offlineScript) as { openOffline(): Offline }
   const offline = module.openOffline()
   const adopting = <Result>(result: Promise<Result>): Promise<Result> =>
     result.catch((error: unknown) => {
@@ -134,7 +132,7 @@ function openOffline(): Offline {
 
 /** By its path, as the offline part. */
 function openAdoption(): Adoption {
-  const module = createRequire(import.meta.url)(adoptScript) as { openAdoption(): Adoption }
+  const module = requireFrom(import.meta.url)(adoptScript) as { openAdoption(): Adoption }
   const adoption = module.openAdoption()
   const adopting = <Result>(result: Promise<Result>): Promise<Result> =>
     result.catch((error: unknown) => {
@@ -153,13 +151,13 @@ async function loadServers(): Promise<Servers> {
 
 /** By its path: only what runs programs pays for the package that starts them. */
 function openChildren(): Children {
-  const module = createRequire(import.meta.url)(childrenScript) as { openChildren(): Children }
+  const module = requireFrom(import.meta.url)(childrenScript) as { openChildren(): Children }
   return module.openChildren()
 }
 
 async function loadScreens(): Promise<Screens> {
   if (!isBundle) return import(screenScript)
-  const load = createRequire(import.meta.url)(join(here, 'import.cjs')) as (
+  const load = requireFrom(import.meta.url)(`${here}/import.cjs`) as (
     path: string,
   ) => Promise<Screens>
   return load(screenScript)
@@ -172,9 +170,9 @@ async function loadDisk(): Promise<Pick<Disk, 'open'>> {
 
 function readVersion(): string {
   try {
-    return readFileSync(join(here, 'VERSION'), 'utf8').trim()
+    return readFileSync(`${here}/VERSION`, 'utf8').trim()
   } catch {
-    const manifest: unknown = JSON.parse(readFileSync(join(dirname(here), 'package.json'), 'utf8'))
+    const manifest: unknown = JSON.parse(readFileSync(`${dirname(here)}/package.json`, 'utf8'))
     return String((manifest as { readonly version?: unknown }).version)
   }
 }

@@ -50,6 +50,8 @@ export class ProduceJob {
   #resume: ResumeSink | undefined
   #spool: SpoolProducer | undefined
   #tee: QueuedOutput | undefined
+  /** Opened before its turn. */
+  #standardInput: ByteInput | undefined
   #deliveryError: StreamError | undefined
   #spooling: { fail(error: unknown): void } | undefined
   #inputBytesMax = 0
@@ -75,7 +77,11 @@ export class ProduceJob {
     }
     const producer = await this.#openProducer()
     this.#topics = new ProduceTopics(this.#deps, this.#flags, this.#plan, this.#broker, producer)
-    if (!this.#plan.keepTopic) await this.#topics.prepare(this.#plan.topic)
+    const preparing = this.#plan.keepTopic ? undefined : this.#topics.prepare(this.#plan.topic)
+    // The input is opened meanwhile; should that fail, it is told in place of what the topic comes to.
+    preparing?.catch(() => undefined)
+    this.#openStandardInput()
+    await preparing
     const failures: unknown[] = []
     try {
       await this.#sendAll(producer)
@@ -214,8 +220,17 @@ export class ProduceJob {
     this.#resume?.checkEnd()
   }
 
+  /** Not files: the opening of a named pipe waits for a writer, and whoever waits says nothing of the topic. */
+  #openStandardInput(): void {
+    const { value, files } = this.#plan
+    if (value === undefined && files.length === 0) {
+      this.#standardInput = this.#deps.stdio.openInput('-')
+    }
+  }
+
   async #openInput(path: string): Promise<ByteInput> {
-    const input = this.#deps.stdio.openInput(path)
+    const input = this.#standardInput ?? this.#deps.stdio.openInput(path)
+    this.#standardInput = undefined
     if (input.kind === 'terminal') {
       this.#deps.console.warn('reading records from the terminal, one a line; end with Ctrl-D')
     }

@@ -79,7 +79,7 @@ export const spec: CommandSpec = {
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const plan = await readPlan(deps, args)
-  const broker = await openBroker(deps, args)
+  const broker = await openBroker(deps, args, { needs: 'producer' })
   const job = new ProduceJob(deps, args.flags, plan, broker)
   try {
     return await job.run()

@@ -23,7 +23,8 @@ export async function openInTime(
   plan: ReadPlan,
 ): Promise<Broker> {
   const { timeoutMs } = plan
-  if (timeoutMs === undefined) return openBroker(deps, args)
+  const options = { needs: 'consumer' } as const
+  if (timeoutMs === undefined) return openBroker(deps, args, options)
   let timer: Timer | undefined
   let isLate = false
   const late = new Promise<never>((_resolve, reject) => {
@@ -32,7 +33,7 @@ export async function openInTime(
       reject(timedOut(timeoutMs))
     })
   })
-  const opening = openBroker(deps, args)
+  const opening = openBroker(deps, args, options)
   // Contact that comes too late is ended; what it failed with is no longer of interest.
   opening.then(
     (broker) => {

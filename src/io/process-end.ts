@@ -29,8 +29,11 @@ function isYoungAndSmall(): boolean {
 function collectGarbage(): void {
   try {
     // What `gc` does, which --expose-gc would show to contexts made later only.
-    v8Module().setFlagsFromString('--allow-natives-syntax')
+    const { setFlagsFromString } = v8Module()
+    setFlagsFromString('--allow-natives-syntax')
     new Function('%CollectGarbage(0)')()
+    // A code cache that is made now would be refused by every process without that flag.
+    setFlagsFromString('--no-allow-natives-syntax')
   } catch {
     // A V8 that does not know it any more: the end is as it would be without.
   }

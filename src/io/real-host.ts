@@ -10,11 +10,11 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
-import { availableParallelism, homedir, tmpdir } from 'node:os'
 import { StreamError } from '../base/errors.ts'
 import type { DeathSignal, Host, HostSignal, HostStat, StandardStream } from '../ports/host.ts'
 import { isTerminal } from './file-kind.ts'
 import { lockFile } from './file-lock.ts'
+import { osModule } from './lazy-modules.ts'
 import { endProcess } from './process-end.ts'
 import { diskError, systemCode } from './system-errors.ts'
 
@@ -36,11 +36,11 @@ export class RealHost implements Host {
   readonly userId = process.getuid?.() ?? -1
 
   get homeDirectory(): string {
-    return homedir()
+    return osModule().homedir()
   }
 
   get processorCount(): number {
-    return availableParallelism()
+    return osModule().availableParallelism()
   }
 
   get currentDirectory(): string {
@@ -48,7 +48,7 @@ export class RealHost implements Host {
   }
 
   get temporaryDirectory(): string {
-    return tmpdir()
+    return osModule().tmpdir()
   }
 
   isTerminal(stream: StandardStream): boolean {
@@ -87,10 +87,11 @@ export class RealHost implements Host {
 
   readFile(path: string): Uint8Array | undefined {
     try {
+      // Asked first, since most of the files that are looked for are not there, and an error costs more than the question.
+      if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined
       return readFileSync(path)
     } catch (error) {
-      const code = systemCode(error)
-      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+      if (systemCode(error) === 'ENOENT') return undefined
       throw diskError(error, 'read', path)
     }
   }

@@ -109,7 +109,7 @@ export function loadZeromq(): ZeromqAddon {
 
 function addonPath(): string {
   if (typeof STREAM_ZEROMQ_ADDON !== 'undefined') {
-    const path = join(import.meta.dirname, STREAM_ZEROMQ_ADDON)
+    const path = `${import.meta.dirname}/${STREAM_ZEROMQ_ADDON}`
     if (existsSync(path)) return path
   }
   const require = requireFrom(import.meta.url)

@@ -680,6 +680,8 @@ class FakeClients implements Clients {
   security: LinkSecurity | undefined
   login: ClusterOptions['login']
 
+  preload(): void {}
+
   async cluster(
     _log: unknown,
     options: Pick<ClusterOptions, 'addresses' | 'security' | 'login'>,

@@ -26,6 +26,19 @@ describe('endProcess', () => {
     expect(end(body)).toEqual([0, true])
   })
 
+  it('leaves the flags of V8 as they were: they stand in a code cache that is made then', () => {
+    const body = `import { Script } from 'node:vm'
+      const flagsOf = () => new Script('1').createCachedData().toString('hex', 12, 16)
+      const before = flagsOf()
+      process.reallyExit = (code) => {
+        process.stdout.write('end:')
+        process.exitCode = flagsOf() === before ? code : 1
+      }
+      process.exit = () => undefined
+      setTimeout(() => endProcess(7), 150)`
+    expect(end(body)[0]).toBe(7)
+  })
+
   it('the end of a short command costs nothing', () => {
     // As the installed program has it, which strips no types.
     const body = `process.uptime = () => 0.05

@@ -1,9 +1,19 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { crc32c, crc32cTable } from '../../../src/record/crc32c.ts'
 import { xxhash32 } from '../../../src/record/xxhash32.ts'
 
 const checkInput = Buffer.from('123456789')
+
+/** By its definition. */
+function crc32cBitwise(bytes: Uint8Array): number {
+  let crc = -1
+  for (const byte of bytes) {
+    crc ^= byte
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (0x82f63b78 & -(crc & 1))
+  }
+  return ~crc >>> 0
+}
 
 describe('crc32c', () => {
   test('has the check value of the Castagnoli polynomial', () => {
@@ -13,6 +23,20 @@ describe('crc32c', () => {
     // RFC 3720, section B.4.
     expect(crc32c(new Uint8Array(32))).toBe(0x8a9136aa)
     expect(crc32c(new Uint8Array(32).fill(0xff))).toBe(0x62a8ab43)
+  })
+
+  test('the table gives the same before and after it has grown', async () => {
+    const { createHash } = await import('node:crypto')
+    const inputs = Array.from({ length: 400 }, (_, length) =>
+      createHash('shake256', { outputLength: length + 1 })
+        .update(`${length}`)
+        .digest(),
+    )
+    vi.resetModules()
+    const fresh = await import('../../../src/record/crc32c.ts')
+    // 80 KB: by one byte at a time at first, by eight for the rest.
+    for (const input of inputs) expect(fresh.crc32cTable(input)).toBe(crc32cBitwise(input))
+    for (const input of inputs) expect(fresh.crc32cTable(input)).toBe(crc32cBitwise(input))
   })
 
   test('table and native agree on every range, before and after the native one is loaded', () => {
