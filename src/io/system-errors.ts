@@ -37,3 +37,17 @@ export function diskError(error: unknown, doing: string, path: string): StreamEr
     ...(hint === undefined ? {} : { hint }),
   })
 }
+
+/**
+ * The result of a call that a signal may cut short before it has done anything: libzmq tells EINTR, and the package
+ * zeromq asks again only when it sends, receives and looks for events.
+ */
+export function uninterrupted<Result>(call: () => Result): Result {
+  for (;;) {
+    try {
+      return call()
+    } catch (error) {
+      if (systemCode(error) !== 'EINTR') throw error
+    }
+  }
+}

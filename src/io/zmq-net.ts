@@ -22,7 +22,7 @@ import { type Address, formatAddress } from './address.ts'
 import { netModule } from './lazy-modules.ts'
 import { framesBytes, nextLinkId, QueueMeter } from './link-support.ts'
 import { monotonicMs } from './monotonic.ts'
-import { systemCode } from './system-errors.ts'
+import { systemCode, uninterrupted } from './system-errors.ts'
 import {
   loadZeromq,
   socketOption,
@@ -165,7 +165,7 @@ class DealerLink implements Link {
     }
     void this.watch()
     try {
-      socket.connect(this.peer)
+      uninterrupted(() => socket.connect(this.peer))
     } catch (error) {
       socket.close()
       throw new StreamError('ADDRESS_INVALID', `cannot connect to ${this.peer}`, {
@@ -248,7 +248,7 @@ class DealerLink implements Link {
 
   /** Follows the monitor until `end`, the last word of libzmq on this socket. */
   private async watch(): Promise<void> {
-    const observer = this.socket.events
+    const observer = uninterrupted(() => this.socket.events)
     for (;;) {
       const event = await observer.receive().catch(() => undefined)
       if (event === undefined || event.type === 'end') break
@@ -516,7 +516,7 @@ class RouterListener implements Listener {
   }
 
   private async watch(): Promise<void> {
-    const observer = this.socket.events
+    const observer = uninterrupted(() => this.socket.events)
     for (;;) {
       const event = await observer.receive().catch(() => undefined)
       if (event === undefined || event.type === 'end') return
