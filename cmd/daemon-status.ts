@@ -54,7 +54,7 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     status.damagedRanges,
     status.scrubbedMs > 0 ? formatTime(status.scrubbedMs) : null,
     status.scrubPercent < 0 ? null : status.scrubPercent,
-    status.differingRanges,
+    status.differingBatches,
   ]
   await printRows(deps, args.flags, shape, [row], display)
   return 0

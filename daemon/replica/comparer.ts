@@ -105,7 +105,7 @@ export class Comparer implements RangeComparer {
   }
 
   /**
-   * Ranges whose copies differ, as far as this process knows: until they are found the same, are trimmed or cut away, or one
+   * Batches whose copies differ, one a range, as far as this process knows: until they are found the same, are trimmed or cut away, or one
    * of the two replicas is taken away.
    */
   get differing(): number {

@@ -189,7 +189,8 @@ function isExplained(own: Uint8Array, theirs: Uint8Array): boolean {
 }
 
 function plain(batch: Uint8Array): Uint8Array {
-  const copy = batch.slice()
+  // A Buffer's slice() would be the same memory.
+  const copy = Uint8Array.from(batch)
   stampTransactional(copy, 0, false)
   putInt32(copy, CRC_AT, 0)
   return copy

@@ -26,7 +26,7 @@ export const daemonStatus = {
     ['damagedRanges', 'int32', 1],
     ['scrubbedMs', 'int64', 1],
     ['scrubPercent', 'int32', 1],
-    ['differingRanges', 'int32', 2],
+    ['differingBatches', 'int32', 2],
   ],
 } as const
 
