@@ -27,7 +27,6 @@ import type { LogSlice, ReadRequest } from './log-types.ts'
 
 /** Of a range that is handed over, unless one batch is larger. */
 const RANGE_BYTES_MAX = 1024 * 1024
-const PIECE_BYTES = 1024 * 1024
 
 export interface HashedRange {
   readonly startOffset: number
@@ -181,8 +180,12 @@ export async function hashRange(reader: StoredReader, wanted: HashRequest): Prom
   let readBytes = 0
   let offset = startOffset
   while (offset < endOffset && readBytes < maxBytes) {
-    const pieceBytes = Math.min(PIECE_BYTES, maxBytes - readBytes)
-    const slice = await reader.readStored({ offset, endOffset, maxBytes: pieceBytes })
+    const slice = await reader.readStored({
+      offset,
+      endOffset,
+      maxBytes: maxBytes - readBytes,
+      minOneBatch: readBytes === 0,
+    })
     if (slice.sizeBytes === 0) {
       return told((await hasBatchAcross(reader, offset, endOffset)) ? endOffset : offset)
     }
@@ -200,14 +203,15 @@ export async function hashRange(reader: StoredReader, wanted: HashRequest): Prom
   return told(offset)
 }
 
-/** Whether a batch that reaches beyond the end of a range is why there is no more of it, or a gap. */
+/** Whether there is no more of a range because a batch reaches beyond its end: no gap, and not too large to be read. */
 async function hasBatchAcross(
   reader: StoredReader,
   offset: number,
   endOffset: number,
 ): Promise<boolean> {
   const [block] = (await reader.readStored({ offset, maxBytes: 1 })).bytes
-  return block !== undefined && baseOffsetAt(block, 0) < endOffset
+  if (block === undefined || baseOffsetAt(block, 0) >= endOffset) return false
+  return lastOffsetAt(block, 0) >= endOffset
 }
 
 const EMPTY = new Uint8Array(0)

@@ -51,6 +51,10 @@ const WAITING_MAX = 16
 /** Differences that are remembered. */
 const KNOWN_MAX = 1000
 
+/** What the log says of a difference. */
+export const DIFFERENCE_SAID =
+  'a batch differs from the leader’s, and both are sound: nobody knows which is right'
+
 export interface ComparerPorts {
   readonly time: Time
   readonly log: Log

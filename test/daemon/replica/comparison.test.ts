@@ -35,12 +35,13 @@ function endOf(batches: readonly Uint8Array[]): number {
 /** Reads as a log does (LogReader): the batch that holds the offset, or the next one, and whole batches below the end. */
 function readerOf(batches: readonly Uint8Array[]): StoredReader {
   return {
-    readStored: ({ offset, endOffset = Infinity, maxBytes }) => {
+    readStored: ({ offset, endOffset = Infinity, maxBytes, minOneBatch = true }) => {
       const found: Uint8Array[] = []
       let sizeBytes = 0
       for (const batch of batches) {
         if (lastOffsetAt(batch, 0) < offset) continue
-        const isTooMuch = found.length > 0 && sizeBytes + batch.length > maxBytes
+        const isFree = minOneBatch && found.length === 0
+        const isTooMuch = !isFree && sizeBytes + batch.length > maxBytes
         if (lastOffsetAt(batch, 0) >= endOffset || isTooMuch) break
         found.push(batch)
         sizeBytes += batch.length
