@@ -81,19 +81,13 @@ interface Known {
   readonly difference: Difference
 }
 
-/** A leader that could not be asked. */
-interface Rest {
-  readonly untilMs: number
-  /** Said once until it answers again. */
-  readonly why: string
-}
-
 type Answer = Response<'SegmentSync'>
 
 export class Comparer implements RangeComparer {
   readonly #ports: ComparerPorts
   readonly #waiting: Place[] = []
-  readonly #resting = new Map<number, Rest>()
+  /** Leaders that could not be asked, which was said once until they answer again: until when, monotonic ms. */
+  readonly #resting = new Map<number, number>()
   readonly #known = new Map<string, Known>()
   #isWorking = false
   #isStopped = false
@@ -109,8 +103,8 @@ export class Comparer implements RangeComparer {
   }
 
   /**
-   * Batches whose copies differ, one a range, as far as this process knows: until they are found the same, are trimmed or cut away, or one
-   * of the two replicas is taken away.
+   * Batches whose copies differ, one a range, as far as this process knows: until they are found the same, are trimmed or
+   * cut away, or one of the two replicas is taken away.
    */
   get differing(): number {
     this.#prune()
@@ -284,18 +278,17 @@ export class Comparer implements RangeComparer {
   // --- leaders that cannot be asked
 
   #isResting(leader: number): boolean {
-    return (this.#resting.get(leader)?.untilMs ?? 0) > this.#ports.time.monotonicMs()
+    return (this.#resting.get(leader) ?? 0) > this.#ports.time.monotonicMs()
   }
 
   #rest(leader: number, error: StreamError): void {
     if (this.#isStopped) return
     const { time, log } = this.#ports
+    const wasSaid = this.#resting.has(leader)
+    this.#resting.set(leader, time.monotonicMs() + REST_MS)
+    if (wasSaid) return
     const isOld = error.code === 'UNSUPPORTED_BY_BROKER'
     const why = isOld ? 'it runs an older version' : error.message
-    const untilMs = time.monotonicMs() + REST_MS
-    const before = this.#resting.get(leader)
-    this.#resting.set(leader, { untilMs, why })
-    if (before !== undefined) return
     log.info('copies cannot be compared with a leader now', { leader, why })
   }
 

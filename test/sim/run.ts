@@ -1,9 +1,9 @@
 /**
- * `npm run sim -- [--brokers N [--scrub] | --links | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs
- * beyond those of the test suite, of a single daemon, with --brokers of a cluster, with --links of a mirror between two, with
- * --operations of a daemon's transactions and groups. With --scrub all
- * daemons of a cluster read and compare their logs all the time. With --seed one run with its whole trace (of links: what became of it); else
- * a line for each failing seed and a summary.
+ * `npm run sim -- [--brokers N [--scrub] | --links | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`:
+ * simulated runs beyond those of the test suite, of a single daemon, with --brokers of a cluster, with --links of a mirror between
+ * two, with --operations of a daemon's transactions and groups. With --scrub the daemons of a cluster read their logs, and compare
+ * them with their leaders', all the time. With --seed one run with its whole trace (of links: what became of it); else a line for
+ * each failing seed and a summary.
  */
 import { parseArgs } from 'node:util'
 import { runCluster } from './cluster-run.ts'
