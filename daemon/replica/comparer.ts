@@ -9,8 +9,8 @@
  * Invariants: what replicas may differ in is never reported.
  * - Above the high watermark of either side: only what is below both is compared.
  * - Below the log start of either side, or across it: a range begins with a batch at or above both.
- * - Ranges that are quarantined on either side, and those of a replica that is held back because of damage. Repair puts the
- *   leader's bytes in place, so what was repaired is compared like anything else.
+ * - Ranges that are quarantined on either side, and those of a replica that is held back because of damage. Repair puts
+ *   the bytes of a replica in sync in place, so what was repaired is compared like anything else.
  * - What compaction has made: topics that are compacted, or were and have not been trimmed to where it came to; batches that
  *   lack records or have a delete horizon, and gaps, wherever they come from (range-hash.ts: a replica that began anew copies
  *   what another one had cleaned); a batch of a transaction that is plain on one side (comparison.ts). Markers that are gone
