@@ -40,11 +40,12 @@ export function judge(check: string, target: string, value: number, limits: Limi
 
 export function daemonFindings(status: DaemonState): Finding[] {
   const target = status.addresses[0] ?? `pid ${status.pid}`
-  const { state, damagedRanges } = status
+  const { state, damagedRanges, differingBatches } = status
   const isServing = state === 'RUNNING'
   return [
     { state: isServing ? 'ok' : 'crit', check: 'state', target, value: state, limit: 'RUNNING' },
     judge('damaged', target, damagedRanges, { ...noLimits, crit: 0 }),
+    judge('differing', target, differingBatches, { ...noLimits, crit: 0 }),
   ]
 }
 

@@ -1,6 +1,7 @@
 /**
  * DaemonStatus (1000), private: what `stream daemon status` prints. From version 1 on: ranges that are not served, when a
- * whole scrub of all logs ended (−1: never), and how far the one under way is (−1: none is).
+ * whole scrub of all logs ended (−1: never), and how far the one under way is (−1: none is). From version 2 on: batches
+ * whose copy here differs from their leader's, as far as it is known.
  */
 
 import type { Handler } from './handler.ts'
@@ -28,5 +29,6 @@ export const daemonStatus: Handler<'DaemonStatus'> = ({ broker, host }) => {
     damagedRanges,
     scrubbedMs: endedMs ?? -1,
     scrubPercent: percent ?? -1,
+    differingBatches: broker.replication?.comparer?.differing ?? 0,
   }
 }

@@ -1,7 +1,9 @@
 /**
- * SegmentSync (1005), version 0: batches for a replica whose own are damaged (replication.md section 7.3). Only what is
- * committed here, by a replica that is in sync, in the leader epoch that the asker knows. Each batch has been checked
- * against its checksum by the read. Errors: 1 (below the log start, which is told), 2 (damaged here, too), 3, 6, 31, 56,
+ * SegmentSync (1005), versions 0 to 1: batches for a replica whose own are damaged (replication.md section 7.3). Only what
+ * is committed here, by a replica that is in sync, in the leader epoch that the asker knows. Each batch has been checked
+ * against its checksum by the read. From version 1 on it is read from the files, and there is the hash of a range without
+ * its records (daemon/log/range-hash.ts), for a replica that compares its copy with this one; of a log that was compacted
+ * nothing can be told so. At most 4 MiB are read for a request, or one batch. Errors: 1 (below the log start, which is told), 2 (damaged here, too), 3, 6, 31, 56,
  * 74, 75, 104, 107 (not in sync).
  */
 import { Buffer } from 'node:buffer'
@@ -31,10 +33,22 @@ export const segmentSync: Handler<'SegmentSync'> = async ({ broker }, context, r
   if (startOffset >= endOffset) return { ...failed(0), ...place, nextOffset: startOffset }
   try {
     const bytesMax = Math.max(1, Math.min(maxBytes, PIECE_BYTES_MAX))
-    const slice = await log.read({ offset: startOffset, endOffset, maxBytes: bytesMax })
+    if (request.hashOnly) {
+      if (log.wasCompacted) return { ...failed(0), ...place, nextOffset: startOffset }
+      const { generation } = log
+      const hash = await log.hashRange({ startOffset, endOffset, maxBytes: bytesMax })
+      // What was cut or handed over meanwhile may be another history.
+      const late = refusalOf(broker, context, request, partition)
+      if (late !== 0) return failed(late)
+      if (log.generation !== generation) return failed(KafkaError.FENCED_LEADER_EPOCH)
+      return { ...failed(0), ...place, ...hash }
+    }
+    const wanted = { offset: startOffset, endOffset, maxBytes: bytesMax }
+    const slice = await (context.apiVersion < 1 ? log.read(wanted) : log.readStored(wanted))
     const records = Buffer.concat(slice.bytes as Uint8Array[])
     const nextOffset = Math.min(slice.nextOffset, endOffset)
-    return { errorCode: 0, ...place, nextOffset, checksum: crc32c(records), records }
+    const checksum = crc32c(records)
+    return { errorCode: 0, ...place, nextOffset, checksum, sizeBytes: records.length, records }
   } catch (error) {
     return { ...failed(codeOfError(error)), ...place }
   }
@@ -71,6 +85,7 @@ function failed(errorCode: number): Answer {
     logStartOffset: -1,
     nextOffset: -1,
     checksum: 0,
+    sizeBytes: 0,
     records: new Uint8Array(0),
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Reads one log from its files, piece by piece, for the scrubber (replication.md section 7.3): every batch below what is
- * durable, its checksum, its offset, its leader epoch.
+ * durable, its checksum, its offset, its leader epoch. What was sound is handed over range by range with its hash
+ * (range-hash.ts), for whoever compares it with another replica: so nothing is read twice for that.
  *
  * It judges nothing by itself. At whatever looks wrong a reader is sent to that offset, and what the reader finds is
  * quarantined, said and repaired as if a consumer had come upon it; what the reader takes for sound is passed over.
@@ -13,6 +14,7 @@ import { isStreamError } from '../../src/base/errors.ts'
 import { BatchWalk } from './batch-walk.ts'
 import type { LogCore } from './log-core.ts'
 import { findOrderDefect, type LogReader, readableParts } from './log-reader.ts'
+import { type SoundRange, SoundRanges } from './range-hash.ts'
 import type { Segment } from './segment.ts'
 
 const PIECE_BYTES = 256 * 1024
@@ -45,13 +47,24 @@ export class LogScrub {
   readonly #endOffset: number
   #offset: number
   #place: Place | undefined
+  readonly #ranges: SoundRanges | undefined
+  #isCompared = false
 
-  /** @param offset  to begin at; what lies before it in the same segment is read once more */
-  constructor(core: LogCore, reader: LogReader, offset: number) {
+  /**
+   * @param offset  to begin at; what lies before it in the same segment is read once more
+   * @param give  takes the ranges that were found sound; never called but from next()
+   */
+  constructor(
+    core: LogCore,
+    reader: LogReader,
+    offset: number,
+    give?: (range: SoundRange) => void,
+  ) {
     this.#core = core
     this.#reader = reader
     this.#endOffset = core.durableOffset
     this.#offset = offset
+    this.#ranges = give && new SoundRanges(offset, give)
   }
 
   /** Everything below was read. */
@@ -59,14 +72,19 @@ export class LogScrub {
     return this.#offset
   }
 
-  /** @throws StreamError CLOSED, and what the disk throws: next() goes on behind that segment then */
-  async next(): Promise<ScrubPiece> {
+  /**
+   * @param isCompared  whether somebody wants the ranges now; what was begun and is not wanted any more is forgotten
+   * @throws StreamError CLOSED, and what the disk throws: next() goes on behind that segment then
+   */
+  async next(isCompared = false): Promise<ScrubPiece> {
     const core = this.#core
     core.assertOpen()
-    if (this.#offset >= this.#endOffset) return { bytes: 0, isDone: true }
+    this.#isCompared = isCompared
+    if (!isCompared) this.#ranges?.drop()
+    if (this.#offset >= this.#endOffset) return this.#done()
     if (core.state === 'truncating') return { bytes: 0, isDone: false }
     const place = this.#standing() ?? this.#settle()
-    if (place === undefined) return { bytes: 0, isDone: true }
+    if (place === undefined) return this.#done()
     const { files } = core.context
     const { handle } = place.segment
     files.pin(handle)
@@ -78,6 +96,11 @@ export class LogScrub {
     } finally {
       files.unpin(handle)
     }
+  }
+
+  #done(): ScrubPiece {
+    this.#ranges?.end()
+    return { bytes: 0, isDone: true }
   }
 
   #standing(): Place | undefined {
@@ -137,6 +160,8 @@ export class LogScrub {
       if (this.#stepOverDamage(place)) continue
       const step = walk.step()
       if (step === 'more') {
+        // The block is used again.
+        this.#ranges?.settle()
         if (bytes > 0) return bytes
         await walk.fill()
         bytes = walk.bytes.length
@@ -151,6 +176,7 @@ export class LogScrub {
         await this.#judge(place, walk.position)
         return bytes
       }
+      if (this.#isCompared) this.#ranges?.add(walk.bytes, walk.at, this.#core)
       place.expected = walk.lastOffset + 1
       this.#offset = Math.max(this.#offset, place.expected)
       if (this.#offset >= this.#endOffset) return bytes
@@ -161,6 +187,7 @@ export class LogScrub {
     const { walk, segment } = place
     const range = this.#core.damageIn(segment, walk.nextPosition)
     if (range === undefined) return false
+    this.#ranges?.end()
     walk.moveTo(Math.min(range.endPosition, walk.end))
     place.expected = range.endOffset
     this.#offset = Math.max(this.#offset, range.endOffset)

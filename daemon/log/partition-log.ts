@@ -37,6 +37,7 @@ import type {
 import { LogWriter } from './log-writer.ts'
 import { snapshotPath, takeSnapshot } from './producer-snapshots.ts'
 import type { MarkerCheck } from './producer-state.ts'
+import { type HashAnswer, type HashRequest, hashRange, type SoundRange } from './range-hash.ts'
 import { type FetchPiece, type RepairResult, repairRange } from './repair.ts'
 import { enforceRetention } from './retention.ts'
 import type { Segment } from './segment.ts'
@@ -140,6 +141,11 @@ export class PartitionLog {
     return this.#core.segments.length
   }
 
+  /** How often it was cut, counted twice: what was true of an offset before a cut says nothing about it after. */
+  get generation(): number {
+    return this.#core.generation
+  }
+
   /** Ranges that are not served, as far as they are known. */
   get damage(): readonly DamagedRange[] {
     return this.#core.damage
@@ -148,6 +154,12 @@ export class PartitionLog {
   /** Below it no key has an older duplicate (compacted topics). */
   get cleanOffset(): number {
     return this.#core.cleanOffset
+  }
+
+  /** Compaction has been here, so that other replicas may hold records that are gone, or that are not yet. */
+  get wasCompacted(): boolean {
+    const { config, cleanOffset, logStartOffset } = this.#core
+    return config.cleanupCompact || cleanOffset > logStartOffset
   }
 
   /** Below it tombstones may go, as far as all replicas have told (replication.md section 11). */
@@ -230,6 +242,19 @@ export class PartitionLog {
   /** Whole batches. @throws StreamError OFFSET_OUT_OF_RANGE, DATA_DAMAGED, CLOSED, and what the disk throws */
   read(request: ReadRequest): Promise<LogSlice> {
     return this.#reader.read(request)
+  }
+
+  /** As read, from the files alone: what is in memory says nothing of them. */
+  readStored(request: ReadRequest): Promise<LogSlice> {
+    return this.#reader.readStored(request)
+  }
+
+  /**
+   * What this log holds of a range of offsets, as its files say (range-hash.ts).
+   * @throws StreamError OFFSET_OUT_OF_RANGE, DATA_DAMAGED, CLOSED, and what the disk throws
+   */
+  hashRange(request: HashRequest): Promise<HashAnswer> {
+    return hashRange(this.#reader, request)
   }
 
   /** As read, from memory alone; undefined where the offset is not in memory. @throws OFFSET_OUT_OF_RANGE, CLOSED */
@@ -335,9 +360,9 @@ export class PartitionLog {
     return repairRange(this.#core, range, fetch)
   }
 
-  /** For reading all that is durable, slowly, from `offset` on. */
-  scrub(offset: number): LogScrub {
-    return new LogScrub(this.#core, this.#reader, offset)
+  /** For reading all that is durable, slowly, from `offset` on. @param give  takes what was found sound */
+  scrub(offset: number, give?: (range: SoundRange) => void): LogScrub {
+    return new LogScrub(this.#core, this.#reader, offset, give)
   }
 
   /** Raises the log start; resolves when that is durable. @throws StreamError OFFSET_OUT_OF_RANGE, DISK_*, CLOSED */

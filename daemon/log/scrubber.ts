@@ -7,6 +7,8 @@
  *  2. a turn reads one piece of one log, then pauses: as the rate asks for, nine times as long as the read took, and
  *     longer while the loop is late, so that whoever waits for disk or processor goes first
  *  3. the place is written down now and then, unsynced, so that restarts do not begin the pass anew
+ *  4. what was sound goes to the comparer, where there are other replicas (daemon/replica/comparer.ts); while that has
+ *     enough to do nothing is read, so that the pace of the scrubber is what comparing costs everybody
  *
  * The kernel may answer from its cache: what it read or wrote lately is not looked at on the medium, old data are.
  */
@@ -18,6 +20,7 @@ import { encodeScrub, parseScrub, SCRUB_NAME, type ScrubRecord } from './directo
 import { overwriteFile } from './file-writes.ts'
 import type { LogScrub } from './log-scrub.ts'
 import type { PartitionLog } from './partition-log.ts'
+import type { SoundRange } from './range-hash.ts'
 
 /** After a start there is other work; a pass goes on, or the first one begins, only then. */
 const START_PAUSE_MS = 300_000
@@ -26,6 +29,8 @@ const LOOK_MS = 60_000
 const SAVE_MS = 60_000
 /** Between two passes at least, however short the interval. */
 const PASS_PAUSE_MS = 1000
+/** While ranges wait to be compared. */
+const COMPARER_PAUSE_MS = 50
 
 /** Before every name. */
 const BEGINNING = { name: '!', offset: 0 }
@@ -43,6 +48,15 @@ export interface ScrubStatus {
   readonly percent: number | undefined
 }
 
+/** Compares what was found sound with another replica. */
+export interface RangeComparer {
+  /** There is enough to compare for now. */
+  readonly isBusy: boolean
+  /** Whether ranges of this log can be compared now. */
+  wants(log: PartitionLog): boolean
+  take(log: PartitionLog, range: SoundRange): void
+}
+
 export interface ScrubberPorts {
   readonly time: Time
   readonly disk: Disk
@@ -55,6 +69,8 @@ export interface ScrubberPorts {
   }
   /** Asked for at every turn. */
   readonly settings: () => ScrubSettings
+  /** undefined: there are no other replicas, or not yet. */
+  readonly comparer?: () => RangeComparer | undefined
 }
 
 export class Scrubber {
@@ -122,6 +138,7 @@ export class Scrubber {
       const waitMs = this.#beginIfDue(intervalMs)
       if (waitMs > 0) return Math.min(waitMs, LOOK_MS)
     }
+    if (this.#ports.comparer?.()?.isBusy === true) return COMPARER_PAUSE_MS
     const yieldMs = this.#pace.yieldFor(lateMs)
     if (yieldMs > 0) return yieldMs
     const beganMs = this.#ports.time.monotonicMs()
@@ -151,14 +168,15 @@ export class Scrubber {
       return 0
     }
     const name = nameOf(partition)
-    const { log } = this.#ports
+    const { log, comparer } = this.#ports
     if (this.#current?.name !== name) {
       const offset = name === place.name ? place.offset : 0
-      this.#current = { name, scrub: partition.scrub(offset) }
+      const scrub = partition.scrub(offset, (range) => comparer?.()?.take(partition, range))
+      this.#current = { name, scrub }
     }
     const { scrub } = this.#current
     try {
-      const { bytes, isDone } = await scrub.next()
+      const { bytes, isDone } = await scrub.next(comparer?.()?.wants(partition))
       if (isDone) this.#leave(name)
       else this.#moveTo(name, scrub.offset)
       return bytes

@@ -149,6 +149,7 @@ export class Broker {
         intervalMs: config.number('stream.scrub.interval.ms'),
         bytesPerSecondMax: config.number('stream.scrub.max.bytes.per.second'),
       }),
+      comparer: () => this.replication?.comparer,
     })
   }
 
@@ -442,7 +443,7 @@ export class Broker {
     )
     this.#applyBrokerConfig()
     if (directory.failure !== undefined) this.#fail(directory.failure)
-    this.replication?.start(this.#session, () => table.all())
+    this.replication?.start(this.#session, table)
     await table.leadAll()
     if (this.#controller !== undefined) this.producerIds.prepare()
     else {

@@ -46,6 +46,8 @@ export interface PeersPorts {
 export interface PeerCallOptions {
   /** Until the answer, connecting included. Default: 30 s. */
   readonly timeoutMs?: number
+  /** Nothing is sent to a broker that does not list this version: an older one, while a cluster is brought up to date. */
+  readonly ifListed?: boolean
 }
 
 interface Waiting {
@@ -66,7 +68,8 @@ export class Peers {
 
   /**
    * Sends one request to a broker, in exactly this version.
-   * @throws StreamError UNREACHABLE (nothing was sent), CONNECTION_LOST, TIMED_OUT (outcome unknown), CLOSED
+   * @throws StreamError UNREACHABLE, UNSUPPORTED_BY_BROKER (nothing was sent), CONNECTION_LOST, TIMED_OUT (outcome
+   *   unknown), CLOSED
    */
   call<A extends ApiName>(
     nodeId: number,
@@ -92,7 +95,7 @@ export class Peers {
       peer = new Peer(this.#ports, this.#correlationIds, address)
       this.#peers.set(nodeId, peer)
     }
-    return peer.call(api, version, body, options.timeoutMs ?? CALL_TIMEOUT_MS)
+    return peer.call(api, version, body, options)
   }
 
   /** The brokers' registrations have changed: links to processes that are gone end. */
@@ -139,7 +142,7 @@ class Peer {
     api: A,
     version: number,
     body: RequestInput<A>,
-    timeoutMs: number,
+    { timeoutMs = CALL_TIMEOUT_MS, ifListed = false }: PeerCallOptions,
   ): Promise<Response<A>> {
     const deadlineMs = this.#ports.time.monotonicMs() + timeoutMs
     return new Promise((resolve, reject) => {
@@ -147,6 +150,10 @@ class Peer {
         const left = deadlineMs - this.#ports.time.monotonicMs()
         if (connection.queuedBytes > QUEUED_BYTES_MAX) {
           reject(this.#unreachable('it takes nothing in'))
+          return
+        }
+        if (ifListed && !connection.supports(api, version)) {
+          reject(this.#unlisted(api, version))
           return
         }
         const options = { version, timeoutMs: Math.max(1, left) }
@@ -266,6 +273,12 @@ class Peer {
     this.#deadline?.cancel()
     this.#deadline = undefined
     for (const entry of waiting) entry.fail(this.#unreachable(why))
+  }
+
+  #unlisted(api: ApiName, version: number): StreamError {
+    const { endpoint } = this.#address
+    const message = `${endpoint}: ${api} in version ${version} is not known there`
+    return new StreamError('UNSUPPORTED_BY_BROKER', message, { target: endpoint })
   }
 
   #unreachable(why: string): StreamError {

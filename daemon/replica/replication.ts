@@ -14,6 +14,7 @@ import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
 import { isInternalTopic } from '../metadata/topic-names.ts'
 import type { BrokerConfig } from './broker-config.ts'
+import { Comparer } from './comparer.ts'
 import { FetchLanes, type FetchLanesPorts } from './fetch-lanes.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
@@ -21,6 +22,12 @@ import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
 import { Repairer } from './repairer.ts'
 import { isListed, ReplicationQuota } from './replication-quota.ts'
 import type { SessionView } from './session-keeper.ts'
+
+/** The partitions that this broker holds: partition-table.ts. */
+export interface PartitionsHere {
+  all(): Iterable<Partition>
+  get(topicId: string, partition: number): Partition | undefined
+}
 
 export interface ReplicationPorts {
   readonly nodeId: number
@@ -55,6 +62,7 @@ export class Replication implements ReplicaHost {
   #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
   #repairer: Repairer | undefined
+  #comparer: Comparer | undefined
   #fetchNumber = 0
   #stopListening: (() => void) | undefined
   #deserted: Timer | undefined
@@ -80,8 +88,9 @@ export class Replication implements ReplicaHost {
   }
 
   /** Begins to follow and to keep in-sync replicas; what the table has done before counts. */
-  start(session: SessionView, partitions: () => Iterable<Partition>): void {
+  start(session: SessionView, here: PartitionsHere): void {
     const { time, log, store, keys, image } = this.#ports
+    const partitions = (): Iterable<Partition> => here.all()
     this.#session = session
     const lagMsMax = (): number => this.lagMsMax()
     this.#keeper = new InSyncKeeper({ store, keys, time, log, session, partitions, lagMsMax })
@@ -95,11 +104,17 @@ export class Replication implements ReplicaHost {
     })
     const { clusterId } = keys
     const wake = (partition: Partition): void => this.#wake(partition)
-    const repairPorts = { time, log, image, peers: this.peers, clusterId, session, partitions }
-    this.#repairer = new Repairer({ ...repairPorts, wake })
+    const shared = { time, log, image, peers: this.peers, clusterId, session }
+    const repairer = new Repairer({ ...shared, partitions, wake })
+    this.#repairer = repairer
+    this.#comparer = new Comparer({
+      ...shared,
+      find: (topicId, partition) => here.get(topicId, partition),
+      isHeld: (partition) => repairer.isHeld(partition),
+    })
     for (const partition of partitions()) this.followingChanged(partition)
     this.#keeper.start()
-    this.#repairer.start()
+    repairer.start()
     this.#lookForDeserted(session, partitions)
   }
 
@@ -109,6 +124,7 @@ export class Replication implements ReplicaHost {
     this.#deserted?.cancel()
     this.#keeper?.stop()
     this.#repairer?.stop()
+    this.#comparer?.stop()
     for (const fetcher of this.#fetchers.values()) fetcher.stop()
     this.#fetchers.clear()
     this.peers.close()
@@ -282,6 +298,11 @@ export class Replication implements ReplicaHost {
       }
     }
     return views
+  }
+
+  /** Compares what the scrubber reads with the leaders; undefined until start. */
+  get comparer(): Comparer | undefined {
+    return this.#comparer
   }
 
   /** Whether what producers did in a damaged range of its log is about to be learnt from another replica. */

@@ -26,9 +26,10 @@ let bytesSoFar = 0
 
 /**
  * @param end  exclusive
+ * @param before  the checksum of what stands before, for what comes in pieces
  * @returns  unsigned
  */
-export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length): number {
+export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length, before = 0): number {
   const count = end - start
   if (count >= NATIVE_BYTES_MIN) {
     if (native === undefined && !nativeTried) {
@@ -36,10 +37,11 @@ export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length): number
       if (bytesSoFar > NATIVE_AFTER_BYTES) loadNative()
     }
     if (native !== undefined) {
-      return native(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end))
+      const isWhole = start === 0 && end === bytes.length
+      return native(isWhole ? bytes : bytes.subarray(start, end), before)
     }
   }
-  return crc32cTable(bytes, start, end)
+  return crc32cTable(bytes, start, end, before)
 }
 
 function loadNative(): void {
@@ -48,13 +50,13 @@ function loadNative(): void {
 }
 
 /** The JavaScript implementation (slicing by 8); exported for tests and benches. */
-export function crc32cTable(bytes: Uint8Array, start = 0, end = bytes.length): number {
+export function crc32cTable(bytes: Uint8Array, start = 0, end = bytes.length, before = 0): number {
   table ??= makeTable()
   if (table.length === TABLE_ENTRIES) {
     tableBytesSoFar += end - start
     if (tableBytesSoFar > SLICE_AFTER_BYTES) table = withFurtherTables(table)
   }
-  let crc = -1
+  let crc = ~before
   let at = start
   if (end - start >= SLICE_BYTES_MIN && table.length > TABLE_ENTRIES) {
     const sliceEnd = end - 7

@@ -20,7 +20,9 @@ describe('check', () => {
 
   it('tells a healthy daemon and cluster', () => {
     program.ok('seq 1000 | stream produce t; stream consume t -g g --until-end -n 10 > /dev/null')
-    expect(program.ok('stream check | cut -f1,2,4')).toBe('ok\tstate\tRUNNING\nok\tdamaged\t0\n')
+    expect(program.ok('stream check | cut -f1,2,4')).toBe(
+      'ok\tstate\tRUNNING\nok\tdamaged\t0\nok\tdiffering\t0\n',
+    )
     expect(program.ok('stream check cluster | cut -f1,2')).toBe(
       'ok\tbrokers\nok\tcontroller\nok\tunavailable\nok\tunder_replicated\n',
     )

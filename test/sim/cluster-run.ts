@@ -21,10 +21,12 @@
  * | flip | a bit flips in one replica's log; a majority of the replicas in sync stays unharmed |
  * | orders | brokers join, are drained, forgotten and get empty disks, partitions move, leaders are elected (cluster-orders.ts) |
  */
+import { DIFFERENCE_SAID } from '../../daemon/replica/comparer.ts'
 import type { Partition } from '../../daemon/replica/partition.ts'
 import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
 import type { Disk } from '../../src/ports/disk.ts'
+import type { Log } from '../../src/ports/log.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
 import { ClusterOrders } from './cluster-orders.ts'
@@ -35,6 +37,7 @@ import { SimBroker } from './sim-broker.ts'
 import {
   type ClientWorld,
   produceLines,
+  quiet,
   readTopic,
   type Sent,
   simClient,
@@ -58,6 +61,8 @@ export interface ClusterRunOptions {
   readonly plantedBug?: ClusterBug
   readonly keepsTrace?: boolean
   readonly records?: number
+  /** In every run the logs are read in search of damage, and compared with the leaders', all the time. */
+  readonly scrubs?: boolean
 }
 
 export interface ClusterRunResult {
@@ -90,8 +95,11 @@ export async function runCluster(
 }
 
 /** In some runs the logs are read in search of damage all the time; drawn apart, so that the others stay as they are. */
-function scrubbing(seed: number | string): readonly (readonly [string, string])[] {
-  if (!new SimRandom(`${seed}/scrub`).chance(0.2)) return []
+function scrubbing(
+  seed: number | string,
+  isWanted: boolean,
+): readonly (readonly [string, string])[] {
+  if (!new SimRandom(`${seed}/scrub`).chance(0.2) && !isWanted) return []
   return [
     ['stream.scrub.interval.ms', '2000'],
     ['stream.scrub.max.bytes.per.second', '20000'],
@@ -112,6 +120,7 @@ class ClusterRun {
   readonly #trouble: ClusterTrouble
   readonly #seen = new Map<string, string>()
   #clients = 0
+  #compared = 0
 
   constructor(seed: number | string, options: ClusterRunOptions) {
     this.#options = options
@@ -129,8 +138,9 @@ class ClusterRun {
         ['log.dir.reserve.bytes', '0'],
         ['replica.lag.time.max.ms', '3000'],
         ['min.insync.replicas', '2'],
-        ...scrubbing(seed),
+        ...scrubbing(seed, options.scrubs === true),
       ]),
+      log: (host: string) => this.#listenTo(host),
       ...(wrapDisk === undefined ? {} : { wrapDisk }),
       ...(wrapStore === undefined ? {} : { wrapStore }),
     }
@@ -189,6 +199,7 @@ class ClusterRun {
       this.#anomalies.push({ kind: 'lost-write', detail })
     }
     await this.#compareReplicas()
+    this.#noteCompared()
     for (const { daemon } of this.#brokers) {
       if (daemon !== undefined) await this.#world.settle(daemon.stop({ graceMs: 100 }))
     }
@@ -204,10 +215,34 @@ class ClusterRun {
       seed: this.#world.seed,
       traceHash: this.#world.traceHash,
       anomalies: this.#anomalies,
-      fired: { ...this.#trouble.fired, ...this.#network.fired, ...this.#stores.fired },
+      fired: {
+        ...this.#trouble.fired,
+        ...this.#network.fired,
+        ...this.#stores.fired,
+        ...(this.#compared > 0 ? { compared: this.#compared } : {}),
+      },
       records: this.#sent.length,
       events: this.#world.eventCount,
       trace: this.#world.trace,
+    }
+  }
+
+  /** No copies differ here, so whoever says that some do is wrong (daemon/replica/comparer.ts). */
+  #listenTo(host: string): Log {
+    return {
+      ...quiet,
+      error: (message, fields) => {
+        if (message !== DIFFERENCE_SAID) return
+        const detail = `${host}: ${message}: ${JSON.stringify(fields)}`
+        this.#anomalies.push({ kind: 'inconsistent-offsets', detail })
+      },
+    }
+  }
+
+  /** Of the processes that live now. */
+  #noteCompared(): void {
+    for (const { daemon } of this.#brokers) {
+      this.#compared += daemon?.broker.replication?.comparer?.comparedCount ?? 0
     }
   }
 

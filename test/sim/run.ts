@@ -1,8 +1,9 @@
 /**
- * `npm run sim -- [--brokers N | --links | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`: simulated runs
- * beyond those of the test suite, of a single daemon, with --brokers of a cluster, with --links of a mirror between two, with
- * --operations of a daemon's transactions and groups. With --seed one run with its whole trace (of links: what became of it); else
- * a line for each failing seed and a summary.
+ * `npm run sim -- [--brokers N [--scrub] | --links | --operations] [--seeds N] [--first N] [--seed N] [--only FAULT,FAULT]`:
+ * simulated runs beyond those of the test suite, of a single daemon, with --brokers of a cluster, with --links of a mirror between
+ * two, with --operations of a daemon's transactions and groups. With --scrub the daemons of a cluster read their logs, and compare
+ * them with their leaders', all the time. With --seed one run with its whole trace (of links: what became of it); else a line for
+ * each failing seed and a summary.
  */
 import { parseArgs } from 'node:util'
 import { runCluster } from './cluster-run.ts'
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     only: { type: 'string' },
     operations: { type: 'boolean', default: false },
+    scrub: { type: 'boolean', default: false },
   },
 })
 const brokers = Number(values.brokers)
@@ -40,7 +42,7 @@ function play(seed: number, keepsTrace: boolean): Promise<SeedResult> {
     return runDaemon(seed, { keepsTrace, ...(only && { only }) })
   }
   const only = faults as ClusterFault[] | undefined
-  return runCluster(seed, { brokers, keepsTrace, ...(only && { only }) })
+  return runCluster(seed, { brokers, keepsTrace, scrubs: values.scrub, ...(only && { only }) })
 }
 
 if (values.seed !== undefined) {

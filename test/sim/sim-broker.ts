@@ -2,6 +2,7 @@
 import { type Daemon, type DaemonPorts, startDaemon } from '../../daemon/doors/daemon.ts'
 import type { Broker } from '../../daemon/replica/broker.ts'
 import type { Disk } from '../../src/ports/disk.ts'
+import type { Log } from '../../src/ports/log.ts'
 import type { MetadataStore } from '../../src/ports/metadata-store.ts'
 import { Gate, GatedNet, GatedStore, GatedTime, type GateOrder } from './gate.ts'
 import { quiet } from './sim-clients.ts'
@@ -18,6 +19,8 @@ export interface SimBrokerWorld {
   readonly config: ReadonlyMap<string, string>
   wrapDisk?(disk: Disk): Disk
   wrapStore?(store: MetadataStore): MetadataStore
+  /** What a daemon says; nobody listens when absent. */
+  log?(host: string): Log
 }
 
 const START_AGAIN_MS = 200
@@ -91,7 +94,7 @@ export class SimBroker {
   }
 
   #launch(): Promise<Daemon> {
-    const { world, network, stores, config, wrapDisk, wrapStore } = this.#shared
+    const { world, network, stores, config, wrapDisk, wrapStore, log } = this.#shared
     this.#starts += 1
     const gate = this.#gate
     const ports: DaemonPorts = {
@@ -104,7 +107,7 @@ export class SimBroker {
         const store = wrapStore?.(this.store) ?? this.store
         return Promise.resolve(new GatedStore(gate, store))
       },
-      log: quiet,
+      log: log?.(this.host) ?? quiet,
     }
     return startDaemon(ports, {
       dataDirectory: '/data',

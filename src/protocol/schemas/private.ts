@@ -6,7 +6,7 @@
 export const daemonStatus = {
   key: 1000,
   min: 0,
-  max: 1,
+  max: 2,
   flexibleFrom: 0,
   request: [],
   response: [
@@ -26,6 +26,7 @@ export const daemonStatus = {
     ['damagedRanges', 'int32', 1],
     ['scrubbedMs', 'int64', 1],
     ['scrubPercent', 'int32', 1],
+    ['differingBatches', 'int32', 2],
   ],
 } as const
 
@@ -168,11 +169,15 @@ export const logInfo = {
  * Whole batches of a range, from a replica that is in sync to one whose copy of it is damaged (replication.md section
  * 7.3): as many as fit into maxBytes, at least one, none at or beyond endOffset or the high watermark. `nextOffset` is
  * where the next piece begins, `checksum` the CRC-32C of the records.
+ *
+ * From version 1 on what is answered comes from the files, never from memory, and with `hashOnly` no records do: then
+ * sizeBytes and checksum are those of the batches that lie wholly in [startOffset, endOffset), and `nextOffset` is how
+ * far that could be told; where it is endOffset, of the whole range.
  */
 export const segmentSync = {
   key: 1005,
   min: 0,
-  max: 0,
+  max: 1,
   flexibleFrom: 0,
   request: [
     ['clusterId', 'string', 0],
@@ -183,6 +188,7 @@ export const segmentSync = {
     ['startOffset', 'int64', 0],
     ['endOffset', 'int64', 0],
     ['maxBytes', 'int32', 0],
+    ['hashOnly', 'bool', 1],
   ],
   response: [
     ['errorCode', 'int16', 0],
@@ -191,6 +197,7 @@ export const segmentSync = {
     ['nextOffset', 'int64', 0],
     ['checksum', 'int64', 0],
     ['records', 'records', 0, { nullable: 0 }],
+    ['sizeBytes', 'int64', 1],
   ],
 } as const
 

@@ -356,7 +356,7 @@ export class ReplicaWorld {
       dataEpoch: session.dataEpoch,
       isSelfFenced: () => session.fenced,
     }
-    replication.start(view, () => table.all())
+    replication.start(view, table)
     image.onChange((change) => {
       for (const topicId of change.topicIds) {
         table.reconcile(topicId).catch((error: unknown) => {

@@ -54,6 +54,17 @@ describe('crc32c', () => {
       }),
     )
   })
+
+  test('goes on behind what came before, however it is cut', () => {
+    const bytes = new Uint8Array(3000).map((_, index) => (index * 7919) >> 3)
+    const whole = crc32c(bytes)
+    fc.assert(
+      fc.property(fc.nat(3000), (cut) => {
+        expect(crc32c(bytes, cut, 3000, crc32c(bytes, 0, cut))).toBe(whole)
+        expect(crc32cTable(bytes, cut, 3000, crc32cTable(bytes, 0, cut))).toBe(whole)
+      }),
+    )
+  })
 })
 
 describe('xxhash32', () => {
