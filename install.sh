@@ -131,7 +131,8 @@ mv "$new" "$library"
 rm -rf "$old"
 
 # The first line names the interpreter, so that starting a command costs no shell; the link keeps the program's own
-# directory findable. A path that is too long or has a blank in it cannot stand there and gets a shell in front.
+# directory findable. One thread of V8 beside the command's own: a command is one of several in a pipe, and with four each
+# they keep those waiting that carry records (src/io/daemon-process.ts). A path that is too long or has a blank in it cannot stand there and gets a shell in front.
 rm -f "$launcher.new"
 case $runtime in
   *[[:space:]]*) plain=no ;;
@@ -139,13 +140,13 @@ case $runtime in
 esac
 if [ $plain = yes ] && [ ${#runtime} -lt 100 ]; then
   {
-    printf '#!%s\n' "$runtime"
+    printf '#!%s --v8-pool-size=1\n' "$runtime"
     tail -n +2 dist/stream.cjs
   } >"$library/dist/stream.cjs"
   chmod 755 "$library/dist/stream.cjs"
   ln -s "$library/dist/stream.cjs" "$launcher.new"
 else
-  printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$runtime" "$library/dist/stream.cjs" >"$launcher.new"
+  printf '#!/bin/sh\nexec "%s" --v8-pool-size=1 "%s" "$@"\n' "$runtime" "$library/dist/stream.cjs" >"$launcher.new"
   chmod 755 "$launcher.new"
 fi
 mv -f "$launcher.new" "$launcher"

@@ -18,7 +18,7 @@ import { dirname } from 'node:path'
 import { errorTable, StreamError } from '../base/errors.ts'
 import type { DaemonLauncher, LaunchedDaemon, LaunchOptions } from '../ports/daemon-launcher.ts'
 import { parseAddress } from './address.ts'
-import { childProcessModule, netModule } from './lazy-modules.ts'
+import { childProcessModule, netModule, osModule } from './lazy-modules.ts'
 import { monotonicMs } from './monotonic.ts'
 import { diskError } from './system-errors.ts'
 
@@ -26,6 +26,20 @@ const POLL_MS = 5
 const PROBE_MS_MAX = 1000
 const LOG_LINES_SHOWN = 5
 const LOG_TAIL_BYTES = 4096
+
+/** Node's own number, where there are processors enough. */
+const V8_THREADS_MAX = 4
+
+/**
+ * Threads of V8 that compile and collect garbage beside the others: one processor is left to those that carry records. With four
+ * on two processors a burst of compiling (100 functions that become hot after 500 records one by one) keeps both busy for 40 ms, and
+ * whoever is woken waits for a slice of the scheduler, at any priority. Measured on two processors with commands that have one such
+ * thread, too: one line of a pipe that has just started takes 0.59 ms instead of 0.68, p99 2.1 instead of 2.8; replicated produce
+ * 7 % less.
+ */
+function v8Threads(): number {
+  return Math.max(1, Math.min(V8_THREADS_MAX, osModule().availableParallelism() - 1))
+}
 
 /**
  * Received messages are memory outside the heap. V8's own limit for such memory (64 MiB since the last major collection, counted
@@ -39,6 +53,7 @@ const LOG_TAIL_BYTES = 4096
 export const daemonNodeFlags: readonly string[] = [
   '--initial-old-space-size=96',
   '--external-memory-accounted-in-global-limit',
+  `--v8-pool-size=${v8Threads()}`,
 ]
 
 /**

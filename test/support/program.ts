@@ -48,7 +48,10 @@ export class Program {
     chmodSync(join(this.directory, 'run'), 0o700)
     this.stream = join(bin, 'stream')
     // The first line is what install.sh writes: one process, no shell in between.
-    writeFileSync(this.stream, `#!${process.execPath}\nrequire(${JSON.stringify(streamBundle)})\n`)
+    writeFileSync(
+      this.stream,
+      `#!${process.execPath} --v8-pool-size=1\nrequire(${JSON.stringify(streamBundle)})\n`,
+    )
     chmodSync(this.stream, 0o755)
     this.environment = {
       PATH: `${bin}:${process.env['PATH'] ?? ''}`,
