@@ -3,7 +3,8 @@
  * is committed here, by a replica that is in sync, in the leader epoch that the asker knows. Each batch has been checked
  * against its checksum by the read. From version 1 on it is read from the files, and there is the hash of a range without
  * its records (daemon/log/range-hash.ts), for a replica that compares its copy with this one; of a log that was compacted
- * nothing can be told so. At most 4 MiB are read for a request, or one batch. Errors: 1 (below the log start, which is told), 2 (damaged here, too), 3, 6, 31, 56,
+ * nothing can be told so. At most 4 MiB are read for a request, or one batch.
+ * Errors: 1 (below the log start, which is told), 2 (damaged here, too), 3, 6, 31, 56,
  * 74, 75, 104, 107 (not in sync).
  */
 import { Buffer } from 'node:buffer'
