@@ -3,7 +3,6 @@
  * daemon and beside three brokers of Apache Kafka, in one run on this machine; --save writes the table to
  * test/bench/CLUSTER.md. Needs etcd, and java with Maven for Kafka.
  */
-import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +17,7 @@ import {
   repository,
   run,
   type Scratch,
+  settleDisk,
   time,
   warmMemory,
 } from './harness.ts'
@@ -110,6 +110,7 @@ function benchProduce(load: Load, address: string): void {
       // It takes thirty times as long as the others.
       if (round >= 3 && producer.name === 'perf') continue
       producer.prepare()
+      // Kafka's brokers leave all of it unwritten.
       settleDisk()
       // Three copies are written.
       warmMemory(2.4e9)
@@ -331,12 +332,6 @@ async function benchManyPartitions(): Promise<void> {
     ),
   )
   run('stream topics delete many -y', place)
-}
-
-/** What others have left unwritten would be written while this one waits for its syncs: Kafka's brokers leave all of it. */
-function settleDisk(): void {
-  const { status } = spawnSync('sync')
-  if (status !== 0) throw new Error('sync failed')
 }
 
 /** As Kafka's clients take it. */

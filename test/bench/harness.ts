@@ -51,6 +51,12 @@ export function makePayload(
   return path
 }
 
+/** What others have left unwritten would be written while the next waits for its own syncs. */
+export function settleDisk(): void {
+  const { status } = spawnSync('sync')
+  if (status !== 0) throw new Error('sync failed')
+}
+
 /** Takes memory (1.2 GB), touches it and gives it back, so that what is timed next finds pages at hand. */
 export function warmMemory(bytes = 1.2e9): void {
   spawnSync(nodeBinary, [
@@ -132,6 +138,7 @@ export function race(
   for (let round = -1; round < rounds; round++) {
     for (const contender of contenders) {
       contender.prepare?.(round)
+      settleDisk()
       warmMemory()
       const ms = time(contender.line(round), scratch)
       contender.check?.(round)

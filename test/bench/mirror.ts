@@ -28,6 +28,7 @@ import {
   type Row,
   repository,
   run,
+  settleDisk,
   time,
   warmMemory,
 } from './harness.ts'
@@ -146,8 +147,7 @@ async function bench(): Promise<void> {
   for (let round = -1; round < ROUNDS; round += 1) {
     for (const contender of contenders) {
       await contender.prepare?.(round)
-      // What others have left unwritten would be written while this one waits for its syncs.
-      spawnSync('sync')
+      settleDisk()
       warmMemory()
       const before = costs(contender)
       const startMs = performance.now()

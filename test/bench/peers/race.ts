@@ -1,6 +1,6 @@
 /** Takes the figures: contenders in turn, memory warmed before each, failures kept as failures of one row. */
 import { spawn, spawnSync } from 'node:child_process'
-import { nodeBinary, type Scratch, warmMemory } from '../harness.ts'
+import { nodeBinary, type Scratch, settleDisk, warmMemory } from '../harness.ts'
 import type { Contender, MemoryContender, StartUpContender } from './contender.ts'
 import { descendants, peakMegabytes } from './server.ts'
 
@@ -68,6 +68,7 @@ export async function race(
       const { contender } = state
       try {
         await contender.prepare?.(round)
+        settleDisk()
         warmMemory(options.warmBytes)
         const { ms, records } = await contender.run(round)
         await contender.check?.(round)
