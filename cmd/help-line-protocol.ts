@@ -1,14 +1,14 @@
 /** `stream help line-protocol`: the protocol of daemon/doors/line-reader.ts for those who write a client of it. */
 
 export const lineProtocol = `For programs that cannot start a process for each
-record: a UNIX socket, plain lines, one answer for each request. socat, nc -U
-and any language can speak it.
+record or each reader: a UNIX socket, plain lines, one answer for each request.
+socat, nc -U and any language can speak it.
 
 The socket is line.sock beside the daemon's daemon.sock:
 $XDG_RUNTIME_DIR/stream/line.sock, or /tmp/stream-UID/line.sock without that
 variable. stream daemon status lists it as line://PATH; --listen line://PATH
 puts it elsewhere, -X stream.line.enable=false leaves it out. Its mode is 0600:
-whoever may open it may write to every topic.
+whoever may open it may write and read every topic.
 
 Requests
 
@@ -20,6 +20,11 @@ Requests
 
   LINE TOPIC VALUE
   one record, the rest of the line. No key; no newline in it.
+
+  SUB TOPIC [partition=N] [from=start|end|OFFSET] [until=end]
+  the records of the topic, or of one partition, from there on (default: end, so
+  what comes from now). from=OFFSET is for one partition. With until=end it is
+  over where the partitions end at this moment.
 
   PING    answered with +PONG
   INFO    answered with +INFO and a JSON object: protocol, version,
@@ -37,14 +42,30 @@ Answers, one line each, in the order of the requests
                          error: UNKNOWN_TOPIC_OR_PARTITION, ...
                          After REQUEST_TIMED_OUT and NOT_LEADER_OR_FOLLOWER it
                          may be there nevertheless.
+  +SUB TOPIC PARTITIONS  messages of so many partitions follow
   -ERR BAD_REQUEST ...   nobody knows where the next request begins: the
                          connection ends
 
+Messages, between the answers, from each SUB on
+
+  MSG TOPIC PARTITION OFFSET TIMESTAMP KEY-LENGTH LENGTH
+  followed by the bytes of the key and of the value, and a newline. A length of
+  -1 is a null. Headers are not sent. Each partition in the order of its
+  offsets; of transactions only what is committed.
+
+  +END TOPIC               until=end, and that is reached
+  -END TOPIC CODE MESSAGE  it cannot go on: the topic is deleted, or records
+                           were (OFFSET_OUT_OF_RANGE), or this daemon of a
+                           cluster has no replica of it
+
 Requests may be sent without waiting for answers (pipelined): what arrives
 together becomes one batch and shares one sync, which is many times faster. The
-daemon stops reading while a client does not take its answers. After the client
-has sent its end of input it still gets all answers. A request that the input
-ends in is not taken.
+daemon stops reading while a client does not take its answers; to one that does
+not take its messages no more are sent, and nothing is left out. After the
+client has sent its end of input it still gets all answers, and messages up to
+each until=end; a SUB without that ends there. A request that the input ends in
+is not taken. A SUB ends with its connection: who comes back asks for
+from=OFFSET, the last offset and one.
 
 If the connection is lost, what was not answered may be in the topic or not:
 sent again it may be there twice. Exactly once needs produce or a Kafka client.
@@ -55,6 +76,8 @@ No topic is made, unless the daemon has auto.create.topics.enable=true.
   tail -F app.log | sed -u 's/^/LINE app /' |
     socat -t 30 - UNIX-CONNECT:$S > acks
   printf 'PUB clicks 5 key=2\\nk1hello' | nc -N -U $S
+  echo 'SUB clicks from=start until=end' | socat -t 30 - UNIX-CONNECT:$S
+  echo 'SUB clicks' | socat -,ignoreeof UNIX-CONNECT:$S
 
 In Python:
 
@@ -62,4 +85,9 @@ In Python:
   s = socket.socket(socket.AF_UNIX)
   s.connect(path)
   s.sendall(b'PUB clicks %d\\n%s' % (len(value), value))
-  answer = s.makefile('rb').readline()    # b'+OK 0 42\\n'`
+  lines = s.makefile('rb')
+  answer = lines.readline()               # b'+OK 0 42\\n'
+  s.sendall(b'SUB clicks partition=0 from=%d\\n' % int(answer.split()[2]))
+  assert lines.readline() == b'+SUB clicks 1\\n'
+  _, _, partition, offset, ms, key, size = lines.readline().split()
+  got = lines.read(max(0, int(key)) + int(size) + 1)[max(0, int(key)):-1]`

@@ -3,6 +3,7 @@
  *
  *     PUB TOPIC LENGTH [key=LENGTH] [partition=N] [ts=MS] LF  KEY-BYTES VALUE-BYTES
  *     LINE TOPIC VALUE LF
+ *     SUB TOPIC [partition=N] [from=start|end|OFFSET] [until=end] LF
  *     PING LF    INFO LF    QUIT LF
  *
  * A line ends with LF, and a CR before it belongs to the end. Empty lines between requests are ignored, so what follows the
@@ -16,16 +17,20 @@
  * - A request that the handler does not take now is offered again by the next feed, before anything else.
  */
 
-export type Verb = 'PUB' | 'LINE' | 'PING' | 'INFO' | 'QUIT'
+export type Verb = 'PUB' | 'LINE' | 'SUB' | 'PING' | 'INFO' | 'QUIT'
 
 /** One object, filled anew for each request: the ranges are valid until the handler returns. */
 export interface LineRequest {
   readonly verb: Verb
   readonly topic: string
-  /** undefined: by key, else any. */
+  /** undefined: by key, else any; of a SUB: all. */
   readonly partition: number | undefined
   /** undefined: now. */
   readonly timestampMs: number | undefined
+  /** Where a SUB begins. */
+  readonly from: 'start' | 'end' | number
+  /** A SUB that is over where its partitions end now. */
+  readonly isUntilEnd: boolean
   readonly bytes: Uint8Array
   /** −1: no key. */
   readonly keyStart: number
@@ -61,6 +66,8 @@ interface MutableRequest {
   topic: string
   partition: number | undefined
   timestampMs: number | undefined
+  from: 'start' | 'end' | number
+  isUntilEnd: boolean
   bytes: Uint8Array
   keyStart: number
   keyEnd: number
@@ -75,6 +82,8 @@ export class LineReader {
     topic: '',
     partition: undefined,
     timestampMs: undefined,
+    from: 'end',
+    isUntilEnd: false,
     bytes: EMPTY,
     keyStart: -1,
     keyEnd: -1,
@@ -252,6 +261,8 @@ export class LineReader {
     const request = this.#request
     request.partition = undefined
     request.timestampMs = undefined
+    request.from = 'end'
+    request.isUntilEnd = false
     request.keyStart = -1
     request.keyEnd = -1
     request.valueStart = -1
@@ -265,11 +276,11 @@ export class LineReader {
       return this.#fatal(`${JSON.stringify(shown.toString('latin1'))} is no request`)
     }
     request.verb = verb
-    if (verb !== 'PUB' && verb !== 'LINE') {
+    if (verb !== 'PUB' && verb !== 'LINE' && verb !== 'SUB') {
       request.topic = ''
       return verbEnd === end || this.#fatal(`${verb} takes no arguments`)
     }
-    if (verb === 'PUB' && end - start > LINE_BYTES_MAX)
+    if (verb !== 'LINE' && end - start > LINE_BYTES_MAX)
       return this.#fatal('a request line too long')
     const topicStart = verbEnd + 1
     const topicEnd = wordEnd(bytes, topicStart, end)
@@ -280,6 +291,7 @@ export class LineReader {
       request.valueEnd = end
       return true
     }
+    if (verb === 'SUB') return this.#readOptions(bytes, topicEnd, end)
     return this.#readLengths(bytes, topicEnd, end)
   }
 
@@ -292,17 +304,39 @@ export class LineReader {
     // Said here, and turned into a place by offer.
     request.valueStart = length < 0 ? -1 : 0
     this.#payloadBytes = Math.max(length, 0)
-    for (let at = lengthEnd; at < end; ) {
-      const optionEnd = wordEnd(bytes, at + 1, end)
-      const option = Buffer.from(bytes.subarray(at + 1, optionEnd)).toString('latin1')
-      if (option !== '' && !this.#readOption(option)) return false
-      at = optionEnd
-    }
+    if (!this.#readOptions(bytes, lengthEnd, end)) return false
     if (this.#payloadBytes > LENGTH_MAX) return this.#fatal('a length beyond 2 GiB')
     return true
   }
 
-  #readOption(option: string): boolean {
+  /** Words from `at`, where a space is, to the end of the line. */
+  #readOptions(bytes: Uint8Array, start: number, end: number): boolean {
+    for (let at = start; at < end; ) {
+      const optionEnd = wordEnd(bytes, at + 1, end)
+      const option = Buffer.from(bytes.subarray(at + 1, optionEnd)).toString('latin1')
+      const isRead = this.#request.verb === 'SUB' ? this.#readSubOption : this.#readPubOption
+      if (option !== '' && !isRead.call(this, option)) return false
+      at = optionEnd
+    }
+    return true
+  }
+
+  #readSubOption(option: string): boolean {
+    const request = this.#request
+    const match = /^(?:partition=(\d{1,10})|from=(start|end|\d{1,16})|until=(end))$/.exec(option)
+    if (match === null)
+      return this.#fatal(`${JSON.stringify(option.slice(0, 40))} is no option of SUB`)
+    const [, partition, from, until] = match
+    if (partition !== undefined) {
+      request.partition = Number(partition)
+      if (request.partition > LENGTH_MAX) return this.#fatal(`${option}: no partition`)
+    } else if (from !== undefined) {
+      request.from = from === 'start' || from === 'end' ? from : Number(from)
+    } else request.isUntilEnd = until === 'end'
+    return true
+  }
+
+  #readPubOption(option: string): boolean {
     const request = this.#request
     const match = /^(key|partition|ts)=(\d{1,15})$/.exec(option)
     const value = Number(match?.[2])
@@ -393,7 +427,7 @@ function verbOf(bytes: Uint8Array, start: number, end: number): Verb | undefined
   })?.verb
 }
 
-const verbs = (['PUB', 'LINE', 'PING', 'INFO', 'QUIT'] as const).map((verb) => ({
+const verbs = (['PUB', 'LINE', 'SUB', 'PING', 'INFO', 'QUIT'] as const).map((verb) => ({
   verb,
   code: Buffer.from(verb),
 }))

@@ -1,5 +1,6 @@
 /**
- * One connection of the line protocol: requests in (line-reader.ts), one line of answer for each, in order.
+ * One connection of the line protocol: requests in (line-reader.ts), one line of answer for each, in order, and between
+ * them whole messages of its subscriptions (line-subscription.ts).
  *
  * Invariants:
  * - `+OK` leaves only when the record is durable by the rules of its topic: records go the way of Produce, with acks=all
@@ -23,8 +24,16 @@ import { handle } from '../apis/registry.ts'
 import type { Admission } from './admission.ts'
 import { type LineBatch, LineBatches } from './line-batches.ts'
 import { LineReader, type LineRequest } from './line-reader.ts'
+import {
+  LineSubscription,
+  oneLine,
+  type Refusal,
+  unknownPartition,
+  unknownTopic,
+} from './line-subscription.ts'
 
-export const LINE_PROTOCOL_VERSION = 1
+/** 2: SUB. */
+export const LINE_PROTOCOL_VERSION = 2
 
 export interface LineDoorOptions {
   readonly services: Services
@@ -41,10 +50,13 @@ export interface LineDoorOptions {
 type Owed =
   | { readonly kind: 'records'; readonly batch: LineBatch; readonly first: number; count: number }
   | { readonly kind: 'text'; readonly bytes: Uint8Array }
+  | { readonly kind: 'subscription'; readonly subscription: LineSubscription }
 
 /** Answers the client has not taken, above which its requests wait. */
 const QUEUED_BYTES_MAX = 1024 * 1024
 const WORK_BYTES_MAX = 4 * 1024 * 1024
+/** Of one connection. */
+const SUBSCRIPTIONS_MAX = 64
 /** Around a record, in its batch. */
 const RECORD_MARGIN_BYTES = 256
 const PRODUCE_VERSION = 9
@@ -59,6 +71,7 @@ export class LineSession implements LinkEvents {
   readonly #batches: LineBatches
   readonly #owed: Owed[] = []
   readonly #out = new OutputBuffer(4096)
+  readonly #subscriptions = new Set<LineSubscription>()
   /** What was received and not read yet: the rest of one chunk, and at most one more that came after the pause. */
   #pending: Uint8Array[] = []
   #works = 0
@@ -87,7 +100,7 @@ export class LineSession implements LinkEvents {
       onRequest: (request) => this.#onRequest(request),
       onTooLarge: (topic, bytes, bytesMax) => {
         const message = `a record of ${bytes} bytes, ${topic} takes ${bytesMax}`
-        this.#refuse(KafkaError.MESSAGE_TOO_LARGE, message)
+        this.#refuse({ code: KafkaError.MESSAGE_TOO_LARGE, message })
       },
       onFatal: (message) => {
         this.#owe(errorLine('BAD_REQUEST', `${message}; the connection ends here`))
@@ -104,8 +117,9 @@ export class LineSession implements LinkEvents {
     return this.#works === 0 && this.#owed.length === 0 && this.#pending.length === 0
   }
 
-  /** Nothing waits for records here. */
-  releaseParked(): void {}
+  releaseParked(): void {
+    for (const each of [...this.#subscriptions]) each.release()
+  }
 
   onMessage(frames: readonly Uint8Array[]): void {
     if (!this.#isOpen || this.#mustClose) return
@@ -122,13 +136,14 @@ export class LineSession implements LinkEvents {
   }
 
   onDrain(): void {
-    this.#read()
+    this.#look()
   }
 
   onClose(): void {
     if (!this.#isOpen) return
     this.#isOpen = false
     this.#pending = []
+    for (const each of [...this.#subscriptions]) this.#endSubscription(each)
     this.#owed.length = 0
     this.#options.admission.removeQueue(this.#link)
     this.#onEnd(this)
@@ -177,6 +192,11 @@ export class LineSession implements LinkEvents {
     }
     const isOver = this.#mustClose || (this.#hasEnded && !hasMore)
     if (!isOver || this.#owed.length > 0 || this.#isMakingTopic) return
+    // Who has no more to ask gets all that is owed; a subscription without an end would never have been.
+    for (const each of [...this.#subscriptions]) {
+      if (this.#mustClose || !each.isBounded) this.#endSubscription(each)
+    }
+    if (this.#subscriptions.size > 0) return
     if (this.#hasEnded && !this.#mustClose && this.#reader.isInsideRequest) {
       this.#mustClose = true
       this.#owe(errorLine('BAD_REQUEST', 'the input ends inside a request, which was not taken'))
@@ -185,7 +205,10 @@ export class LineSession implements LinkEvents {
     this.#link.close()
   }
 
-  readonly #look = (): void => this.#read()
+  readonly #look = (): void => {
+    this.#read()
+    for (const each of [...this.#subscriptions]) each.resume()
+  }
 
   // --- requests
 
@@ -195,6 +218,9 @@ export class LineSession implements LinkEvents {
       case 'PUB':
       case 'LINE':
         return this.#publish(request)
+      case 'SUB':
+        this.#subscribe(request)
+        return true
       case 'PING':
         this.#owe(PONG)
         return true
@@ -221,16 +247,13 @@ export class LineSession implements LinkEvents {
         return false
       }
       this.#madeTopic = undefined
-      const shown = JSON.stringify(topic).slice(1, -1)
-      const message = `no topic ${shown}; create it: stream topics create ${shown}`
-      this.#refuse(KafkaError.UNKNOWN_TOPIC_OR_PARTITION, message)
+      this.#refuse(unknownTopic(topic))
       return true
     }
     this.#madeTopic = undefined
     const { partitions } = image.value
     if (request.partition !== undefined && request.partition >= partitions) {
-      const message = `${topic} has no partition ${request.partition}, only ${partitions}`
-      this.#refuse(KafkaError.UNKNOWN_TOPIC_OR_PARTITION, message)
+      this.#refuse(unknownPartition(topic, request.partition, partitions))
       return true
     }
     const partition = request.partition ?? this.#choose(request, partitions)
@@ -238,10 +261,60 @@ export class LineSession implements LinkEvents {
       this.#oweRecord(this.#batches.add(request, partition, services.broker.time.wallMs()))
     } catch (error) {
       if (!isStreamError(error)) throw error
-      this.#refuse(codeOfError(error), error.message)
+      this.#refuse({ code: codeOfError(error), message: error.message })
     }
     return true
   }
+
+  // --- subscriptions
+
+  #subscribe(request: LineRequest): void {
+    const { services, admission } = this.#options
+    const { topic } = request
+    const code = KafkaError.INVALID_REQUEST
+    if (this.#subscriptions.size >= SUBSCRIPTIONS_MAX) {
+      const message = `${SUBSCRIPTIONS_MAX} subscriptions are the most on one connection`
+      this.#refuse({ code, message })
+      return
+    }
+    if ([...this.#subscriptions].some((each) => each.overlaps(request))) {
+      this.#refuse({ code, message: `${topic} is subscribed to already` })
+      return
+    }
+    const subscription = LineSubscription.open(request, {
+      services,
+      admission,
+      out: this.#out,
+      hasRoom: this.#hasRoom,
+      send: () => this.#send(),
+      onOver: (over) => {
+        this.#subscriptions.delete(over)
+        this.#settle()
+      },
+    })
+    if ('code' in subscription) {
+      this.#refuse(subscription)
+      return
+    }
+    this.#subscriptions.add(subscription)
+    this.#owed.push({ kind: 'subscription', subscription })
+  }
+
+  #endSubscription(subscription: LineSubscription): void {
+    subscription.end()
+    this.#subscriptions.delete(subscription)
+  }
+
+  /** Asked by a subscription, which is resumed when there is room again. */
+  readonly #hasRoom = (): boolean => {
+    const { admission } = this.#options
+    const { queuedBytes } = this.#link
+    if (queuedBytes <= Math.min(QUEUED_BYTES_MAX, admission.shareBytes)) return true
+    admission.whenRoom(this.#look)
+    return false
+  }
+
+  // --- topics
 
   #choose({ bytes, keyStart, keyEnd }: LineRequest, partitions: number): number {
     if (keyStart < 0) return this.#turn % partitions
@@ -347,7 +420,7 @@ export class LineSession implements LinkEvents {
     this.#owed.push({ kind: 'text', bytes })
   }
 
-  #refuse(code: number, message: string): void {
+  #refuse({ code, message }: Refusal): void {
     this.#owe(errorLine(kafkaErrorName(code), message))
   }
 
@@ -360,16 +433,28 @@ export class LineSession implements LinkEvents {
 
   #sendOwed(): void {
     const out = this.#out
+    const begun: LineSubscription[] = []
     let sent = 0
     for (const owed of this.#owed) {
       if (owed.kind === 'records') {
         if (!owed.batch.isSettled) break
         putAnswers(out, owed.batch, owed.first, owed.count)
+      } else if (owed.kind === 'subscription') {
+        out.append(owed.subscription.greeting)
+        begun.push(owed.subscription)
       } else out.append(owed.bytes)
       sent += 1
     }
     if (sent === 0) return
     this.#owed.splice(0, sent)
+    this.#send()
+    // Their messages come behind their greetings, and none behind a +BYE.
+    if (this.#mustClose) return
+    for (const each of begun) each.resume()
+  }
+
+  #send(): void {
+    const out = this.#out
     const bytes = Uint8Array.from(out.filled())
     out.clear()
     this.#options.admission.sent(bytes.length)
@@ -380,13 +465,9 @@ export class LineSession implements LinkEvents {
 const NOTHING = new Uint8Array(0)
 const PONG = Buffer.from('+PONG\n')
 const BYE = Buffer.from('+BYE\n')
-const MESSAGE_CHARACTERS_MAX = 400
 
-/** One line, whatever the message holds. */
 function errorLine(code: string, message: string): Uint8Array {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is replaced
-  const text = message.slice(0, MESSAGE_CHARACTERS_MAX).replaceAll(/[\u0000-\u001f\u007f]+/g, ' ')
-  return Buffer.from(`-ERR ${code} ${text}\n`)
+  return Buffer.from(`-ERR ${code} ${oneLine(message)}\n`)
 }
 
 function noteAnswer(batch: LineBatch, answer: Awaited<ReturnType<typeof handle<'Produce'>>>): void {

@@ -3,6 +3,7 @@
  * whether their bytes are right.
  */
 import { StreamError } from '../base/errors.ts'
+import type { AbortedTransactions } from '../record/aborted-transactions.ts'
 import {
   attributesAt,
   baseOffsetAt,
@@ -12,7 +13,6 @@ import {
   isControl,
   lastOffsetAt,
 } from '../record/batch-layout.ts'
-import type { AbortedTransactions } from './aborted-transactions.ts'
 
 export interface Fetched {
   readonly bytes: Uint8Array

@@ -17,6 +17,7 @@ import { StreamError } from '../base/errors.ts'
 import type { Disk, DiskFile } from '../ports/disk.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { Response } from '../protocol/api-table.ts'
+import { type AbortedTransaction, AbortedTransactions } from '../record/aborted-transactions.ts'
 import {
   baseOffsetAt,
   batchBytesAt,
@@ -25,7 +26,6 @@ import {
   lastOffsetAt,
   leaderEpochAt,
 } from '../record/batch-layout.ts'
-import { type AbortedTransaction, AbortedTransactions } from './aborted-transactions.ts'
 import type { Connection } from './connection.ts'
 import type { Fetched } from './fetched-batches.ts'
 

@@ -1,6 +1,7 @@
 /** The line protocol as programs use it: real sockets, socat and python3, and a daemon that is killed. */
 import { spawn } from 'node:child_process'
-import { statSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { helpTopics } from '../../cmd/help-topics.ts'
@@ -49,6 +50,7 @@ describe('the line protocol of a real daemon', () => {
         'value = bytes(range(256)) * 300',
         ...lines.map((line) => line.slice(2)),
         'print(answer.decode(), end="")',
+        'assert got == value',
       ].join('\n')
       expect(program.ok('python3 -', { input: script })).toMatch(/^\+OK 0 \d+\n$/)
       const expected = Buffer.concat(
@@ -58,6 +60,58 @@ describe('the line protocol of a real daemon', () => {
       expect(last.equals(expected)).toBe(true)
     },
   )
+
+  it.skipIf(!hasProgram('socat'))('socat: all records to the end, then those to come', async () => {
+    program.ok('stream topics create read && printf "a\\nb\\n" | stream produce read')
+    const whole = program.ok(
+      `echo 'SUB read from=start until=end' | socat -t 30 - UNIX-CONNECT:${socketPath}`,
+    )
+    expect(whole.replaceAll(/ \d{13} /g, ' ')).toBe(
+      '+SUB read 1\nMSG read 0 0 -1 1\na\nMSG read 0 1 -1 1\nb\n+END read\n',
+    )
+    const follower = spawn('socat', ['-,ignoreeof', `UNIX-CONNECT:${socketPath}`], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    follower.stdin.end('SUB read\n')
+    let text = ''
+    follower.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+    })
+    await eventually('its greeting', () => text === '+SUB read 1\n' || undefined)
+    program.ok('echo c | stream produce read')
+    await eventually('the record', () => / -1 1\nc\n$/.test(text) || undefined)
+    follower.kill('SIGTERM')
+    await ended(follower)
+  })
+
+  it('a reader that takes nothing costs little, and gets all of it later', async () => {
+    program.ok(
+      'stream topics create large && head -c 60000000 /dev/zero | tr "\\0" x | fold -w 999 | stream produce large',
+    )
+    const before = program.ok("stream cat large | md5sum | cut -d' ' -f1")
+    const bytesBefore = residentBytes(program.daemonPid())
+    const slow = connect(socketPath)
+    slow.pause()
+    slow.write('SUB large from=start until=end\n')
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    expect(residentBytes(program.daemonPid()) - bytesBefore).toBeLessThan(40e6)
+    expect(await talk(socketPath, 'PING\n')).toEqual(['+PONG'])
+    const hash = createHash('md5')
+    let isOver = false
+    let rest = ''
+    slow.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString('latin1')).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        if (line.startsWith('x')) hash.update(`${line}\n`)
+        else if (line === '+END large') isOver = true
+      }
+    })
+    slow.resume()
+    await eventually('its end', () => isOver || undefined)
+    slow.destroy()
+    expect(hash.digest('hex')).toBe(before.trim())
+  }, 60_000)
 
   it('a hundred thousand records, pipelined, each acknowledged once and in order', async () => {
     const count = 100_000
@@ -180,4 +234,9 @@ function collect(socket: Socket, lines: string[]): Promise<void> {
     socket.once('end', () => socket.end())
     socket.once('close', () => resolve())
   })
+}
+
+function residentBytes(pid: number): number {
+  const [, pages] = readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')
+  return Number(pages) * 4096
 }

@@ -54,6 +54,8 @@ export interface Command {
 export interface LatencyContender extends Label {
   readonly producer: Command
   readonly consumer: Command
+  /** What takes and gives the lines: the contender's own commands, or thin programs on its socket. Like is compared with like. */
+  readonly means: 'commands' | 'sockets'
   readonly judged: boolean
   prepare?(): Promise<void> | void
 }

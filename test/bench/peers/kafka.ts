@@ -236,6 +236,7 @@ export class KafkaPeer implements Peer {
                 ...mode,
                 // kcat -P holds the lines of a pipe back until its buffer is full, so ours sends them into Kafka.
                 name: '`stream produce` into Kafka, `kcat -C`',
+                means: 'commands' as const,
                 judged: true,
                 prepare,
                 producer: {
@@ -248,6 +249,7 @@ export class KafkaPeer implements Peer {
         {
           ...mode,
           name: 'kafka-console-producer, -consumer (linger.ms=0)',
+          means: 'commands' as const,
           judged: true,
           prepare,
           producer: java('ConsoleProducer', [

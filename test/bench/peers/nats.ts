@@ -146,6 +146,7 @@ export class NatsPeer implements Peer {
       return {
         ...label,
         name: `${label.name}: pipes to raw sockets (Node)`,
+        means: 'sockets',
         judged: true,
         prepare: () => this.#with(server, (nats) => nats.makeStream('latency')),
         producer: relay('relay-in'),

@@ -1,5 +1,6 @@
 /** Ours: one daemon, one topic durable as it comes, one that is synced within a second. */
-import { run } from '../harness.ts'
+import { join } from 'node:path'
+import { nodeBinary, repository, run } from '../harness.ts'
 import type {
   Contender,
   Label,
@@ -10,6 +11,8 @@ import type {
   Stage,
 } from './contender.ts'
 import { timeLine } from './race.ts'
+
+const client = join(repository, 'test/bench/peers/line-client.ts')
 
 interface Mode extends Label {
   readonly topic: string
@@ -109,14 +112,32 @@ export class Ours implements Peer {
   }
 
   latency(): LatencyContender[] {
-    return modes.map((mode) => ({
-      ...mode,
-      name: '**`stream produce`, `consume`**',
-      judged: false,
-      prepare: () => this.#create(`latency-${mode.topic}`, mode.create),
-      producer: { command: 'stream', args: ['produce', `latency-${mode.topic}`] },
-      consumer: { command: 'stream', args: ['consume', `latency-${mode.topic}`] },
-    }))
+    const socket = join(this.stage.scratch.directory, 'run/stream/line.sock')
+    return modes.flatMap((mode) => {
+      const topic = `latency-${mode.topic}`
+      const bare = `${topic}-line`
+      const relay = (verb: string) => ({ command: nodeBinary, args: [client, verb, socket, bare] })
+      return [
+        {
+          ...mode,
+          name: '**`stream produce`, `consume`**',
+          means: 'commands',
+          judged: false,
+          prepare: () => this.#create(topic, mode.create),
+          producer: { command: 'stream', args: ['produce', topic] },
+          consumer: { command: 'stream', args: ['consume', topic] },
+        },
+        {
+          ...mode,
+          name: '**pipes to the line protocol (Node), PUB and SUB**',
+          means: 'sockets',
+          judged: false,
+          prepare: () => this.#create(bare, mode.create),
+          producer: relay('relay-in'),
+          consumer: relay('relay-out'),
+        },
+      ]
+    })
   }
 
   startUp: Peer['startUp'] = () => [

@@ -96,19 +96,24 @@ describe('tables', () => {
     expect(section.rows.every((row) => row.length === section.head.length)).toBe(true)
   })
 
-  it('judges latency at the same durability', () => {
+  it('judges latency at the same durability, commands by commands and sockets by sockets', () => {
+    const means = 'commands'
     const section = latencySection('Latency', [
-      { ...ours, p50: [0.5, 0.6, 0.7], p99: [1, 2, 3], judged: false },
-      { ...ours, durability: 'relaxed', p50: [0.3], p99: [0.8], judged: false },
-      { ...peer, p50: [0.4], p99: [0.9], judged: true },
-      { ...peer, durability: 'durable', p50: [0.4], p99: [1.9], judged: true },
-      { ...peer, p50: [], p99: [], judged: true, failure: 'the consumer ended early (1)' },
+      { ...ours, means, p50: [0.5, 0.6, 0.7], p99: [1, 2, 3], judged: false },
+      { ...ours, means, durability: 'relaxed', p50: [0.3], p99: [0.8], judged: false },
+      { ...ours, means: 'sockets', durability: 'relaxed', p50: [0.1], p99: [0.2], judged: false },
+      { ...peer, means, p50: [0.4], p99: [0.9], judged: true },
+      { ...peer, means, durability: 'durable', p50: [0.4], p99: [1.9], judged: true },
+      { ...peer, means: 'sockets', p50: [0.1], p99: [0.1], judged: true },
+      { ...peer, means, p50: [], p99: [], judged: true, failure: 'the consumer ended early (1)' },
     ])
     expect(section.rows.map((row) => row.slice(2))).toEqual([
       ['0.60', '2.00', '', '', ''],
       ['0.30', '0.80', '', '', ''],
-      ['0.40', '0.90', '0.80 (relaxed)', 'below', 'yes'],
-      ['0.40', '1.90', '2.00 (durable)', 'below', '**no**'],
+      ['0.10', '0.20', '', '', ''],
+      ['0.40', '0.90', '0.80 (relaxed, commands)', 'below', 'yes'],
+      ['0.40', '1.90', '2.00 (durable, commands)', 'below', '**no**'],
+      ['0.10', '0.10', '0.20 (relaxed, sockets)', 'below', '**no**'],
       ['the consumer ended early (1)', '', '', 'below', ''],
     ])
   })

@@ -135,6 +135,7 @@ export class RedisPeer implements Peer {
       return {
         ...label,
         name: `${label.name}: pipes to raw sockets (Node), XADD, XREAD`,
+        means: 'sockets',
         judged: true,
         prepare: () => {
           this.#cli(server, 'DEL latency')

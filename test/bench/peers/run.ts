@@ -23,11 +23,11 @@ import {
   throughputSection,
 } from './table.ts'
 
-const notes = `Medians of one run, contenders in turn, memory warmed before each; "ours is" is the median of the ratios of the same rounds, ours
+const notes = `Medians of one run, contenders in turn, the disk settled and memory warmed before each; "ours is" is the median of the ratios of the same rounds, ours
 durable whatever the peer's durability. Wall time of whole command lines, start-up included, but for the perf tools' own figures. Slow contenders
 get the first lines of the same payload (column "lines"). Latency: a line into the producer's pipe until it is out of the consumer's, one at a
-time, compared at the same durability; all pipes have been warmed for as long before, and stay open. NATS and Redis have no commands for that: thin Node programs on raw sockets stand in, and do the
-unacknowledged publishes and raw reads; a NATS below 2.10, Debian's, cannot sync always. Perf tools and raw reads print nothing. Bold: ours. The machine is shared: absolute figures drift, ratios hold.`
+time, compared at the same durability; all pipes have been warmed for as long before, and stay open. NATS and Redis have no commands for that: thin Node programs on raw sockets stand in, judged by such programs on
+our line protocol, and do the unacknowledged publishes and raw reads; a NATS below 2.10, Debian's, cannot sync always. Perf tools and raw reads print nothing. Bold: ours. The machine is shared: absolute figures drift, ratios hold.`
 
 async function main(): Promise<void> {
   const plan = parseArguments(process.argv.slice(2))
@@ -159,7 +159,14 @@ async function measure(plan: Plan, field: Field): Promise<Section[]> {
       latency.push(
         latencySection(`Latency, pipe to pipe, ${lineBytes} B lines`, [
           ...rows,
-          ...missing.map((label) => ({ ...label, p50: [], p99: [], judged: false, isOurs: false })),
+          ...missing.map((label) => ({
+            ...label,
+            p50: [],
+            p99: [],
+            means: 'commands' as const,
+            judged: false,
+            isOurs: false,
+          })),
         ]),
       )
     if (lineBytes === plan.lineBytes[0] && isWanted('memory'))

@@ -1,6 +1,6 @@
 /** The tables of a run, from figures alone: medians, ratios of the same round, and whether the targets hold. */
 import { median, medianRatio } from '../harness.ts'
-import type { Durability, Label } from './contender.ts'
+import type { Label, LatencyContender } from './contender.ts'
 
 export interface ThroughputRow extends Label {
   readonly records: number
@@ -14,7 +14,8 @@ export interface ThroughputRow extends Label {
 export interface LatencyRow extends Label {
   readonly p50: readonly number[]
   readonly p99: readonly number[]
-  /** Ours at the same durability must be below it. */
+  readonly means: LatencyContender['means']
+  /** Ours at the same durability and by the same means must be below it. */
   readonly judged: boolean
   readonly isOurs: boolean
   readonly failure?: string
@@ -82,8 +83,11 @@ export function throughputSection(
 
 /** Ours in the comparison is the one of the same durability; what is compared is the median p99. */
 export function latencySection(title: string, rows: readonly LatencyRow[]): Section {
-  const ours = (durability: Durability) =>
-    rows.find((row) => row.isOurs && row.durability === durability && row.p99.length > 0)
+  const ours = ({ durability, means }: LatencyRow) =>
+    rows.find(
+      (row) =>
+        row.isOurs && row.durability === durability && row.means === means && row.p99.length > 0,
+    )
   return {
     title,
     head: ['contender', 'durability', 'p50 ms', 'p99 ms', "ours' p99", 'must', 'holds'],
@@ -91,14 +95,16 @@ export function latencySection(title: string, rows: readonly LatencyRow[]): Sect
       const must = row.judged ? 'below' : ''
       if (row.failure !== undefined || row.p99.length === 0)
         return [row.name, row.flush, row.failure ?? 'not measured', '', '', must, '']
-      const same = row.isOurs ? undefined : ours(row.durability)
+      const same = row.isOurs ? undefined : ours(row)
       const p99 = median(row.p99)
       return [
         row.name,
         row.flush,
         median(row.p50).toFixed(2),
         p99.toFixed(2),
-        same === undefined ? '' : `${median(same.p99).toFixed(2)} (${same.durability})`,
+        same === undefined
+          ? ''
+          : `${median(same.p99).toFixed(2)} (${same.durability}, ${same.means})`,
         must,
         same === undefined || !row.judged ? '' : mark(median(same.p99) < p99),
       ]

@@ -19,6 +19,11 @@ class Heard implements LineHandler {
   onRequest(request: Parameters<LineHandler['onRequest']>[0]): boolean {
     if (!this.takes()) return false
     const { verb, topic, partition, timestampMs, bytes } = request
+    if (verb === 'SUB') {
+      const { from, isUntilEnd } = request
+      this.said.push(`SUB ${topic}${partition ?? ''} ${from}${isUntilEnd ? ' until end' : ''}`)
+      return true
+    }
     const text = (start: number, end: number) =>
       start < 0
         ? 'null'
@@ -91,6 +96,12 @@ describe('LineReader', () => {
     ])
   })
 
+  it('SUB: all or one partition, from and until', () => {
+    expect(
+      read('SUB t\nSUB t \r\nSUB t partition=3 from=17\nSUB t until=end from=start\n'),
+    ).toEqual(['SUB t end', 'SUB t end', 'SUB t3 17', 'SUB t start until end'])
+  })
+
   it('PING, INFO, QUIT; empty lines are ignored', () => {
     expect(read('\n\r\nPING\nINFO\r\n\nQUIT\n')).toEqual(['PING', 'INFO', 'QUIT'])
   })
@@ -105,6 +116,12 @@ describe('LineReader', () => {
     ['PUB t 99999999999\n', 'fatal PUB without the length of its value'],
     ['PUB t 1 colour=red\nx', 'fatal "colour=red" is no option of PUB'],
     ['PUB t 1 key=1 key=1\nx', 'fatal key=1: no length'],
+    ['SUB\n', 'fatal SUB without a topic'],
+    ['SUB t from=\n', 'fatal "from=" is no option of SUB'],
+    ['SUB t from=-1\n', 'fatal "from=-1" is no option of SUB'],
+    ['SUB t until=5\n', 'fatal "until=5" is no option of SUB'],
+    ['SUB t partition=4000000000\n', 'fatal partition=4000000000: no partition'],
+    [`SUB t ${'from=end '.repeat(300)}\n`, 'fatal a request line too long'],
     ['PING x\n', 'fatal PING takes no arguments'],
     [`PUB ${'t'.repeat(2000)} 1\nx`, 'fatal a request line too long'],
   ])('%#: a bad request ends the stream', (text, said) => {
@@ -153,7 +170,9 @@ describe('LineReader', () => {
           ]),
         ),
       fc.stringMatching(/^[a-z ]{0,30}$/).map((text) => Buffer.from(`LINE topic ${text}\r\n`)),
-      fc.constantFrom('PING\n', '\n', 'PUB t -1\n', '\r\n').map((text) => Buffer.from(text)),
+      fc
+        .constantFrom('PING\n', '\n', 'PUB t -1\n', '\r\n', 'SUB t until=end\n')
+        .map((text) => Buffer.from(text)),
     )
     const bytes = fc.array(request, { maxLength: 12 }).map((all) => Buffer.concat(all))
     fc.assert(
@@ -182,6 +201,8 @@ describe('LineReader', () => {
             'key=',
             '-1',
             'LINE ',
+            'SUB ',
+            'from=start',
             '\r',
             'PING',
             'x'.repeat(700),

@@ -1,48 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { Link } from '../../../src/ports/net.ts'
 import { recordsOf } from '../batches.ts'
-import { DaemonWorld, KAFKA, type StartOptions, ZMQ } from '../daemon-world.ts'
-
-const LINES = 'line:///run/line.sock'
-
-class LineClient {
-  readonly link: Link
-  text = ''
-  isClosed = false
-  readonly #world: DaemonWorld
-
-  constructor(world: DaemonWorld) {
-    this.#world = world
-    this.link = world.network.host('script').connect(LINES, {
-      onMessage: (frames) => {
-        for (const frame of frames) this.text += Buffer.from(frame).toString('latin1')
-      },
-      onClose: () => {
-        this.isClosed = true
-      },
-    })
-  }
-
-  send(text: string | Uint8Array): void {
-    this.link.send([typeof text === 'string' ? Buffer.from(text, 'latin1') : text])
-  }
-
-  /** What comes within a while. */
-  async says(text: string | Uint8Array, ms = 200): Promise<string[]> {
-    this.text = ''
-    this.send(text)
-    await this.#world.run(ms)
-    return this.text.split('\n').slice(0, -1)
-  }
-}
-
-async function started(options: StartOptions = {}) {
-  const w = new DaemonWorld()
-  const daemon = await w.start({ listen: [ZMQ, KAFKA, LINES], ...options })
-  const client = w.client()
-  await client.create('t')
-  return { w, daemon, client, lines: new LineClient(w) }
-}
+import { DaemonWorld, ZMQ } from '../daemon-world.ts'
+import { LINES, LineClient, started } from './line-client.ts'
 
 describe('the line door', () => {
   it('acknowledges each PUB with its offset, in order, and the records are there', async () => {
@@ -76,7 +35,7 @@ describe('the line door', () => {
     const said = await lines.says('PUB t 1\naPING\nINFO\nPUB t 1\nb')
     expect(said[0]).toBe('+OK 0 0')
     expect(said[1]).toBe('+PONG')
-    expect(JSON.parse((said[2] ?? '').replace('+INFO ', ''))).toMatchObject({ v: 1, protocol: 1 })
+    expect(JSON.parse((said[2] ?? '').replace('+INFO ', ''))).toMatchObject({ v: 1, protocol: 2 })
     expect(said[3]).toBe('+OK 0 1')
   })
 

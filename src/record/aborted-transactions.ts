@@ -11,8 +11,8 @@ import {
   isTransactional,
   lastOffsetAt,
   producerIdAt,
-} from '../record/batch-layout.ts'
-import { readControlBatch } from '../record/control-batch.ts'
+} from './batch-layout.ts'
+import { readControlBatch } from './control-batch.ts'
 
 export interface AbortedTransaction {
   readonly producerId: number

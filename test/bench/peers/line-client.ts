@@ -1,0 +1,60 @@
+/**
+ * Our line protocol as a program uses it: `line-client.ts VERB SOCKET TOPIC`
+ *   relay-in   lines of stdin as PUB, at once
+ *   relay-out  new records of a SUB, as lines to stdout, at once
+ */
+import { writeSync } from 'node:fs'
+import { connect } from 'node:net'
+
+const [verb, path = '', topic = ''] = process.argv.slice(2)
+const socket = connect(path)
+socket.on('error', (error) => {
+  throw error
+})
+
+if (verb === 'relay-in') await relayIn()
+else if (verb === 'relay-out') relayOut()
+else throw new Error(`no such verb: ${verb}`)
+
+async function relayIn(): Promise<void> {
+  socket.on('data', (answers: Buffer) => {
+    if (answers.includes('-ERR')) throw new Error(answers.toString())
+  })
+  let rest = ''
+  for await (const chunk of process.stdin) {
+    const lines = (rest + (chunk as Buffer).toString('latin1')).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) socket.write(`PUB ${topic} ${line.length}\n${line}`, 'latin1')
+  }
+  socket.end()
+}
+
+function relayOut(): void {
+  let held = ''
+  socket.on('data', (chunk: Buffer) => {
+    held += chunk.toString('latin1')
+    let lines = ''
+    for (;;) {
+      const headEnd = held.indexOf('\n')
+      if (headEnd < 0) break
+      const [word, , , , , , length = ''] = held.slice(0, headEnd).split(' ')
+      if (word === '-ERR' || word === '-END') throw new Error(held)
+      const end = word === 'MSG' ? headEnd + 1 + Number(length) + 1 : headEnd + 1
+      if (held.length < end) break
+      if (word === 'MSG') lines += held.slice(headEnd + 1, end)
+      held = held.slice(end)
+    }
+    if (lines !== '') writeAll(Buffer.from(lines, 'latin1'))
+  })
+  socket.write(`SUB ${topic}\n`)
+}
+
+function writeAll(bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(1, bytes, at)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
+  }
+}
