@@ -130,21 +130,29 @@ async function openCluster(
 }
 
 function warn(deps: CommandDeps, warning: ClusterWarning): void {
-  const { address } = warning
+  deps.console.warn(wordsOf(warning))
+}
+
+function wordsOf(warning: ClusterWarning): string {
   switch (warning.kind) {
     case 'waiting':
-      deps.console.warn(`no contact with ${address} yet; trying again`)
-      break
+      return `no contact with ${warning.address} yet; trying again`
     case 'lost':
-      deps.console.warn(`contact with ${address} lost; waiting for it`)
-      break
+      return `contact with ${warning.address} lost; waiting for it`
     case 'regained':
-      deps.console.warn(`contact with ${address} regained`)
-      break
+      return `contact with ${warning.address} regained`
     case 'notice': {
       const { message } = warning.error
-      deps.console.warn(message.startsWith(address) ? message : `${address}: ${message}`)
-      break
+      return message.startsWith(warning.address) ? message : `${warning.address}: ${message}`
+    }
+    case 'refused': {
+      const seconds = Math.round(warning.forMs / 1000)
+      return `${warning.error.message}; for ${seconds} s now, trying again until the delivery timeout`
+    }
+    case 'taken': {
+      const { topic, partition } = warning.partition
+      const seconds = Math.round(warning.forMs / 1000)
+      return `${topic} partition ${partition}: records are taken again, after ${seconds} s`
     }
   }
 }

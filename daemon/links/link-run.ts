@@ -69,7 +69,8 @@ export class LinkRun {
       ...place,
       clientId: `stream-link-${name}`,
       onWarning: (warning) => {
-        this.#contact = warning.kind === 'regained' ? undefined : troubleOf(warning)
+        if (warning.kind === 'regained') this.#contact = undefined
+        else if ('address' in warning) this.#contact = troubleOf(warning)
       },
     })
     this.paths = new SourcePaths(broker, this.cluster)
@@ -350,7 +351,7 @@ export class LinkRun {
   }
 }
 
-type ClusterTrouble = Exclude<ClusterWarning, { readonly kind: 'regained' }>
+type ClusterTrouble = Extract<ClusterWarning, { readonly kind: 'waiting' | 'lost' | 'notice' }>
 
 function troubleOf({ address, error: { message } }: ClusterTrouble): string {
   return message.startsWith(address) ? message : `${address}: ${message}`

@@ -338,6 +338,8 @@ export class BatchFiller {
       isUrgent: false,
       identity: undefined,
       failuresForgiven: 0,
+      refusedSinceMs: undefined,
+      isRefusalTold: false,
       notBeforeMs: Number.NEGATIVE_INFINITY,
       pauseTimer: undefined,
     }

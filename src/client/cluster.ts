@@ -60,6 +60,19 @@ export type ClusterWarning =
   | { readonly kind: 'lost'; readonly address: string; readonly error: StreamError }
   | { readonly kind: 'regained'; readonly address: string }
   | { readonly kind: 'notice'; readonly address: string; readonly error: StreamError }
+  /** A partition takes no records for now, for so long; they are sent again until their delivery timeout. Once until it does. */
+  | {
+      readonly kind: 'refused'
+      readonly partition: PartitionName
+      readonly error: StreamError
+      readonly forMs: number
+    }
+  | { readonly kind: 'taken'; readonly partition: PartitionName; readonly forMs: number }
+
+export interface PartitionName {
+  readonly topic: string
+  readonly partition: number
+}
 
 export type Target = 'any' | 'controller' | number
 
@@ -583,6 +596,11 @@ export class Cluster {
       if (!this.#closed && endpoint.outage)
         this.#options.onWarning?.({ kind: 'notice', address, error })
     })
+  }
+
+  /** For the user, by whoever sends over this cluster. */
+  warn(warning: ClusterWarning): void {
+    this.#options.onWarning?.(warning)
   }
 
   #notify(): void {

@@ -35,6 +35,10 @@ export interface Lane {
   identity: Identity | undefined
   /** Failures in a row that were not failures: the leader had moved, and the answer said where to. */
   failuresForgiven: number
+  /** Since when the broker has refused all that was sent, if it does. */
+  refusedSinceMs: number | undefined
+  /** The user knows. */
+  isRefusalTold: boolean
   /** Back-off after an error. */
   notBeforeMs: number
   pauseTimer: Timer | undefined

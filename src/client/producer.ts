@@ -124,6 +124,8 @@ const REQUEST_BYTES_MAX = 4 * 1024 * 1024
 const ONE_WAY_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 /** A broker answers at its own timeout at the latest; this is for the way there and back. */
 const ANSWER_MARGIN_MS = 5000
+/** A moment's refusal, while a leader moves, is nobody's concern. */
+const REFUSAL_TOLD_MS = 5000
 
 const staleMetadata: ReadonlySet<number> = new Set([
   KafkaError.UNKNOWN_TOPIC_OR_PARTITION,
@@ -558,7 +560,9 @@ export class Producer {
       return lane.queue.acknowledge(batch)
     }
     const { batchBytes = defaults.batchBytes } = this.#options
-    const result = lane.queue.refuse(batch, row.errorCode, refusalOf(batch, row, batchBytes))
+    const refusal = refusalOf(batch, row, batchBytes)
+    const result = lane.queue.refuse(batch, row.errorCode, refusal)
+    if (result.pauseFailures > 0) this.#noteRefusal(lane, refusal)
     if (!staleMetadata.has(row.errorCode)) return result
     const { leaderId, leaderEpoch } = row.currentLeader
     const { metadata } = this.#cluster
@@ -574,8 +578,32 @@ export class Producer {
     return { ...result, pauseFailures: Math.max(1, result.pauseFailures - lane.failuresForgiven) }
   }
 
+  /** It may go on until the delivery timeout, minutes from now: nobody should wait in the dark for so long. */
+  #noteRefusal(lane: Lane, error: StreamError): void {
+    const { topic, partition } = lane
+    const nowMs = this.#time.monotonicMs()
+    lane.refusedSinceMs ??= nowMs
+    const forMs = nowMs - lane.refusedSinceMs
+    if (lane.isRefusalTold || forMs < REFUSAL_TOLD_MS) return
+    lane.isRefusalTold = true
+    this.#cluster.warn({ kind: 'refused', partition: { topic, partition }, error, forMs })
+  }
+
+  #endRefusal(lane: Lane): void {
+    if (lane.refusedSinceMs === undefined) return
+    const { topic, partition } = lane
+    const forMs = this.#time.monotonicMs() - lane.refusedSinceMs
+    if (lane.isRefusalTold)
+      this.#cluster.warn({ kind: 'taken', partition: { topic, partition }, forMs })
+    lane.refusedSinceMs = undefined
+    lane.isRefusalTold = false
+  }
+
   #apply(lane: Lane, result: StepResult<Batch>): void {
-    if (result.delivered.length > 0) lane.failuresForgiven = 0
+    if (result.delivered.length > 0) {
+      lane.failuresForgiven = 0
+      this.#endRefusal(lane)
+    }
     for (const batch of result.delivered) {
       this.#filler.release(batch, this.#acks !== 0 && batch.sends === 1)
       this.#report(batch, undefined)

@@ -208,6 +208,11 @@ class LibraryConnection implements Connection {
 }
 
 function warningOf(warning: ClusterWarning): Warning {
+  if (warning.kind === 'refused' || warning.kind === 'taken') {
+    const { topic, partition } = warning.partition
+    const message = warning.kind === 'taken' ? 'records are taken again' : warning.error.message
+    return { kind: warning.kind, topic, partition, message }
+  }
   const { kind, address } = warning
   const message = warning.kind === 'regained' ? 'contact regained' : warning.error.message
   return { kind, broker: address, message }

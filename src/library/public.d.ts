@@ -79,6 +79,13 @@ export type Warning =
       readonly broker: string
       readonly message: string
     }
+  /** A partition has taken no records for seconds (a full disk, too few replicas), or does again. They are sent again meanwhile. */
+  | {
+      readonly kind: 'refused' | 'taken'
+      readonly topic: string
+      readonly partition: number
+      readonly message: string
+    }
   /** Offsets from ≤ offset < to were gone (retention, trim); reading went on at `to`. */
   | {
       readonly kind: 'gap'

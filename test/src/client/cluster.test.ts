@@ -17,7 +17,9 @@ function clusterOf(
   const warnings: string[] = []
   const cluster = new Cluster(world.time, world.random, world.net, world.log, {
     addresses,
-    onWarning: ({ kind, address }) => warnings.push(`${kind} ${address}`),
+    onWarning: (warning) => {
+      if ('address' in warning) warnings.push(`${warning.kind} ${warning.address}`)
+    },
     ...options,
   })
   return { cluster, warnings }

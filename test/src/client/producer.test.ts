@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { isStreamError } from '../../../src/base/errors.ts'
-import { Cluster } from '../../../src/client/cluster.ts'
+import { Cluster, type ClusterWarning } from '../../../src/client/cluster.ts'
 import type { Delivery } from '../../../src/client/producer.ts'
 import type { Net } from '../../../src/ports/net.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
@@ -473,6 +473,48 @@ describe('producer: bounds', () => {
     expect(partitions.flatMap((partition) => partition.values()).toSorted()).toEqual(
       sent.toSorted(),
     )
+  })
+})
+
+describe('producer: a partition that takes nothing for now', () => {
+  it('is told after five seconds, once, and again when it takes records', async () => {
+    const warnings: ClusterWarning[] = []
+    const stage = fixture({ cluster: { onWarning: (warning) => warnings.push(warning) } })
+    stage.brokers.addTopic('t')
+    let isFull = true
+    stage.brokers.produceFault = () =>
+      isFull ? { code: KafkaError.KAFKA_STORAGE_ERROR } : undefined
+    const { producer, deliveries } = await producerOf(stage, 't')
+    await appendAll(producer, 't', 0, ['a'])
+    const flushed = producer.flush()
+    await stage.world.pass(4000)
+    expect(warnings).toEqual([])
+    await stage.world.pass(30_000)
+    expect(warnings).toMatchObject([{ kind: 'refused', partition: { topic: 't', partition: 0 } }])
+    const [refused] = warnings
+    expect(refused?.kind === 'refused' && refused.error.message).toBe(
+      't partition 0: the disk of the broker failed (KAFKA_STORAGE_ERROR)',
+    )
+    isFull = false
+    await stage.world.run(flushed)
+    expect(warnings.map(({ kind }) => kind)).toEqual(['refused', 'taken'])
+    expect(deliveries.map(({ error }) => error)).toEqual([undefined])
+  })
+
+  it('a refusal that is over sooner is not told', async () => {
+    const warnings: ClusterWarning[] = []
+    const stage = fixture({ cluster: { onWarning: (warning) => warnings.push(warning) } })
+    stage.brokers.addTopic('t')
+    stage.brokers.produceFault = inTurn([
+      { code: KafkaError.NOT_ENOUGH_REPLICAS },
+      { code: KafkaError.NOT_LEADER_OR_FOLLOWER },
+      undefined,
+      { code: KafkaError.NOT_ENOUGH_REPLICAS },
+    ])
+    const { producer } = await producerOf(stage, 't', { batchBytes: 120 })
+    await stage.world.run(appendAll(producer, 't', 0, linesOf('some longer line ', 40)))
+    await stage.world.run(producer.flush())
+    expect(warnings).toEqual([])
   })
 })
 
