@@ -45,6 +45,8 @@ export interface ProcessClusterOptions {
   readonly config?: readonly string[]
   /** tcp:// with CURVE: all daemons have `cluster.key`, and clients show it too. */
   readonly hasKeys?: boolean
+  /** The line protocol at `dN.line`. */
+  readonly hasLines?: boolean
 }
 
 const UP_MS = 30_000
@@ -81,6 +83,9 @@ export class ProcessCluster {
         ...['--etcd', etcd.url, '--node-id', String(nodeId), '--data', directory],
         ...['--listen', `ipc://${cluster.program.path(`d${nodeId}.sock`)}`],
         ...['--listen', address, '--listen', kafkaAddress],
+        ...(options.hasLines === true
+          ? ['--listen', `line://${cluster.program.path(`d${nodeId}.line`)}`]
+          : []),
         ...config.flatMap((setting) => ['-X', setting]),
       ]
       const logPath = cluster.program.path(`d${nodeId}.log`)
