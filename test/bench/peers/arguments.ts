@@ -30,7 +30,7 @@ export interface Plan {
 export const usage = `npm run bench:peers -- [--quick] [--save] [--only kafka,nats,redis]
 
 Runs \`cat\`, ours, Kafka, NATS JetStream and Redis Streams in turn on the same lines and prints Markdown tables.
-A full run takes up to 20 minutes.
+A full run takes up to 25 minutes.
 
   --quick      small payloads, one round: two to three minutes, figures to look at only
   --save       also write test/bench/PEERS.md
@@ -65,12 +65,12 @@ export function parseArguments(args: readonly string[]): Plan {
     peers,
     tables,
     lineBytes: [100, 1000],
-    megabytes: quick ? 40 : 200,
-    rounds: quick ? 1 : 3,
-    warmBytes: quick ? 4e8 : 1.2e9,
+    megabytes: quick ? 40 : 400,
+    rounds: quick ? 1 : 5,
+    warmBytes: quick ? 4e8 : 1.5e9,
     latencyLines: quick ? 200 : 1000,
     latencyWarmLines: quick ? 1000 : 25_000,
-    latencyRounds: quick ? 1 : 3,
+    latencyRounds: quick ? 1 : 5,
     startUpRounds: quick ? 3 : 15,
   }
 }

@@ -1,5 +1,6 @@
 /**
  * Our line protocol as a program uses it: `line-client.ts VERB SOCKET TOPIC`
+ *   read       all records of a topic with one partition, nothing printed
  *   relay-in   lines of stdin as PUB, at once
  *   relay-out  new records of a SUB, as lines to stdout, at once
  */
@@ -12,9 +13,26 @@ socket.on('error', (error) => {
   throw error
 })
 
-if (verb === 'relay-in') await relayIn()
+if (verb === 'read') readAll()
+else if (verb === 'relay-in') await relayIn()
 else if (verb === 'relay-out') relayOut()
 else throw new Error(`no such verb: ${verb}`)
+
+/** Ends with the `+END` behind the last record; a connection that ends before it is an error. */
+function readAll(): void {
+  const end = `\n+END ${topic}\n`
+  let tail = ''
+  socket.on('data', (chunk: Buffer) => {
+    tail = (tail + chunk.toString('latin1', Math.max(0, chunk.length - end.length))).slice(
+      -end.length,
+    )
+    if (tail === end) process.exit(0)
+  })
+  socket.on('close', () => {
+    throw new Error('the connection ended before the records did')
+  })
+  socket.write(`SUB ${topic} from=start until=end\n`)
+}
 
 async function relayIn(): Promise<void> {
   socket.on('data', (answers: Buffer) => {

@@ -85,6 +85,15 @@ export class Ours implements Peer {
           records: whole.records,
         }),
       },
+      {
+        name: '**SUB of the line protocol, raw socket, nothing printed**',
+        durability: 'durable',
+        flush: '–',
+        run: () => ({
+          ms: timeLine(`${nodeBinary} ${client} read ${this.#lineSocket} full`, scratch).ms,
+          records: whole.records,
+        }),
+      },
     ]
   }
 
@@ -112,11 +121,13 @@ export class Ours implements Peer {
   }
 
   latency(): LatencyContender[] {
-    const socket = join(this.stage.scratch.directory, 'run/stream/line.sock')
     return modes.flatMap((mode) => {
       const topic = `latency-${mode.topic}`
       const bare = `${topic}-line`
-      const relay = (verb: string) => ({ command: nodeBinary, args: [client, verb, socket, bare] })
+      const relay = (verb: string) => ({
+        command: nodeBinary,
+        args: [client, verb, this.#lineSocket, bare],
+      })
       return [
         {
           ...mode,
@@ -161,6 +172,10 @@ export class Ours implements Peer {
 
   /** The daemon ends with the scratch home. */
   async stop(): Promise<void> {}
+
+  get #lineSocket(): string {
+    return join(this.stage.scratch.directory, 'run/stream/line.sock')
+  }
 
   #create(topic: string, settings: string): void {
     run(

@@ -18,7 +18,7 @@ import { rewriteLines } from './wire-file.ts'
 describe('arguments', () => {
   it('runs everything, in full, and writes nothing unless told', () => {
     const plan = parseArguments([])
-    expect(plan).toMatchObject({ quick: false, save: false, lineBytes: [100, 1000], rounds: 3 })
+    expect(plan).toMatchObject({ quick: false, save: false, lineBytes: [100, 1000], rounds: 5 })
     expect(plan.peers).toEqual(['kafka', 'nats', 'redis'])
   })
 
