@@ -51,7 +51,7 @@ interface Position {
   readonly partition: number
   /** Of the next record. */
   offset: number
-  /** The first one no longer wanted. */
+  /** The first one no longer wanted: where a batch begins, or will. */
   readonly endOffset: number
 }
 
@@ -324,7 +324,6 @@ export class LineSubscription {
     cursor.reset(batch, at)
     while (cursor.next()) {
       if (cursor.offset < position.offset) continue
-      if (cursor.offset >= position.endOffset) return
       this.#putMessage(position.partition)
       if (this.#place.out.length >= SEND_BYTES) yield
     }

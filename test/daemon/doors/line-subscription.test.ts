@@ -5,6 +5,7 @@ import { Admission } from '../../../daemon/doors/admission.ts'
 import type { Daemon } from '../../../daemon/doors/daemon.ts'
 import { LineSession } from '../../../daemon/doors/line-session.ts'
 import type { Link } from '../../../src/ports/net.ts'
+import { SimRandom } from '../../sim/sim-random.ts'
 import { batchOf } from '../batches.ts'
 import type { Client, DaemonWorld } from '../daemon-world.ts'
 import { LineClient, started } from './line-client.ts'
@@ -19,13 +20,15 @@ class SlowLink implements Link {
   isClosed = false
   #queued: string[] = []
   #isTaking = false
+  readonly admission: Admission
   readonly #session: LineSession
 
   constructor(w: DaemonWorld, { broker }: Daemon, waitersMax = 10) {
     const limits = { requestsMax: 10, requestBytesMax: 1 << 20, queuedBytesMax: 1 << 26 }
+    this.admission = new Admission(w.time, limits, undefined)
     this.#session = new LineSession(this, {
       services: { broker, parkedFetches: new ParkedFetches(waitersMax) } as unknown as Services,
-      admission: new Admission(w.time, limits, undefined),
+      admission: this.admission,
       requestsMax: 10,
       requestTimeoutMs: 1000,
       recordBytesMax: 1 << 20,
@@ -47,6 +50,17 @@ class SlowLink implements Link {
   takesAll(): void {
     this.#isTaking = true
     this.#take()
+    this.#session.onDrain()
+  }
+
+  /** About so many bytes of what is queued. */
+  takes(bytes: number): void {
+    for (let left = bytes; left > 0 && this.#queued.length > 0; ) {
+      const first = this.#queued.shift() ?? ''
+      this.text += first
+      this.queuedBytes -= first.length
+      left -= first.length
+    }
     this.#session.onDrain()
   }
 
@@ -336,5 +350,51 @@ describe('SUB', () => {
     await client.produce('t', batchOf(['a']))
     await w.run(200)
     expect(untimed(link.text.split('\n'))).toEqual(['+SUB t 1', 'MSG t 0 0 -1 1', 'a', ''])
+  })
+
+  it('whatever is written and however slowly it is read: each committed record once, in order', async () => {
+    for (let seed = 0; seed < 15; seed += 1) {
+      const { w, client, daemon } = await started({
+        texts: { 'transaction.state.log.num.partitions': '1', 'log.segment.bytes': '1048576' },
+      })
+      const random = new SimRandom(`subscription ${seed}`)
+      const slow = new SlowLink(w, daemon)
+      const late = new SlowLink(w, daemon)
+      const shareBytes = slow.admission.shareBytes
+      const committed: string[] = []
+      slow.ask('SUB t from=start\n')
+      for (let step = 0; step < 30; step += 1) {
+        const values = Array.from(
+          { length: 1 + random.integer(4) },
+          (_, at) => `${step}.${at}.${'x'.repeat(random.integer(3) === 0 ? 60_000 : 10)}`,
+        )
+        const kind = random.integer(4)
+        if (kind === 0) await transaction(client, values, false)
+        else {
+          if (kind === 1) await transaction(client, values, true)
+          else {
+            const codec = random.pick(['none', 'gzip', 'zstd'] as const)
+            await client.produce('t', batchOf(values, { codec }))
+          }
+          committed.push(...values)
+        }
+        slow.takes(random.integer(400_000))
+        if (step === 15) late.ask('SUB t from=start until=end\n')
+        await w.run(random.integer(30))
+      }
+      const half = committed.filter((value) => Number(value.split('.')[0]) <= 15)
+      slow.takesAll()
+      late.takesAll()
+      await w.run(6000)
+      const valuesOf = ({ text }: SlowLink) => [...text.matchAll(/^\d+\.\d+\.x*$/gm)].map(String)
+      expect(valuesOf(slow)).toEqual(committed)
+      expect(valuesOf(late)).toEqual(half)
+      expect(late.text.endsWith('+END t\n')).toBe(true)
+      for (const { admission } of [slow, late]) {
+        // So that it counts anew.
+        admission.sent(1 << 26)
+        expect(admission.shareBytes).toBe(shareBytes)
+      }
+    }
   })
 })
