@@ -18,6 +18,7 @@ import { KafkaError, kafkaErrorMessage, kafkaErrorName } from '../../src/protoco
 import { ZERO_UUID } from '../../src/protocol/schema.ts'
 import { OutputBuffer } from '../../src/record/output-buffer.ts'
 import { partitionForKey } from '../../src/record/partitioner.ts'
+import { putNumber } from '../../src/text/envelope-writer.ts'
 import type { RequestContext, Services } from '../apis/handler.ts'
 import { codeOfError, messageOfError } from '../apis/kafka-codes.ts'
 import { handle } from '../apis/registry.ts'
@@ -83,8 +84,9 @@ export class LineSession implements LinkEvents {
   #isOpen = true
   #hasEnded = false
   #mustClose = false
-  /** Keyless records of one pass stay together. */
+  /** Keyless records of one pass stay together, and have one timestamp. */
   #turn: number
+  #passMs = -1
 
   constructor(
     link: Link,
@@ -155,6 +157,7 @@ export class LineSession implements LinkEvents {
     if (this.#isReading) return
     this.#isReading = true
     this.#turn += 1
+    this.#passMs = this.#options.services.broker.time.wallMs()
     while (this.#isOpen && !this.#mustClose && !this.#isBlocked) {
       const chunk = this.#pending[0] ?? (this.#reader.hasUntaken ? NOTHING : undefined)
       if (chunk === undefined) break
@@ -258,7 +261,7 @@ export class LineSession implements LinkEvents {
     }
     const partition = request.partition ?? this.#choose(request, partitions)
     try {
-      this.#oweRecord(this.#batches.add(request, partition, services.broker.time.wallMs()))
+      this.#oweRecord(this.#batches.add(request, partition, this.#passMs))
     } catch (error) {
       if (!isStreamError(error)) throw error
       this.#refuse({ code: codeOfError(error), message: error.message })
@@ -462,6 +465,7 @@ export class LineSession implements LinkEvents {
   }
 }
 
+const LF = 0x0a
 const NOTHING = new Uint8Array(0)
 const PONG = Buffer.from('+PONG\n')
 const BYE = Buffer.from('+BYE\n')
@@ -490,7 +494,8 @@ function putAnswers(out: OutputBuffer, batch: LineBatch, first: number, count: n
   const head = Buffer.from(`+OK ${partition} `)
   for (let index = first; index < first + count; index += 1) {
     out.append(head)
-    out.append(Buffer.from(`${baseOffset + index}\n`))
+    putNumber(out, baseOffset + index)
+    out.appendByte(LF)
   }
 }
 
