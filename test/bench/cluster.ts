@@ -103,6 +103,7 @@ function benchProduce(load: Load, address: string): void {
     ours(load, scratch, 1),
     kcat(load, address),
     perfTool(load, address),
+    threeCopies(load),
   ]
   const taken = new Map<string, number[]>(producers.map(({ name }) => [name, []]))
   for (let round = -1; round < (quick ? 3 : 15); round += 1) {
@@ -123,8 +124,12 @@ function benchProduce(load: Load, address: string): void {
       if (round >= 0) taken.get(producer.name)?.push(ms)
     }
   }
-  const [clustered, single, viaKcat, viaPerf] = producers.map(({ name }) => taken.get(name) ?? [])
-  if (!(clustered && single && viaKcat && viaPerf)) throw new Error('four producers were timed')
+  const [clustered, single, viaKcat, viaPerf, copied] = producers.map(
+    ({ name }) => taken.get(name) ?? [],
+  )
+  if (!(clustered && single && viaKcat && viaPerf && copied)) {
+    throw new Error('five producers were timed')
+  }
   const kafkaBest = median(viaKcat) < median(viaPerf) ? viaKcat : viaPerf
   const rate = (ms: readonly number[]): string =>
     `${((load.records / median(ms)) * 1e3).toLocaleString('en', { maximumFractionDigits: 0 })}/s`
@@ -139,6 +144,15 @@ function benchProduce(load: Load, address: string): void {
     info(`produce ${size}, the single daemon, durable`, rate(single)),
     info(`produce ${size}, three Kafka brokers, acks=all, no flush, kcat`, rate(viaKcat)),
     info(`produce ${size}, the same, kafka-producer-perf-test`, rate(viaPerf)),
+    info(
+      `the limit, ${size}: \`cat f \\| cat > f2; sync -d f2\` three times beside each other`,
+      rate(copied),
+    ),
+    info(`three daemons of that limit, ${size}`, medianRatio(copied, clustered).toFixed(2)),
+    info(
+      `that limit of Kafka's best, ${size}`,
+      medianRatio(kafkaBest, copied.slice(0, kafkaBest.length)).toFixed(2),
+    ),
     atLeast(`produce ${size}: three daemons of the single one`, ofSingle, 0.45),
     atLeast(`produce ${size}: three daemons of Kafka's best`, ofKafka, 2),
   )
@@ -160,6 +174,21 @@ function ours({ path, records, lineBytes }: Load, place: Scratch, replicas: numb
       const count = Number(run(`stream cat ${topic} | wc -l`, place))
       if (count !== records) throw new Error(`${topic}: ${count} of ${records} records`)
       run(`stream topics delete ${topic} -y`, place)
+    },
+  }
+}
+
+/** Three synced copies by the shortest way that a pipe has: what any three replicas on this machine are below. */
+function threeCopies({ path }: Load): Producer {
+  const each = (copy: number): string => `(cat ${path} | cat > c${copy}; sync -d c${copy}) &`
+  return {
+    name: 'limit',
+    prepare: () => {
+      run('rm -f c1 c2 c3', scratch)
+    },
+    run: () => time(`${[1, 2, 3].map(each).join(' ')} wait`, scratch),
+    check: () => {
+      run(`cmp c1 ${path} && cmp c2 ${path} && cmp c3 ${path} && rm c1 c2 c3`, scratch)
     },
   }
 }
