@@ -17,11 +17,23 @@ const diskHints: Partial<Record<ErrorCode, string>> = {
   PERMISSION_DENIED: 'check the owner and the mode of the file and its directory',
 }
 
+const systemHints: Readonly<Record<string, string>> = {
+  EMFILE: 'raise the limit of open files',
+  ENFILE: 'raise the limit of open files',
+  EBADMSG: 'the file system is damaged: unmount it and check it (fsck), or replace the disk',
+  EUCLEAN: 'the file system is damaged: unmount it and check it (fsck), or replace the disk',
+}
+
+/** What file systems say of their own damage; libuv has no names for these. */
+const damageCodes: Readonly<Record<number, string>> = { 74: 'EBADMSG', 117: 'EUCLEAN' }
+
 /** The `code` of a system error (`ENOENT`), or undefined for anything else. */
 export function systemCode(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
-  const code = (error as NodeJS.ErrnoException).code
-  return typeof code === 'string' ? code : undefined
+  const { code, errno } = error as NodeJS.ErrnoException
+  if (typeof code !== 'string') return undefined
+  // The numbers are Linux's; elsewhere they may be those of errors that have a name.
+  return code.startsWith('Unknown system error') ? (damageCodes[-(errno ?? 0)] ?? code) : code
 }
 
 /** @param doing  what failed, for the message: `write`, `open` */
@@ -29,8 +41,7 @@ export function diskError(error: unknown, doing: string, path: string): StreamEr
   if (error instanceof StreamError) return error
   const system = systemCode(error) ?? 'unknown error'
   const code = diskCodes[system] ?? 'DISK_FAILED'
-  const hint =
-    system === 'EMFILE' || system === 'ENFILE' ? 'raise the limit of open files' : diskHints[code]
+  const hint = systemHints[system] ?? diskHints[code]
   return new StreamError(code, `cannot ${doing} ${path}: ${system}`, {
     target: path,
     cause: error,

@@ -13,7 +13,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { must, run } from './namespaces.ts'
+import { must, run, textOf } from './namespaces.ts'
 
 const PREFIX = 'stream-netns-'
 const MEBIBYTE = 1 << 20
@@ -23,7 +23,7 @@ const SHUTDOWN =
 
 /** Why such disks cannot be had here; undefined: they can. */
 export function noLoopDisks(): string | undefined {
-  for (const program of ['mkfs.ext4', 'losetup', 'fallocate', 'perl']) {
+  for (const program of ['mkfs.ext4', 'dumpe2fs', 'debugfs', 'losetup', 'fallocate', 'perl']) {
     if (run(['sh', '-c', `command -v ${program}`]) !== '') return `${program} is not installed`
   }
   const directory = scratchDirectory()
@@ -71,10 +71,28 @@ export class LoopDisk {
     const size = `size=${sizeMebibytes + 16}m`
     must(['mount', '-t', 'tmpfs', '-o', size, PREFIX, this.#store])
     must(['truncate', '-s', `${sizeMebibytes}M`, this.image])
-    // What ext4 needs for itself is written now, so that a full tmpfs harms data alone and not the journal.
-    const whole = 'lazy_itable_init=0,lazy_journal_init=0'
-    must(['mkfs.ext4', '-q', '-F', '-m', '0', '-E', `${whole},nodiscard`, this.image])
+    must(['mkfs.ext4', '-q', '-F', '-m', '0', '-E', 'nodiscard', this.image])
+    this.#takeRoomForMetadata()
     this.mount()
+  }
+
+  /**
+   * What ext4 needs for itself has its room in the tmpfs now, so that a full one harms data alone: mkfs leaves holes where there
+   * are only zeros, whatever it is told, and an inode that could not be written is a directory lost.
+   */
+  #takeRoomForMetadata(): void {
+    const layout = textOf(['dumpe2fs', this.image])
+    const blockBytes = Number(/^Block size: +(\d+)$/m.exec(layout)?.[1])
+    const places = / (?:bitmap|table|superblock|descriptors|blocks) at (\d+)(?:-(\d+))?/g
+    const extents = /\(\d+(?:-\d+)?\):(\d+)(?:-(\d+))?/g
+    const journal = textOf(['debugfs', '-R', 'stat <8>', this.image])
+    const ranges = [...layout.matchAll(places), ...journal.matchAll(extents)]
+    if (ranges.length < 4) throw new Error(`no places of metadata in: ${layout}${journal}`)
+    for (const [, first = '', last = first] of ranges) {
+      const start = Number(first) * blockBytes
+      const bytes = (Number(last) - Number(first) + 1) * blockBytes
+      must(['fallocate', '-o', String(start), '-l', String(bytes), this.image])
+    }
   }
 
   mount(): void {

@@ -132,3 +132,11 @@ export function must(words: readonly string[]): void {
   const complaint = run(words)
   if (complaint !== '') throw new Error(complaint)
 }
+
+/** What a command prints. @throws Error with what it complained of */
+export function textOf(words: readonly string[]): string {
+  const [command = '', ...rest] = words
+  const result = spawnSync(command, rest, { encoding: 'utf8', timeout: 30_000 })
+  if (result.status === 0) return result.stdout
+  throw new Error(`${words.join(' ')}: ${result.error?.message ?? result.stderr.trim()}`)
+}
