@@ -176,7 +176,8 @@ export class NatsPeer implements Peer {
   }
 
   #rawLines(whole: Payload): number {
-    return Math.floor(whole.records / 3)
+    // Twice as many, sent without waiting for acknowledgements, and the server closes the connection.
+    return Math.floor(whole.records / 6)
   }
 
   async #begin(
