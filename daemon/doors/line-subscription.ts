@@ -75,6 +75,8 @@ export class LineSubscription {
   readonly topic: string
   /** undefined: all. */
   readonly partition: number | undefined
+  /** Another topic may get the name. */
+  readonly #topicId: string
   readonly #place: SubscriptionPlace
   readonly #isBounded: boolean
   readonly #positions: Position[]
@@ -106,11 +108,16 @@ export class LineSubscription {
       if ('code' in position) return position
       positions.push(position)
     }
-    return new LineSubscription(request, positions, place)
+    return new LineSubscription(request, { topicId: image.topicId, positions }, place)
   }
 
-  private constructor(request: LineRequest, positions: Position[], place: SubscriptionPlace) {
+  private constructor(
+    request: LineRequest,
+    { topicId, positions }: { readonly topicId: string; readonly positions: Position[] },
+    place: SubscriptionPlace,
+  ) {
     this.topic = request.topic
+    this.#topicId = topicId
     this.partition = request.partition
     this.#isBounded = request.isUntilEnd
     this.#positions = positions
@@ -164,8 +171,12 @@ export class LineSubscription {
   // --- reading
 
   #fetch(): void {
-    this.#addPartitions()
     const { broker } = this.#place.services
+    if (broker.image.topic(this.topic)?.topicId !== this.#topicId) {
+      this.#over(KafkaError.UNKNOWN_TOPIC_OR_PARTITION, `${this.topic} was deleted`)
+      return
+    }
+    this.#addPartitions()
     const startMs = broker.time.monotonicMs()
     const taken = (answer: FetchAnswer | undefined): void => {
       this.#isFetching = false

@@ -61,6 +61,7 @@ export class LogCore {
   /** Of the producer snapshots on disk, rising. */
   snapshotOffsets: number[] = []
   batchesSinceSnapshot = 0
+  bytesSinceSnapshot = 0
   /** What lies below was not replayed when the log was opened: the producer state had it from a snapshot. */
   replayedFrom = 0
   /** Below it data, indexes and a snapshot are on the medium; what the next checkpoint says. */

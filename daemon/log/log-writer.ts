@@ -98,7 +98,7 @@ export class LogWriter {
     } else {
       for (const batch of batches) records += this.#writeGroup([batch], batch.length)
     }
-    maybeTakeSnapshot(core, batches.length)
+    maybeTakeSnapshot(core, batches.length, bytes)
     this.#afterAppend(records)
     return { firstOffset, lastOffset: core.logEndOffset - 1, nextOffset: core.logEndOffset }
   }
@@ -227,6 +227,5 @@ export function rollSegment(core: LogCore, baseOffset: number): void {
   segment.rollJitterMs = Math.floor(random.fraction() * jitterMsMax)
   core.segments.push(segment)
   core.directoryDirty = true
-  core.batchesSinceSnapshot = 0
   takeSnapshot(core)
 }

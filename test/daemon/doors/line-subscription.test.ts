@@ -291,6 +291,21 @@ describe('SUB', () => {
     expect(await lines.says('SUB t\n')).toEqual(['+SUB t 1'])
   })
 
+  it('does not go on in another topic of the same name', async () => {
+    const { w, client, daemon } = await started()
+    for (let at = 0; at < 40; at += 1) await client.produce('t', batchOf(['x'.repeat(100_000)]))
+    const slow = new SlowLink(w, daemon)
+    slow.ask('SUB t from=start\n')
+    await w.run(500)
+    await client.call('DeleteTopics', 6, { topics: [{ name: 't' }], timeoutMs: 1000 })
+    await client.create('t')
+    for (let at = 0; at < 50; at += 1) await client.produce('t', batchOf([`new ${at}`]))
+    slow.takesAll()
+    await w.run(500)
+    expect(slow.text.endsWith('\n-END t UNKNOWN_TOPIC_OR_PARTITION t was deleted\n')).toBe(true)
+    expect(slow.text).not.toContain('new')
+  })
+
   it('a stop of the daemon does not wait for it, nor does a client that goes', async () => {
     const { w, daemon, client, lines } = await started()
     await lines.says('SUB t\n')

@@ -132,7 +132,7 @@ describe('transactions', () => {
     }
   })
 
-  // Snapshots of producers are taken every 250 batches, and nobody replays what lies below one.
+  // Snapshots of producers are taken every 250 batches of more than a MiB, and nobody replays what lies below one.
   it.each(['process', 'power'] as const)(
     'what was aborted below a snapshot stays known (%s)',
     async (kind) => {
@@ -146,7 +146,7 @@ describe('transactions', () => {
           end(log, 1, 'abort')
           const lastOffset = log.logEndOffset - 1
           aborted.push({ producerId: 1, firstOffset, lastOffset, lastStableOffset: lastOffset + 1 })
-          for (let index = 0; index < 11; index += 1) append(log, values(index, 1, 10))
+          for (let index = 0; index < 11; index += 1) append(log, values(index, 1, 5000))
           // A checkpoint somewhere: indexes below it are on the medium.
           if (round === seed + 5) await world.settle(log.prepareCheckpoint())
         }
