@@ -15,7 +15,12 @@
 import { Buffer } from 'node:buffer'
 import type { Timer } from '../../src/ports/time.ts'
 import type { Request, ResponseInput } from '../../src/protocol/api-table.ts'
-import { KafkaError, kafkaErrorMessage, kafkaErrorName } from '../../src/protocol/errors.ts'
+import {
+  KafkaError,
+  kafkaErrorIsRetriable,
+  kafkaErrorMessage,
+  kafkaErrorName,
+} from '../../src/protocol/errors.ts'
 import { ZERO_UUID } from '../../src/protocol/schema.ts'
 import { AbortedTransactions } from '../../src/record/aborted-transactions.ts'
 import { baseOffsetAt, batchBytesAt, lastOffsetAt } from '../../src/record/batch-layout.ts'
@@ -67,7 +72,7 @@ const ANSWER_BYTES_MAX = 1024 * 1024
 const SEND_BYTES = 64 * 1024
 /** As long as a fetch waits; then partitions that were added meanwhile are seen. */
 const WAIT_MS_MAX = 5000
-/** Answers without records that come sooner have not waited: there is no room for more that wait, or the daemon ends. */
+/** Answers without records that come sooner have not waited: a partition is away, no more may wait, or the daemon ends. */
 const HASTY_MS = 50
 const PAUSE_MS = 100
 
@@ -259,9 +264,9 @@ export class LineSubscription {
 
   #take(answer: FetchAnswer | undefined, startMs: number): void {
     const rows = answer?.responses[0]?.partitions ?? []
-    const failed = rows.find(({ errorCode }) => errorCode !== 0)
+    const isFatal = rows.some((row) => row.errorCode !== 0 && !this.#willPass(row))
     const isEmpty = rows.every(({ records }) => records === null || records.length === 0)
-    if (failed === undefined && isEmpty) {
+    if (!isFatal && isEmpty) {
       this.#context.releaseAnswer()
       if (this.#isBounded) this.#endsHere(rows)
       const { time } = this.#place.services.broker
@@ -275,9 +280,17 @@ export class LineSubscription {
     this.#sending = this.#emit(rows)
   }
 
+  /** An error of a replica of this daemon that is not open yet, or has no leader to follow. */
+  #willPass({ partitionIndex, errorCode }: PartitionAnswer): boolean {
+    const { image, nodeId } = this.#place.services.broker
+    const replicas = image.partition(this.#topicId, partitionIndex)?.value.replicas
+    return kafkaErrorIsRetriable(errorCode) && replicas?.includes(nodeId) === true
+  }
+
   /** Nothing is left before the ends: what stood there was compacted away. */
   #endsHere(rows: readonly PartitionAnswer[]): void {
     for (const row of rows) {
+      if (row.errorCode !== 0) continue
       const position = this.#positionOf(row.partitionIndex)
       if (position !== undefined && (row.lastStableOffset ?? -1) >= position.endOffset) {
         position.offset = position.endOffset
@@ -315,6 +328,7 @@ export class LineSubscription {
       const position = this.#positionOf(row.partitionIndex)
       if (position === undefined) continue
       if (row.errorCode !== 0) {
+        if (this.#willPass(row)) continue
         this.#over(row.errorCode, this.#wordsFor(row, position))
         return
       }

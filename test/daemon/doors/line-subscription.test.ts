@@ -306,6 +306,23 @@ describe('SUB', () => {
     expect(slow.text).not.toContain('new')
   })
 
+  it('waits where its partition has no leader for a while, or is not open yet', async () => {
+    const { w, client, daemon, lines } = await started()
+    const { table } = daemon.broker
+    const find = table.find.bind(table)
+    let isAway = false
+    table.find = (topic, index) => (isAway ? undefined : find(topic, index))
+    await lines.says('SUB t\n')
+    lines.text = ''
+    isAway = true
+    await w.run(12_000)
+    expect(lines.text).toBe('')
+    isAway = false
+    await client.produce('t', batchOf(['a']))
+    await w.run(300)
+    expect(untimed(lines.text.split('\n'))).toEqual(['MSG t 0 0 -1 1', 'a', ''])
+  })
+
   it('a stop of the daemon does not wait for it, nor does a client that goes', async () => {
     const { w, daemon, client, lines } = await started()
     await lines.says('SUB t\n')
