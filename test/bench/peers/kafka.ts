@@ -66,8 +66,11 @@ export class KafkaPeer implements Peer {
       kafka.withJavaFlags(brokerFlags),
       join(stage.scratch.directory, 'kafka'),
       undefined,
-      // Else every new group waits 3 s for more members.
-      { settings: () => 'group.initial.rebalance.delay.ms=0', format: [] },
+      // Else every new group waits 3 s for more members, and what is deleted goes a minute later, under somebody else's clock.
+      {
+        settings: () => 'group.initial.rebalance.delay.ms=0\nlog.segment.delete.delay.ms=1000',
+        format: [],
+      },
     )
     this.#create('start', '')
   }

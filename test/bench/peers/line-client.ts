@@ -4,8 +4,8 @@
  *   relay-in   lines of stdin as PUB, at once
  *   relay-out  new records of a SUB, as lines to stdout, at once
  */
-import { writeSync } from 'node:fs'
 import { connect } from 'node:net'
+import { writeAll } from './write-all.ts'
 
 const [verb, path = '', topic = ''] = process.argv.slice(2)
 const socket = connect(path)
@@ -65,14 +65,4 @@ function relayOut(): void {
     if (lines !== '') writeAll(Buffer.from(lines, 'latin1'))
   })
   socket.write(`SUB ${topic}\n`)
-}
-
-function writeAll(bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    }
-  }
 }

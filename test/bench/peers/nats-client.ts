@@ -7,8 +7,9 @@
  *   relay-in         lines of stdin as unacknowledged publishes, at once
  *   relay-out        new messages as lines to stdout, at once
  */
-import { createReadStream, writeSync } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { NatsSocket } from './nats-socket.ts'
+import { writeAll } from './write-all.ts'
 
 const [verb = '', port = '', stream = '', ...rest] = process.argv.slice(2)
 const verbs: Readonly<Record<string, () => Promise<void>>> = {
@@ -110,7 +111,7 @@ async function consume(count: number): Promise<void> {
     lines.push(message.string())
     seen++
     if (lines.length === 1000 || seen === count) {
-      writeAll(`${lines.join('\n')}\n`)
+      writeAll(Buffer.from(`${lines.join('\n')}\n`, 'latin1'))
       lines = []
     }
     if (seen === count) return
@@ -148,21 +149,10 @@ async function relayOut(): Promise<void> {
           }
           const bytes = Number(head.slice(head.lastIndexOf(' ') + 1))
           if (buffer.length < end + 4 + bytes) return
-          writeAll(`${buffer.slice(end + 2, end + 2 + bytes)}\n`)
+          writeAll(Buffer.from(`${buffer.slice(end + 2, end + 2 + bytes)}\n`, 'latin1'))
           buffer = buffer.slice(end + 4 + bytes)
         }
       },
     })
   })
-}
-
-function writeAll(text: string): void {
-  const bytes = Buffer.from(text, 'latin1')
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    }
-  }
 }

@@ -4,8 +4,8 @@
  *   relay-in   lines of stdin as XADD, at once
  *   relay-out  new entries by a blocking XREAD, as lines to stdout, at once
  */
-import { writeSync } from 'node:fs'
 import { connect } from 'node:net'
+import { writeAll } from './write-all.ts'
 
 const [verb, port = '', stream = ''] = process.argv.slice(2)
 const socket = connect(Number(port), '127.0.0.1')
@@ -131,14 +131,4 @@ function relayOut(): void {
     writeAll(Buffer.from(lines, 'latin1'))
   })
   next('$')
-}
-
-function writeAll(bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    }
-  }
 }
