@@ -49,14 +49,9 @@ function v8Threads(): number {
  * What is sent to a reader is held until the socket has taken it, and so grows old: only a major collection frees it. The size
  * bounds how much of that waits: with 256 the daemon came to 400 MB under 10 GB with a fast reader, with 96 to 250 MB, in the
  * same processor time.
- *
- * The space for what is new keeps its size while nobody comes: V8 takes it back to 1 MiB after some seconds of rest, and a line that
- * comes one by one leaves 18 KB there, so every 60th waited for a collection until it had grown again (p99 of durable lines after
- * each rest of 12 s: 0.66 ms instead of 0.90).
  */
 export const daemonNodeFlags: readonly string[] = [
   '--initial-old-space-size=96',
-  '--min-semi-space-size=16',
   '--external-memory-accounted-in-global-limit',
   `--v8-pool-size=${v8Threads()}`,
 ]
