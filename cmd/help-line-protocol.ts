@@ -51,7 +51,8 @@ Messages, between the answers, from each SUB on
   MSG TOPIC PARTITION OFFSET TIMESTAMP KEY-LENGTH LENGTH
   followed by the bytes of the key and of the value, and a newline. A length of
   -1 is a null. Headers are not sent. Each partition in the order of its
-  offsets; of transactions only what is committed.
+  offsets; of transactions only what is committed. While a partition has no
+  leader, its messages wait.
 
   +END TOPIC               until=end, and that is reached
   -END TOPIC CODE MESSAGE  it cannot go on: the topic is deleted, or records
