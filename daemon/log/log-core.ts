@@ -38,9 +38,8 @@ const HINTS_MAX = 8
 
 /**
  * What the numbers below begin as, before they are zero. V8 remembers of a field that it has held small integers only; the first
- * offset that comes as a double (from a file, from a batch, or above 2^31) would give every log another shape, and all code compiled
- * for logs would be thrown away under traffic: after the first checkpoint of a daemon 12 functions fell back, 54 were compiled
- * anew, and 1 line in 25 took more than half a millisecond.
+ * offset that comes as a double (from a file, from a batch, or above 2^31) would give every log another shape, and what was
+ * compiled for logs would be thrown away under traffic: 12 functions of the way of a line at a daemon's first checkpoint.
  */
 const AS_DOUBLE = Number.NaN
 
