@@ -34,7 +34,7 @@ import { topicIdBytes, topicIdText } from './topic-id.ts'
 export const SLOT_BYTES = 64
 const MAGIC = 0x5354444d
 const VERSION = 1
-/** A mark is made durable at the latest so long after it was written. */
+/** A mark is on the medium at the latest so long after it was raised. */
 export const MARK_SYNC_MS = 100
 
 export interface DurableMark {
@@ -110,7 +110,7 @@ export class DurableMarks {
   #current = 0
   /** Slots to be written when the sync under way has ended. */
   readonly #pending = new Set<MarkSlot>()
-  /** Slots whose turn it is, and whose write has failed. */
+  /** Slots raised since the last sync, and those whose turn it is and whose write has failed. */
   readonly #unwritten = new Set<MarkSlot>()
   #currentDirty = false
   #syncing: Promise<void> | undefined
@@ -193,13 +193,17 @@ export class DurableMarks {
     this.#syncSoon()
   }
 
-  /** Into the page cache now, onto the medium within MARK_SYNC_MS. The caller has synced what the mark stands for. */
+  /**
+   * Onto the medium within MARK_SYNC_MS. The caller has synced what the mark stands for. Not written before that: the
+   * write would stand between each group's sync and its acknowledgements, and a process that dies within that time
+   * leaves every group whole in the page cache, where recovery needs no mark to keep them.
+   */
   raise(slot: MarkSlot, durableOffset: number, denseEndOffset: number): void {
     if (this.#closed || slot.released || this.#syncs.failure !== undefined) return
     assert(durableOffset >= slot.durableOffset, 'a durable mark is lowered only by lower()')
     slot.durableOffset = durableOffset
     slot.denseEndOffset = denseEndOffset
-    this.#put(slot)
+    this.#unwritten.add(slot)
     this.#syncSoon()
   }
 
@@ -286,10 +290,7 @@ export class DurableMarks {
   /** @throws StreamError DISK_FULL, DISK_FAILED: what was not written is tried again by the next sync */
   #write(): void {
     if (this.#closed) return
-    for (const slot of [...this.#unwritten]) {
-      this.#put(slot)
-      this.#unwritten.delete(slot)
-    }
+    for (const slot of [...this.#unwritten]) this.#put(slot)
   }
 
   #put(slot: MarkSlot): void {
@@ -297,12 +298,15 @@ export class DurableMarks {
       this.#pending.add(slot)
       return
     }
+    // A failed write leaves it here: the next sync tries again.
+    this.#unwritten.add(slot)
     const file = this.#files[this.#current] as DiskFile
     const generation = ++this.#generation
     const { topicId, partition, durableOffset, denseEndOffset } = slot
     const mark = { topicId, partition, durableOffset, denseEndOffset, generation }
     file.write(slot.index * SLOT_BYTES, [slot.released ? WIPED : encodeMark(mark)])
     this.#currentDirty = true
+    this.#unwritten.delete(slot)
     if (slot.roundsOwed > 0) {
       slot.roundsOwed--
       if (slot.roundsOwed > 0) this.#pending.add(slot)
