@@ -4,7 +4,9 @@
  * - Pull: `poll()` gives the next event that is at hand, `wait()` sleeps until there is one, `next()` is both. Batches
  *   are given as the broker stored them; whoever asks decodes them.
  * - Pipelined: when an answer comes, the next Fetch leaves as soon as the last batch header is known, before anything
- *   of the answer is handed out. One Fetch is outstanding per leader, for all its partitions.
+ *   of the answer is handed out. Where a little has come, and it is all there was, handing it out is more urgent: the
+ *   next Fetch leaves when the reader waits again, or polls again and finds nothing. One Fetch is outstanding per leader,
+ *   for all its partitions.
  * - Bounded: no Fetch leaves while prefetchBytesMax are waiting to be polled.
  * - With `rack`, a partition is fetched from the replica that its leader names as the nearest (KIP-392), and from the
  *   leader whenever that one is not at hand.
@@ -52,6 +54,8 @@ interface Part {
   queued: number
   /** An answer has shown that the log reaches endOffset: an empty one asked for after that is the last word. */
   isEndWritten: boolean
+  /** Its last answer held all that was committed, or nothing. */
+  isAtEnd: boolean
   failures: number
   damagedReads: number
   /** Of the first of them. */
@@ -109,6 +113,8 @@ const defaults = {
   prefetchBytesMax: 8 * 1024 * 1024,
   unknownTopicMs: 5000,
 }
+/** Less than this at hand is little: it is printed in less time than a Fetch takes. */
+const LITTLE_BYTES = 64 * 1024
 /** A damaged batch may have been damaged on its way: it is asked for again this often. */
 const DAMAGED_READS_MAX = 3
 /** Where there are other replicas the damaged range is fetched from them: so long that is waited for. */
@@ -139,6 +145,11 @@ export class Consumer {
   readonly #stopListening: () => void
   readonly #local: LocalReads<Part> | undefined
   #readyBytes = 0
+  /**
+   * Polls that find nothing until the next Fetch leaves, unless a wait is first; 0: it has left. The first such poll says that
+   * all was handed out, not that the reader is through with it: hence two.
+   */
+  #emptyPollsToPump = 0
   #waiters: (() => void)[] = []
   #isClosed = false
 
@@ -170,6 +181,7 @@ export class Consumer {
         isPaused: false,
         queued: 0,
         isEndWritten: false,
+        isAtEnd: false,
         failures: 0,
         damagedReads: 0,
         damagedSinceMs: 0,
@@ -271,9 +283,10 @@ export class Consumer {
       const { part, item } = ready
       part.queued--
       const event = 'kind' in item ? this.#plainEvent(part, item) : this.#recordsEvent(part, item)
-      if (ready.bytes > 0) this.#pump()
+      if (ready.bytes > 0 && this.#emptyPollsToPump === 0) this.#pump()
       if (event !== undefined) return event
     }
+    if (this.#emptyPollsToPump > 0 && --this.#emptyPollsToPump === 0) this.#pump()
     return undefined
   }
 
@@ -282,6 +295,7 @@ export class Consumer {
    * @returns  false when the time is over and nothing has come; true when there may be something to poll, or isDone
    */
   wait(timeoutMs?: number): Promise<boolean> {
+    if (this.#emptyPollsToPump > 0) this.#pump()
     if (this.isDone || this.#ready.some(({ part }) => !part.isPaused)) return Promise.resolve(true)
     return new Promise((resolve) => {
       let timer: Timer | undefined
@@ -323,6 +337,7 @@ export class Consumer {
   // --- asking
 
   #pump(): void {
+    this.#emptyPollsToPump = 0
     if (this.#isClosed || this.#isFilled()) return
     const nowMs = this.#time.monotonicMs()
     const groups = new Map<number, Part[]>()
@@ -485,8 +500,9 @@ export class Consumer {
         this.#onError(part, response.errorCode)
       }
     } else this.#onResponse(asked, response)
-    // The next Fetch leaves before anything of this answer is handed out.
-    this.#pump()
+    const isLittle = this.#readyBytes > 0 && this.#readyBytes < LITTLE_BYTES
+    if (isLittle && asked.every(({ part }) => part.isAtEnd)) this.#emptyPollsToPump = 2
+    else this.#pump()
     this.#wake()
   }
 
@@ -564,6 +580,7 @@ export class Consumer {
     part.beyondEnd = 0
     const bytes = row.records
     if (bytes === null || bytes.length === 0) {
+      part.isAtEnd = part.fetchOffset >= row.highWatermark
       this.#concludeEmpty(question, row, isFullAnswer)
       return
     }
@@ -589,6 +606,7 @@ export class Consumer {
       logStartOffset: row.logStartOffset,
     }
     part.fetchOffset = end
+    part.isAtEnd = end >= row.highWatermark
     noteEpochs(part, bytes, starts)
     this.#push(part, fetched, bytes.length)
     // To the back: the next request serves the others first.

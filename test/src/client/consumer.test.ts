@@ -202,6 +202,36 @@ describe('consumer: following', () => {
     expect(await consumer.next()).toBeUndefined()
   })
 
+  it('where all there is has come, and it is little, asks for more when the reader waits again', async () => {
+    const stage = fixture()
+    const [partition] = stage.brokers.addTopic('t')
+    fill(partition!, [3])
+    const consumer = consumerOf(stage)
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    await stage.world.run(consumer.wait())
+    expect(consumer.poll()).toMatchObject({ kind: 'records', nextOffset: 3 })
+    expect(consumer.poll()).toBeUndefined()
+    await stage.world.pass(20)
+    expect(stage.brokers.fetches.length).toBe(1)
+    const waiting = consumer.wait()
+    fill(partition!, [2])
+    expect(await stage.world.run(waiting)).toBe(true)
+    expect(consumer.poll()).toMatchObject({ kind: 'records', nextOffset: 5 })
+    // Whoever only polls is served too.
+    await stage.world.pass(2000)
+    expect(consumer.poll()).toBeUndefined()
+    fill(partition!, [1])
+    await stage.world.pass(20)
+    expect(consumer.poll()).toMatchObject({ kind: 'records', nextOffset: 6 })
+    fill(partition!, [1])
+    const found: unknown[] = []
+    for (let polls = 0; polls < 4; polls++) {
+      found.push(consumer.poll())
+      await stage.world.pass(20)
+    }
+    expect(found).toContainEqual(expect.objectContaining({ kind: 'records', nextOffset: 7 }))
+  })
+
   it('asks for more before anything of an answer is handed out, up to the bound', async () => {
     const stage = fixture()
     const [partition] = stage.brokers.addTopic('t')
@@ -635,6 +665,7 @@ describe('consumer: a log that was cut back (KIP-320)', () => {
     await stage.world.run(consumer.wait())
     expect(stage.brokers.fetches[0]?.topics[0]?.partitions[0]?.lastFetchedEpoch).toBe(-1)
     await stage.world.pass(1000)
+    void consumer.wait()
     expect(stage.brokers.fetches.at(-1)?.topics[0]?.partitions[0]).toMatchObject({
       fetchOffset: 10,
       lastFetchedEpoch: 4,
