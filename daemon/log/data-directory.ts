@@ -11,11 +11,11 @@
 import { assert } from '../../src/base/assert.ts'
 import { StreamError } from '../../src/base/errors.ts'
 import type { Disk, DiskLock } from '../../src/ports/disk.ts'
-import type { Timer } from '../../src/ports/time.ts'
 import { BatchCache } from './batch-cache.ts'
 import { BoundedWork } from './bounded-work.ts'
 import { type LoadedCheckpoint, loadCheckpoint } from './checkpoint.ts'
 import { CheckpointWriter } from './checkpoint-writer.ts'
+import { DelayedRemovals, removeOrTell } from './delayed-removals.ts'
 import {
   BOOT_NAME,
   CLEAN_NAME,
@@ -153,7 +153,6 @@ export class DataDirectory {
   readonly #openings: BoundedWork
   /** Directories found at open whose logs were not recovered yet. */
   readonly #unrecovered: Set<string>
-  readonly #removals = new Set<Timer>()
   #recoveryPointsAtMs = -Infinity
   #isCacheDistrusted = false
   #isClosed = false
@@ -176,8 +175,10 @@ export class DataDirectory {
     this.#cleanOffsets = new Map(found.cleanOffsets)
     this.#unrecovered = found.unrecovered
     this.#openings = new BoundedWork(options.recoveriesMax ?? DEFAULTS.recoveriesMax)
+    const removals = new DelayedRemovals(time, ports.log)
     const guard = new DiskGuard(time, disk, {
       path: options.path,
+      reclaim: () => removals.runAll(),
       reserveBytesMax: options.reserveBytesMax ?? DEFAULTS.reserveBytesMax,
     })
     const { syncs } = found
@@ -185,6 +186,7 @@ export class DataDirectory {
       ...ports,
       syncs,
       guard,
+      removals,
       marks: found.marks,
       files: new OpenFiles(disk, { filesMax: options.openFilesMax ?? DEFAULTS.openFilesMax }),
       indexes: new IndexMemory(disk, { bytesMax: options.indexBytesMax ?? DEFAULTS.indexBytesMax }),
@@ -301,15 +303,11 @@ export class DataDirectory {
 
   /** Closes the log if it is open and takes its directory away; the files go after file.delete.delay.ms. */
   async deletePartitionLog(id: PartitionId): Promise<void> {
-    const { disk, time } = this.#ports
+    const { disk } = this.#ports
     const delayMs = this.#logs.get(`${id.topic}-${id.partition}`)?.config.fileDeleteDelayMs ?? 0
     const removed = await this.#takeAway(id, '-delete')
     if (removed === undefined) return
-    const timer = time.setTimer(delayMs, () => {
-      this.#removals.delete(timer)
-      disk.removeTree(removed)
-    })
-    this.#removals.add(timer)
+    this.#context.removals.add(this, delayMs, removed, () => disk.removeTree(removed))
   }
 
   /**
@@ -418,7 +416,7 @@ export class DataDirectory {
     const clean = options.clean && syncs.failure === undefined
     try {
       await Promise.allSettled([...this.#opening.values()])
-      for (const timer of this.#removals) timer.cancel()
+      this.#context.removals.cancel(this)
       const ends = [...this.#logs.values()].map((log) => log.close({ clean }))
       const failed = (await Promise.allSettled(ends)).find((end) => end.status === 'rejected')
       if (failed !== undefined) throw failed.reason
@@ -626,8 +624,9 @@ async function find(
     await replaceFile(disk, syncs, `${path}/${BOOT_NAME}`, record)
   }
   for (const name of disk.list(path)) {
-    if (isDeletedDirectory(name)) disk.removeTree(`${path}/${name}`)
-    else if (name.endsWith('.tmp')) disk.unlink(`${path}/${name}`)
+    const whole = `${path}/${name}`
+    if (isDeletedDirectory(name)) removeOrTell(log, whole, () => disk.removeTree(whole))
+    else if (name.endsWith('.tmp')) disk.unlink(whole)
   }
   const checkpoint = loadCheckpoint(disk, path)
   if (!checkpoint.known) {

@@ -1,6 +1,7 @@
 /**
  * Refuses appends before the disk is full (reliability.md D1): a reserve stays free for checkpoints, indexes, deletion
- * and the metadata store. Reads go on. It opens again by itself when space returns.
+ * and the metadata store. Reads go on. Before it refuses, what is deleted already and waits to be removed goes at once. It
+ * opens again by itself when space returns.
  */
 import { StreamError } from '../../src/base/errors.ts'
 import type { Disk, DiskSpace } from '../../src/ports/disk.ts'
@@ -18,6 +19,7 @@ export class DiskGuard {
   readonly #disk: Disk
   readonly #path: string
   readonly #reserveBytesMax: number
+  readonly #reclaim: () => boolean
   #bytesSinceLook = 0
   #bytesToLook = 0
   #lookedAtMs = -Infinity
@@ -26,12 +28,18 @@ export class DiskGuard {
   constructor(
     time: Time,
     disk: Disk,
-    options: { readonly path: string; readonly reserveBytesMax: number },
+    options: {
+      readonly path: string
+      readonly reserveBytesMax: number
+      /** Frees what can be freed. @returns whether there was anything */
+      readonly reclaim: () => boolean
+    },
   ) {
     this.#time = time
     this.#disk = disk
     this.#path = options.path
     this.#reserveBytesMax = options.reserveBytesMax
+    this.#reclaim = options.reclaim
   }
 
   /** Why `appendBytes` more must not be written now. */
@@ -46,16 +54,17 @@ export class DiskGuard {
   /** A write found no space, whatever the file system says of itself: refuse until the next look. */
   noteFull(error: StreamError): void {
     this.#refusal = error
-    this.#lookedAtMs = this.#time.monotonicMs()
+    this.#lookedAtMs = this.#reclaim() ? -Infinity : this.#time.monotonicMs()
     this.#bytesSinceLook = 0
   }
 
   #look(nowMs: number): void {
     this.#lookedAtMs = nowMs
     this.#bytesSinceLook = 0
-    const space = this.#disk.space(this.#path)
+    let space = this.#disk.space(this.#path)
     const reserveBytes = this.reserveBytes(space)
     const needed = this.#refusal === undefined ? reserveBytes : reserveBytes * REOPEN_FACTOR
+    if (space.freeBytes < needed && this.#reclaim()) space = this.#disk.space(this.#path)
     this.#refusal = space.freeBytes >= needed ? undefined : this.#full(space, reserveBytes)
     this.#bytesToLook = Math.min(LOOK_BYTES, Math.max(0, space.freeBytes - reserveBytes) / 2)
   }

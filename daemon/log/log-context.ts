@@ -5,6 +5,7 @@ import type { Log } from '../../src/ports/log.ts'
 import type { Random } from '../../src/ports/random.ts'
 import type { Time } from '../../src/ports/time.ts'
 import type { BatchCache } from './batch-cache.ts'
+import type { DelayedRemovals } from './delayed-removals.ts'
 import type { DiskGuard } from './disk-guard.ts'
 import type { DurableMarks } from './durable-marks.ts'
 import type { IndexMemory } from './index-memory.ts'
@@ -25,6 +26,7 @@ export interface LogContext extends LogPorts {
   readonly cache: BatchCache
   readonly marks: DurableMarks
   readonly guard: DiskGuard
+  readonly removals: DelayedRemovals
   readonly producerIdExpirationMs: number
   /** Writes all logs' log start offsets and recovery points; resolves when they are durable. Calls are joined. */
   saveCheckpoint(): Promise<void>

@@ -10,7 +10,6 @@
  */
 import { assert } from '../../src/base/assert.ts'
 import { StreamError } from '../../src/base/errors.ts'
-import type { Timer } from '../../src/ports/time.ts'
 import type { LogCache } from './batch-cache.ts'
 import type { MarkSlot } from './durable-marks.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
@@ -85,8 +84,6 @@ export class LogCore {
   tombstoneFloor = AS_DOUBLE
   isCompacting = false
   readonly hints = new Map<number, ReadHint>()
-  /** Of deleted files; a closed log leaves them to the next start. */
-  readonly pendingUnlinks = new Set<Timer>()
   #epochVersionSaved = 0
   #exclusive: Promise<void> | undefined
 

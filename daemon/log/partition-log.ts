@@ -489,7 +489,7 @@ export class PartitionLog {
       // Whoever closes it may take the directory away: a sync that did not find it would count as a failure of the disk.
       await this.#preparing?.catch(() => undefined)
       this.#flusher.close()
-      for (const timer of core.pendingUnlinks) timer.cancel()
+      core.context.removals.cancel(core)
       for (const segment of core.segments) {
         core.context.files.close(segment.handle)
         core.context.indexes.forget(segment)

@@ -1,7 +1,6 @@
 /**
  * Taking segments out of a log at its front: retention, record deletion, compaction. Files are renamed to `.deleted` at
- * once and unlinked after file.delete.delay.ms, so that a read under way ends well; what a crash leaves of them is
- * removed at the next start.
+ * once and unlinked later (delayed-removals.ts).
  */
 import type { LogCore } from './log-core.ts'
 import { removeSnapshotsBelow } from './producer-snapshots.ts'
@@ -21,20 +20,13 @@ export function removeFirstSegments(core: LogCore, count: number): void {
 
 /** A segment that is not part of the log any more. @param suffix  what its files end with now */
 export function discardSegment(core: LogCore, segment: Segment, suffix: string): void {
-  const { disk, files, indexes, time } = core.context
+  const { disk, files, indexes, removals } = core.context
   segment.detached = true
   indexes.forget(segment)
   // The open file stays readable for those who have pinned it.
   segment.rename(disk, suffix, DELETED_SUFFIX)
   files.retire(segment.handle)
-  const unlink = (): void => segment.unlink(disk, DELETED_SUFFIX)
-  if (core.config.fileDeleteDelayMs <= 0) {
-    unlink()
-    return
-  }
-  const timer = time.setTimer(core.config.fileDeleteDelayMs, () => {
-    core.pendingUnlinks.delete(timer)
-    unlink()
+  removals.add(core, core.config.fileDeleteDelayMs, segment.path, () => {
+    segment.unlink(disk, DELETED_SUFFIX)
   })
-  core.pendingUnlinks.add(timer)
 }

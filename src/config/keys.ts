@@ -37,7 +37,7 @@ export const topicKeys = [
   { name: 'min.compaction.lag.ms', type: 'long', unit: 'ms', default: '0', min: 0, synonym: 'log.cleaner.min.compaction.lag.ms', help: 'age below which a record is not compacted away' },
   { name: 'max.compaction.lag.ms', type: 'long', unit: 'ms', default: UNLIMITED, min: 1, synonym: 'log.cleaner.max.compaction.lag.ms', help: 'age at which a record is compacted at the latest' },
   { name: 'delete.retention.ms', type: 'long', unit: 'ms', default: '86400000', min: 0, synonym: 'log.cleaner.delete.retention.ms', help: 'how long a compacted log keeps tombstones' },
-  { name: 'file.delete.delay.ms', type: 'long', unit: 'ms', default: '60000', min: 0, synonym: 'log.segment.delete.delay.ms', help: 'wait before a deleted segment leaves the disk' },
+  { name: 'file.delete.delay.ms', type: 'long', unit: 'ms', default: '60000', min: 0, synonym: 'log.segment.delete.delay.ms', help: 'wait before a deleted segment leaves the disk, unless that is short of space' },
   { name: 'preallocate', type: 'boolean', default: 'false', synonym: 'log.preallocate', help: 'accepted, without effect' },
   { name: 'leader.replication.throttled.replicas', type: 'list', default: '', help: 'partition:broker of the replicas whose sending the rate of the same name limits; *: all' },
   { name: 'follower.replication.throttled.replicas', type: 'list', default: '', help: 'partition:broker of the replicas whose copying the rate of the same name limits; *: all' },
