@@ -24,6 +24,7 @@ import type { DiskFile } from '../../src/ports/disk.ts'
 import { baseOffsetAt, leaderEpochAt } from '../../src/record/batch-layout.ts'
 import { BatchWalk, walkAll, walkAllNow } from './batch-walk.ts'
 import { findWayOn, type WayOn } from './damage.ts'
+import { removeOrTell } from './delayed-removals.ts'
 import { readEpochFile } from './epoch-file.ts'
 import { rebuildEpochs } from './epoch-rebuild.ts'
 import { rewriteInPlace } from './file-writes.ts'
@@ -163,11 +164,11 @@ class Recovery {
   /** Segments that were deleted and came back with a crash, perhaps not all of them: no hole in the log is theirs. */
   #removeDead(): void {
     const core = this.#core
-    const { disk, files } = core.context
+    const { disk, files, log } = core.context
     const firstAlive = Math.max(core.segmentIndexOf(core.logStartOffset), 0)
     for (const segment of core.segments.slice(0, firstAlive)) {
       files.retire(segment.handle)
-      segment.unlink(disk, '')
+      removeOrTell(log, segment.path, () => segment.unlink(disk, ''))
       this.#directoryChanged = true
     }
     core.segments = core.segments.slice(firstAlive)

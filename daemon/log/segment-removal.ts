@@ -2,6 +2,7 @@
  * Taking segments out of a log at its front: retention, record deletion, compaction. Files are renamed to `.deleted` at
  * once and unlinked later (delayed-removals.ts).
  */
+import { removeOrTell } from './delayed-removals.ts'
 import type { LogCore } from './log-core.ts'
 import { removeSnapshotsBelow } from './producer-snapshots.ts'
 import type { Segment } from './segment.ts'
@@ -12,7 +13,10 @@ export const DELETED_SUFFIX = '.deleted'
 export function removeFirstSegments(core: LogCore, count: number): void {
   const removed = core.segments.slice(0, count)
   core.segments = core.segments.slice(count)
-  for (const segment of removed) discardSegment(core, segment, '')
+  // Below the log's start: one that stays because the disk does not let it go keeps none of the others.
+  for (const segment of removed) {
+    removeOrTell(core.context.log, segment.path, () => discardSegment(core, segment, ''))
+  }
   core.damage = core.damage.filter((range) => range.endOffset > core.logStartOffset)
   core.hints.clear()
   removeSnapshotsBelow(core, core.active.baseOffset)
@@ -24,8 +28,11 @@ export function discardSegment(core: LogCore, segment: Segment, suffix: string):
   segment.detached = true
   indexes.forget(segment)
   // The open file stays readable for those who have pinned it.
-  segment.rename(disk, suffix, DELETED_SUFFIX)
-  files.retire(segment.handle)
+  try {
+    segment.rename(disk, suffix, DELETED_SUFFIX)
+  } finally {
+    files.retire(segment.handle)
+  }
   removals.add(core, core.config.fileDeleteDelayMs, segment.path, () => {
     segment.unlink(disk, DELETED_SUFFIX)
   })

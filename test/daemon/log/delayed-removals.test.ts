@@ -5,6 +5,10 @@ import { append, LogWorld, TOPIC_ID, values } from './log-world.ts'
 const DELAY_MS = 60_000
 const CONFIG = { segmentBytes: 20_000, fileDeleteDelayMs: DELAY_MS }
 
+function broken(): never {
+  throw new StreamError('DISK_FAILED', 'operation not permitted')
+}
+
 function isDeleted(path: string): boolean {
   return path.includes('-delete') || path.endsWith('.deleted')
 }
@@ -73,9 +77,6 @@ describe.each(['topic', 'segments'] as const)('deleted and still on the disk (%s
     const { world, other, takeAway } = await stage(how)
     await takeAway(how)
     const { disk } = world
-    const broken = () => {
-      throw new StreamError('DISK_FAILED', 'delete: operation not permitted')
-    }
     Object.assign(disk, { unlink: broken, removeTree: broken })
     await world.run(DELAY_MS + 1000)
     expect(world.said.filter((line) => line.startsWith('warn what was deleted'))).not.toEqual([])
@@ -90,5 +91,35 @@ describe.each(['topic', 'segments'] as const)('deleted and still on the disk (%s
     await world.open()
     await world.log(CONFIG)
     expect(bytesOf(world, isDeleted)).toBe(0)
+  })
+})
+
+describe('a segment that the disk does not let go', () => {
+  it('keeps neither the others nor its log', async () => {
+    const { world, takeAway } = await stage('stuck')
+    const stuck = '/data/t-0/00000000000000000000.log'
+    const refuseStuck = (): void => {
+      const { disk } = world
+      const rename = disk.rename.bind(disk)
+      const unlink = disk.unlink.bind(disk)
+      disk.rename = (from, to) => (from === stuck ? broken() : rename(from, to))
+      disk.unlink = (path) => (path === stuck ? broken() : unlink(path))
+    }
+    const segments = (): string[] =>
+      world.disk.files().flatMap(({ path }) => (/t-0.*[.]log/.test(path) ? [path] : []))
+    refuseStuck()
+    await takeAway('segments')
+    await world.run(DELAY_MS + 1000)
+    expect(segments()).toEqual([stuck, expect.stringMatching(/[.]log$/)])
+    for (const kind of ['process', 'power'] as const) {
+      world.crash(kind)
+      refuseStuck()
+      const log = await world.reopened(CONFIG)
+      expect([log.logStartOffset, log.logEndOffset]).toEqual([200, 200])
+    }
+    expect(segments()).toContain(stuck)
+    world.crash('process')
+    append(await world.reopened(CONFIG), ['on'])
+    expect(segments()).toHaveLength(1)
   })
 })
