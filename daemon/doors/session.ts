@@ -374,7 +374,8 @@ export class Session implements LinkEvents {
     if (!this.#isOpen) return
     const code = isExpected ? KafkaError.NOT_LEADER_OR_FOLLOWER : KafkaError.UNKNOWN_SERVER_ERROR
     const { correlationId } = header
-    this.#refuse({ code, correlationId, message: isExpected ? error.message : 'internal error' })
+    const isTold = isExpected || isStreamError(error)
+    this.#refuse({ code, correlationId, message: isTold ? error.message : 'internal error' })
     this.#send(slot, null)
   }
 

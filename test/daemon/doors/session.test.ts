@@ -11,6 +11,8 @@ import { kafkaRules } from '../../../daemon/doors/kafka.ts'
 import { Session } from '../../../daemon/doors/session.ts'
 import { zmqRules } from '../../../daemon/doors/zmq.ts'
 import { LinkService } from '../../../daemon/links/link-service.ts'
+import { StreamError } from '../../../src/base/errors.ts'
+import type { DiskSpace } from '../../../src/ports/disk.ts'
 import type { Net } from '../../../src/ports/net.ts'
 import type { ApiName, RequestInput } from '../../../src/protocol/api-table.ts'
 import { encodeRequest } from '../../../src/protocol/codec.ts'
@@ -43,6 +45,7 @@ interface Bounds {
   readonly queuedBytesMax?: number
   readonly admissionRequestsMax?: number
   readonly allQueuedBytesMax?: number
+  readonly space?: () => DiskSpace
 }
 
 const NO_NET = {} as Net
@@ -73,7 +76,7 @@ function open(daemon: Daemon, door: 'zmq' | 'kafka', bounds: Bounds = {}) {
         version: '0',
         addresses: () => [],
         residentBytes: () => 0,
-        space: () => ({ freeBytes: 0, totalBytes: 0 }),
+        space: bounds.space ?? (() => ({ freeBytes: 0, totalBytes: 0 })),
         requestStop: () => undefined,
       },
     },
@@ -197,6 +200,27 @@ describe('the ZeroMQ door', () => {
       [-1, KafkaError.INVALID_REQUEST, -1],
     ])
     expect(link.answered[2]).toBe(3)
+  })
+
+  it('says of the disk why a request failed, and nothing of a fault of its own', async () => {
+    const { daemon } = await started()
+    const reasons = [
+      [
+        new StreamError('DISK_FAILED', 'cannot look at /data: ENOENT'),
+        /cannot look at .data: ENOENT/,
+      ],
+      [new TypeError('x is undefined'), /internal error/],
+    ] as const
+    for (const [error, said] of reasons) {
+      const space = (): never => {
+        throw error
+      }
+      const { link, send } = open(daemon, 'zmq', { space })
+      send(message('DescribeLogDirs', 1, 5, { topics: null }))
+      const notice = Buffer.from(link.sent[0] ?? [])
+      expect([notice.readInt32BE(0), notice.readInt32BE(6)]).toEqual([-1, 5])
+      expect(notice.toString('latin1')).toMatch(said)
+    }
   })
 
   it('refuses a negative correlation id, whose answer would look like a notice', async () => {
