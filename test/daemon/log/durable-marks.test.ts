@@ -9,9 +9,11 @@ import {
 } from '../../../daemon/log/durable-marks.ts'
 import { SyncScheduler } from '../../../daemon/log/sync-scheduler.ts'
 import { topicIdText } from '../../../daemon/log/topic-id.ts'
+import { StreamError } from '../../../src/base/errors.ts'
 import { SimDisk } from '../../sim/sim-disk.ts'
 import { SimTime } from '../../sim/sim-time.ts'
 import { SimWorld } from '../../sim/sim-world.ts'
+import { append, LogWorld, PATH } from './log-world.ts'
 
 const IDS = Array.from({ length: 12 }, (_, index) =>
   topicIdText(new Uint8Array(16).fill(index + 1)),
@@ -117,6 +119,31 @@ describe('DurableMarks', () => {
     world.crash('power')
     const found = await world.open()
     for (const id of IDS) expect(found.find(id, 3)).toMatchObject({ durableOffset: 8 })
+  })
+
+  it('a mark that cannot be written fails nobody whose records are durable, and is written by a later sync', async () => {
+    const world = new LogWorld('no mark')
+    const log = await world.log()
+    const write = world.disk.writeNode.bind(world.disk)
+    let refused = 0
+    world.disk.writeNode = (node, path, ...rest) => {
+      if (!path.includes('durable-marks')) return write(node, path, ...rest)
+      refused++
+      throw new StreamError('DISK_FULL', `${path}: no space left`)
+    }
+    append(log, ['x'])
+    await world.settle(log.flush())
+    expect(log.durableOffset).toBe(1)
+    await world.run(1000)
+    expect(refused).toBeGreaterThan(1)
+    world.disk.writeNode = write
+    await world.run(1000)
+    world.crash('power')
+    const marks = ['a', 'b'].map((copy) => {
+      const bytes = world.disk.readFile(`${PATH}/durable-marks.${copy}`)
+      return bytes && decodeMark(bytes, 0)?.durableOffset
+    })
+    expect(marks).toContain(1)
   })
 
   it('a lowered mark is durable when lower() resolves, and the old one cannot come back', async () => {
