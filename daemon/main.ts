@@ -25,6 +25,7 @@ import { EmbeddedStore } from '../src/io/embedded-store.ts'
 import { isEtcdAway } from '../src/io/etcd-errors.ts'
 import { type EtcdOptions, etcdSettingsOf, readEtcdOptions } from '../src/io/etcd-options.ts'
 import { EtcdStore } from '../src/io/etcd-store.ts'
+import { readOpenFileLimit } from '../src/io/open-file-limit.ts'
 import { endProcess } from '../src/io/process-end.ts'
 import { RealDisk } from '../src/io/real-disk.ts'
 import { RealNet } from '../src/io/real-net.ts'
@@ -42,6 +43,7 @@ import { advertisedEndpoints } from './doors/advertised.ts'
 import { type Daemon, startDaemon } from './doors/daemon.ts'
 import { clusterIdOf, DEFAULT_CLUSTER } from './metadata/cluster-name.ts'
 import { RepeatedWarning } from './metadata/repeated-warning.ts'
+import { shareOpenFiles, warnOfFewOpenFiles } from './open-file-shares.ts'
 import { listenForStopSignals } from './stop-signals.ts'
 
 const STOP_GRACE_MS = 10_000
@@ -361,6 +363,9 @@ async function main(): Promise<number> {
       if (address.startsWith('ipc://')) rmSync(address.slice('ipc://'.length), { force: true })
     }
   }
+  const openFileLimit = readOpenFileLimit()
+  const shares = shareOpenFiles(openFileLimit)
+  warnOfFewOpenFiles(log, openFileLimit)
   const random = new RealRandom()
   let fenced: StreamError | undefined
   const onFenced = (error: StreamError): void => {
@@ -398,6 +403,8 @@ async function main(): Promise<number> {
           pid: process.pid,
           version: readVersion(),
           advertisedHost: hostname(),
+          openFilesMax: shares.filesMax,
+          connectionsMax: shares.connectionsMax,
           residentBytes: () => process.memoryUsage.rss(),
           collectGarbage: minorCollector(),
           onStopAsked: () => stop('asked by a client'),

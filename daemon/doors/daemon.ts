@@ -51,6 +51,8 @@ export interface DaemonOptions extends BrokerOptions {
   readonly version: string
   /** What clients are told where a listener is bound to all addresses of the host. */
   readonly advertisedHost: string
+  /** Of one listener, below max.connections: what the process's descriptors allow. */
+  readonly connectionsMax?: number
   readonly residentBytes?: () => number
   /** Called after each 32 MiB received. */
   readonly collectGarbage?: () => void
@@ -165,6 +167,11 @@ class RunningDaemon implements Daemon {
     return this.broker.state
   }
 
+  get #linksMax(): number {
+    const { connectionsMax = Infinity } = this.#options
+    return Math.min(this.broker.config.number('max.connections'), connectionsMax)
+  }
+
   get requests(): number {
     return this.#admission.requests
   }
@@ -195,7 +202,7 @@ class RunningDaemon implements Daemon {
       requestTimeoutMs: LINE_REQUEST_TIMEOUT_MS,
       recordBytesMax,
     }
-    const options = { messageBytesMax: recordBytesMax, linksMax: config.number('max.connections') }
+    const options = { messageBytesMax: recordBytesMax, linksMax: this.#linksMax }
     return this.#ports.net.listen(address, options, (link) => {
       const session = new LineSession(link, door, (ended) => this.#sessions.delete(ended))
       this.#sessions.add(session)
@@ -242,7 +249,7 @@ class RunningDaemon implements Daemon {
       address,
       {
         messageBytesMax: config.number('socket.request.max.bytes'),
-        linksMax: config.number('max.connections'),
+        linksMax: this.#linksMax,
         newcomersMax: config.number('stream.newcomers.max'),
         onRefused: (refusal) => this.#refusals.tell(address, refusal),
         ...(rules.door === 'kafka' && idleMs > 0 && Number.isFinite(idleMs)

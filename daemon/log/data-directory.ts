@@ -125,6 +125,8 @@ const DEFAULTS = {
 /** log.flush.offset.checkpoint.interval.ms is as long; a checkpoint of high watermarks comes more often. */
 const RECOVERY_POINT_MS = 50_000
 
+const CLOSINGS_MAX = 16
+
 export class DataDirectory {
   readonly path: string
   readonly clusterId: string
@@ -417,7 +419,9 @@ export class DataDirectory {
     try {
       await Promise.allSettled([...this.#opening.values()])
       this.#context.removals.cancel(this)
-      const ends = [...this.#logs.values()].map((log) => log.close({ clean }))
+      // Few at a time: each has files open while it ends.
+      const work = new BoundedWork(CLOSINGS_MAX)
+      const ends = [...this.#logs.values()].map((log) => work.run(() => log.close({ clean })))
       const failed = (await Promise.allSettled(ends)).find((end) => end.status === 'rejected')
       if (failed !== undefined) throw failed.reason
       if (!clean) return

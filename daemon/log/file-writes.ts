@@ -21,14 +21,21 @@ export async function replaceFile(
   content: Uint8Array,
 ): Promise<void> {
   const temporary = `${path}.tmp`
-  const file = disk.open(temporary, 'write')
-  try {
-    file.truncate(0)
-    file.write(0, [content])
-    await syncs.sync(file)
-  } finally {
-    file.close()
-  }
+  await syncs.syncOpened(temporary, {
+    open: () => {
+      const file = disk.open(temporary, 'write')
+      try {
+        file.truncate(0)
+        file.write(0, [content])
+        return file
+      } catch (error) {
+        file.close()
+        throw error
+      }
+    },
+    sync: (file) => file.sync(),
+    close: (file) => file.close(),
+  })
   disk.rename(temporary, path)
   await syncs.syncDirectory(directoryOf(path))
 }
@@ -59,12 +66,11 @@ export function rewriteInPlace(file: DiskFile, start: number, end: number): void
   }
 }
 
+/** What is not there needs no sync. */
 export async function syncPath(disk: Disk, syncs: SyncScheduler, path: string): Promise<void> {
-  if (disk.stat(path) === undefined) return
-  const file = disk.open(path, 'write')
-  try {
-    await syncs.dataSync(file)
-  } finally {
-    file.close()
-  }
+  await syncs.syncOpened(path, {
+    open: () => (disk.stat(path) === undefined ? undefined : disk.open(path, 'write')),
+    sync: (file) => file.dataSync(),
+    close: (file) => file.close(),
+  })
 }

@@ -161,12 +161,12 @@ export class LogFlusher {
     const core = this.#core
     const { files, syncs } = core.context
     const sizeBytes = segment.sizeBytes
-    const file = files.pin(segment.handle)
-    try {
-      await syncs.dataSync(file)
-    } finally {
-      files.unpin(segment.handle)
-    }
+    const { handle } = segment
+    await syncs.syncOpened(handle.path, {
+      open: () => (handle.retired ? undefined : files.pin(handle)),
+      sync: (file) => file.dataSync(),
+      close: () => files.unpin(handle),
+    })
     if (core.generation === generation) segment.syncedBytes = sizeBytes
   }
 

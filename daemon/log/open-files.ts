@@ -13,7 +13,8 @@ export class FileHandle {
   path: string
   /** @internal */ file: DiskFile | undefined
   /** @internal */ pins = 0
-  /** @internal */ retired = false
+  /** Deleted or replaced: it is not opened again. */
+  retired = false
 
   constructor(path: string) {
     this.path = path

@@ -10,6 +10,13 @@
 import { StreamError } from '../../src/base/errors.ts'
 import type { Disk, DiskFile } from '../../src/ports/disk.ts'
 
+export interface OpenedSync {
+  /** May write to it too. undefined: it has gone by now, and there is nothing to sync. */
+  open(): DiskFile | undefined
+  sync(file: DiskFile): Promise<void>
+  close(file: DiskFile): void
+}
+
 interface Waiting {
   readonly run: () => Promise<void>
   readonly resolve: () => void
@@ -42,6 +49,30 @@ export class SyncScheduler {
   /** @throws StreamError DISK_FAILED */
   dataSync(file: DiskFile): Promise<void> {
     return this.#enqueue(() => file.dataSync(), file.path)
+  }
+
+  /**
+   * Of a file that is open only while its turn lasts: as many logs may wait as there are, and not all of them can have a
+   * descriptor.
+   * @throws StreamError DISK_FAILED; whatever `open` throws, and then nothing has failed but this call
+   */
+  async syncOpened(path: string, steps: OpenedSync): Promise<void> {
+    let unopened: { readonly error: unknown } | undefined
+    await this.#enqueue(async () => {
+      let file: DiskFile | undefined
+      try {
+        file = steps.open()
+      } catch (error) {
+        unopened = { error }
+      }
+      if (file === undefined) return
+      try {
+        await steps.sync(file)
+      } finally {
+        steps.close(file)
+      }
+    }, path)
+    if (unopened !== undefined) throw unopened.error
   }
 
   /** @throws StreamError DISK_FAILED */

@@ -33,6 +33,8 @@ export interface BrokerOptions {
   readonly operationsMax?: number
   /** Recent batches kept in memory over all logs. */
   readonly cacheBytesMax?: number
+  /** Segments and indexes open at once, over all logs. */
+  readonly openFilesMax?: number
 }
 
 export interface ClusterOptions {

@@ -172,6 +172,7 @@ export class Broker {
         producerIdExpirationMs: expiration,
         ...(shared === undefined ? {} : { clusterId: shared.clusterId }),
         ...(options.cacheBytesMax === undefined ? {} : { cacheBytesMax: options.cacheBytesMax }),
+        ...(options.openFilesMax === undefined ? {} : { openFilesMax: options.openFilesMax }),
       })
       undo.push(() => directory.close({ clean: false }))
       if (directory.isNew) await syncAncestors(ports.disk, directory.path)

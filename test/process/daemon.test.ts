@@ -1,6 +1,7 @@
 /** The daemon as an operator runs it: start, stop, service managers, throw-away and restored data. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ended, eventually, hasProgram, Program, repository } from '../support/program.ts'
 
@@ -51,6 +52,32 @@ describe('daemon start and run', () => {
     expect(other.stderr).toContain('running already with the data in')
     expect(program.shell('stream daemon run --listen ipc://x.sock').status).toBe(8)
     program.ok('stream daemon stop')
+  })
+
+  it('with few descriptors it says so, and keeps some of them for the next command', async () => {
+    const child = program.start('sh', ['-c', `ulimit -n 200; exec ${program.stream} daemon run`])
+    let said = ''
+    child.stderr?.on('data', (chunk) => {
+      said += chunk
+    })
+    await eventually('the daemon answers', () =>
+      program.shell('stream daemon status').status === 0 ? true : undefined,
+    )
+    expect(said).toMatch(/at most 200 files can be open.*ulimit -Hn/s)
+    program.ok(
+      'stream topics create many --partitions 120; seq 10000 | sed "s/.*/&:&/" | stream produce many -K :',
+    )
+    const path = program.path('run/stream/line.sock')
+    const sockets = Array.from({ length: 150 }, () => connect(path).on('error', () => undefined))
+    const closed = await eventually('some are refused', () => {
+      const gone = sockets.filter((socket) => socket.closed).length
+      return gone > 0 ? gone : undefined
+    })
+    expect(closed).toBeLessThan(60)
+    expect(program.ok('stream consume many --until-end | wc -l').trim()).toBe('10000')
+    for (const socket of sockets) socket.destroy()
+    program.ok('stream daemon stop')
+    expect(await ended(child)).toBe(0)
   })
 
   it('--ephemeral prints its address once it answers, and leaves nothing behind', async () => {

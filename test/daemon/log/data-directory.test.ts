@@ -114,6 +114,40 @@ describe('partition logs', () => {
     }
   })
 
+  it('many logs that are synced or closed at one time have few files open', async () => {
+    const world = new LogWorld()
+    const { disk } = world
+    let open = 0
+    let openMost = 0
+    const opened = disk.open.bind(disk)
+    disk.open = (path, mode) => {
+      const file = opened(path, mode)
+      openMost = Math.max(openMost, ++open)
+      const close = file.close.bind(file)
+      return Object.assign(file, {
+        close: () => {
+          open--
+          close()
+        },
+      })
+    }
+    await world.open({ openFilesMax: 8, syncsMax: 4 })
+    const logs = []
+    for (let partition = 0; partition < 100; partition++) logs.push(await world.log({}, partition))
+    for (const log of logs) append(log, ['one', 'two'])
+    openMost = open
+    await world.settle(Promise.all(logs.map((log) => log.flush())))
+    expect(openMost).toBeLessThan(20)
+    for (const log of logs) append(log, ['three'])
+    await world.close()
+    expect(openMost).toBeLessThan(40)
+    for (const partition of [0, 50, 99]) {
+      const log = await world.reopened({}, partition)
+      expect(await world.values(log)).toEqual(['one', 'two', 'three'])
+      await world.close()
+    }
+  })
+
   it('another topic with the same name does not get the old records', async () => {
     const world = new LogWorld()
     append(await world.log(), ['old'])
