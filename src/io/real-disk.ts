@@ -29,7 +29,7 @@ import { dirname } from 'node:path'
 import { StreamError } from '../base/errors.ts'
 import type { Disk, DiskFile, DiskLock, DiskSpace, DiskStat } from '../ports/disk.ts'
 import { lockFile } from './file-lock.ts'
-import { diskError, systemCode } from './system-errors.ts'
+import { diskError, systemCode, systemText } from './system-errors.ts'
 
 /** The most parts one writev takes (IOV_MAX). */
 const PARTS_MAX = 1024
@@ -149,7 +149,7 @@ function lockedError(path: string): StreamError {
 
 /** A failed sync is DISK_FAILED whatever the reason: what was written may be lost, even if there is space again. */
 function syncError(error: unknown, path: string): StreamError {
-  return new StreamError('DISK_FAILED', `cannot sync ${path}: ${systemCode(error)}`, {
+  return new StreamError('DISK_FAILED', `cannot sync ${path}: ${systemText(error)}`, {
     target: path,
     cause: error,
   })

@@ -35,7 +35,7 @@ import type {
 } from '../ports/stdio.ts'
 import { kindOfFile } from './file-kind.ts'
 import { netModule, ttyModule } from './lazy-modules.ts'
-import { diskError, systemCode } from './system-errors.ts'
+import { diskError, systemCode, systemText } from './system-errors.ts'
 
 /** A pipe gives at most its own size at a time. */
 const PIPE_BYTES = 64 * 1024
@@ -639,9 +639,8 @@ function readError(error: unknown, path: string): StreamError {
 function outputError(error: unknown, path: string): StreamError {
   if (error instanceof StreamError) return error
   const name = path === '-' ? 'standard output' : path
-  const code = systemCode(error) ?? 'unknown error'
-  const hint = code === 'ENOSPC' ? 'free some space' : undefined
-  return new StreamError('OUTPUT_FAILED', `cannot write to ${name}: ${code}`, {
+  const hint = systemCode(error) === 'ENOSPC' ? 'free some space' : undefined
+  return new StreamError('OUTPUT_FAILED', `cannot write to ${name}: ${systemText(error)}`, {
     target: path,
     cause: error,
     ...(hint === undefined ? {} : { hint }),

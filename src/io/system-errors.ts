@@ -1,4 +1,5 @@
 /** Translates the errors of system calls into the closed table of src/base/errors.ts. */
+import { getSystemErrorMessage } from 'node:util'
 import { type ErrorCode, StreamError } from '../base/errors.ts'
 
 const diskCodes: Readonly<Record<string, ErrorCode>> = {
@@ -36,13 +37,22 @@ export function systemCode(error: unknown): string | undefined {
   return code.startsWith('Unknown system error') ? (damageCodes[-(errno ?? 0)] ?? code) : code
 }
 
+/** In words, with the name behind: `no such file or directory (ENOENT)`. */
+export function systemText(error: unknown): string {
+  const code = systemCode(error)
+  if (code === undefined) return 'unknown error'
+  const { errno } = error as NodeJS.ErrnoException
+  const words = errno === undefined ? '' : getSystemErrorMessage(errno)
+  return words === '' || words.startsWith('Unknown') ? code : `${words} (${code})`
+}
+
 /** @param doing  what failed, for the message: `write`, `open` */
 export function diskError(error: unknown, doing: string, path: string): StreamError {
   if (error instanceof StreamError) return error
-  const system = systemCode(error) ?? 'unknown error'
+  const system = systemCode(error) ?? ''
   const code = diskCodes[system] ?? 'DISK_FAILED'
   const hint = systemHints[system] ?? diskHints[code]
-  return new StreamError(code, `cannot ${doing} ${path}: ${system}`, {
+  return new StreamError(code, `cannot ${doing} ${path}: ${systemText(error)}`, {
     target: path,
     cause: error,
     ...(hint === undefined ? {} : { hint }),

@@ -39,3 +39,13 @@ test('errors with a name of their own keep it', () => {
   )
   expect([error.code, error.message]).toEqual(['DISK_FULL', 'cannot write /data/t-0: ENOSPC'])
 })
+
+test('what the system says comes in words, its name behind', () => {
+  const missing = Object.assign(new Error('x'), { code: 'ENOENT', errno: -2 })
+  expect(diskError(missing, 'open', '/data/t-0').message).toBe(
+    'cannot open /data/t-0: no such file or directory (ENOENT)',
+  )
+  expect(diskError(new Error('x'), 'open', '/data/t-0').message).toBe(
+    'cannot open /data/t-0: unknown error',
+  )
+})
