@@ -15,16 +15,19 @@ import type { TopicImage } from '../metadata/metadata-image.ts'
 import { findTopicNameDefect, isInternalTopic } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import { clusterOperations, topicOperations } from './authorized-operations.ts'
-import { brokerEndpoints } from './broker-endpoints.ts'
+import { brokerEndpoints, NamedLeaders } from './broker-endpoints.ts'
 import type { Handler, Services } from './handler.ts'
 import { codeOfError } from './kafka-codes.ts'
+
+/** From which version on clients know LISTENER_NOT_FOUND. */
+const LISTENER_ERROR_VERSION = 6
 
 type TopicAnswer = ResponseInput<'Metadata'>['topics'][number]
 
 /** What the description of every topic needs. */
 interface Look {
   readonly broker: Broker
-  readonly live: ReadonlySet<number>
+  readonly leaders: NamedLeaders
   readonly withOperations: boolean
 }
 
@@ -32,9 +35,16 @@ export const metadata: Handler<'Metadata'> = async (services, context, request) 
   const { broker } = services
   const { topics: asked } = request
   const wantsAll = asked === null || (asked.length === 0 && context.apiVersion === 0)
+  // Looked at once: topics that are created meanwhile are led by brokers of this list, or by nobody for this answer.
+  const brokers = brokerEndpoints(broker, context)
+  const isOld = context.apiVersion < LISTENER_ERROR_VERSION
   const look: Look = {
     broker,
-    live: new Set(broker.liveBrokers()),
+    leaders: new NamedLeaders(
+      broker,
+      brokers,
+      isOld ? KafkaError.LEADER_NOT_AVAILABLE : KafkaError.LISTENER_NOT_FOUND,
+    ),
     withOperations: request.includeTopicAuthorizedOperations,
   }
   const topics: TopicAnswer[] = []
@@ -63,7 +73,7 @@ export const metadata: Handler<'Metadata'> = async (services, context, request) 
   }
   return {
     throttleTimeMs: 0,
-    brokers: [...brokerEndpoints(broker, context)],
+    brokers: [...brokers],
     clusterId: broker.clusterId,
     controllerId: broker.controllerId,
     topics,
@@ -107,19 +117,17 @@ function describeById(look: Look, topicId: string): TopicAnswer {
   return describe(look, topic)
 }
 
-function describe({ broker, live, withOperations }: Look, topic: TopicImage): TopicAnswer {
+function describe({ broker, leaders, withOperations }: Look, topic: TopicImage): TopicAnswer {
   const partitions: TopicAnswer['partitions'][number][] = []
   for (let index = 0; index < topic.value.partitions; index += 1) {
     const record = broker.image.partition(topic.topicId, index)?.value
-    const leaderId = record?.leader ?? -1
     partitions.push({
-      errorCode: leaderId < 0 ? KafkaError.LEADER_NOT_AVAILABLE : 0,
+      ...leaders.of(record?.leader ?? -1),
       partitionIndex: index,
-      leaderId,
       leaderEpoch: record?.leaderEpoch ?? -1,
       replicaNodes: record?.replicas ?? [],
       isrNodes: (record?.inSyncReplicas ?? []).map((member) => member.broker),
-      offlineReplicas: (record?.replicas ?? []).filter((nodeId) => !live.has(nodeId)),
+      offlineReplicas: (record?.replicas ?? []).filter((nodeId) => !leaders.isLive(nodeId)),
     })
   }
   return {

@@ -10,6 +10,7 @@ import type { PartitionValue } from '../metadata/metadata-values.ts'
 import { findTopicNameDefect, isInternalTopic } from '../metadata/topic-names.ts'
 import type { Broker } from '../replica/broker.ts'
 import { topicOperations } from './authorized-operations.ts'
+import { brokerEndpoints, NamedLeaders } from './broker-endpoints.ts'
 import type { Handler } from './handler.ts'
 
 type Response = ResponseInput<'DescribeTopicPartitions'>
@@ -17,7 +18,7 @@ type PartitionAnswer = Response['topics'][number]['partitions'][number]
 
 export const describeTopicPartitions: Handler<'DescribeTopicPartitions'> = (
   { broker },
-  _context,
+  context,
   request,
 ) => {
   const asked = request.topics.map((topic) => topic.name)
@@ -28,7 +29,7 @@ export const describeTopicPartitions: Handler<'DescribeTopicPartitions'> = (
     broker.config.number('max.request.partition.size.limit'),
   )
   const { cursor } = request
-  const live = new Set(broker.liveBrokers())
+  const leaders = new NamedLeaders(broker, brokerEndpoints(broker, context))
   const topics: Response['topics'][number][] = []
   for (const name of names) {
     if (cursor !== null && name < cursor.topicName) continue
@@ -46,7 +47,7 @@ export const describeTopicPartitions: Handler<'DescribeTopicPartitions'> = (
     const end = Math.min(image.value.partitions, first + left)
     const partitions: PartitionAnswer[] = []
     for (let index = first; index < end; index += 1) {
-      partitions.push(describe(broker.image.partition(image.topicId, index)?.value, index, live))
+      partitions.push(describe(broker.image.partition(image.topicId, index)?.value, index, leaders))
     }
     left -= partitions.length
     topics.push({
@@ -73,19 +74,17 @@ function readyTopics(broker: Broker): string[] {
 function describe(
   record: PartitionValue | undefined,
   partitionIndex: number,
-  live: ReadonlySet<number>,
+  leaders: NamedLeaders,
 ): PartitionAnswer {
-  const leaderId = record?.leader ?? -1
   return {
-    errorCode: leaderId < 0 ? KafkaError.LEADER_NOT_AVAILABLE : 0,
+    ...leaders.of(record?.leader ?? -1),
     partitionIndex,
-    leaderId,
     leaderEpoch: record?.leaderEpoch ?? -1,
     replicaNodes: record?.replicas ?? [],
     isrNodes: (record?.inSyncReplicas ?? []).map((member) => member.broker),
     eligibleLeaderReplicas: (record?.eligibleReplicas ?? []).map((member) => member.broker),
     lastKnownElr: [...new Set((record?.known ?? []).map((member) => member.broker))],
-    offlineReplicas: (record?.replicas ?? []).filter((nodeId) => !live.has(nodeId)),
+    offlineReplicas: (record?.replicas ?? []).filter((nodeId) => !leaders.isLive(nodeId)),
   }
 }
 

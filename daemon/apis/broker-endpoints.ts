@@ -3,6 +3,7 @@
  * came through, the others by what they have registered for the same door.
  */
 
+import { KafkaError } from '../../src/protocol/errors.ts'
 import type { Broker } from '../replica/broker.ts'
 import type { Endpoint, RequestContext } from './handler.ts'
 
@@ -23,6 +24,42 @@ export function brokerEndpoints(
     if (endpoint !== undefined) found.push({ nodeId, ...endpoint })
   }
   return found
+}
+
+/** Leaders of partitions as clients of one listener may know them. */
+export class NamedLeaders {
+  readonly #listed: ReadonlySet<number>
+  readonly #live: ReadonlySet<number>
+  readonly #unlistedError: number
+
+  /** @param unlistedError  for a leader that is live and not reachable through this door */
+  constructor(
+    broker: Broker,
+    listed: readonly BrokerEndpoint[],
+    unlistedError: number = KafkaError.LISTENER_NOT_FOUND,
+  ) {
+    this.#listed = new Set(listed.map(({ nodeId }) => nodeId))
+    this.#live = new Set(broker.liveBrokers())
+    this.#unlistedError = unlistedError
+  }
+
+  isLive(nodeId: number): boolean {
+    return this.#live.has(nodeId)
+  }
+
+  /**
+   * One that is not listed among the brokers is none, as Kafka's brokers answer (KRaftMetadataCache): between the death of a leader
+   * and the next election its record still names it. kafkajs has nobody to ask for the partition of such a leader, so nothing
+   * fails either, and it does not look again before its metadata have expired, after five minutes.
+   */
+  of(leaderId: number): { readonly leaderId: number; readonly errorCode: number } {
+    if (this.#listed.has(leaderId)) return { leaderId, errorCode: 0 }
+    const isLive = this.#live.has(leaderId)
+    return {
+      leaderId: -1,
+      errorCode: isLive ? this.#unlistedError : KafkaError.LEADER_NOT_AVAILABLE,
+    }
+  }
 }
 
 /** Those that are registered and take no part: they are down, or not let in. By rising id; never this one. */

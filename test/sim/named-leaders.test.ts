@@ -1,0 +1,105 @@
+/** What clients are told of leaders that have just died. */
+import { expect, it } from 'vitest'
+import { metadata } from '../../daemon/apis/03-metadata.ts'
+import { describeTopicPartitions } from '../../daemon/apis/75-describe-topic-partitions.ts'
+import type { RequestContext, Services } from '../../daemon/apis/handler.ts'
+import { Admin } from '../../src/client/admin.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
+import { SimBroker } from './sim-broker.ts'
+import { simClient } from './sim-clients.ts'
+import { SimNetwork } from './sim-net.ts'
+import { SimStoreServer } from './sim-store.ts'
+import { SimWorld } from './sim-world.ts'
+
+const TOPIC = 't'
+const LOOK_MS = 5
+
+async function clusterOfThree(seed: string) {
+  const world = new SimWorld(seed)
+  const network = new SimNetwork(world)
+  const stores = new SimStoreServer(world, { leases: 'time' })
+  const config = new Map([['log.dir.reserve.bytes', '0']])
+  const brokers = [1, 2, 3].map((id) => new SimBroker({ world, network, stores, config }, id))
+  for (const broker of brokers) broker.start()
+  await world.run({ until: () => brokers.every(({ daemon }) => daemon !== undefined) })
+  const random = world.random.fork('client')
+  const addresses = brokers.map(({ address }) => address)
+  const { cluster, time } = simClient({ world, network, random, addresses, topic: TOPIC }, 'client')
+  await world.settle(cluster.connect())
+  const admin = new Admin(time, random, cluster)
+  const topic = { name: TOPIC, partitions: 6, replicationFactor: 3, configs: {} }
+  await world.settle(admin.createTopics([topic]))
+  return { world, brokers }
+}
+
+interface Told {
+  readonly version: number
+  readonly listed: readonly number[]
+  readonly partitions: readonly { readonly leaderId: number; readonly errorCode: number }[]
+}
+
+async function ask({ daemon, host }: SimBroker): Promise<Told[]> {
+  if (daemon === undefined) throw new Error(`${host} runs`)
+  const services = { broker: daemon.broker } as unknown as Services
+  const contextOf = (apiVersion: number): RequestContext =>
+    ({ apiVersion, door: 'zmq', endpoint: { host, port: 0 } }) as unknown as RequestContext
+  const told: Told[] = []
+  for (const version of [1, 12]) {
+    const answer = await metadata(services, contextOf(version), {
+      topics: null,
+      allowAutoTopicCreation: false,
+      includeClusterAuthorizedOperations: false,
+      includeTopicAuthorizedOperations: false,
+    })
+    if (answer === undefined) throw new Error('an answer')
+    const listed = answer.brokers.map(({ nodeId }) => nodeId)
+    told.push({ version, listed, partitions: answer.topics.flatMap((each) => each.partitions) })
+    const described = await describeTopicPartitions(services, contextOf(0), {
+      topics: [],
+      responsePartitionLimit: 2000,
+      cursor: null,
+    })
+    const partitions = described?.topics.flatMap((each) => each.partitions) ?? []
+    told.push({ version: 0, listed, partitions })
+  }
+  return told
+}
+
+// kafkajs asked nobody for such a partition, and learnt of the next leader when its metadata had expired, five minutes later.
+it('a leader that is not listed is named to nobody', async () => {
+  let unnamed = 0
+  for (const seed of ['a', 'b', 'c']) unnamed += await killLeader(seed)
+  expect(unnamed).toBeGreaterThan(0)
+})
+
+/** @returns how often a partition was told to have no leader, until all had another one */
+async function killLeader(seed: string): Promise<number> {
+  const { world, brokers } = await clusterOfThree(seed)
+  const controllerId = brokers[0]?.daemon?.broker.controllerId
+  const going = brokers.find(({ nodeId }) => nodeId === controllerId)
+  const asked = brokers.find((broker) => broker !== going)
+  if (going === undefined || asked === undefined) throw new Error('three')
+  let unnamed = 0
+  const isLed = async (): Promise<boolean> => {
+    const told = await ask(asked)
+    for (const { listed, partitions } of told) {
+      expect(partitions).toHaveLength(6)
+      for (const { leaderId, errorCode } of partitions) {
+        if (leaderId < 0) unnamed += 1
+        else expect(listed).toContain(leaderId)
+        expect(errorCode).toBe(leaderId < 0 ? KafkaError.LEADER_NOT_AVAILABLE : 0)
+      }
+    }
+    return told.every(({ partitions }) => partitions.every(({ leaderId }) => leaderId >= 0))
+  }
+  expect(await isLed()).toBe(true)
+  // The controller too, so that nobody is elected before its own session is over.
+  going.kill('power')
+  const deadlineMs = world.now + 60_000
+  const isListed = () => asked.daemon?.broker.liveBrokers().includes(going.nodeId)
+  while (isListed() || !(await isLed())) {
+    if (world.now > deadlineMs) throw new Error('no other leaders')
+    await world.run({ untilMs: world.now + LOOK_MS })
+  }
+  return unnamed
+}
