@@ -5,25 +5,16 @@ import { describeTopicPartitions } from '../../daemon/apis/75-describe-topic-par
 import type { RequestContext, Services } from '../../daemon/apis/handler.ts'
 import { Admin } from '../../src/client/admin.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
-import { SimBroker } from './sim-broker.ts'
+import type { SimBroker } from './sim-broker.ts'
 import { simClient } from './sim-clients.ts'
-import { SimNetwork } from './sim-net.ts'
-import { SimStoreServer } from './sim-store.ts'
-import { SimWorld } from './sim-world.ts'
+import { startThree } from './three-brokers.ts'
 
 const TOPIC = 't'
 const LOOK_MS = 5
 
 async function clusterOfThree(seed: string) {
-  const world = new SimWorld(seed)
-  const network = new SimNetwork(world)
-  const stores = new SimStoreServer(world, { leases: 'time' })
-  const config = new Map([['log.dir.reserve.bytes', '0']])
-  const brokers = [1, 2, 3].map((id) => new SimBroker({ world, network, stores, config }, id))
-  for (const broker of brokers) broker.start()
-  await world.run({ until: () => brokers.every(({ daemon }) => daemon !== undefined) })
+  const { world, network, brokers, addresses } = await startThree(seed)
   const random = world.random.fork('client')
-  const addresses = brokers.map(({ address }) => address)
   const { cluster, time } = simClient({ world, network, random, addresses, topic: TOPIC }, 'client')
   await world.settle(cluster.connect())
   const admin = new Admin(time, random, cluster)

@@ -5,11 +5,10 @@
 import { Admin } from '../../src/client/admin.ts'
 import { Consumer } from '../../src/client/consumer.ts'
 import { Producer } from '../../src/client/producer.ts'
-import { SimBroker } from './sim-broker.ts'
+import type { SimBroker } from './sim-broker.ts'
 import { simClient } from './sim-clients.ts'
-import { SimNetwork } from './sim-net.ts'
-import { SimStoreServer } from './sim-store.ts'
-import { SimWorld } from './sim-world.ts'
+import type { SimWorld } from './sim-world.ts'
+import { startThree } from './three-brokers.ts'
 
 export interface PlannedStop {
   /** Longest time between two acknowledgements of a partition, in ms: before the stop, and over it. */
@@ -30,15 +29,8 @@ const TOPIC = 'steps'
 const TICK_MS = 5
 
 export async function stopPlanned(seed: string, partitions: number): Promise<PlannedStop> {
-  const world = new SimWorld(seed)
-  const network = new SimNetwork(world)
-  const stores = new SimStoreServer(world, { leases: 'time' })
-  const config = new Map([['log.dir.reserve.bytes', '0']])
-  const brokers = [1, 2, 3].map((id) => new SimBroker({ world, network, stores, config }, id))
-  for (const broker of brokers) broker.start()
-  await world.run({ until: () => brokers.every(({ daemon }) => daemon !== undefined) })
+  const { world, network, brokers, addresses } = await startThree(seed)
   const random = world.random.fork('clients')
-  const addresses = brokers.map(({ address }) => address)
   const client = (host: string) =>
     simClient({ world, network, random, addresses, topic: TOPIC }, host)
 
