@@ -40,7 +40,7 @@ import type { Random } from '../src/ports/random.ts'
 import { sleep, type Time } from '../src/ports/time.ts'
 import { assertProtected } from './doors/address-rule.ts'
 import { advertisedEndpoints } from './doors/advertised.ts'
-import { type Daemon, startDaemon } from './doors/daemon.ts'
+import { startDaemon } from './doors/daemon.ts'
 import { clusterIdOf, DEFAULT_CLUSTER } from './metadata/cluster-name.ts'
 import { RepeatedWarning } from './metadata/repeated-warning.ts'
 import { shareOpenFiles, warnOfFewOpenFiles } from './open-file-shares.ts'
@@ -343,6 +343,18 @@ async function openLinkContext(random: Random, log: Log, name: string): Promise<
 async function main(): Promise<number> {
   process.umask(0o077)
   const options = readOptions(process.argv.slice(2))
+  const { ephemeralDirectory } = options
+  try {
+    return await serve(options)
+  } finally {
+    // After a start that was refused too.
+    if (ephemeralDirectory !== undefined)
+      rmSync(ephemeralDirectory, { recursive: true, force: true })
+  }
+}
+
+/** Until it is asked to stop. @returns the exit code */
+async function serve(options: Options): Promise<number> {
   const log = new StderrLog('info')
   const time = new RealTime()
   const { dataDirectory, config } = options
@@ -355,14 +367,6 @@ async function main(): Promise<number> {
   const stopAsked = new Promise<string>((resolve) => {
     stop = resolve
   })
-  const removeEphemeral = (): void => {
-    const directory = options.ephemeralDirectory
-    if (directory === undefined) return
-    rmSync(directory, { recursive: true, force: true })
-    for (const address of options.listen) {
-      if (address.startsWith('ipc://')) rmSync(address.slice('ipc://'.length), { force: true })
-    }
-  }
   const openFileLimit = readOpenFileLimit()
   const shares = shareOpenFiles(openFileLimit)
   warnOfFewOpenFiles(log, openFileLimit)
@@ -372,49 +376,43 @@ async function main(): Promise<number> {
     fenced = error
     stop(error.message)
   }
-  let daemon: Daemon
-  try {
-    daemon = await whenEtcdServes(options, time, log, async () => {
-      const joined = await joinCluster(options, time, random, log)
-      return startDaemon(
-        {
-          time,
-          random,
-          disk,
-          net: new RealNet({
-            ...(keys === undefined ? {} : { server: keys, client: keys.client }),
-            tls,
-          }),
-          hashes: new RealHashes(),
-          openContext: (name) => openLinkContext(random, log, name),
-          store:
-            joined?.store ??
-            (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),
-          log,
-        },
-        {
-          ...(joined === undefined ? {} : { cluster: { ...joined.cluster, onFenced } }),
-          dataDirectory,
-          listen: options.listen,
-          nodeId: options.nodeId,
-          config: options.config,
-          bootId: options.config.get('stream.boot.id') ?? readBootId(),
-          restored: options.isRestored,
-          pid: process.pid,
-          version: readVersion(),
-          advertisedHost: hostname(),
-          openFilesMax: shares.filesMax,
-          connectionsMax: shares.connectionsMax,
-          residentBytes: () => process.memoryUsage.rss(),
-          collectGarbage: minorCollector(),
-          onStopAsked: () => stop('asked by a client'),
-        },
-      )
-    })
-  } catch (error) {
-    removeEphemeral()
-    throw error
-  }
+  const daemon = await whenEtcdServes(options, time, log, async () => {
+    const joined = await joinCluster(options, time, random, log)
+    return startDaemon(
+      {
+        time,
+        random,
+        disk,
+        net: new RealNet({
+          ...(keys === undefined ? {} : { server: keys, client: keys.client }),
+          tls,
+        }),
+        hashes: new RealHashes(),
+        openContext: (name) => openLinkContext(random, log, name),
+        store:
+          joined?.store ??
+          (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),
+        log,
+      },
+      {
+        ...(joined === undefined ? {} : { cluster: { ...joined.cluster, onFenced } }),
+        dataDirectory,
+        listen: options.listen,
+        nodeId: options.nodeId,
+        config: options.config,
+        bootId: options.config.get('stream.boot.id') ?? readBootId(),
+        restored: options.isRestored,
+        pid: process.pid,
+        version: readVersion(),
+        advertisedHost: hostname(),
+        openFilesMax: shares.filesMax,
+        connectionsMax: shares.connectionsMax,
+        residentBytes: () => process.memoryUsage.rss(),
+        collectGarbage: minorCollector(),
+        onStopAsked: () => stop('asked by a client'),
+      },
+    )
+  })
   const pidFile = join(dataDirectory, 'daemon.pid')
   try {
     writeFileSync(pidFile, `${process.pid}\n`)
@@ -434,11 +432,18 @@ async function main(): Promise<number> {
     await daemon.stop({ graceMs: STOP_GRACE_MS })
   } finally {
     removePidFile(pidFile, log)
-    removeEphemeral()
+    if (options.ephemeralDirectory !== undefined) removeSockets(options.listen)
   }
   log.info('stopped')
   if (fenced !== undefined) throw fenced
   return 0
+}
+
+/** Where they were bound: at an address that was refused another daemon may serve. */
+function removeSockets(listen: readonly string[]): void {
+  for (const address of listen) {
+    if (address.startsWith('ipc://')) rmSync(address.slice('ipc://'.length), { force: true })
+  }
 }
 
 /** The disk may be gone by now, and that is told already by what it broke. */

@@ -1,6 +1,6 @@
 /** The daemon as an operator runs it: start, stop, service managers, throw-away and restored data. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ended, eventually, hasProgram, Program, repository } from '../support/program.ts'
@@ -98,6 +98,22 @@ describe('daemon start and run', () => {
     const started = program.ok('stream daemon start --ephemeral').trim()
     program.ok(`stream topics create x -b ${started}; stream daemon stop -b ${started}`)
     expect(existsSync(started.slice('ipc://'.length))).toBe(false)
+  })
+
+  it('--ephemeral that is refused leaves nothing behind either', () => {
+    program.ok('mkdir temporary')
+    const refused = program.shell(
+      'TMPDIR=$PWD/temporary stream daemon run --ephemeral --listen tcp://0.0.0.0:0',
+    )
+    expect(refused).toMatchObject({ status: 2, stdout: '' })
+    // Nor does it take away the socket of the daemon that has the address.
+    program.ok('stream daemon start')
+    const taken = program.shell(
+      'TMPDIR=$PWD/temporary stream daemon run --ephemeral --listen ipc://$XDG_RUNTIME_DIR/stream/daemon.sock',
+    )
+    expect(taken).toMatchObject({ status: 1, stdout: '' })
+    expect(readdirSync(program.path('temporary'))).toEqual([])
+    program.ok('stream daemon status; stream daemon stop')
   })
 
   it('--restored data are served, and what they held counts as old', () => {
