@@ -348,8 +348,9 @@ async function main(): Promise<number> {
     return await serve(options)
   } finally {
     // After a start that was refused too.
-    if (ephemeralDirectory !== undefined)
+    if (ephemeralDirectory !== undefined) {
       rmSync(ephemeralDirectory, { recursive: true, force: true })
+    }
   }
 }
 

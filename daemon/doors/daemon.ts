@@ -51,7 +51,7 @@ export interface DaemonOptions extends BrokerOptions {
   readonly version: string
   /** What clients are told where a listener is bound to all addresses of the host. */
   readonly advertisedHost: string
-  /** Of one listener, below max.connections: what the process's descriptors allow. */
+  /** Of a listener that can refuse connections, below max.connections: what the process's descriptors allow. */
   readonly connectionsMax?: number
   readonly residentBytes?: () => number
   /** Called after each 32 MiB received. */
@@ -167,9 +167,11 @@ class RunningDaemon implements Daemon {
     return this.broker.state
   }
 
-  get #linksMax(): number {
-    const { connectionsMax = Infinity } = this.#options
-    return Math.min(this.broker.config.number('max.connections'), connectionsMax)
+  /** A ROUTER can refuse nobody: what it did not answer would hold its descriptor all the same. */
+  #linksMax(address: string): number {
+    const configured = this.broker.config.number('max.connections')
+    const canRefuse = address.startsWith('kafka:') || address.startsWith('line:')
+    return canRefuse ? Math.min(configured, this.#options.connectionsMax ?? Infinity) : configured
   }
 
   get requests(): number {
@@ -202,7 +204,7 @@ class RunningDaemon implements Daemon {
       requestTimeoutMs: LINE_REQUEST_TIMEOUT_MS,
       recordBytesMax,
     }
-    const options = { messageBytesMax: recordBytesMax, linksMax: this.#linksMax }
+    const options = { messageBytesMax: recordBytesMax, linksMax: this.#linksMax(address) }
     return this.#ports.net.listen(address, options, (link) => {
       const session = new LineSession(link, door, (ended) => this.#sessions.delete(ended))
       this.#sessions.add(session)
@@ -249,7 +251,7 @@ class RunningDaemon implements Daemon {
       address,
       {
         messageBytesMax: config.number('socket.request.max.bytes'),
-        linksMax: this.#linksMax,
+        linksMax: this.#linksMax(address),
         newcomersMax: config.number('stream.newcomers.max'),
         onRefused: (refusal) => this.#refusals.tell(address, refusal),
         ...(rules.door === 'kafka' && idleMs > 0 && Number.isFinite(idleMs)

@@ -24,37 +24,64 @@ async function clusterOfThree(seed: string) {
 }
 
 interface Told {
-  readonly version: number
   readonly listed: readonly number[]
   readonly partitions: readonly { readonly leaderId: number; readonly errorCode: number }[]
 }
 
-async function ask({ daemon, host }: SimBroker): Promise<Told[]> {
+const partitionsOf = (answer: { readonly topics: readonly Pick<Told, 'partitions'>[] }) =>
+  answer.topics.flatMap(({ partitions }) => partitions)
+
+function servicesOf({ daemon, host }: SimBroker): Services {
   if (daemon === undefined) throw new Error(`${host} runs`)
-  const services = { broker: daemon.broker } as unknown as Services
-  const contextOf = (apiVersion: number): RequestContext =>
-    ({ apiVersion, door: 'zmq', endpoint: { host, port: 0 } }) as unknown as RequestContext
-  const told: Told[] = []
-  for (const version of [1, 12]) {
-    const answer = await metadata(services, contextOf(version), {
-      topics: null,
-      allowAutoTopicCreation: false,
-      includeClusterAuthorizedOperations: false,
-      includeTopicAuthorizedOperations: false,
-    })
-    if (answer === undefined) throw new Error('an answer')
-    const listed = answer.brokers.map(({ nodeId }) => nodeId)
-    told.push({ version, listed, partitions: answer.topics.flatMap((each) => each.partitions) })
-    const described = await describeTopicPartitions(services, contextOf(0), {
-      topics: [],
-      responsePartitionLimit: 2000,
-      cursor: null,
-    })
-    const partitions = described?.topics.flatMap((each) => each.partitions) ?? []
-    told.push({ version: 0, listed, partitions })
-  }
-  return told
+  return { broker: daemon.broker } as unknown as Services
 }
+
+function contextOf({ host }: SimBroker, door: 'zmq' | 'kafka', apiVersion = 0): RequestContext {
+  return { apiVersion, door, endpoint: { host, port: 0 } } as unknown as RequestContext
+}
+
+async function askMetadata(broker: SimBroker, door: 'zmq' | 'kafka', version: number) {
+  const answer = await metadata(servicesOf(broker), contextOf(broker, door, version), {
+    topics: null,
+    allowAutoTopicCreation: false,
+    includeClusterAuthorizedOperations: false,
+    includeTopicAuthorizedOperations: false,
+  })
+  if (answer === undefined) throw new Error('an answer')
+  return { listed: answer.brokers.map(({ nodeId }) => nodeId), partitions: partitionsOf(answer) }
+}
+
+async function ask(broker: SimBroker): Promise<Told[]> {
+  const told = await askMetadata(broker, 'zmq', 12)
+  const described = await describeTopicPartitions(servicesOf(broker), contextOf(broker, 'zmq'), {
+    topics: [],
+    responsePartitionLimit: 2000,
+    cursor: null,
+  })
+  if (described === undefined) throw new Error('an answer')
+  return [told, { listed: told.listed, partitions: partitionsOf(described) }]
+}
+
+it('a leader that lives behind another door is none at this one', async () => {
+  const { brokers } = await clusterOfThree('doors')
+  const [asked] = brokers
+  if (asked === undefined) throw new Error('three')
+  const { LEADER_NOT_AVAILABLE, LISTENER_NOT_FOUND } = KafkaError
+  for (const [version, errorCode] of [
+    [1, LEADER_NOT_AVAILABLE],
+    [5, LEADER_NOT_AVAILABLE],
+    [6, LISTENER_NOT_FOUND],
+    [12, LISTENER_NOT_FOUND],
+  ] as const) {
+    const { listed, partitions } = await askMetadata(asked, 'kafka', version)
+    expect(listed).toEqual([1])
+    const led = partitions.filter(({ leaderId }) => leaderId === 1)
+    const others = partitions.filter(({ leaderId }) => leaderId !== 1)
+    expect([led.length, others.length]).toEqual([2, 4])
+    for (const partition of led) expect(partition).toMatchObject({ errorCode: 0 })
+    for (const partition of others) expect(partition).toMatchObject({ leaderId: -1, errorCode })
+  }
+})
 
 // kafkajs asked nobody for such a partition, and learnt of the next leader when its metadata had expired, five minutes later.
 it('a leader that is not listed is named to nobody', async () => {
