@@ -3,7 +3,7 @@
  *
  * The first lines of processes that have just started are slower: V8 compiles what has become hot in the background, and on two
  * cores a woken thread waits behind that for up to a tick of the scheduler. So the first lines and those of pipes that have run for
- * a while are two rows. What measures is warmed first, with `cat` in the place of the product, and that figure is told too.
+ * a while are two rows; and so are those that come after a rest, in which V8 likes to tidy up. What measures is warmed first, with `cat` in the place of the product, and that figure is told too.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
@@ -16,7 +16,12 @@ interface LatencyOptions {
   /** After the last round, in the same processes: not counted, then counted. */
   readonly warmLines: number
   readonly steadyLines: number
+  /** After that, once nothing has come for REST_MS. */
+  readonly restedLines: number
 }
+
+/** Longer than V8 waits until it calls a process idle (8 s) and has collected its garbage twice. */
+const REST_MS = 12_000
 
 type Piped = ChildProcessByStdio<Writable, Readable, null>
 
@@ -27,6 +32,7 @@ export async function benchLatency(options: LatencyOptions): Promise<Row[]> {
     const relay = await relayLatencies(options.warmLines)
     const first: number[][] = []
     let steady: number[] = []
+    let rested: number[] = []
     for (let round = 0; round < options.rounds; round++) {
       const pipe = await openPipe(scratch)
       const samples = await pipe.measure(options.firstLines)
@@ -34,6 +40,8 @@ export async function benchLatency(options: LatencyOptions): Promise<Row[]> {
       if (round === options.rounds - 1) {
         await pipe.measure(options.warmLines)
         steady = await pipe.measure(options.steadyLines)
+        await new Promise((resolve) => setTimeout(resolve, REST_MS))
+        rested = await pipe.measure(options.restedLines)
       }
       await pipe.close()
     }
@@ -48,6 +56,13 @@ export async function benchLatency(options: LatencyOptions): Promise<Row[]> {
         holds: undefined,
       },
       ...rowsOf('one line, pipe to pipe, durable', of([steady], 0.5), of([steady], 0.99)),
+      {
+        measure: `the same, ${options.restedLines} lines after a rest of ${REST_MS / 1e3} s, p50 / p99`,
+        value: `${quantile(rested, 0.5).toFixed(2)} / ${quantile(rested, 0.99).toFixed(2)} ms`,
+        must: '',
+        aim: '',
+        holds: undefined,
+      },
       ...rowsOf(
         `the same, first ${options.firstLines} lines of new commands`,
         of(first, 0.5),

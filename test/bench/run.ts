@@ -30,6 +30,7 @@ const cases: Record<string, () => Row[] | Promise<Row[]>> = {
       rounds: quick ? 1 : 5,
       warmLines: quick ? 5000 : 30_000,
       steadyLines: quick ? 2000 : 10_000,
+      restedLines: quick ? 500 : 2000,
     }),
   'start-up': () => benchStartUp({ rounds: quick ? 9 : 25 }),
   memory: () => benchMemory({ gigabytes: quick ? 1 : 10, lines: quick ? 20_000 : 200_000 }),
