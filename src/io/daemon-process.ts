@@ -53,7 +53,7 @@ function v8Threads(): number {
  * No memory reducer: after eight seconds without much to do it marks the heap twice, which ends the shapes of all objects that
  * live for one request only, and with them the code compiled for those; and it shrinks the space for new objects to a megabyte,
  * so that a collection comes with every 75th line. Whoever came after a rest paid for it through ten thousand lines: p99 of one
- * line pipe to pipe, without syncs, 1.6 instead of 0.8 ms. What it gave back was 45 of the 190 MB of an idle daemon.
+ * line pipe to pipe, without syncs, 1.6 instead of 0.9 ms. What it gave back was 45 of the 190 MB of an idle daemon.
  */
 export const daemonNodeFlags: readonly string[] = [
   '--initial-old-space-size=96',

@@ -3,7 +3,8 @@
  *
  * The first lines of processes that have just started are slower: V8 compiles what has become hot in the background, and on two
  * cores a woken thread waits behind that for up to a tick of the scheduler. So the first lines and those of pipes that have run for
- * a while are two rows; and so are those that come after a rest, in which V8 likes to tidy up. What measures is warmed first, with `cat` in the place of the product, and that figure is told too.
+ * a while are rows of their own, and so are those after a rest, in which V8 likes to tidy up. What measures is warmed first, with
+ * `cat` in the place of the product, and that figure is told too.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
