@@ -6,7 +6,8 @@
  * - Pipelined: when an answer comes, the next Fetch leaves as soon as the last batch header is known, before anything
  *   of the answer is handed out. Where a little has come, and it is all there was, handing it out is more urgent: the
  *   next Fetch leaves when the reader waits again, or polls again and finds nothing. One Fetch is outstanding per leader,
- *   for all its partitions.
+ *   for all its partitions; a second one for partitions that come to it while the first waits for new records there
+ *   (their leader has moved, or they were assigned, sought or resumed): they shall not wait for the wait of others.
  * - Bounded: no Fetch leaves while prefetchBytesMax are waiting to be polled.
  * - With `rack`, a partition is fetched from the replica that its leader names as the nearest (KIP-392), and from the
  *   leader whenever that one is not at hand.
@@ -56,6 +57,8 @@ interface Part {
   isEndWritten: boolean
   /** Its last answer held all that was committed, or nothing. */
   isAtEnd: boolean
+  /** The last Fetch that asks for it, while it is under way and its answer has a meaning. */
+  fetch: Fetch | undefined
   failures: number
   damagedReads: number
   /** Of the first of them. */
@@ -83,6 +86,14 @@ interface Ready {
   readonly generation: number
   readonly item: Fetched | Exclude<ConsumerEvent, RecordsEvent>
   readonly bytes: number
+}
+
+/** A Fetch under way. */
+interface Fetch {
+  readonly nodeId: number
+  /** It waits for others' records: a second one may go beside it. */
+  readonly isQuiet: boolean
+  readonly asked: readonly Asked[]
 }
 
 interface Asked {
@@ -141,7 +152,8 @@ export class Consumer {
   /** In the order in which they are asked for: who got data goes to the back. */
   readonly #parts = new Map<string, Part>()
   readonly #ready: Ready[] = []
-  readonly #fetching = new Set<number>()
+  /** Under way, by node: one, or a second beside a quiet one. */
+  readonly #fetches = new Map<number, Fetch[]>()
   readonly #stopListening: () => void
   readonly #local: LocalReads<Part> | undefined
   #readyBytes = 0
@@ -182,6 +194,7 @@ export class Consumer {
         queued: 0,
         isEndWritten: false,
         isAtEnd: false,
+        fetch: undefined,
         failures: 0,
         damagedReads: 0,
         damagedSinceMs: 0,
@@ -351,12 +364,18 @@ export class Consumer {
       }
       part.unknownSinceMs = undefined
       const nodeId = this.#sourceOf(part, leader.leaderId, nowMs)
-      if (this.#fetching.has(nodeId)) continue
+      if (!this.#mayFetch(part, nodeId)) continue
       const group = groups.get(nodeId)
       if (group === undefined) groups.set(nodeId, [part])
       else group.push(part)
     }
     for (const [nodeId, parts] of groups) this.#fetch(nodeId, parts)
+  }
+
+  #mayFetch(part: Part, nodeId: number): boolean {
+    const underWay = this.#fetches.get(nodeId)
+    if (underWay === undefined) return true
+    return underWay.length < 2 && underWay[0]?.isQuiet === true && part.fetch?.nodeId !== nodeId
   }
 
   /** The nearest replica, where there is one and a connection to it; else the leader. */
@@ -427,7 +446,10 @@ export class Consumer {
       else rows.push(row)
     }
     const maxWaitMs = isClosing ? 0 : (this.#options.maxWaitMs ?? defaults.maxWaitMs)
-    this.#fetching.add(nodeId)
+    // A Kafka broker answers in order: behind one that waits a second one would wait too, and hold up the next of the first.
+    const isQuiet = this.#cluster.isNative && maxWaitMs > 0 && parts.every(({ isAtEnd }) => isAtEnd)
+    const fetch: Fetch = { nodeId, isQuiet, asked }
+    this.#begin(fetch)
     try {
       connection.request(
         'Fetch',
@@ -444,14 +466,28 @@ export class Consumer {
           rackId: this.#rackFor(parts),
         },
         { timeoutMs: maxWaitMs + this.#cluster.requestTimeoutMs },
-        (failure, response) => this.#onAnswer(nodeId, asked, failure, response),
+        (failure, response) => this.#onAnswer(fetch, failure, response),
       )
     } catch (error) {
       if (!(error instanceof StreamError)) throw error
-      this.#fetching.delete(nodeId)
+      this.#finish(fetch)
       if (error.code === 'CONNECTION_LOST') return
       for (const part of parts) this.#fail(part, error)
     }
+  }
+
+  #begin(fetch: Fetch): void {
+    for (const { part } of fetch.asked) part.fetch = fetch
+    const underWay = this.#fetches.get(fetch.nodeId)
+    if (underWay === undefined) this.#fetches.set(fetch.nodeId, [fetch])
+    else underWay.push(fetch)
+  }
+
+  #finish(fetch: Fetch): void {
+    for (const { part } of fetch.asked) if (part.fetch === fetch) part.fetch = undefined
+    const others = this.#fetches.get(fetch.nodeId)?.filter((other) => other !== fetch) ?? []
+    if (others.length === 0) this.#fetches.delete(fetch.nodeId)
+    else this.#fetches.set(fetch.nodeId, others)
   }
 
   /** The leader names a replica to whoever says where it stands, and sends nothing then: only who will go there says so. */
@@ -485,12 +521,12 @@ export class Consumer {
   // --- answers
 
   #onAnswer(
-    nodeId: number,
-    asked: readonly Asked[],
+    fetch: Fetch,
     failure: StreamError | undefined,
     response: Response<'Fetch'> | undefined,
   ): void {
-    this.#fetching.delete(nodeId)
+    const { asked } = fetch
+    this.#finish(fetch)
     if (this.#isClosed) return
     if (response === undefined) this.#onFailure(asked, failure)
     else if (response.errorCode !== 0) {
@@ -837,6 +873,7 @@ export class Consumer {
   /** Drops what is queued or under way. */
   #forget(part: Part): void {
     part.generation++
+    part.fetch = undefined
     part.lastEpoch = -1
     part.isEndWritten = false
     part.damagedReads = 0

@@ -1,11 +1,20 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Consumer } from '../../../src/client/consumer.ts'
 import { listOffsets } from '../../../src/client/offsets.ts'
 import type { Request } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import { stampBatch, stampCrc } from '../../../src/record/batch-layout.ts'
 import { buildControlBatch } from '../../../src/record/control-batch.ts'
-import { batchOf, consumerOf, type Fixture, fixture, linesOf, readAll } from './client-fixture.ts'
+import {
+  batchOf,
+  consumerOf,
+  type Fixture,
+  fixture,
+  linesOf,
+  readAll,
+  valuesOf,
+} from './client-fixture.ts'
 import type { FakePartition } from './fake-cluster.ts'
 
 /** Batches of the given sizes; values are their own offsets. */
@@ -389,6 +398,75 @@ describe('consumer: transactions', () => {
     const { values, events } = await stage.world.run(readAll(consumer))
     expect(values).toEqual(['0'])
     expect(kinds(events)).toEqual(['records', 'end'])
+  })
+})
+
+describe('consumer: partitions that come to a broker whose Fetch waits for others', () => {
+  /** Both partitions are read to their ends; then one record comes where `arrive` has put the reader. */
+  async function waitFor(
+    addresses: readonly string[],
+    arrive: (stage: Fixture, consumer: Consumer) => void,
+  ): Promise<{ waitedMs: number; values: string[]; fetches: number }> {
+    const stage = fixture({ addresses })
+    const { world, brokers } = stage
+    for (const partition of brokers.addTopic('t', 4).slice(0, 2)) fill(partition, [3])
+    const consumer = consumerOf(stage)
+    consumer.assign([0, 1].map((partition) => ({ topic: 't', partition, startOffset: 3 })))
+    await world.pass(1210)
+    const fetchesBefore = brokers.fetches.length
+    const fromMs = world.nowMs
+    arrive(stage, consumer)
+    const event = await world.run(consumer.next())
+    const values = event?.kind === 'records' ? valuesOf(event) : []
+    const waitedMs = world.nowMs - fromMs
+    await world.pass(10_000)
+    const fetches = brokers.fetches.length - fetchesBefore
+    consumer.close()
+    return { waitedMs, values, fetches }
+  }
+  const native = ['ipc:///one', 'ipc:///two']
+
+  it('a moved leader', async () => {
+    const { waitedMs, values } = await waitFor(native, ({ brokers }) => {
+      brokers.moveLeader('t', 0, 1)
+      fill(brokers.partition('t', 0), [1])
+    })
+    expect(values).toEqual(['3'])
+    expect(waitedMs).toBeLessThan(200)
+  })
+
+  it('a partition that is assigned', async () => {
+    const { waitedMs, values } = await waitFor(native, ({ brokers }, consumer) => {
+      fill(brokers.partition('t', 2), [1])
+      consumer.assign([{ topic: 't', partition: 2, startOffset: 0 }])
+    })
+    expect(values).toEqual(['0'])
+    expect(waitedMs).toBeLessThan(50)
+  })
+
+  it('a position that is sought', async () => {
+    const { waitedMs, values } = await waitFor(native, (_, consumer) => consumer.seek('t', 0, 1))
+    expect(values).toEqual(['1', '2'])
+    expect(waitedMs).toBeLessThan(50)
+  })
+
+  it('no more than two wait at a broker, whatever comes', async () => {
+    const { fetches } = await waitFor(native, ({ brokers }, consumer) => {
+      fill(brokers.partition('t', 2), [1])
+      consumer.assign([{ topic: 't', partition: 2, startOffset: 0 }])
+      consumer.assign([{ topic: 't', partition: 3, startOffset: 0 }])
+    })
+    expect(fetches).toBeLessThan((3 * 10_000) / 500)
+  })
+
+  it('a Kafka broker answers in order: nothing is put behind a request that waits', async () => {
+    const addresses = ['kafka://one:9092', 'kafka://two:9092']
+    const { waitedMs } = await waitFor(addresses, ({ brokers }, consumer) => {
+      fill(brokers.partition('t', 2), [1])
+      consumer.assign([{ topic: 't', partition: 2, startOffset: 0 }])
+    })
+    expect(waitedMs).toBeGreaterThan(100)
+    expect(waitedMs).toBeLessThan(500)
   })
 })
 
