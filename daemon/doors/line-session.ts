@@ -167,7 +167,9 @@ export class LineSession implements LinkEvents {
       this.#batches.flush()
     }
     this.#isReading = false
-    this.#settle()
+    // Readers first: what was appended has ended the waits of subscriptions, which send in microtasks that are queued by now. An
+    // answer that left before would wake its client on the processor that theirs could have.
+    void Promise.resolve().then(this.#settleBehindReaders)
   }
 
   get #isBlocked(): boolean {
@@ -207,6 +209,8 @@ export class LineSession implements LinkEvents {
     }
     this.#link.close()
   }
+
+  readonly #settleBehindReaders = (): void => this.#settle()
 
   readonly #look = (): void => {
     this.#read()

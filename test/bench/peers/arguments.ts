@@ -70,7 +70,7 @@ export function parseArguments(args: readonly string[]): Plan {
     warmBytes: quick ? 4e8 : 1.5e9,
     latencyLines: quick ? 200 : 1000,
     latencyWarmLines: quick ? 1000 : 25_000,
-    latencyRounds: quick ? 1 : 5,
+    latencyRounds: quick ? 1 : 15,
     startUpRounds: quick ? 3 : 15,
   }
 }

@@ -18,6 +18,7 @@ class SlowLink implements Link {
   text = ''
   queuedBytes = 0
   isClosed = false
+  onSent: ((text: string) => void) | undefined
   #queued: string[] = []
   #isTaking = false
   readonly admission: Admission
@@ -42,7 +43,9 @@ class SlowLink implements Link {
   send(frames: readonly Uint8Array[]): void {
     for (const frame of frames) {
       this.queuedBytes += frame.length
-      this.#queued.push(Buffer.from(frame).toString('latin1'))
+      const text = Buffer.from(frame).toString('latin1')
+      this.#queued.push(text)
+      this.onSent?.(text)
     }
     if (this.#isTaking) this.#take()
   }
@@ -305,6 +308,31 @@ describe('SUB', () => {
     expect(slow.text.endsWith('\n-END t UNKNOWN_TOPIC_OR_PARTITION t was deleted\n')).toBe(true)
     expect(slow.text).not.toContain('new')
   })
+
+  it.each([
+    ['1', 'synced before it is acknowledged'],
+    ['1000', 'not synced'],
+  ])(
+    'a record is with its readers before it is acknowledged (flush.messages=%s: %s)',
+    async (flush) => {
+      const { w, client, daemon } = await started()
+      await client.create('topic', { config: { 'flush.messages': flush } })
+      const sent: string[] = []
+      const opened = (request: string): SlowLink => {
+        const link = new SlowLink(w, daemon)
+        link.takesAll()
+        link.onSent = (text) => sent.push(text.split(' ')[0] ?? '')
+        link.ask(request)
+        return link
+      }
+      opened('SUB topic\n')
+      const writer = opened('PING\n')
+      await w.run(100)
+      writer.ask('PUB topic 1\na')
+      await w.run(100)
+      expect(sent).toEqual(['+SUB', '+PONG\n', 'MSG', '+OK'])
+    },
+  )
 
   it('waits where its partition has no leader for a while, or is not open yet', async () => {
     const { w, client, daemon, lines } = await started()
