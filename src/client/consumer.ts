@@ -5,9 +5,8 @@
  *   are given as the broker stored them; whoever asks decodes them.
  * - Pipelined: when an answer comes, the next Fetch leaves as soon as the last batch header is known, before anything
  *   of the answer is handed out. Where a little has come, and it is all there was, handing it out is more urgent: the
- *   next Fetch leaves when the reader waits again, or polls again and finds nothing. One Fetch is outstanding per leader,
- *   for all its partitions; a second one for partitions that come to it while the first waits for new records there
- *   (their leader has moved, or they were assigned, sought or resumed): they shall not wait for the wait of others.
+ *   next Fetch leaves when the reader waits again, or polls again and finds nothing. How many are outstanding at a
+ *   broker is said in fetches-under-way.ts.
  * - Bounded: no Fetch leaves while prefetchBytesMax are waiting to be polled.
  * - With `rack`, a partition is fetched from the replica that its leader names as the nearest (KIP-392), and from the
  *   leader whenever that one is not at hand.
@@ -29,82 +28,16 @@ import type { Time, Timer } from '../ports/time.ts'
 import type { Response } from '../protocol/api-table.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
 import { type AbortedTransaction, AbortedTransactions } from '../record/aborted-transactions.ts'
-import { baseOffsetAt, leaderEpochAt } from '../record/batch-layout.ts'
 import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
 import type { Assignment, ConsumerEvent, ConsumerOptions, RecordsEvent } from './consumer-events.ts'
+import { damaged, makePart, noteEpochs, type Part } from './consumer-part.ts'
 import { type Fetched, findBatches, judgeBatches } from './fetched-batches.ts'
+import { type Asked, type Fetch, FetchesUnderWay } from './fetches-under-way.ts'
 import { kafkaFailure } from './kafka-failure.ts'
 import { type LocalBlock, type LocalReadOptions, LocalReads } from './local-reads.ts'
 import { type Isolation, listOffsets } from './offsets.ts'
-
-interface Part {
-  readonly topic: string
-  readonly partition: number
-  readonly target: string
-  endOffset: number
-  /** Next offset to ask for. */
-  fetchOffset: number
-  /** Position after the last event handed out. */
-  position: number
-  /** Rises when answers under way have lost their meaning. */
-  generation: number
-  state: 'reading' | 'resolving' | 'ended' | 'failed'
-  isPaused: boolean
-  /** Whether events of it are still queued. */
-  queued: number
-  /** An answer has shown that the log reaches endOffset: an empty one asked for after that is the last word. */
-  isEndWritten: boolean
-  /** Its last answer held all that was committed, or nothing. */
-  isAtEnd: boolean
-  /** The last Fetch that asks for it, while it is under way and its answer has a meaning. */
-  fetch: Fetch | undefined
-  failures: number
-  damagedReads: number
-  /** Of the first of them. */
-  damagedSinceMs: number
-  beyondEnd: number
-  unknownSinceMs: number | undefined
-  notBeforeMs: number
-  retryTimer: Timer | undefined
-  /** Leader epoch of the last batch before fetchOffset; −1: unknown. */
-  lastEpoch: number
-  /** Where the leader epochs of what was read begin, rising; the oldest are forgotten. */
-  readonly epochs: { readonly fromOffset: number; readonly epoch: number }[]
-  /** The replica that the leader has named; undefined: the leader. */
-  nearest: { readonly nodeId: number; readonly untilMs: number } | undefined
-  /** Not asked for before: the last one named was of no use. */
-  notNearestBeforeMs: number
-  /** Read from files at present. */
-  isLocal: boolean
-  /** Not read from files before: something was not as expected. */
-  notLocalBeforeMs: number
-}
-
-interface Ready {
-  readonly part: Part
-  readonly generation: number
-  readonly item: Fetched | Exclude<ConsumerEvent, RecordsEvent>
-  readonly bytes: number
-}
-
-/** A Fetch under way. */
-interface Fetch {
-  readonly nodeId: number
-  /** It waits for others' records: a second one may go beside it. */
-  readonly isQuiet: boolean
-  readonly asked: readonly Asked[]
-}
-
-interface Asked {
-  readonly part: Part
-  readonly generation: number
-  readonly offset: number
-  readonly isFirst: boolean
-  readonly wasEndWritten: boolean
-  /** Asked of a follower. */
-  readonly isNearest: boolean
-}
+import { PrefetchQueue } from './prefetch-queue.ts'
 
 /** One partition in a Fetch request. */
 interface AskedRow {
@@ -138,8 +71,6 @@ const NEAREST_MS = 300_000
 const NEAREST_PAUSE_MS = 10_000
 /** How long a partition is fetched after a damaged batch was read from its file. */
 const LOCAL_DAMAGE_MS = 1000
-/** A commit that lies behind so many changes of leaders says nothing of its epoch. */
-const EPOCHS_MAX = 16
 
 export class Consumer {
   readonly #time: Time
@@ -151,12 +82,10 @@ export class Consumer {
   readonly #prefetchBytesMax: number
   /** In the order in which they are asked for: who got data goes to the back. */
   readonly #parts = new Map<string, Part>()
-  readonly #ready: Ready[] = []
-  /** Under way, by node: one, or a second beside a quiet one. */
-  readonly #fetches = new Map<number, Fetch[]>()
+  readonly #ready = new PrefetchQueue()
+  readonly #fetches = new FetchesUnderWay()
   readonly #stopListening: () => void
   readonly #local: LocalReads<Part> | undefined
-  #readyBytes = 0
   /**
    * Polls that find nothing until the next Fetch leaves, unless a wait is first; 0: it has left. The first such poll says that
    * all was handed out, not that the reader is through with it: hence two.
@@ -179,36 +108,10 @@ export class Consumer {
 
   /** Adds partitions. One that is assigned already is read anew from its start offset. */
   assign(assignments: readonly Assignment[]): void {
-    for (const { topic, partition, startOffset, endOffset, leaderEpoch = -1 } of assignments) {
+    for (const assignment of assignments) {
+      const { topic, partition, startOffset } = assignment
       this.unassign(topic, partition)
-      const part: Part = {
-        topic,
-        partition,
-        target: `${topic} partition ${partition}`,
-        endOffset: endOffset ?? Number.POSITIVE_INFINITY,
-        fetchOffset: startOffset,
-        position: startOffset,
-        generation: 0,
-        state: 'reading',
-        isPaused: false,
-        queued: 0,
-        isEndWritten: false,
-        isAtEnd: false,
-        fetch: undefined,
-        failures: 0,
-        damagedReads: 0,
-        damagedSinceMs: 0,
-        beyondEnd: 0,
-        unknownSinceMs: undefined,
-        notBeforeMs: Number.NEGATIVE_INFINITY,
-        retryTimer: undefined,
-        lastEpoch: leaderEpoch,
-        epochs: leaderEpoch < 0 ? [] : [{ fromOffset: startOffset - 1, epoch: leaderEpoch }],
-        nearest: undefined,
-        notNearestBeforeMs: Number.NEGATIVE_INFINITY,
-        isLocal: false,
-        notLocalBeforeMs: Number.NEGATIVE_INFINITY,
-      }
+      const part = makePart(assignment)
       this.#parts.set(keyOf(topic, partition), part)
       this.#cluster.addTopic(topic)
       if (startOffset >= part.endOffset) this.#end(part)
@@ -279,24 +182,15 @@ export class Consumer {
 
   /** Fetched and not yet polled. */
   get prefetchedBytes(): number {
-    return this.#readyBytes
+    return this.#ready.bytes
   }
 
   /** The next event at hand, or undefined. */
   poll(): ConsumerEvent | undefined {
-    for (let index = 0; index < this.#ready.length; ) {
-      const ready = this.#ready[index]
-      if (ready === undefined) break
-      if (ready.part.isPaused) {
-        index++
-        continue
-      }
-      this.#ready.splice(index, 1)
-      this.#readyBytes -= ready.bytes
-      const { part, item } = ready
-      part.queued--
+    for (let next = this.#ready.take(); next !== undefined; next = this.#ready.take()) {
+      const { part, item, bytes } = next
       const event = 'kind' in item ? this.#plainEvent(part, item) : this.#recordsEvent(part, item)
-      if (ready.bytes > 0 && this.#emptyPollsToPump === 0) this.#pump()
+      if (bytes > 0 && this.#emptyPollsToPump === 0) this.#pump()
       if (event !== undefined) return event
     }
     if (this.#emptyPollsToPump > 0 && --this.#emptyPollsToPump === 0) this.#pump()
@@ -309,7 +203,7 @@ export class Consumer {
    */
   wait(timeoutMs?: number): Promise<boolean> {
     if (this.#emptyPollsToPump > 0) this.#pump()
-    if (this.isDone || this.#ready.some(({ part }) => !part.isPaused)) return Promise.resolve(true)
+    if (this.isDone || this.#ready.isReady) return Promise.resolve(true)
     return new Promise((resolve) => {
       let timer: Timer | undefined
       const onEvent = () => {
@@ -342,8 +236,7 @@ export class Consumer {
     this.#stopListening()
     for (const part of this.#parts.values()) part.retryTimer?.cancel()
     this.#local?.close()
-    this.#ready.length = 0
-    this.#readyBytes = 0
+    this.#ready.clear()
     this.#wake()
   }
 
@@ -351,7 +244,7 @@ export class Consumer {
 
   #pump(): void {
     this.#emptyPollsToPump = 0
-    if (this.#isClosed || this.#isFilled()) return
+    if (this.#isClosed || this.#ready.isFilled(this.#prefetchBytesMax)) return
     const nowMs = this.#time.monotonicMs()
     const groups = new Map<number, Part[]>()
     for (const part of this.#parts.values()) {
@@ -364,18 +257,12 @@ export class Consumer {
       }
       part.unknownSinceMs = undefined
       const nodeId = this.#sourceOf(part, leader.leaderId, nowMs)
-      if (!this.#mayFetch(part, nodeId)) continue
+      if (!this.#fetches.mayAsk(nodeId, part)) continue
       const group = groups.get(nodeId)
       if (group === undefined) groups.set(nodeId, [part])
       else group.push(part)
     }
     for (const [nodeId, parts] of groups) this.#fetch(nodeId, parts)
-  }
-
-  #mayFetch(part: Part, nodeId: number): boolean {
-    const underWay = this.#fetches.get(nodeId)
-    if (underWay === undefined) return true
-    return underWay.length < 2 && underWay[0]?.isQuiet === true && part.fetch?.nodeId !== nodeId
   }
 
   /** The nearest replica, where there is one and a connection to it; else the leader. */
@@ -387,14 +274,6 @@ export class Consumer {
       return leaderId
     }
     return this.#cluster.connectionTo(nearest.nodeId) === undefined ? leaderId : nearest.nodeId
-  }
-
-  /** What is held for paused partitions does not count: nobody would ever take it, and the others would starve. */
-  #isFilled(): boolean {
-    if (this.#readyBytes < this.#prefetchBytesMax) return false
-    let bytes = 0
-    for (const ready of this.#ready) if (!ready.part.isPaused) bytes += ready.bytes
-    return bytes >= this.#prefetchBytesMax
   }
 
   #onNoLeader(part: Part, nowMs: number): void {
@@ -449,7 +328,7 @@ export class Consumer {
     // A Kafka broker answers in order: behind one that waits a second one would wait too, and hold up the next of the first.
     const isQuiet = this.#cluster.isNative && maxWaitMs > 0 && parts.every(({ isAtEnd }) => isAtEnd)
     const fetch: Fetch = { nodeId, isQuiet, asked }
-    this.#begin(fetch)
+    this.#fetches.begin(fetch)
     try {
       connection.request(
         'Fetch',
@@ -470,24 +349,10 @@ export class Consumer {
       )
     } catch (error) {
       if (!(error instanceof StreamError)) throw error
-      this.#finish(fetch)
+      this.#fetches.finish(fetch)
       if (error.code === 'CONNECTION_LOST') return
       for (const part of parts) this.#fail(part, error)
     }
-  }
-
-  #begin(fetch: Fetch): void {
-    for (const { part } of fetch.asked) part.fetch = fetch
-    const underWay = this.#fetches.get(fetch.nodeId)
-    if (underWay === undefined) this.#fetches.set(fetch.nodeId, [fetch])
-    else underWay.push(fetch)
-  }
-
-  #finish(fetch: Fetch): void {
-    for (const { part } of fetch.asked) if (part.fetch === fetch) part.fetch = undefined
-    const others = this.#fetches.get(fetch.nodeId)?.filter((other) => other !== fetch) ?? []
-    if (others.length === 0) this.#fetches.delete(fetch.nodeId)
-    else this.#fetches.set(fetch.nodeId, others)
   }
 
   /** The leader names a replica to whoever says where it stands, and sends nothing then: only who will go there says so. */
@@ -526,7 +391,7 @@ export class Consumer {
     response: Response<'Fetch'> | undefined,
   ): void {
     const { asked } = fetch
-    this.#finish(fetch)
+    this.#fetches.finish(fetch)
     if (this.#isClosed) return
     if (response === undefined) this.#onFailure(asked, failure)
     else if (response.errorCode !== 0) {
@@ -536,7 +401,7 @@ export class Consumer {
         this.#onError(part, response.errorCode)
       }
     } else this.#onResponse(asked, response)
-    const isLittle = this.#readyBytes > 0 && this.#readyBytes < LITTLE_BYTES
+    const isLittle = this.#ready.bytes > 0 && this.#ready.bytes < LITTLE_BYTES
     if (isLittle && asked.every(({ part }) => part.isAtEnd)) this.#emptyPollsToPump = 2
     else this.#pump()
     this.#wake()
@@ -644,7 +509,7 @@ export class Consumer {
     part.fetchOffset = end
     part.isAtEnd = end >= row.highWatermark
     noteEpochs(part, bytes, starts)
-    this.#push(part, fetched, bytes.length)
+    this.#ready.push(part, fetched, bytes.length)
     // To the back: the next request serves the others first.
     const key = keyOf(part.topic, part.partition)
     this.#parts.delete(key)
@@ -742,7 +607,7 @@ export class Consumer {
       part.fetchOffset = to
       part.lastEpoch = -1
       const { topic, partition } = part
-      this.#push(part, { kind: 'gap', topic, partition, from, to }, 0)
+      this.#ready.push(part, { kind: 'gap', topic, partition, from, to }, 0)
       if (to >= part.endOffset) this.#end(part)
       return
     }
@@ -823,23 +688,20 @@ export class Consumer {
   #onBlock(part: Part, block: LocalBlock): void {
     part.fetchOffset = block.nextOffset
     noteEpochs(part, block.bytes, block.starts)
-    if (block.starts.length > 0) this.#push(part, block, block.bytes.length)
+    if (block.starts.length > 0) this.#ready.push(part, block, block.bytes.length)
     if (part.fetchOffset >= part.endOffset) this.#end(part)
     this.#wake()
   }
 
   /** Gives the memory back in which batches of it wait that nobody may take now; they are read again. */
   #dropLocal(part: Part): void {
-    const first = this.#ready.find(
-      ({ part: other, item }) => other === part && 'starts' in item && item.release !== undefined,
-    )
     this.#leaveFiles(part)
-    if (first === undefined || 'kind' in first.item) return
+    const offset = this.#ready.dropLocal(part)
+    if (offset === undefined) return
     part.generation++
     part.state = 'reading'
-    part.fetchOffset = first.item.fromOffset
+    part.fetchOffset = offset
     part.lastEpoch = -1
-    this.#dropReady(part, this.#ready.indexOf(first))
   }
 
   #leaveFiles(part: Part): void {
@@ -849,16 +711,10 @@ export class Consumer {
 
   // --- handing out
 
-  #push(part: Part, item: Ready['item'], bytes: number): void {
-    part.queued++
-    this.#readyBytes += bytes
-    this.#ready.push({ part, generation: part.generation, item, bytes })
-  }
-
   #end(part: Part): void {
     part.state = 'ended'
     const { topic, partition, endOffset: offset } = part
-    this.#push(part, { kind: 'end', topic, partition, offset }, 0)
+    this.#ready.push(part, { kind: 'end', topic, partition, offset }, 0)
     this.#wake()
   }
 
@@ -866,31 +722,20 @@ export class Consumer {
     if (part.state === 'failed') return
     part.state = 'failed'
     const { topic, partition } = part
-    this.#push(part, { kind: 'failed', topic, partition, error }, 0)
+    this.#ready.push(part, { kind: 'failed', topic, partition, error }, 0)
     this.#wake()
   }
 
   /** Drops what is queued or under way. */
   #forget(part: Part): void {
     part.generation++
-    part.fetch = undefined
+    this.#fetches.forget(part)
     part.lastEpoch = -1
     part.isEndWritten = false
     part.damagedReads = 0
     part.beyondEnd = 0
     this.#leaveFiles(part)
-    this.#dropReady(part, 0)
-  }
-
-  #dropReady(part: Part, from: number): void {
-    for (let index = this.#ready.length - 1; index >= from; index--) {
-      const ready = this.#ready[index]
-      if (ready?.part !== part) continue
-      this.#readyBytes -= ready.bytes
-      part.queued--
-      this.#ready.splice(index, 1)
-      if ('starts' in ready.item) ready.item.release?.()
-    }
+    this.#ready.drop(part)
   }
 
   #plainEvent<E extends Exclude<ConsumerEvent, RecordsEvent>>(part: Part, event: E): E {
@@ -956,22 +801,4 @@ export class Consumer {
 
 function keyOf(topic: string, partition: number): string {
   return `${topic}/${partition}`
-}
-
-/** What was read last is in the last of these batches. */
-function noteEpochs(part: Part, bytes: Uint8Array, starts: readonly number[]): void {
-  part.lastEpoch = -1
-  for (const at of starts) {
-    const epoch = leaderEpochAt(bytes, at)
-    part.lastEpoch = epoch
-    if (part.epochs.at(-1)?.epoch === epoch) continue
-    part.epochs.push({ fromOffset: baseOffsetAt(bytes, at), epoch })
-    if (part.epochs.length > EPOCHS_MAX) part.epochs.shift()
-  }
-}
-
-function damaged(part: Part, offset: number, detail: string): StreamError {
-  return new StreamError('CORRUPT_BATCH', `${part.target}: damaged batch at ${offset}: ${detail}`, {
-    target: part.target,
-  })
 }
