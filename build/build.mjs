@@ -6,7 +6,16 @@
  */
 import { deepStrictEqual } from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
 import { Script } from 'node:vm'
 import { build } from 'esbuild'
@@ -219,44 +228,83 @@ function withoutChildProcess() {
   }
 }
 
-/** Each of the runs of one bundle leaves what it compiled: those are what its most frequent short commands do. */
+/**
+ * Runs real commands, as a user does: with the default socket, and pipes for their input and output. What each has compiled is
+ * added to its cache; everything in a cache costs those that do not use it, so these are what scripts run most.
+ */
 async function makeCodeCaches() {
-  const daemon = spawn(process.execPath, [join(dist, 'daemon.cjs'), '--ephemeral'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, STREAM_CONF_LOG_DIR_RESERVE_BYTES: '0' },
-  })
+  const scratch = mkdtempSync(join(tmpdir(), 'stream-build-'))
+  const environment = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.startsWith('STREAM_')),
+  )
+  for (const name of ['HOME', 'XDG_DATA_HOME', 'XDG_CONFIG_HOME', 'XDG_RUNTIME_DIR'])
+    environment[name] = scratch
+  const socket = `ipc://${join(scratch, 'stream', 'daemon.sock')}`
+  const daemon = spawn(
+    process.execPath,
+    [join(dist, 'daemon.cjs'), '--ephemeral', '--listen', socket],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...environment, STREAM_CONF_LOG_DIR_RESERVE_BYTES: '0' },
+    },
+  )
   let said = ''
   daemon.stderr.on('data', (text) => {
     said += text
   })
   const ended = new Promise((done) => daemon.once('close', done))
   try {
-    const address = await new Promise((done, fail) => {
-      daemon.stdout.once('data', (line) => done(String(line).trim()))
+    await new Promise((done, fail) => {
+      daemon.stdout.once('data', done)
       void ended.then((code) =>
         fail(new Error(`the daemon of the build ended with ${code}: ${said}`)),
       )
     })
-    makeCodeCache('produce', ['produce', 'cache', '-b', address])
-    makeCodeCache('read', ['cat', 'cache', '-b', address])
-    makeCodeCache('main', ['--help'])
+    const make = (bundle, cache, lines) => {
+      for (const line of lines) makeCodeCache(bundle, cache, line.split(' '), environment)
+    }
+    make('produce', 'produce', ['produce cache'])
+    make('read', 'read', ['cat cache', 'tail cache'])
+    make('main', 'main', [
+      'topics list',
+      'topics create cache --if-not-exists',
+      'topics describe cache',
+      'groups list',
+      'daemon status',
+    ])
+    make('main', 'help', ['--help', 'produce --help'])
   } finally {
     daemon.kill('SIGTERM')
     await ended
+    rmSync(scratch, { recursive: true })
   }
 }
 
-function makeCodeCache(name, words) {
+/** Goes on from what the cache holds already. */
+function makeCodeCache(bundleName, cacheName, words, environment) {
+  const bundle = join(dist, `stream-${bundleName}.cjs`)
+  const cache = join(dist, `stream-${cacheName}.cache`)
   const script = join(import.meta.dirname, 'make-code-cache.cjs')
-  const bundle = join(dist, `stream-${name}.cjs`)
-  execFileSync(process.execPath, [script, bundle, '--', ...words], {
-    input: 'x\n',
-    stdio: ['pipe', 'ignore', 'inherit'],
-  })
+  execFileSync(
+    'sh',
+    [
+      '-c',
+      'echo x | "$@" | cat >/dev/null',
+      'sh',
+      process.execPath,
+      script,
+      bundle,
+      cache,
+      '--',
+    ].concat(words),
+    { stdio: ['ignore', 'ignore', 'inherit'], env: environment },
+  )
+  // Only a run that ended well has left one.
+  renameSync(`${cache}.new`, cache)
   // V8 says nothing of a cache that it refuses: the command would only start 10 ms later, for ever.
   const { cachedDataRejected } = new Script(readFileSync(bundle, 'latin1'), {
     filename: bundle,
-    cachedData: readFileSync(join(dist, `stream-${name}.cache`)),
+    cachedData: readFileSync(cache),
   })
-  if (cachedDataRejected) throw new Error(`the code cache of ${bundle} is refused`)
+  if (cachedDataRejected) throw new Error(`the code cache ${cache} is refused`)
 }

@@ -10,11 +10,13 @@ const hot = { produce: 'produce', consume: 'read', cat: 'read', tail: 'read' }
 const words = process.argv.slice(2)
 const asksForHelp = words.some((word) => /^(--help|-[^-]*h)/.test(word))
 const name = asksForHelp || !Object.hasOwn(hot, words[0] ?? '') ? 'main' : hot[words[0]]
+// What shows help speaks to no daemon: the rest of the same bundle is of no use to it.
+const cache = asksForHelp || words.length === 0 || words[0] === 'help' ? 'help' : name
 
 const filename = `${__dirname}/stream-${name}.cjs`
 let cachedData
 try {
-  cachedData = readFileSync(`${__dirname}/stream-${name}.cache`)
+  cachedData = readFileSync(`${__dirname}/stream-${cache}.cache`)
 } catch {}
 const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData })
 const body = script.runInThisContext()

@@ -58,9 +58,9 @@ export async function listOffsets(
   let open = questions.map((_, index) => index)
   for (let attempt = 1; open.length > 0; attempt++) {
     await learnTopics(cluster, questions, open, deadlineMs)
-    const groups = groupByLeader(cluster, questions, open)
+    const groups = groupByRequest(cluster, questions, open)
     await Promise.all(
-      [...groups].map(([leaderId, indexes]) =>
+      groups.map(({ leaderId, indexes }) =>
         askLeader(cluster, leaderId, questions, indexes, answers, {
           ...options,
           // A leader that is gone must not use up the time in which another one takes over.
@@ -70,8 +70,7 @@ export async function listOffsets(
     )
     const before = open.length
     open = open.filter((index) => answers[index] === undefined)
-    // Two places of one partition need two requests; that is no trouble to wait for.
-    if (open.length === 0 || (open.length < before && groups.size > 0)) continue
+    if (open.length === 0 || open.length < before) continue
     const delayMs = backoffMs(random, cluster.backoff, attempt)
     if (time.monotonicMs() + delayMs > deadlineMs) {
       const target = nameOf(questions[open[0] ?? 0])
@@ -116,25 +115,34 @@ async function learnTopics(
   }
 }
 
-/** Question indexes by leader; of several questions on one partition only the first open one. */
-function groupByLeader(
+interface OffsetRequest {
+  readonly leaderId: number
+  /** Of questions. */
+  readonly indexes: number[]
+}
+
+/** One request asks a leader for one place of each partition; two places of a partition are two requests, sent together. */
+function groupByRequest(
   cluster: Cluster,
   questions: readonly OffsetQuestion[],
   open: readonly number[],
-): Map<number, number[]> {
-  const groups = new Map<number, number[]>()
-  const taken = new Set<string>()
+): OffsetRequest[] {
+  const requests = new Map<string, OffsetRequest>()
+  const placesOfPartition = new Map<string, number>()
   for (const index of open) {
     const question = questions[index]
-    if (question === undefined || taken.has(nameOf(question))) continue
+    if (question === undefined) continue
     const leader = cluster.leaderOf(question.topic, question.partition)
     if (leader === undefined) continue
-    taken.add(nameOf(question))
-    const group = groups.get(leader.leaderId)
-    if (group === undefined) groups.set(leader.leaderId, [index])
-    else group.push(index)
+    const partition = nameOf(question)
+    const place = placesOfPartition.get(partition) ?? 0
+    placesOfPartition.set(partition, place + 1)
+    const key = `${leader.leaderId}/${place}`
+    const request = requests.get(key)
+    if (request !== undefined) request.indexes.push(index)
+    else requests.set(key, { leaderId: leader.leaderId, indexes: [index] })
   }
-  return groups
+  return [...requests.values()]
 }
 
 async function askLeader(

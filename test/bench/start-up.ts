@@ -14,6 +14,7 @@ export function benchStartUp(options: { readonly rounds: number }): Row[] {
     const contenders: [name: string, line: string][] = [
       ['echo x | node empty.cjs', `echo x | '${nodeBinary}' '${empty}'`],
       ['echo x | stream produce t', 'echo x | stream produce start'],
+      ['stream topics list', 'echo x | stream topics list'],
       ['stream --help', 'echo x | stream --help'],
     ]
     const results = new Map<string, number[]>(contenders.map(([name]) => [name, []]))

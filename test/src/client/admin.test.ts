@@ -197,6 +197,25 @@ describe('admin: offsets, records, brokers', () => {
     expect(answers.map(({ offset }) => offset)).toEqual([7, 3, 2, -1])
   })
 
+  it('two places of one partition are two requests, sent together', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    const asked: { readonly timestamp: number; readonly atMs: number }[] = []
+    stage.brokers.override.ListOffsets = ({ topics }) => {
+      const [row] = topics[0]?.partitions ?? []
+      asked.push({ timestamp: row?.timestamp ?? 0, atMs: stage.world.nowMs })
+      return undefined
+    }
+    await stage.world.run(
+      adminOf(stage).listOffsets([
+        { topic: 't', partition: 0, at: 'latest' },
+        { topic: 't', partition: 0, at: 'earliest' },
+      ]),
+    )
+    expect(asked.map(({ timestamp }) => timestamp)).toEqual([-1, -2])
+    expect(asked[1]?.atMs).toBe(asked[0]?.atMs)
+  })
+
   it('a partition that is not there is TOPIC_UNKNOWN', async () => {
     const stage = fixture()
     stage.brokers.addTopic('t')
