@@ -89,12 +89,18 @@ export async function startDaemon(ports: DaemonPorts, options: DaemonOptions): P
   const daemon = new RunningDaemon(ports, options, broker)
   try {
     daemon.startCoordinators()
-    for (const address of options.listen) await daemon.listen(address)
+    for (const place of localLast(options.listen)) await daemon.listen(place)
   } catch (error) {
     await daemon.stop({ graceMs: 0 }).catch(() => undefined)
     throw error
   }
   return daemon
+}
+
+/** Places in the list. Whoever starts a daemon waits for its local socket: once that answers, all others are open too. */
+function localLast(addresses: readonly string[]): readonly number[] {
+  const isLocal = (place: number): boolean => addresses[place]?.startsWith('ipc:') ?? false
+  return [...addresses.keys()].toSorted((a, b) => Number(isLocal(a)) - Number(isLocal(b)))
 }
 
 class RunningDaemon implements Daemon {
@@ -105,7 +111,8 @@ class RunningDaemon implements Daemon {
   readonly #admission: Admission
   readonly #complaints: Complaints
   readonly #refusals: Refusals
-  readonly #listeners: Listener[] = []
+  /** By their places in `listen`. */
+  readonly #listeners = new Map<number, Listener>()
   readonly #sessions = new Set<Session | LineSession>()
   readonly #logins: Omit<Logins, 'onRefused'> | undefined
   #stopped: Promise<void> | undefined
@@ -160,7 +167,7 @@ class RunningDaemon implements Daemon {
   }
 
   get addresses(): readonly string[] {
-    return this.#listeners.map((listener) => listener.address)
+    return this.#options.listen.flatMap((_, place) => this.#listeners.get(place)?.address ?? [])
   }
 
   get state(): BrokerState {
@@ -184,11 +191,12 @@ class RunningDaemon implements Daemon {
     this.#services.links.start()
   }
 
-  async listen(address: string): Promise<void> {
+  async listen(place: number): Promise<void> {
+    const address = this.#options.listen[place] ?? ''
     const listener = address.startsWith('line:')
       ? await this.#listenForLines(address)
       : await this.#listenForRequests(address)
-    this.#listeners.push(listener)
+    this.#listeners.set(place, listener)
     this.#admission.add(listener)
     this.broker.log.debug('listening', { address: listener.address })
   }
@@ -280,7 +288,7 @@ class RunningDaemon implements Daemon {
     this.#services.groups.stop()
     for (const session of this.#sessions) session.releaseParked()
     await this.#workEnds(graceMs)
-    await Promise.all(this.#listeners.map((listener) => listener.close(graceMs)))
+    await Promise.all([...this.#listeners.values()].map((listener) => listener.close(graceMs)))
     await this.#services.transactions.stop()
     await this.broker.stop()
     log.debug('stopped')

@@ -16,6 +16,7 @@ import {
   baseSequenceAt,
   isControl,
   isTransactional,
+  lastOffsetAt,
   lastOffsetDeltaAt,
   leaderEpochAt,
   maxTimestampAt,
@@ -168,7 +169,7 @@ class PartitionCheck {
     }
     this.#isTold = false
     this.#totals.batches += 1
-    this.#checkEpoch(leaderEpochAt(bytes, at), baseOffset)
+    this.#checkEpoch(leaderEpochAt(bytes, at), baseOffset, lastOffsetAt(bytes, at))
     indexes.onBatch(walk)
     this.#noteProducer(bytes, at, indexes)
   }
@@ -233,12 +234,16 @@ class PartitionCheck {
     return `${this.#files.directory}/leader-epoch-checkpoint`
   }
 
-  #checkEpoch(epoch: number, baseOffset: number): void {
+  #checkEpoch(epoch: number, baseOffset: number, lastOffset: number): void {
     if (epoch > (this.#epochs.latest?.epoch ?? -1)) this.#epochs.assign(epoch, baseOffset)
     if (this.#epochFile === undefined || this.#epochFault !== undefined) return
     // Above the mark a start takes the epochs from the batches.
     if (baseOffset >= (this.#durable ?? 0)) return
-    if (this.#epochFile.epochAt(baseOffset) !== epoch) this.#epochFault = baseOffset
+    // Below the start of a log that was trimmed the file says nothing any more.
+    const logStartOffset = this.#files.logStartOffset ?? 0
+    if (lastOffset < logStartOffset) return
+    const offset = Math.max(baseOffset, logStartOffset)
+    if (this.#epochFile.epochAt(offset) !== epoch) this.#epochFault = baseOffset
   }
 
   #checkEpochs(): void {

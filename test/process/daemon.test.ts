@@ -1,7 +1,7 @@
 /** The daemon as an operator runs it: start, stop, service managers, throw-away and restored data. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ended, eventually, hasProgram, Program, repository } from '../support/program.ts'
 
@@ -52,6 +52,21 @@ describe('daemon start and run', () => {
     expect(other.stderr).toContain('running already with the data in')
     expect(program.shell('stream daemon run --listen ipc://x.sock').status).toBe(8)
     program.ok('stream daemon stop')
+  })
+
+  it('start returns when every listener is open, and fails where one cannot be', async () => {
+    const taken = createServer()
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+    const { port } = taken.address() as AddressInfo
+    const start = `stream daemon start --listen ipc://${program.path('run/stream/daemon.sock')} --listen kafka://127.0.0.1:${port}`
+    const refused = program.shell(start)
+    expect(refused.status).not.toBe(0)
+    expect(refused.stderr).toContain(`127.0.0.1:${port} is in use`)
+    await new Promise((resolve) => taken.close(resolve))
+    for (let round = 0; round < 5; round += 1) {
+      program.ok(`${start} && exec 3<>/dev/tcp/127.0.0.1/${port}`)
+      program.ok('stream daemon stop')
+    }
   })
 
   it('with few descriptors it says so, and keeps some of them for the next command', async () => {

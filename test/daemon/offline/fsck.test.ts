@@ -29,6 +29,18 @@ describe('fsck', () => {
     }
   })
 
+  it('finds nothing where records were deleted, between batches and within one', async () => {
+    const world = new OfflineWorld()
+    let log = await world.filled()
+    const end = log.logEndOffset
+    for (const offset of [30, 31, 32, 50, end - 1, end]) {
+      await world.settle(log.deleteRecordsBefore(offset))
+      await world.close()
+      expect(states(await world.check()), `from offset ${offset}`).toEqual([])
+      log = await world.reopened(config)
+    }
+  })
+
   it('changes nothing, not even a lock file', async () => {
     const world = await closed()
     world.damage(`${LOG_PATH}/${world.names('.log')[1]}`, 100)
