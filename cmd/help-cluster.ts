@@ -18,7 +18,8 @@ host. A line behind $ is typed anywhere, with both.
 From one daemon to three
 
   The data of the daemon that is there become the first broker's. Its topics
-  then get replicas; min.insync.replicas is 2 from there on.
+  then get replicas, and the leads are spread; min.insync.replicas is 2 from
+  there on.
 
   h1$ stream daemon stop
   h1$ stream cluster adopt --etcd $ETCD -y
@@ -27,16 +28,20 @@ From one daemon to three
   h3$ stream daemon start --etcd $ETCD --node-id 3 --listen tcp://h3:9393
   $ stream cluster reassign --topics '*' --replicas 3 -y --wait
   $ stream cluster reassign --topics '__*' --replicas 3 -y --wait
+  $ stream cluster reassign --topics '*' --topics '__*' -y --wait
+  $ stream cluster elect
   $ stream cluster status
 
 Adding a daemon
 
-  It has nothing until partitions are moved to it. The last line spreads them
-  evenly again; --rate 20MiB/s spares the network, --dry-run only shows it.
+  It has nothing until partitions are moved to it. The last two lines spread
+  them and their leads evenly again; --rate 20MiB/s spares the network,
+  --dry-run only shows it.
 
   h4$ stream daemon start --etcd $ETCD --node-id 4 --listen tcp://h4:9393
   $ stream cluster brokers
-  $ stream cluster reassign --topics '*' -y --wait
+  $ stream cluster reassign --topics '*' --topics '__*' -y --wait
+  $ stream cluster elect
 
 Restarting one, for an update
 
@@ -47,7 +52,7 @@ Restarting one, for an update
   h3$ stream daemon stop
   h3$ stream daemon start --etcd $ETCD --node-id 3 --listen tcp://h3:9393
   $ stream topics wait '*' '__*' --in-sync --timeout 1h
-  $ stream cluster elect
+  $ stream cluster drain 3 --undo -y --wait
 
 Taking one away
 

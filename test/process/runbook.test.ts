@@ -70,6 +70,11 @@ describe.skipIf(hasNoEtcd)('the runbook', () => {
     return outcome.stdout
   }
 
+  function leadsOf(broker: number): number {
+    const rows = run(undefined, `stream cluster brokers | awk '$1 == ${broker} { print $5 }'`)
+    return Number(rows)
+  }
+
   const sections = [...new Set(steps().map(({ section }) => section))]
 
   it('has its lines under headings', () => {
@@ -87,6 +92,8 @@ describe.skipIf(hasNoEtcd)('the runbook', () => {
     it(`${name}: every line does what it says, and no record is missing`, async () => {
       const mine = steps().filter(({ section }) => section === name)
       const isEtcdAway = name === 'Losing etcd'
+      const isRestart = name.startsWith('Restarting')
+      const leadsBefore = isRestart ? leadsOf(3) : undefined
       if (isEtcdAway) await etcd.kill()
       for (const [index, { host, line }] of mine.entries()) {
         if (isEtcdAway && index === mine.length - 1) await etcd.run()
@@ -97,6 +104,10 @@ describe.skipIf(hasNoEtcd)('the runbook', () => {
         run(host, line)
       }
       expect(run(undefined, 'stream cat orders | sort -n | uniq | wc -l').trim()).toBe('1000')
+      if (name.startsWith('Adding')) expect(leadsOf(4)).toBeGreaterThan(0)
+      if (!isRestart) return
+      expect(leadsBefore).toBeGreaterThan(10)
+      expect(leadsOf(3)).toBe(leadsBefore)
     })
   }
 
