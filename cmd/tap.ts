@@ -22,7 +22,7 @@ import { QueuedOutput } from './queued-output.ts'
 import { RecordErrors } from './record-errors.ts'
 import { Report } from './report.ts'
 import { droppedError, TapSink } from './tap-sink.ts'
-import { isGlob } from './topic-names.ts'
+import { isGlob, unknownPartition } from './topic-names.ts'
 
 // biome-ignore format: one row, one line
 export const spec: CommandSpec = {
@@ -186,8 +186,7 @@ class TapJob {
     }
     const count = info.partitions.length
     if (this.#partition === undefined || this.#partition < count) return
-    const message = `${topic}: no partition ${this.#partition}, only ${count}`
-    throw new StreamError('TOPIC_UNKNOWN', message, { target: topic })
+    throw unknownPartition(topic, this.#partition, count)
   }
 
   #mayCreate({ settings, scheme }: Broker): boolean {

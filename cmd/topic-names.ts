@@ -1,5 +1,6 @@
 /** Topic arguments: names, globs (`* ? [`), with --regex regular expressions. */
 
+import { StreamError } from '../src/base/errors.ts'
 import { compilePattern, globPattern } from '../src/base/glob.ts'
 
 export { globPattern } from '../src/base/glob.ts'
@@ -11,6 +12,11 @@ export function isGlob(text: string): boolean {
 /** @throws UsageError */
 export function topicPattern(text: string, isRegex: boolean): RegExp {
   return isRegex ? compilePattern(`^(?:${text})$`, text) : globPattern(text)
+}
+
+export function unknownPartition(topic: string, partition: number, count: number): StreamError {
+  const words = `${topic}: no partition ${partition}, only ${count}`
+  return new StreamError('TOPIC_UNKNOWN', words, { target: topic })
 }
 
 export interface TopicChoice {

@@ -52,11 +52,14 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   }
   return withAdmin(deps, args, async ({ admin }) => {
     const failures = new TargetFailures(deps)
-    const topics = await findTopics(admin, args, failures)
+    let topics: readonly TopicInfo[] = await findTopics(admin, args, failures)
     const isTrial = flags.has('dry-run')
     const rows: Row[] = []
+    // Settings first: partitions that were added cannot be taken back where the settings turn out to be wrong.
     if (set.size > 0 || unset.length > 0) {
-      rows.push(...(await changeConfigs(admin, topics, { set, unset, isTrial }, failures)))
+      const changed = await changeConfigs(admin, topics, { set, unset, isTrial }, failures)
+      rows.push(...changed.rows)
+      topics = changed.topics
     }
     if (count !== undefined) {
       if (!isTrial) deps.console.warn('with more partitions keys move to other partitions')
@@ -67,6 +70,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   })
 }
 
+/** @returns `topics`: those whose settings were taken */
 async function changeConfigs(
   admin: AdminClient,
   topics: readonly TopicInfo[],
@@ -76,8 +80,8 @@ async function changeConfigs(
     readonly isTrial: boolean
   },
   failures: TargetFailures,
-): Promise<Row[]> {
-  if (topics.length === 0) return []
+): Promise<{ readonly rows: Row[]; readonly topics: readonly TopicInfo[] }> {
+  if (topics.length === 0) return { rows: [], topics }
   const keys = [...change.set.keys(), ...change.unset]
   const resources = topics.map(({ name }) => ({ kind: 'topic', name }) as const)
   const before = await admin.describeConfigs(resources, { keys })
@@ -91,9 +95,11 @@ async function changeConfigs(
   const outcomes = await admin.alterConfigs(changes, { isTrial: change.isTrial })
   const after = change.isTrial ? before : await admin.describeConfigs(resources, { keys })
   const rows: Row[] = []
+  const failed = new Set<string>()
   for (const [index, { name, error }] of outcomes.entries()) {
     if (error !== undefined) {
       failures.add(error, name)
+      failed.add(name)
       continue
     }
     const valueIn = (descriptions: typeof before, key: string): string | null =>
@@ -103,7 +109,7 @@ async function changeConfigs(
       rows.push([name, key, valueIn(before, key), change.isTrial ? planned : valueIn(after, key)])
     }
   }
-  return rows
+  return { rows, topics: topics.filter(({ name }) => !failed.has(name)) }
 }
 
 async function addPartitions(

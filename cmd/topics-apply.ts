@@ -97,7 +97,8 @@ async function carryOut(
   ]
 }
 
-function refuseImpossible(step: TopicStep, failures: TargetFailures): boolean {
+/** @returns whether it can be done; what cannot is told as a failure */
+export function refuseImpossible(step: TopicStep, failures: TargetFailures): boolean {
   if (step.action !== 'alter') return true
   const { name, partitions, replicas } = step
   const refuse = (message: string, hint?: string): false => {
@@ -160,15 +161,8 @@ async function alter(
     failed.add(name)
     failures.add(error, name)
   }
-  const grown = steps.flatMap(({ name, partitions }) =>
-    partitions === undefined ? [] : [{ name, count: partitions[1] }],
-  )
-  if (grown.length > 0) {
-    for (const { name, error } of await admin.createPartitions(grown)) {
-      if (error !== undefined) fail(error, name)
-    }
-  }
-  const changed = steps.filter(({ name, configs }) => configs.size > 0 && !failed.has(name))
+  // Settings first: partitions that were added cannot be taken back where the settings turn out to be wrong.
+  const changed = steps.filter(({ configs }) => configs.size > 0)
   if (changed.length > 0) {
     const outcomes = await admin.alterConfigs(
       changed.map(({ name, configs }) => ({
@@ -181,6 +175,14 @@ async function alter(
       })),
     )
     for (const { name, error } of outcomes) if (error !== undefined) fail(error, name)
+  }
+  const grown = steps.flatMap(({ name, partitions }) =>
+    partitions === undefined || failed.has(name) ? [] : [{ name, count: partitions[1] }],
+  )
+  if (grown.length > 0) {
+    for (const { name, error } of await admin.createPartitions(grown)) {
+      if (error !== undefined) fail(error, name)
+    }
   }
   return steps.filter(({ name }) => !failed.has(name))
 }

@@ -3,9 +3,9 @@
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
-import { readTopicsOperand } from './topics-apply.ts'
+import { readTopicsOperand, refuseImpossible } from './topics-apply.ts'
 import { planShape, planTopics, stepRows } from './topics-plan.ts'
-import { withAdmin } from './topics-shared.ts'
+import { TargetFailures, withAdmin } from './topics-shared.ts'
 
 export const spec: CommandSpec = {
   name: 'topics diff',
@@ -22,7 +22,7 @@ export const spec: CommandSpec = {
   exits: [
     [0, 'no differences'],
     [1, 'differences'],
-    [2, 'FILE is wrong'],
+    [2, 'FILE is wrong, or a change that cannot be made'],
     [3, 'no such file'],
   ],
 }
@@ -31,7 +31,9 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   const wanted = await readTopicsOperand(deps, args, spec.name)
   return withAdmin(deps, args, async ({ admin }) => {
     const plan = await planTopics(admin, wanted, args.flags.has('prune'))
+    const failures = new TargetFailures(deps)
+    for (const step of plan) refuseImpossible(step, failures)
     await printRows(deps, args.flags, planShape, plan.flatMap(stepRows))
-    return plan.length === 0 ? 0 : 1
+    return failures.exit || Number(plan.length > 0)
   })
 }

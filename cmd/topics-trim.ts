@@ -2,6 +2,7 @@
 
 import { UsageError } from '../src/base/errors.ts'
 import type { TrimOrder } from '../src/client/admin.ts'
+import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import { type Positions, parsePositions } from '../src/text/position.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
@@ -16,6 +17,7 @@ import {
 import { confirm } from './prompt.ts'
 import { resolveRanges } from './read-range.ts'
 import { printRows } from './row-output.ts'
+import { unknownPartition } from './topic-names.ts'
 import { askOffsets, findTopics, requireNames, TargetFailures, withAdmin } from './topics-shared.ts'
 
 const shape: RowShape = { kind: 'partition', columns: ['TOPIC', 'PARTITION', 'OLD', 'NEW'] }
@@ -42,7 +44,7 @@ export const spec: CommandSpec = {
   ],
   exits: [
     [2, 'refused for want of -y'],
-    [3, 'no such topic'],
+    [3, 'no such topic or partition'],
   ],
 }
 
@@ -54,6 +56,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   return withAdmin(deps, args, async ({ admin }) => {
     const failures = new TargetFailures(deps)
     const topics = await findTopics(admin, args, failures)
+    for (const topic of topics) requirePartitions(topic, target, wanted)
     const partitions = topics.flatMap(({ name, partitions: rows }) =>
       rows.flatMap(({ partition }) =>
         (wanted?.includes(partition) ?? true) ? [{ topic: name, partition }] : [],
@@ -96,6 +99,18 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     await printRows(deps, flags, shape, rows)
     return failures.exit
   })
+}
+
+/** Nothing is deleted where a partition is named that is not there. @throws StreamError TOPIC_UNKNOWN */
+function requirePartitions(
+  { name, partitions }: TopicInfo,
+  { places }: Positions,
+  wanted: readonly number[] | undefined,
+): void {
+  const placed = places.filter(({ topic }) => topic === undefined || topic === name)
+  const named = [...(wanted ?? []), ...placed.map(({ partition }) => partition)]
+  const missing = named.find((partition) => partition >= partitions.length)
+  if (missing !== undefined) throw unknownPartition(name, missing, partitions.length)
 }
 
 function readTarget(flags: Flags, nowMs: number): Positions {

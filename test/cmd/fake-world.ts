@@ -111,6 +111,8 @@ const latin1 = (range: ByteRange | null | undefined): string | null =>
 
 export class FakeBroker {
   readonly topics = new Map<string, FakeTopic>()
+  /** Topics whose settings cannot be changed. */
+  readonly refusedConfigs = new Set<string>()
   readonly listeners = new Set<() => void>()
   /** Brokers and replicas, for tests of clusters. */
   readonly nodes = new FakeNodes()
@@ -597,6 +599,10 @@ class FakeAdmin {
     options: { isTrial?: boolean } = {},
   ): Promise<Outcome[]> {
     return changes.map(({ name, set, unset }) => {
+      if (this.#broker.refusedConfigs.has(name)) {
+        const words = `${name}: the settings are refused`
+        return { name, error: new StreamError('CONFIG_INVALID', words, { target: name }) }
+      }
       const configs = this.#broker.topics.get(name)?.configs ?? this.#broker.nodes.configsOf(name)
       if (options.isTrial !== true) {
         for (const [key, value] of Object.entries(set ?? {})) configs?.set(key, value)

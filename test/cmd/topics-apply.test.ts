@@ -53,6 +53,14 @@ describe('topics diff', () => {
     expect(w.broker.topics.has('new')).toBe(false)
   })
 
+  it('what apply would refuse is told, 2', async () => {
+    const w = file(world(), { name: 'orders', partitions: 1 }, { name: 'new' })
+    const { exit, stdout, stderr } = await run(w, 'topics', 'diff', 'f')
+    expect(exit).toBe(2)
+    expect(stdout).toContain('alter\torders\tpartitions\t2\t1\n')
+    expect(stderr).toContain('orders: it has 2 partitions, and they can only become more')
+  })
+
   it('standard input is a file too; without config settings stay', async () => {
     const w = world()
     w.input = ['{"name":"orders"}\n']
@@ -114,6 +122,13 @@ describe('topics apply', () => {
     expect(stdout).toBe('create\tnew\tpartitions\t-\t1\n')
     expect(stderr).toContain('orders: it has 2 partitions')
     expect(stderr).toContain('users: it has 1 replicas')
+  })
+
+  it('a topic whose settings are refused gets no partitions', async () => {
+    const w = file(world(), { name: 'orders', partitions: 9, config: { 'segment.ms': '1000' } })
+    w.broker.refusedConfigs.add('orders')
+    expect((await run(w, 'topics', 'apply', 'f')).exit).toBe(2)
+    expect(w.broker.topics.get('orders')?.partitions).toHaveLength(2)
   })
 
   it('a file that makes no sense is one line with its place, and nothing happens', async () => {

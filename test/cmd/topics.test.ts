@@ -217,6 +217,17 @@ describe('topics alter', () => {
     expect((await w.run('topics', 'alter', 'users')).exit).toBe(2)
     expect((await w.run('topics', 'alter', 'nope', '--set', 'retention.ms=9')).exit).toBe(3)
   })
+
+  it('adds no partitions where the settings are refused: they could not be taken back', async () => {
+    const w = world()
+    w.broker.refusedConfigs.add('users')
+    const words = ['topics', 'alter', 'users', 'orders', '--set', 'retention.ms=9']
+    const result = await w.run(...words, '--partitions', '4')
+    expect(result.exit).toBe(2)
+    expect(result.stderr).toContain('users: the settings are refused')
+    expect(w.broker.topics.get('users')?.partitions).toHaveLength(1)
+    expect(w.broker.topics.get('orders')?.partitions).toHaveLength(4)
+  })
 })
 
 describe('topics delete', () => {
@@ -284,6 +295,21 @@ describe('topics trim', () => {
     expect(w.broker.partition('orders', 0).start).toBe(0)
     expect((await w.run('topics', 'trim', 'users')).exit).toBe(2)
     expect((await w.run('topics', 'trim', 'users', '--to', '4')).exit).toBe(2)
+  })
+
+  it('a partition that is not there is an error, and nothing is deleted', async () => {
+    const w = world()
+    w.broker.add('users', 0, '0', '1')
+    for (const words of [
+      ['--to', 'end', '-p', '0,9'],
+      ['--to', '0=1,9=1'],
+      ['--to', 'users/9=1'],
+    ]) {
+      const result = await w.run('topics', 'trim', 'users', '-y', ...words)
+      expect(result).toMatchObject({ exit: 3, stdout: '' })
+      expect(result.stderr).toContain('users: no partition 9, only 1')
+    }
+    expect(w.broker.partition('users', 0).start).toBe(0)
   })
 })
 
