@@ -28,7 +28,8 @@ Requests
 
   PING    answered with +PONG
   INFO    answered with +INFO and a JSON object: protocol, version,
-          recordBytesMax
+          recordBytesMax: of a record with its key, in a topic with the
+          default max.message.bytes
   QUIT    answered with +BYE; the connection ends
 
 A request line ends with a newline; a carriage return before it belongs to the

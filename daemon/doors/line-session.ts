@@ -328,23 +328,24 @@ export class LineSession implements LinkEvents {
     return partitionForKey('murmur2', partitions, bytes, keyStart, keyEnd)
   }
 
-  #recordBytesMax(topic: string): number {
+  /** Of a topic; without one: of those with the default. */
+  #recordBytesMax(topic?: string): number {
     const { services, recordBytesMax } = this.#options
     const { broker } = services
-    const ofTopic = broker.table.find(topic, 0)?.config.maxMessageBytes
+    const ofTopic =
+      topic === undefined ? undefined : broker.table.find(topic, 0)?.config.maxMessageBytes
     const bytesMax = ofTopic ?? broker.config.number('message.max.bytes')
     return Math.min(bytesMax, recordBytesMax) - RECORD_MARGIN_BYTES
   }
 
   #info(): Uint8Array {
-    const { services, recordBytesMax } = this.#options
-    const { host, broker } = services
+    const { host, broker } = this.#options.services
     const info = {
       v: 1,
       protocol: LINE_PROTOCOL_VERSION,
       version: host.version,
       cluster: broker.clusterId,
-      recordBytesMax: Math.min(broker.config.number('message.max.bytes'), recordBytesMax),
+      recordBytesMax: this.#recordBytesMax(),
     }
     return Buffer.from(`+INFO ${JSON.stringify(info)}\n`)
   }

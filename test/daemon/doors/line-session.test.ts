@@ -39,6 +39,18 @@ describe('the line door', () => {
     expect(said[3]).toBe('+OK 0 1')
   })
 
+  it('takes records as large as INFO says, and none larger', async () => {
+    const { lines } = await started()
+    const [info] = await lines.says('INFO\n')
+    const { recordBytesMax } = JSON.parse((info ?? '').replace('+INFO ', ''))
+    const record = 'x'.repeat(recordBytesMax)
+    const said = await lines.says(
+      `PUB t ${recordBytesMax}\n${record}PUB t ${recordBytesMax + 1}\n${record}y`,
+    )
+    expect(said[0]).toBe('+OK 0 0')
+    expect(said[1]).toMatch(/^-ERR MESSAGE_TOO_LARGE/)
+  })
+
   it('an unknown topic is refused with what to do, unless the daemon makes topics', async () => {
     const { lines } = await started()
     expect(await lines.says('PUB nix 1\na\nPUB t 1\nb')).toEqual([
