@@ -152,6 +152,7 @@ class LibraryConnection implements Connection {
           ...(deliveryTimeoutMs === undefined ? {} : { deliveryTimeoutMs }),
         }),
       {
+        time: this.#time,
         create: create ?? false,
         admin: () => this.#adminOfClient(),
         onClose: () => this.#parts.delete(producer),
