@@ -171,6 +171,7 @@ class LibraryConnection implements Connection {
     })
     const consumer = new LibraryConsumer(client, {
       ...options,
+      time: this.#time,
       admin: () => this.#adminOfClient(),
       onWarning: (warning) => this.#warn(warning),
       onClose: () => this.#parts.delete(consumer),

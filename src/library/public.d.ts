@@ -107,7 +107,10 @@ export interface Connection {
   readonly admin: Admin
   /** A producer of its own; several may be open. */
   producer(options?: ProducerOptions): Producer
-  /** A reader of its own, without a group: it reads all partitions, or those it is told. */
+  /**
+   * A reader of its own, without a group: it reads all partitions, or those it is told. One that reads all, without `until`,
+   * finds those that are added meanwhile within seconds, and reads them from their start.
+   */
   consumer(options: ConsumerOptions): Consumer
   /** Ends everything that was opened with it. Producers are flushed first. Idempotent. */
   close(): Promise<void>
