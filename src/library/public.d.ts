@@ -54,7 +54,7 @@ export interface TlsOptions {
   readonly serverName?: string
 }
 
-/** A password or token as a function is asked for anew at each login. */
+/** A password or token as a function is asked for anew at each login; where that fails, the login does: SECRET_UNAVAILABLE. */
 export type LoginOptions =
   | {
       /** PLAIN shows the password to the broker: use it with TLS. */
@@ -97,7 +97,7 @@ export type Warning =
 
 /**
  * @throws StreamError UNREACHABLE when no broker answers, ADDRESS_INVALID, NOT_ALLOWED, PERMISSION_DENIED; CONFIG_INVALID for
- *   `tls`, `login` or `curve` that cannot be used; FILE_NOT_FOUND for a key file
+ *   `tls`, `login` or `curve` that cannot be used; FILE_NOT_FOUND for a key file; SECRET_UNAVAILABLE for a password or token
  */
 export declare function connect(options?: ConnectOptions): Promise<Connection>
 
