@@ -11,6 +11,7 @@ import type { Time } from '../ports/time.ts'
 import { RecordCursor } from '../record/record-cursor.ts'
 import { lookUpTopic } from './admin.ts'
 import { toMessage } from './bytes.ts'
+import { checkPartition, noSuchPartition, timeOf } from './option-checks.ts'
 import type { Consumer, ConsumerOptions, Message, Place, Position, Warning } from './public.d.ts'
 
 export interface LibraryConsumerOptions extends ConsumerOptions {
@@ -173,10 +174,8 @@ export class LibraryConsumer implements Consumer {
       const { partitions } = await lookUpTopic(admin, name)
       const numbers = wanted ?? partitions.map(({ partition }) => partition)
       for (const partition of numbers) {
-        if (partition >= partitions.length) {
-          const target = `${name} partition ${partition}`
-          throw new StreamError('TOPIC_UNKNOWN', `${target}: no such partition`, { target })
-        }
+        checkPartition(name, partition)
+        if (partition >= partitions.length) throw noSuchPartition(name, partition)
         found.push({ topic: name, partition })
       }
     }
@@ -199,7 +198,7 @@ export class LibraryConsumer implements Consumer {
       const starts = await ask('earliest')
       return ends.map((end, index) => Math.max(starts[index] ?? 0, end + place))
     }
-    const found = await ask(place.getTime())
+    const found = await ask(timeOf(place))
     return found.map((offset, index) => (offset < 0 ? (ends[index] ?? 0) : offset))
   }
 }

@@ -105,11 +105,12 @@ export interface Connection {
   /** The address in use. */
   readonly broker: string
   readonly admin: Admin
-  /** A producer of its own; several may be open. */
+  /** A producer of its own; several may be open. @throws StreamError CONFIG_INVALID for options that cannot be used */
   producer(options?: ProducerOptions): Producer
   /**
    * A reader of its own, without a group: it reads all partitions, or those it is told. One that reads all, without `until`,
    * finds those that are added meanwhile within seconds, and reads them from their start.
+   * @throws StreamError CONFIG_INVALID for options that cannot be used; TOPIC_UNKNOWN where it is iterated
    */
   consumer(options: ConsumerOptions): Consumer
   /** Ends everything that was opened with it. Producers are flushed first. Idempotent. */
@@ -261,7 +262,7 @@ export interface ConfigValue {
   readonly origin: string
 }
 
-/** Every method: StreamError TOPIC_UNKNOWN, NOT_ALLOWED, TIMED_OUT, UNREACHABLE where it applies. */
+/** Every method: StreamError TOPIC_UNKNOWN, NOT_ALLOWED, TIMED_OUT, UNREACHABLE, CONFIG_INVALID where it applies. */
 export interface Admin {
   listTopics(): Promise<readonly TopicSummary[]>
   describeTopic(name: string): Promise<TopicDescription>
