@@ -41,9 +41,22 @@ function isPairs(
   return Array.isArray(headers)
 }
 
-/** The record the cursor stands on, in memory of its own: the batch it came from may go. */
-export function toMessage(cursor: RecordCursor, topic: string, partition: number): Message {
-  const { bytes, offset, timestampMs } = cursor
+/** The same memory as no Buffer, whose slices would be Buffers too: once for a batch, so that no message pays for it. */
+export function plainBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
+/**
+ * The record the cursor stands on, in memory of its own: the batch it came from may go.
+ * @param bytes  those of the cursor, plain
+ */
+export function toMessage(
+  cursor: RecordCursor,
+  bytes: Uint8Array,
+  topic: string,
+  partition: number,
+): Message {
+  const { offset, timestampMs } = cursor
   const value = copyOf(bytes, cursor.valueStart, cursor.valueEnd)
   const headers: [string, Uint8Array | null][] = []
   cursor.rewindHeaders()
@@ -69,5 +82,5 @@ export function toMessage(cursor: RecordCursor, topic: string, partition: number
 }
 
 function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array | null {
-  return start < 0 ? null : Uint8Array.prototype.slice.call(bytes, start, end)
+  return start < 0 ? null : bytes.slice(start, end)
 }

@@ -10,7 +10,7 @@ import type { Isolation, OffsetQuestion } from '../client/offsets.ts'
 import type { Time } from '../ports/time.ts'
 import { RecordCursor } from '../record/record-cursor.ts'
 import { lookUpTopic } from './admin.ts'
-import { toMessage } from './bytes.ts'
+import { plainBytes, toMessage } from './bytes.ts'
 import { checkPartition, noSuchPartition, timeOf } from './option-checks.ts'
 import type { Consumer, ConsumerOptions, Message, Place, Position, Warning } from './public.d.ts'
 
@@ -80,11 +80,12 @@ export class LibraryConsumer implements Consumer {
     const cursor = this.#cursor
     for (const at of batches) {
       cursor.reset(bytes, at)
+      const plain = plainBytes(cursor.bytes)
       while (!this.#isClosed && cursor.next()) {
         const { offset } = cursor
         if (offset < fromOffset) continue
         if (offset >= untilOffset) break
-        const message = toMessage(cursor, topic, partition)
+        const message = toMessage(cursor, plain, topic, partition)
         // Given is read: whoever stores positions with the results has this message in them.
         this.#note(topic, partition, offset + 1)
         yield message

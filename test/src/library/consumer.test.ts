@@ -4,6 +4,8 @@ import { Admin } from '../../../src/client/admin.ts'
 import { Consumer as Client } from '../../../src/client/consumer.ts'
 import { LibraryConsumer } from '../../../src/library/consumer.ts'
 import type { ConsumerOptions } from '../../../src/library/public.d.ts'
+import { BatchBuilder } from '../../../src/record/batch-builder.ts'
+import { codecs } from '../../../src/record/compression.ts'
 import { batchOf, type Fixture, fixture } from '../client/client-fixture.ts'
 import { FakePartition } from '../client/fake-cluster.ts'
 
@@ -106,4 +108,27 @@ describe('partitions that are added', () => {
     await consumer.close()
     await scene.world.run(ended)
   })
+})
+
+describe('keys, values and headers', () => {
+  it.each(codecs)(
+    'are plain Uint8Arrays in memory of their own, whoever wrote them with %s',
+    async (codec) => {
+      const scene = fixture()
+      const text = (word: string) => ({ bytes: Buffer.from(word), start: 0, end: word.length })
+      const builder = new BatchBuilder(1024)
+      builder.reset({ timestampMs: 1 })
+      const headers = [{ key: text('h'), value: text('x') }]
+      builder.append({ key: text('key'), value: text('value'), headers })
+      scene.brokers.addTopic('t')[0]?.append(Buffer.from(builder.finish({ codec })))
+      const read = consumerOf(scene, { until: 'end' })[Symbol.asyncIterator]()
+      const { value: message } = await scene.world.run(read.next())
+      const given = [message?.key, message?.value, message?.headers[0]?.[1]]
+      expect(given.map((bytes) => bytes?.constructor)).toEqual([Uint8Array, Uint8Array, Uint8Array])
+      expect(given).toEqual(['key', 'value', 'x'].map((word) => new TextEncoder().encode(word)))
+      expect(given.map((bytes) => bytes?.buffer.byteLength)).toEqual([3, 5, 1])
+      expect([message?.text(), message?.headers[0]?.[0]]).toEqual(['value', 'h'])
+      await read.return?.(undefined)
+    },
+  )
 })
