@@ -4,13 +4,17 @@ import type { ByteRange, HeaderInput, RecordInput } from '../record/batch-builde
 import type { RecordCursor } from '../record/record-cursor.ts'
 import type { Bytes, Message, RecordInput as PublicRecord } from './public.d.ts'
 
-/** @throws StreamError RECORD_INVALID for anything but text, bytes or null */
+/** @throws StreamError RECORD_INVALID for anything but text, bytes or null, and for a time before 1970 */
 export function toRecord(input: Bytes | PublicRecord): RecordInput {
   if (typeof input === 'string' || input instanceof Uint8Array) return { value: rangeOf(input) }
   if (typeof input !== 'object' || input === null || input.value === undefined) {
     throw new StreamError('RECORD_INVALID', 'a record is text, bytes, or an object with a value')
   }
   const { value, key, headers, timestampMs } = input
+  // Stored times below 0 mean that there is none. What is no whole number the batch refuses.
+  if (timestampMs !== undefined && timestampMs < 0) {
+    throw new StreamError('RECORD_INVALID', `timestampMs: ${timestampMs} is before 1970`)
+  }
   return {
     value: value === null ? null : rangeOf(value),
     key: key === undefined || key === null ? null : rangeOf(key),

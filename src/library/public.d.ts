@@ -142,7 +142,7 @@ export interface RecordInput {
     | readonly (readonly [string, Bytes | null])[]
   /** Default: by the key's hash as every Kafka client does it, else any. */
   readonly partition?: number
-  /** Milliseconds since 1970. Default: now. */
+  /** Whole milliseconds since 1970. Default: now. */
   readonly timestampMs?: number
 }
 

@@ -79,3 +79,19 @@ describe('send: a partition that is not known', () => {
     expect(countLooks(scene)).toBe(before)
   })
 })
+
+describe('send: timestampMs', () => {
+  it.each([-1, -1000, Number.NEGATIVE_INFINITY, Number.NaN, 0.5])(
+    '%s is refused, and the next record goes on',
+    async (timestampMs) => {
+      const scene = fixture()
+      const [partition] = scene.brokers.addTopic('t')
+      const producer = producerOf(scene)
+      await expect(
+        scene.world.run(producer.send('t', { value: 'x', timestampMs })),
+      ).rejects.toMatchObject({ code: 'RECORD_INVALID' })
+      await scene.world.run(producer.send('t', { value: 'y', timestampMs: 0 }))
+      expect(partition?.values()).toEqual(['y'])
+    },
+  )
+})
