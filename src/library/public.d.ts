@@ -127,7 +127,7 @@ export interface ProducerOptions {
   readonly compression?: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
   /** The longest a record waits for others. Default 5; sends of one turn of the event loop leave together anyway. */
   readonly lingerMs?: number
-  /** From send to acknowledgement; then NOT_DELIVERED. Default 120 000. */
+  /** From send to acknowledgement; then NOT_DELIVERED. `flush` and `close` may take as long. Default 120 000. */
   readonly deliveryTimeoutMs?: number
   /** Makes a topic that does not exist, with the broker's defaults. Default false: TOPIC_UNKNOWN. */
   readonly create?: boolean
@@ -157,8 +157,10 @@ export interface Producer {
   /**
    * Resolves when the record is durable as `acks` says. Records for one partition keep the order of the calls, awaited or
    * not.
-   * @throws StreamError TOPIC_UNKNOWN, RECORD_TOO_LARGE, NOT_DELIVERED, NOT_ALLOWED … After a failure other than of the
-   *   record itself its partition takes no more: make a new producer.
+   * @throws StreamError TOPIC_UNKNOWN for a topic that is not there at its first record, and for a partition that is not there;
+   *   RECORD_INVALID, RECORD_TOO_LARGE, NOT_ALLOWED …; NOT_DELIVERED after `deliveryTimeoutMs`, also where the topic was deleted
+   *   since its first record: it may come back, so flush and close wait for as long. After a failure other than of the record
+   *   itself its partition takes no more: make a new producer.
    */
   send(topic: string, record: Bytes | RecordInput): Promise<Receipt>
   /**
