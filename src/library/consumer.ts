@@ -44,7 +44,7 @@ export class LibraryConsumer implements Consumer {
   constructor(client: Client, options: LibraryConsumerOptions) {
     this.#client = client
     this.#options = options
-    this.#followsAll = options.partitions === undefined && options.until === undefined
+    this.#followsAll = (options.partitions ?? options.until) === undefined
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Message, undefined, undefined> {

@@ -26,11 +26,11 @@ export function checkConsumerOptions(options: ConsumerOptions): void {
   for (const name of names) {
     if (typeof name !== 'string') throw invalid('topics', name, 'give a name, or an array of names')
   }
-  if (partitions !== undefined && !Array.isArray(partitions)) {
+  if (isGiven(partitions) && !Array.isArray(partitions)) {
     throw invalid('partitions', partitions, 'give an array of numbers')
   }
   if (Array.isArray(from)) checkPositions(from)
-  else if (from !== undefined) checkPlace('from', from as Place)
+  else if (isGiven(from)) checkPlace('from', from as Place)
   if (until !== undefined) checkPlace('until', until)
   checkChoice('isolation', isolation, ISOLATIONS)
 }
@@ -85,13 +85,17 @@ function checkPositions(positions: readonly Position[]): void {
 }
 
 /** null is what undefined is: the default. */
+function isGiven(value: unknown): boolean {
+  return value !== undefined && value !== null
+}
+
 function checkChoice(name: string, value: unknown, choices: readonly unknown[]): void {
-  if (value === undefined || value === null || choices.includes(value)) return
+  if (!isGiven(value) || choices.includes(value)) return
   throw invalid(name, value, `give one of ${choices.join(', ')}`)
 }
 
 function checkDelay(name: string, value: number | undefined): void {
-  if (value === undefined || (typeof value === 'number' && value >= 0)) return
+  if (!isGiven(value) || (typeof value === 'number' && value >= 0)) return
   throw invalid(name, value, 'give a number of milliseconds, from 0 on')
 }
 

@@ -65,6 +65,12 @@ describe('options that cannot be used', () => {
     expect(failure.message).toContain(words)
   })
 
+  it('null is the default', async () => {
+    const none = { acks: null, compression: null, lingerMs: null, deliveryTimeoutMs: null }
+    await stream.producer(none as unknown as ProducerOptions).close()
+    await read({ partitions: null, from: null, until: 'end', isolation: null })
+  })
+
   it.each([[-1], [0.5], [9], [Number.NaN], ['0']])(
     'partitions: [%s] is none of the topic',
     async (partition) => {
