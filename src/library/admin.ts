@@ -3,6 +3,13 @@ import { StreamError } from '../base/errors.ts'
 import type { Admin as Client, Outcome } from '../client/admin.ts'
 import { kafkaFailure } from '../client/kafka-failure.ts'
 import type { TopicInfo } from '../client/metadata-cache.ts'
+import {
+  checkCount,
+  checkOffset,
+  checkPartition,
+  checkTopicPlace,
+  timeOf,
+} from './option-checks.ts'
 import type { Admin, ConfigValue, Position, TopicDescription, TopicSummary } from './public.d.ts'
 
 type CreateOptions = NonNullable<Parameters<Admin['createTopic']>[1]>
@@ -46,6 +53,8 @@ export class LibraryAdmin implements Admin {
   async createTopic(name: string, options: CreateOptions = {}): Promise<void> {
     const client = this.#client()
     const { partitions, replicas, config, ifNotExists } = options
+    checkCount('partitions', partitions)
+    checkCount('replicas', replicas)
     const [outcome] = await client.createTopics([
       {
         name,
@@ -67,6 +76,7 @@ export class LibraryAdmin implements Admin {
 
   async addPartitions(name: string, count: number): Promise<void> {
     const client = this.#client()
+    checkCount('count', count)
     throwOutcome((await client.createPartitions([{ name, count }]))[0])
     await client.awaitTopic(name)
   }
@@ -94,10 +104,11 @@ export class LibraryAdmin implements Admin {
 
   async offsets(topic: string, place: 'start' | 'end' | Date): Promise<readonly Position[]> {
     const client = this.#client()
+    checkTopicPlace('place', place)
     const { partitions } = await lookUpTopic(client, topic)
     const ask = (at: 'earliest' | 'latest' | number) =>
       client.listOffsets(partitions.map(({ partition }) => ({ topic, partition, at })))
-    const at = place === 'start' ? 'earliest' : place === 'end' ? 'latest' : place.getTime()
+    const at = place === 'start' ? 'earliest' : place === 'end' ? 'latest' : timeOf(place)
     const [answers, ends] = await Promise.all([ask(at), ask('latest')])
     return answers.map(({ partition, offset }, index) => ({
       topic,
@@ -107,6 +118,8 @@ export class LibraryAdmin implements Admin {
   }
 
   async trim(topic: string, partition: number, beforeOffset: number): Promise<number> {
+    checkPartition(topic, partition)
+    checkOffset('beforeOffset', beforeOffset)
     const [outcome] = await this.#client().deleteRecords([{ topic, partition, beforeOffset }])
     if (outcome === undefined) throw new StreamError('BROKER_ERROR', `${topic}: no answer`)
     if (outcome.error !== undefined) throw outcome.error

@@ -4,13 +4,17 @@ import type { ByteRange, HeaderInput, RecordInput } from '../record/batch-builde
 import type { RecordCursor } from '../record/record-cursor.ts'
 import type { Bytes, Message, RecordInput as PublicRecord } from './public.d.ts'
 
-/** @throws StreamError RECORD_INVALID for anything but text, bytes or null */
+/** @throws StreamError RECORD_INVALID for anything but text, bytes or null, and for a time before 1970 */
 export function toRecord(input: Bytes | PublicRecord): RecordInput {
   if (typeof input === 'string' || input instanceof Uint8Array) return { value: rangeOf(input) }
   if (typeof input !== 'object' || input === null || input.value === undefined) {
     throw new StreamError('RECORD_INVALID', 'a record is text, bytes, or an object with a value')
   }
   const { value, key, headers, timestampMs } = input
+  // Stored times below 0 mean that there is none. What is no whole number the batch refuses.
+  if (timestampMs !== undefined && timestampMs < 0) {
+    throw new StreamError('RECORD_INVALID', `timestampMs: ${timestampMs} is before 1970`)
+  }
   return {
     value: value === null ? null : rangeOf(value),
     key: key === undefined || key === null ? null : rangeOf(key),
@@ -41,9 +45,22 @@ function isPairs(
   return Array.isArray(headers)
 }
 
-/** The record the cursor stands on, in memory of its own: the batch it came from may go. */
-export function toMessage(cursor: RecordCursor, topic: string, partition: number): Message {
-  const { bytes, offset, timestampMs } = cursor
+/** The same memory as no Buffer, whose slices would be Buffers too: once for a batch, so that no message pays for it. */
+export function plainBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
+/**
+ * The record the cursor stands on, in memory of its own: the batch it came from may go.
+ * @param bytes  those of the cursor, plain
+ */
+export function toMessage(
+  cursor: RecordCursor,
+  bytes: Uint8Array,
+  topic: string,
+  partition: number,
+): Message {
+  const { offset, timestampMs } = cursor
   const value = copyOf(bytes, cursor.valueStart, cursor.valueEnd)
   const headers: [string, Uint8Array | null][] = []
   cursor.rewindHeaders()
@@ -69,5 +86,5 @@ export function toMessage(cursor: RecordCursor, topic: string, partition: number
 }
 
 function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array | null {
-  return start < 0 ? null : Uint8Array.prototype.slice.call(bytes, start, end)
+  return start < 0 ? null : bytes.slice(start, end)
 }

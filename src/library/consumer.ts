@@ -1,15 +1,21 @@
-/** The library's consumer over src/client/consumer.ts: messages one by one, as an async iterable. */
+/**
+ * The library's consumer over src/client/consumer.ts: messages one by one, as an async iterable. One that follows all partitions
+ * looks for new ones as the command `consume` does, while it waits and between batches.
+ */
 import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Admin } from '../client/admin.ts'
 import type { Consumer as Client } from '../client/consumer.ts'
 import type { RecordsEvent } from '../client/consumer-events.ts'
 import type { Isolation, OffsetQuestion } from '../client/offsets.ts'
+import type { Time } from '../ports/time.ts'
 import { RecordCursor } from '../record/record-cursor.ts'
 import { lookUpTopic } from './admin.ts'
-import { toMessage } from './bytes.ts'
+import { plainBytes, toMessage } from './bytes.ts'
+import { checkPartition, noSuchPartition, timeOf } from './option-checks.ts'
 import type { Consumer, ConsumerOptions, Message, Place, Position, Warning } from './public.d.ts'
 
 export interface LibraryConsumerOptions extends ConsumerOptions {
+  readonly time: Time
   readonly admin: () => Admin
   readonly onWarning: (warning: Warning) => void
   readonly onClose: () => void
@@ -20,17 +26,25 @@ interface Partition {
   readonly partition: number
 }
 
+/** As the command. */
+const LOOK_AGAIN_MS = 5000
+
 export class LibraryConsumer implements Consumer {
   readonly #client: Client
   readonly #options: LibraryConsumerOptions
   readonly #positions = new Map<string, Position>()
   readonly #cursor = new RecordCursor()
+  /** All partitions, for as long as it takes. */
+  readonly #followsAll: boolean
+  #lookedMs = 0
+  #isLooking = false
   #isStarted = false
   #isClosed = false
 
   constructor(client: Client, options: LibraryConsumerOptions) {
     this.#client = client
     this.#options = options
+    this.#followsAll = (options.partitions ?? options.until) === undefined
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Message, undefined, undefined> {
@@ -39,10 +53,11 @@ export class LibraryConsumer implements Consumer {
     try {
       await this.#assign()
       while (!this.#isClosed) {
+        const lookInMs = this.#followsAll ? this.#lookIfDue() : undefined
         const event = this.#client.poll()
         if (event === undefined) {
           if (this.#client.isDone) return undefined
-          await this.#client.wait()
+          await this.#client.wait(lookInMs)
           continue
         }
         if (event.kind === 'failed') throw event.error
@@ -65,11 +80,12 @@ export class LibraryConsumer implements Consumer {
     const cursor = this.#cursor
     for (const at of batches) {
       cursor.reset(bytes, at)
+      const plain = plainBytes(cursor.bytes)
       while (!this.#isClosed && cursor.next()) {
         const { offset } = cursor
         if (offset < fromOffset) continue
         if (offset >= untilOffset) break
-        const message = toMessage(cursor, topic, partition)
+        const message = toMessage(cursor, plain, topic, partition)
         // Given is read: whoever stores positions with the results has this message in them.
         this.#note(topic, partition, offset + 1)
         yield message
@@ -95,17 +111,27 @@ export class LibraryConsumer implements Consumer {
   }
 
   #note(topic: string, partition: number, offset: number): void {
-    this.#positions.set(`${topic}/${partition}`, { topic, partition, offset })
+    this.#positions.set(keyOf({ topic, partition }), { topic, partition, offset })
   }
 
   async #assign(): Promise<void> {
     const { from, until } = this.#options
+    this.#lookedMs = this.#options.time.monotonicMs()
     const partitions = await this.#partitions()
     const ends = until === undefined ? undefined : await this.#resolve(partitions, until)
     const start = from ?? (until === undefined ? 'end' : 'start')
-    const isSaved = Array.isArray(start)
-    const saved = isSaved ? (start as readonly Position[]) : []
-    const places = await this.#resolve(partitions, isSaved ? 'start' : (start as Place))
+    const place = Array.isArray(start) ? 'start' : (start as Place)
+    this.#read(partitions, await this.#resolve(partitions, place), ends)
+  }
+
+  /** From saved positions, where there are some, else from `places`. */
+  #read(
+    partitions: readonly Partition[],
+    places: readonly number[],
+    ends: readonly number[] | undefined,
+  ): void {
+    const { from } = this.#options
+    const saved: readonly Position[] = Array.isArray(from) ? from : []
     const assignments = partitions.map(({ topic, partition }, index) => {
       const own = saved.find((each) => each.topic === topic && each.partition === partition)
       const startOffset = own?.offset ?? places[index] ?? 0
@@ -114,6 +140,30 @@ export class LibraryConsumer implements Consumer {
       return { topic, partition, startOffset, ...(endOffset === undefined ? {} : { endOffset }) }
     })
     if (!this.#isClosed) this.#client.assign(assignments)
+  }
+
+  /** @returns in how many milliseconds it is due again */
+  #lookIfDue(): number {
+    const nowMs = this.#options.time.monotonicMs()
+    if (nowMs - this.#lookedMs >= LOOK_AGAIN_MS) {
+      this.#lookedMs = nowMs
+      // Beside the loop: a broker that is slow to answer holds up nothing that is at hand.
+      if (!this.#isLooking) void this.#lookForMore()
+    }
+    return this.#lookedMs + LOOK_AGAIN_MS - nowMs
+  }
+
+  /** Partitions that were added are read from their start. */
+  async #lookForMore(): Promise<void> {
+    this.#isLooking = true
+    try {
+      const found = await this.#partitions()
+      const added = found.filter((each) => !this.#positions.has(keyOf(each)))
+      if (added.length > 0) this.#read(added, await this.#resolve(added, 'start'), undefined)
+    } catch {
+      // It cannot be told now; what is wrong with the partitions that are read their client says itself.
+    }
+    this.#isLooking = false
   }
 
   async #partitions(): Promise<Partition[]> {
@@ -125,10 +175,8 @@ export class LibraryConsumer implements Consumer {
       const { partitions } = await lookUpTopic(admin, name)
       const numbers = wanted ?? partitions.map(({ partition }) => partition)
       for (const partition of numbers) {
-        if (partition >= partitions.length) {
-          const target = `${name} partition ${partition}`
-          throw new StreamError('TOPIC_UNKNOWN', `${target}: no such partition`, { target })
-        }
+        checkPartition(name, partition)
+        if (partition >= partitions.length) throw noSuchPartition(name, partition)
         found.push({ topic: name, partition })
       }
     }
@@ -151,7 +199,11 @@ export class LibraryConsumer implements Consumer {
       const starts = await ask('earliest')
       return ends.map((end, index) => Math.max(starts[index] ?? 0, end + place))
     }
-    const found = await ask(place.getTime())
+    const found = await ask(timeOf(place))
     return found.map((offset, index) => (offset < 0 ? (ends[index] ?? 0) : offset))
   }
+}
+
+function keyOf({ topic, partition }: Partition): string {
+  return `${topic}/${partition}`
 }

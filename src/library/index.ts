@@ -24,6 +24,7 @@ import {
   runtimeDirectory,
 } from './broker-address.ts'
 import { LibraryConsumer } from './consumer.ts'
+import { checkConsumerOptions, checkProducerOptions } from './option-checks.ts'
 import { LibraryProducer } from './producer.ts'
 import type {
   Admin,
@@ -139,6 +140,7 @@ class LibraryConnection implements Connection {
 
   producer(options: ProducerOptions = {}): Producer {
     this.#assertOpen()
+    checkProducerOptions(options)
     const { acks, compression, lingerMs, deliveryTimeoutMs, create } = options
     const producer = new LibraryProducer(
       (onDelivery) =>
@@ -152,6 +154,7 @@ class LibraryConnection implements Connection {
           ...(deliveryTimeoutMs === undefined ? {} : { deliveryTimeoutMs }),
         }),
       {
+        time: this.#time,
         create: create ?? false,
         admin: () => this.#adminOfClient(),
         onClose: () => this.#parts.delete(producer),
@@ -163,6 +166,7 @@ class LibraryConnection implements Connection {
 
   consumer(options: ConsumerOptions): Consumer {
     this.#assertOpen()
+    checkConsumerOptions(options)
     const { isolation, rack = this.#options.rack } = options
     const client = new ConsumerClient(this.#time, this.#random, this.#cluster, {
       ...(isolation === undefined ? {} : { isolation }),
@@ -170,6 +174,7 @@ class LibraryConnection implements Connection {
     })
     const consumer = new LibraryConsumer(client, {
       ...options,
+      time: this.#time,
       admin: () => this.#adminOfClient(),
       onWarning: (warning) => this.#warn(warning),
       onClose: () => this.#parts.delete(consumer),

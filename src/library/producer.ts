@@ -5,10 +5,13 @@
  * - Records are appended in the order of the calls; a call that must wait (topic not looked up, no room) holds back the
  *   ones behind it.
  * - Each send is settled once: by its delivery, by the failure of its append, or by the close.
+ * - No partition is refused on what was heard before the call: it may have been added since.
  */
 import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Admin } from '../client/admin.ts'
 import type { Producer as Client, Delivery } from '../client/producer.ts'
+import { sleep, type Time } from '../ports/time.ts'
+import { lookUpTopic } from './admin.ts'
 import { rangeOf, toRecord } from './bytes.ts'
 import type { Bytes, Producer, Receipt, RecordInput } from './public.d.ts'
 
@@ -17,7 +20,14 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
+/** When a topic's partitions were last asked for, and how many calls had been made by then that had to wait. */
+interface Look {
+  readonly atMs: number
+  readonly calls: number
+}
+
 export interface LibraryProducerOptions {
+  readonly time: Time
   readonly create: boolean
   readonly admin: () => Admin
   readonly onClose: () => void
@@ -25,6 +35,8 @@ export interface LibraryProducerOptions {
 
 /** Unacknowledged records of one sendAll: enough to fill batches, little enough to bound its promises. */
 const SEND_ALL_MAX = 20_000
+/** Whoever names partitions that are not there makes the broker be asked so often, and no oftener. */
+const LOOK_AGAIN_MS = 100
 
 export class LibraryProducer implements Producer {
   readonly #client: Client
@@ -32,8 +44,11 @@ export class LibraryProducer implements Producer {
   readonly #waiting = new Map<number, Waiting>()
   readonly #prepared = new Map<string, Promise<void>>()
   readonly #ready = new Set<string>()
+  readonly #looks = new Map<string, Look>()
   /** The last call that had to wait; the ones behind it queue up here. */
   #turn: Promise<void> | undefined
+  /** That had to wait, so far. */
+  #calls = 0
   #isFlushDue = false
   #closing: Promise<void> | undefined
 
@@ -53,11 +68,14 @@ export class LibraryProducer implements Producer {
         reject(new StreamError('CLOSED', 'the producer is closed'))
         return
       }
-      if (this.#turn === undefined && this.#ready.has(topic)) {
+      const isReady = this.#turn === undefined && this.#ready.has(topic)
+      if (isReady && !this.#isUnheardOf(topic, record)) {
         if (this.#tryAppend(topic, record, waiting)) return
       }
+      this.#calls += 1
+      const call = this.#calls
       const turn = (this.#turn ?? Promise.resolve()).then(() =>
-        this.#appendLater(topic, record, waiting),
+        this.#appendLater(topic, record, waiting, call),
       )
       this.#turn = turn
       void turn.then(() => {
@@ -150,14 +168,41 @@ export class LibraryProducer implements Producer {
     return true
   }
 
-  async #appendLater(topic: string, input: Bytes | RecordInput, waiting: Waiting): Promise<void> {
+  async #appendLater(
+    topic: string,
+    input: Bytes | RecordInput,
+    waiting: Waiting,
+    call: number,
+  ): Promise<void> {
     try {
       await this.#prepare(topic)
+      if (this.#isUnheardOf(topic, input)) await this.#lookAgain(topic, call)
     } catch (error) {
       waiting.reject(error)
       return
     }
     while (!this.#tryAppend(topic, input, waiting)) await this.#client.writable()
+  }
+
+  /** A partition behind the last one that is known. */
+  #isUnheardOf(topic: string, input: Bytes | RecordInput): boolean {
+    const partition = (input as Partial<RecordInput> | null | undefined)?.partition
+    return Number.isInteger(partition) && Number(partition) >= this.#client.partitionCount(topic)
+  }
+
+  /** Asks for the topic's partitions anew, unless that was done since the call. @throws StreamError of the lookup */
+  async #lookAgain(topic: string, call: number): Promise<void> {
+    const { time, admin } = this.#options
+    const last = this.#looks.get(topic)
+    if (last !== undefined && last.calls >= call) return
+    const waitMs = (last?.atMs ?? Number.NEGATIVE_INFINITY) + LOOK_AGAIN_MS - time.monotonicMs()
+    if (waitMs > 0) await sleep(time, waitMs)
+    this.#noteLook(topic)
+    await lookUpTopic(admin(), topic)
+  }
+
+  #noteLook(topic: string): void {
+    this.#looks.set(topic, { atMs: this.#options.time.monotonicMs(), calls: this.#calls })
   }
 
   #choose(topic: string, input: Bytes | RecordInput): number | undefined {
@@ -186,6 +231,7 @@ export class LibraryProducer implements Producer {
   }
 
   async #lookUp(topic: string): Promise<void> {
+    this.#noteLook(topic)
     try {
       await this.#client.prepare(topic)
     } catch (error) {

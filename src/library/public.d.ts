@@ -54,7 +54,7 @@ export interface TlsOptions {
   readonly serverName?: string
 }
 
-/** A password or token as a function is asked for anew at each login. */
+/** A password or token as a function is asked for anew at each login; where that fails, the login does: SECRET_UNAVAILABLE. */
 export type LoginOptions =
   | {
       /** PLAIN shows the password to the broker: use it with TLS. */
@@ -97,7 +97,7 @@ export type Warning =
 
 /**
  * @throws StreamError UNREACHABLE when no broker answers, ADDRESS_INVALID, NOT_ALLOWED, PERMISSION_DENIED; CONFIG_INVALID for
- *   `tls`, `login` or `curve` that cannot be used; FILE_NOT_FOUND for a key file
+ *   `tls`, `login` or `curve` that cannot be used; FILE_NOT_FOUND for a key file; SECRET_UNAVAILABLE for a password or token
  */
 export declare function connect(options?: ConnectOptions): Promise<Connection>
 
@@ -105,9 +105,13 @@ export interface Connection {
   /** The address in use. */
   readonly broker: string
   readonly admin: Admin
-  /** A producer of its own; several may be open. */
+  /** A producer of its own; several may be open. @throws StreamError CONFIG_INVALID for options that cannot be used */
   producer(options?: ProducerOptions): Producer
-  /** A reader of its own, without a group: it reads all partitions, or those it is told. */
+  /**
+   * A reader of its own, without a group: it reads all partitions, or those it is told. One that reads all, without `until`,
+   * finds those that are added meanwhile within seconds, and reads them from their start.
+   * @throws StreamError CONFIG_INVALID for options that cannot be used; TOPIC_UNKNOWN where it is iterated
+   */
   consumer(options: ConsumerOptions): Consumer
   /** Ends everything that was opened with it. Producers are flushed first. Idempotent. */
   close(): Promise<void>
@@ -123,7 +127,7 @@ export interface ProducerOptions {
   readonly compression?: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
   /** The longest a record waits for others. Default 5; sends of one turn of the event loop leave together anyway. */
   readonly lingerMs?: number
-  /** From send to acknowledgement; then NOT_DELIVERED. Default 120 000. */
+  /** From send to acknowledgement; then NOT_DELIVERED. `flush` and `close` may take as long. Default 120 000. */
   readonly deliveryTimeoutMs?: number
   /** Makes a topic that does not exist, with the broker's defaults. Default false: TOPIC_UNKNOWN. */
   readonly create?: boolean
@@ -138,7 +142,7 @@ export interface RecordInput {
     | readonly (readonly [string, Bytes | null])[]
   /** Default: by the key's hash as every Kafka client does it, else any. */
   readonly partition?: number
-  /** Milliseconds since 1970. Default: now. */
+  /** Whole milliseconds since 1970. Default: now. */
   readonly timestampMs?: number
 }
 
@@ -153,8 +157,10 @@ export interface Producer {
   /**
    * Resolves when the record is durable as `acks` says. Records for one partition keep the order of the calls, awaited or
    * not.
-   * @throws StreamError TOPIC_UNKNOWN, RECORD_TOO_LARGE, NOT_DELIVERED, NOT_ALLOWED … After a failure other than of the
-   *   record itself its partition takes no more: make a new producer.
+   * @throws StreamError TOPIC_UNKNOWN for a topic that is not there at its first record, and for a partition that is not there;
+   *   RECORD_INVALID, RECORD_TOO_LARGE, NOT_ALLOWED …; NOT_DELIVERED after `deliveryTimeoutMs`, also where the topic was deleted
+   *   since its first record: it may come back, so flush and close wait for as long. After a failure other than of the record
+   *   itself its partition takes no more: make a new producer.
    */
   send(topic: string, record: Bytes | RecordInput): Promise<Receipt>
   /**
@@ -258,7 +264,7 @@ export interface ConfigValue {
   readonly origin: string
 }
 
-/** Every method: StreamError TOPIC_UNKNOWN, NOT_ALLOWED, TIMED_OUT, UNREACHABLE where it applies. */
+/** Every method: StreamError TOPIC_UNKNOWN, NOT_ALLOWED, TIMED_OUT, UNREACHABLE, CONFIG_INVALID where it applies. */
 export interface Admin {
   listTopics(): Promise<readonly TopicSummary[]>
   describeTopic(name: string): Promise<TopicDescription>

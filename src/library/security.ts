@@ -81,10 +81,34 @@ function pem(bytes: Bytes): Uint8Array {
 function requestOf(login: LoginOptions): LoginRequest {
   if (login.mechanism === 'OAUTHBEARER') {
     const { mechanism, token } = login
-    return { mechanism, token: async () => (typeof token === 'string' ? token : await token()) }
+    return { mechanism, token: () => secretOf('login.token', token) }
   }
   const { mechanism, username, password } = login
-  const text = async (): Promise<string> =>
-    typeof password === 'string' ? password : await password()
-  return { mechanism, username, password: text }
+  return { mechanism, username, password: () => secretOf('login.password', password) }
+}
+
+/**
+ * What the caller's function throws is the cause only: it may hold what nobody should see in a message.
+ * @throws StreamError SECRET_UNAVAILABLE, which ends the login at once
+ */
+async function secretOf(
+  name: string,
+  given: string | (() => string | Promise<string>),
+): Promise<string> {
+  if (typeof given === 'string') return given
+  let secret: unknown
+  try {
+    secret = await given()
+  } catch (cause) {
+    throw new StreamError('SECRET_UNAVAILABLE', `${name}: the function given for it failed`, {
+      target: name,
+      hint: 'what it has thrown is the cause of this error',
+      cause,
+    })
+  }
+  if (typeof secret === 'string') return secret
+  throw new StreamError('SECRET_UNAVAILABLE', `${name}: the function given for it gave no text`, {
+    target: name,
+    hint: 'it gives a string, or a promise of one',
+  })
 }

@@ -157,6 +157,31 @@ describe('the packed library', () => {
     expect(ran).toMatchObject({ stdout: 'fine\n', stderr: '', status: 0 })
   })
 
+  it('partitions that another connection adds are written to at once, and read within seconds', () => {
+    const ran = run(
+      'added.mjs',
+      `import { connect } from 'stream-hub'
+       import assert from 'node:assert/strict'
+       await using one = await connect()
+       await using two = await connect()
+       await one.admin.createTopic('added')
+       const producer = one.producer()
+       await producer.send('added', 'a')
+       const consumer = one.consumer({ topics: 'added', from: 'start' })
+       const messages = consumer[Symbol.asyncIterator]()
+       assert.equal((await messages.next()).value.text(), 'a')
+       const next = messages.next()
+       await two.admin.addPartitions('added', 3)
+       const { partition, offset } = await producer.send('added', { value: 'b', partition: 2 })
+       assert.deepEqual([partition, offset], [2, 0])
+       assert.equal((await next).value.text(), 'b')
+       assert.equal(consumer.positions().length, 3)
+       await messages.return()
+       console.log('fine')`,
+    )
+    expect(ran).toMatchObject({ stdout: 'fine\n', stderr: '', status: 0 })
+  })
+
   it('failures are StreamErrors with a code, and end nothing', () => {
     const ran = run(
       'errors.mjs',
@@ -176,6 +201,10 @@ describe('the packed library', () => {
        assert.equal((await producer.send('small', 'fits')).offset, 0)
        assert.equal((await code(producer.send('small', { value: 7 })))[0], 'RECORD_INVALID')
        assert.equal((await code(producer.send('small', { value: 'x', partition: 9 })))[0], 'TOPIC_UNKNOWN')
+       assert.equal((await code(producer.send('small', { value: 'x', timestampMs: -1 })))[0], 'RECORD_INVALID')
+       assert.throws(() => stream.producer({ compression: 'brotli' }), { code: 'CONFIG_INVALID' })
+       assert.throws(() => stream.consumer({ topics: 'small', from: 1.5 }), { code: 'CONFIG_INVALID' })
+       assert.equal((await code(stream.admin.trim('small', 0, NaN)))[0], 'CONFIG_INVALID')
        const read = async () => { for await (const _ of stream.consumer({ topics: 'nowhere' })); }
        assert.equal((await code(read()))[0], 'TOPIC_UNKNOWN')
        await stream.close()
