@@ -379,7 +379,8 @@ export class ProduceJob {
       else if (isTimedOut) producer.flushSoon()
       else if (!isGivenUp) await producer.flush()
     } catch (error) {
-      if (this.#deliveryError === undefined) failures.push(error)
+      if (this.#deliveryError === undefined && !failures.includes(error)) failures.push(error)
+      await this.#abortAfter(error, failures)
     }
     this.#stopListening()
     if (this.#deliveryError !== undefined && !failures.includes(this.#deliveryError)) {
@@ -391,6 +392,20 @@ export class ProduceJob {
       } catch (error) {
         if (!failures.includes(error)) failures.push(error)
       }
+    }
+  }
+
+  /**
+   * A commit that could not be leaves its transaction open: readers of the topic, and jobs whose positions share a partition
+   * with this one's, would wait until its time is over.
+   */
+  async #abortAfter(failed: unknown, failures: unknown[]): Promise<void> {
+    // Of a commit without an answer nobody knows what it came to, and a newer owner of the id has ended it.
+    if (isStreamError(failed, 'TIMED_OUT') || isStreamError(failed, 'FENCED')) return
+    try {
+      await this.#atomic?.abort()
+    } catch (error) {
+      failures.push(error)
     }
   }
 
