@@ -53,6 +53,7 @@ export class ProduceJob {
   /** Opened before its turn. */
   #standardInput: ByteInput | undefined
   #deliveryError: StreamError | undefined
+  #isAborting = false
   #spooling: { fail(error: unknown): void } | undefined
   #inputBytesMax = 0
   #inputBytes = 0
@@ -265,14 +266,25 @@ export class ProduceJob {
     if (atomic === undefined) return
     if (this.#resume !== undefined) {
       // Chunks are wholes of their own: what came before the end is committed, however the run ended.
-      const isFine = this.#deliveryError === undefined
-      if (!isFine || !(await this.#resume.commitRest())) await atomic.abort()
+      if (this.#deliveryError === undefined) await this.#resume.commitRest()
+      await this.#abort(atomic)
       return
     }
     const isWhole = !isCutShort && this.#errors.count <= this.#plan.allowErrors
     if (isWhole && this.#deliveryError === undefined) await atomic.commit()
-    else await atomic.abort()
+    else await this.#abort(atomic)
     await atomic.begin()
+  }
+
+  /** Without effect on a transaction that holds nothing. */
+  async #abort(atomic: AtomicProducer): Promise<void> {
+    // What is under way is given up by this command, and is no failure of its own.
+    this.#isAborting = true
+    try {
+      await atomic.abort()
+    } finally {
+      this.#isAborting = false
+    }
   }
 
   /** A whole input is over, or `only` is all there is: its last record. */
@@ -338,6 +350,7 @@ export class ProduceJob {
 
   #onDelivery(delivery: Delivery): void {
     const { error, topic, partition, baseOffset, recordCount } = delivery
+    if (this.#isAborting) return
     if (error === undefined && this.#transactions?.isOwnTopic(topic) === true) return
     try {
       this.#receipts?.add(delivery)
@@ -403,7 +416,7 @@ export class ProduceJob {
     // Of a commit without an answer nobody knows what it came to, and a newer owner of the id has ended it.
     if (isStreamError(failed, 'TIMED_OUT') || isStreamError(failed, 'FENCED')) return
     try {
-      await this.#atomic?.abort()
+      if (this.#atomic !== undefined) await this.#abort(this.#atomic)
     } catch (error) {
       failures.push(error)
     }

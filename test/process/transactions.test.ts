@@ -60,6 +60,17 @@ describe('produce --atomic', () => {
     expect(count('refused')).toBe(0)
   })
 
+  it.each(['--atomic', '--resume late'])(
+    'a run out of time leaves no transaction open: %s',
+    (flags) => {
+      program.ok('seq 5000 > late')
+      const run = program.shell(`stream produce late ${flags} --rate 1000/s --timeout 500ms late`)
+      expect([5, 7]).toContain(run.status)
+      expect(run.stderr).not.toContain('outcome unknown')
+      expect(program.shell('stream txn list --state Ongoing --fail-empty').status).toBe(3)
+    },
+  )
+
   it('refuses what contradicts it', () => {
     for (const flags of ['--acks 1', '--receipts r', '--expect-offset 0', '--txn-per-file']) {
       expect(program.shell(`stream produce whole --atomic ${flags} < input`).status).toBe(2)
