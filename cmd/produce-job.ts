@@ -431,7 +431,7 @@ export class ProduceJob {
     const through = producer.deliveredThrough()
     const appended = producer.appendedCount
     const report = this.#report
-    report.records = through
+    report.records = through - this.#errors.refusedBelow(through)
     report.errors = this.#errors.count
     report.throughLine = this.#errors.linesThrough(through)
     const codes = failures.flatMap((failure) =>

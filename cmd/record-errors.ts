@@ -21,6 +21,8 @@ export class RecordErrors {
   readonly #console: Console
   /** Of each line in error how many records had been appended before it. Rising. */
   readonly #ordinals: number[] = []
+  /** Batches that the broker refused, and that were left out. */
+  readonly #refused: { readonly firstOrdinal: number; readonly recordCount: number }[] = []
   /** Lines of the input that an earlier run has dealt with. */
   #linesBefore = 0
 
@@ -73,6 +75,7 @@ export class RecordErrors {
     const { topic, partition, firstOrdinal, recordCount, batch } = delivery
     this.count += recordCount
     if (this.#policy.kind === 'stop') return false
+    this.#refused.push({ firstOrdinal, recordCount })
     this.#console.error(withLine(error, this.lineOf(firstOrdinal)))
     if (this.#policy.kind === 'dead-letter' && batch !== undefined) {
       this.#policy.letters.addBatch(topic, partition, batch)
@@ -88,6 +91,15 @@ export class RecordErrors {
   /** All input lines up to this one are delivered (or were in error), when all records below `ordinal` are. */
   linesThrough(ordinal: number): number {
     return this.#linesBefore + ordinal + this.#errorsUpTo(ordinal)
+  }
+
+  /** How many of the records below `ordinal` were left out. */
+  refusedBelow(ordinal: number): number {
+    let count = 0
+    for (const { firstOrdinal, recordCount } of this.#refused) {
+      if (firstOrdinal < ordinal) count += Math.min(recordCount, ordinal - firstOrdinal)
+    }
+    return count
   }
 
   #errorsUpTo(ordinal: number): number {

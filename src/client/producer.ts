@@ -236,7 +236,7 @@ export class Producer {
     return this.#failure
   }
 
-  /** Every record with an ordinal below this is delivered. Looks through all that is unresolved: not for hot paths. */
+  /** Every record with an ordinal below this is delivered, or was refused and left out (afterRefusal). Looks through all that is unresolved: not for hot paths. */
   deliveredThrough(): number {
     let through = Math.min(this.#filler.nextOrdinal, this.#firstFailedOrdinal)
     for (const lane of this.#filler.active) {
@@ -608,8 +608,10 @@ export class Producer {
       this.#filler.release(batch, this.#acks !== 0 && batch.sends === 1)
       this.#report(batch, undefined)
     }
+    // What was left out for its contents is told to the caller, and no gap in what can be delivered.
+    const isGap = lane.queue.failure !== undefined
     for (const { batch, failure } of result.failed) {
-      this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, batch.firstOrdinal)
+      if (isGap) this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, batch.firstOrdinal)
       this.#filler.release(batch, batch.sends === 0)
       this.#report(batch, failure)
     }

@@ -279,6 +279,7 @@ describe('producer: failures for good', () => {
         .map(({ firstOrdinal }) => firstOrdinal)
         .toSorted(),
     ).toEqual([30, 45])
+    expect(producer.deliveredThrough()).toBe(lines.length)
     expect(stage.brokers.defects).toEqual([])
   })
 
