@@ -25,7 +25,7 @@ import type { ProduceTransactions } from './produce-transactions.ts'
 import { Progress } from './progress.ts'
 import { QueuedOutput } from './queued-output.ts'
 import { Receipts } from './receipts.ts'
-import { type ErrorPolicy, RecordErrors, withLine } from './record-errors.ts'
+import { type ErrorPolicy, firstRefused, RecordErrors, withLine } from './record-errors.ts'
 import { Report } from './report.ts'
 import type { SpoolProducer } from './txn-produce.ts'
 
@@ -137,7 +137,11 @@ export class ProduceJob {
       requestTimeoutMs: settings.number('request.timeout.ms'),
       bufferBytesMax: settings.number('buffer.memory'),
       delimiter: this.#plan.delimiter[0] ?? 10,
-      trackOrdinals: this.#receipts !== undefined,
+      // A broker names the records it refuses by their places in a batch; lines with no more than keys it takes as they are.
+      trackOrdinals:
+        this.#receipts !== undefined ||
+        this.#plan.form !== 'value' ||
+        this.#plan.timestampPath !== undefined,
       afterRefusal: this.#plan.onError === 'stop' ? 'stop' : 'continue',
       onDelivery: (delivery) =>
         this.#onDelivery(this.#atomic === undefined ? delivery : this.#atomic.shifted(delivery)),
@@ -366,7 +370,7 @@ export class ProduceJob {
     const isOfRecord = error.code === 'RECORD_TOO_LARGE' || error.code === 'RECORD_INVALID'
     if (isOfRecord && this.#refuse(error, delivery)) return
     this.#deliveryError ??= isOfRecord
-      ? withLine(error, this.#errors.lineOf(delivery.firstOrdinal))
+      ? withLine(error, this.#errors.lineOf(firstRefused(delivery)))
       : error
     this.#pump?.fail(this.#deliveryError)
   }

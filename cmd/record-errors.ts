@@ -73,10 +73,11 @@ export class RecordErrors {
    */
   refuse(error: StreamError, delivery: Delivery): boolean {
     const { topic, partition, firstOrdinal, recordCount, batch } = delivery
+    const line = this.lineOf(firstRefused(delivery))
     this.count += recordCount
     if (this.#policy.kind === 'stop') return false
     this.#refused.push({ firstOrdinal, recordCount })
-    this.#console.error(withLine(error, this.lineOf(firstOrdinal)))
+    this.#console.error(withLine(error, line))
     if (this.#policy.kind === 'dead-letter' && batch !== undefined) {
       this.#policy.letters.addBatch(topic, partition, batch)
     }
@@ -112,6 +113,14 @@ export class RecordErrors {
     }
     return low
   }
+}
+
+/** The ordinal of the first record that is to blame, as far as it is known. */
+export function firstRefused(delivery: Delivery): number {
+  const { firstOrdinal, lastOrdinal, recordCount, ordinals, refusedIndexes } = delivery
+  const index = refusedIndexes?.[0] ?? 0
+  const isGapless = lastOrdinal - firstOrdinal === recordCount - 1
+  return ordinals?.[index] ?? (isGapless ? firstOrdinal + index : firstOrdinal)
 }
 
 export function withLine(error: StreamError, line: number): StreamError {

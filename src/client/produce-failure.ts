@@ -44,6 +44,14 @@ export function refusalOf(batch: Batch, row: ProduceRow, batchBytes: number): St
   return kafkaFailure(errorCode, { target, brokerMessage: words })
 }
 
+/** The records that the answer names, from 0, rising; none where it blames the batch. */
+export function refusedIndexesOf(batch: Batch, row: ProduceRow): readonly number[] {
+  const named = row.recordErrors.map(({ batchIndex }) => batchIndex)
+  return [...new Set(named)]
+    .filter((index) => index >= 0 && index < batch.recordCount)
+    .sort((left, right) => left - right)
+}
+
 /** NOT_DELIVERED: given up on this side. */
 export function notDelivered(batch: Batch, why: string): StreamError {
   const { target } = batch.lane

@@ -16,6 +16,8 @@ export interface Batch extends QueuedBatch {
   readonly sizeBytes: number
   readonly ordinals: readonly number[] | undefined
   baseOffset: number
+  /** Those that the broker has named in its refusal, from 0, rising. */
+  refusedIndexes: readonly number[]
 }
 
 /** One partition that has been written to. */

@@ -34,7 +34,7 @@ import type { Connection } from './connection.ts'
 import type { TopicInfo } from './metadata-cache.ts'
 import { IN_FLIGHT_MAX, type StepResult } from './partition-queue.ts'
 import { type PartitionerName, partitionForKey } from './partitioner.ts'
-import { notDelivered, refusalOf } from './produce-failure.ts'
+import { notDelivered, refusalOf, refusedIndexesOf } from './produce-failure.ts'
 import { type Identity, requestIdentity } from './producer-identity.ts'
 import { type Batch, groupByTopic, hasRecords, type Lane } from './producer-lane.ts'
 
@@ -105,6 +105,8 @@ export interface Delivery {
   readonly ordinals: readonly number[] | undefined
   /** Absent: delivered. NOT_DELIVERED, RECORD_TOO_LARGE, RECORD_INVALID, FENCED, NOT_ALLOWED … */
   readonly error: StreamError | undefined
+  /** With an error: which records the broker has named, from 0, rising; absent: none, it is of the batch. */
+  readonly refusedIndexes?: readonly number[]
   /** With an error: whether the broker may have it nevertheless. */
   readonly outcomeUnknown: boolean
   /** With an error: the batch as it was sent, if it was; valid during the call. */
@@ -560,6 +562,7 @@ export class Producer {
       return lane.queue.acknowledge(batch)
     }
     const { batchBytes = defaults.batchBytes } = this.#options
+    batch.refusedIndexes = refusedIndexesOf(batch, row)
     const refusal = refusalOf(batch, row, batchBytes)
     const result = lane.queue.refuse(batch, row.errorCode, refusal)
     if (result.pauseFailures > 0) this.#noteRefusal(lane, refusal)
@@ -658,6 +661,7 @@ export class Producer {
       lastOrdinal: batch.lastOrdinal,
       ordinals: batch.ordinals,
       error,
+      ...(batch.refusedIndexes.length === 0 ? {} : { refusedIndexes: batch.refusedIndexes }),
       outcomeUnknown: error !== undefined && batch.outcomeUnknown,
       batch: error === undefined ? undefined : batch.bytes,
     })

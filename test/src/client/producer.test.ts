@@ -283,6 +283,18 @@ describe('producer: failures for good', () => {
     expect(stage.brokers.defects).toEqual([])
   })
 
+  it('a refusal that names records says which they are', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.refusesValue = (value) => value === 'bad'
+    const { producer, deliveries } = await producerOf(stage, 't')
+    await stage.world.run(appendAll(producer, 't', 0, ['a', 'b', 'bad', 'c']))
+    await stage.world.run(producer.flush().catch(() => undefined))
+    const [refused] = failed(deliveries)
+    expect(refused).toMatchObject({ refusedIndexes: [2], error: { code: 'RECORD_INVALID' } })
+    expect(refused?.error?.message).toContain('record 3 of 4 in its batch')
+  })
+
   it('a delivery timeout fails what waits, with the outcome, and everything behind it', async () => {
     const stage = fixture()
     stage.brokers.addTopic('t')
