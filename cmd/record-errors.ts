@@ -72,9 +72,9 @@ export class RecordErrors {
    * @throws what the dead letters' output throws
    */
   refuse(error: StreamError, delivery: Delivery): boolean {
-    const { topic, partition, firstOrdinal, recordCount, batch } = delivery
+    const { topic, partition, firstOrdinal, recordCount, batch, refusedIndexes } = delivery
     const line = this.lineOf(firstRefused(delivery))
-    this.count += recordCount
+    this.count += refusedIndexes?.length ?? recordCount
     if (this.#policy.kind === 'stop') return false
     this.#refused.push({ firstOrdinal, recordCount })
     this.#console.error(withLine(error, line))
