@@ -36,6 +36,10 @@ export class KeyedLineSink {
     return this.#records.openBytes
   }
 
+  get isRecordWaiting(): boolean {
+    return this.#records.isRecordWaiting
+  }
+
   get isBlocked(): boolean {
     return this.#waitsForRoom || this.#records.isBlocked
   }

@@ -40,6 +40,10 @@ export class LineSink implements ChunkSink {
     return this.#isSkipping ? undefined : this.#carryLength
   }
 
+  get isRecordWaiting(): boolean {
+    return this.#isCarryWhole
+  }
+
   async ready(): Promise<void> {
     if (this.#errors.isFull) await this.#errors.drained()
     if (this.#producer.isFull) await this.#producer.writable()

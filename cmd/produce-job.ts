@@ -25,7 +25,7 @@ import type { ProduceTransactions } from './produce-transactions.ts'
 import { Progress } from './progress.ts'
 import { QueuedOutput } from './queued-output.ts'
 import { Receipts } from './receipts.ts'
-import { type ErrorPolicy, RecordErrors, withLine } from './record-errors.ts'
+import { type ErrorPolicy, firstRefused, RecordErrors, withLine } from './record-errors.ts'
 import { Report } from './report.ts'
 import type { SpoolProducer } from './txn-produce.ts'
 
@@ -53,6 +53,7 @@ export class ProduceJob {
   /** Opened before its turn. */
   #standardInput: ByteInput | undefined
   #deliveryError: StreamError | undefined
+  #isAborting = false
   #spooling: { fail(error: unknown): void } | undefined
   #inputBytesMax = 0
   #inputBytes = 0
@@ -136,7 +137,11 @@ export class ProduceJob {
       requestTimeoutMs: settings.number('request.timeout.ms'),
       bufferBytesMax: settings.number('buffer.memory'),
       delimiter: this.#plan.delimiter[0] ?? 10,
-      trackOrdinals: this.#receipts !== undefined,
+      // A broker names the records it refuses by their places in a batch; lines with no more than keys it takes as they are.
+      trackOrdinals:
+        this.#receipts !== undefined ||
+        this.#plan.form !== 'value' ||
+        this.#plan.timestampPath !== undefined,
       afterRefusal: this.#plan.onError === 'stop' ? 'stop' : 'continue',
       onDelivery: (delivery) =>
         this.#onDelivery(this.#atomic === undefined ? delivery : this.#atomic.shifted(delivery)),
@@ -265,14 +270,25 @@ export class ProduceJob {
     if (atomic === undefined) return
     if (this.#resume !== undefined) {
       // Chunks are wholes of their own: what came before the end is committed, however the run ended.
-      const isFine = this.#deliveryError === undefined
-      if (!isFine || !(await this.#resume.commitRest())) await atomic.abort()
+      if (this.#deliveryError === undefined) await this.#resume.commitRest()
+      await this.#abort(atomic)
       return
     }
     const isWhole = !isCutShort && this.#errors.count <= this.#plan.allowErrors
     if (isWhole && this.#deliveryError === undefined) await atomic.commit()
-    else await atomic.abort()
+    else await this.#abort(atomic)
     await atomic.begin()
+  }
+
+  /** Without effect on a transaction that holds nothing. */
+  async #abort(atomic: AtomicProducer): Promise<void> {
+    // What is under way is given up by this command, and is no failure of its own.
+    this.#isAborting = true
+    try {
+      await atomic.abort()
+    } finally {
+      this.#isAborting = false
+    }
   }
 
   /** A whole input is over, or `only` is all there is: its last record. */
@@ -338,6 +354,7 @@ export class ProduceJob {
 
   #onDelivery(delivery: Delivery): void {
     const { error, topic, partition, baseOffset, recordCount } = delivery
+    if (this.#isAborting) return
     if (error === undefined && this.#transactions?.isOwnTopic(topic) === true) return
     try {
       this.#receipts?.add(delivery)
@@ -353,7 +370,7 @@ export class ProduceJob {
     const isOfRecord = error.code === 'RECORD_TOO_LARGE' || error.code === 'RECORD_INVALID'
     if (isOfRecord && this.#refuse(error, delivery)) return
     this.#deliveryError ??= isOfRecord
-      ? withLine(error, this.#errors.lineOf(delivery.firstOrdinal))
+      ? withLine(error, this.#errors.lineOf(firstRefused(delivery)))
       : error
     this.#pump?.fail(this.#deliveryError)
   }
@@ -379,7 +396,8 @@ export class ProduceJob {
       else if (isTimedOut) producer.flushSoon()
       else if (!isGivenUp) await producer.flush()
     } catch (error) {
-      if (this.#deliveryError === undefined) failures.push(error)
+      if (this.#deliveryError === undefined && !failures.includes(error)) failures.push(error)
+      await this.#abortAfter(error, failures)
     }
     this.#stopListening()
     if (this.#deliveryError !== undefined && !failures.includes(this.#deliveryError)) {
@@ -394,6 +412,20 @@ export class ProduceJob {
     }
   }
 
+  /**
+   * A commit that could not be leaves its transaction open: readers of the topic, and jobs whose positions share a partition
+   * with this one's, would wait until its time is over.
+   */
+  async #abortAfter(failed: unknown, failures: unknown[]): Promise<void> {
+    // Of a commit without an answer nobody knows what it came to, and a newer owner of the id has ended it.
+    if (isStreamError(failed, 'TIMED_OUT') || isStreamError(failed, 'FENCED')) return
+    try {
+      if (this.#atomic !== undefined) await this.#abort(this.#atomic)
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+
   #isCutShort(failures: readonly unknown[]): boolean {
     return failures.length > 0 || this.#deps.interruption.signal !== undefined
   }
@@ -403,7 +435,7 @@ export class ProduceJob {
     const through = producer.deliveredThrough()
     const appended = producer.appendedCount
     const report = this.#report
-    report.records = through
+    report.records = through - this.#errors.refusedBelow(through)
     report.errors = this.#errors.count
     report.throughLine = this.#errors.linesThrough(through)
     const codes = failures.flatMap((failure) =>

@@ -95,6 +95,10 @@ export class ResumeSink implements Sink {
     return this.#sink.openBytes
   }
 
+  get isRecordWaiting(): boolean {
+    return this.#sink.isRecordWaiting
+  }
+
   get isBlocked(): boolean {
     return this.#isCommitDue || this.#commit !== undefined || this.#sink.isBlocked
   }
@@ -113,7 +117,7 @@ export class ResumeSink implements Sink {
     do {
       at = this.#feedSlice(chunk, at, this.#sliceEnd(chunk, at, end))
       if (this.#sink.isBlocked) break
-      this.#isCommitDue ||= this.#isChunkFull()
+      this.#isCommitDue ||= this.#isChunkFull() && this.#isPlaceKnown()
     } while (at < end && !this.#isCommitDue)
     this.#watchAge()
     return at
@@ -152,17 +156,15 @@ export class ResumeSink implements Sink {
   }
 
   /**
-   * Commits what is whole, if its place in the input is known.
-   * @returns false: it is not; what was appended since the last commit is to be given up
+   * Commits what is whole, if its place in the input is known; what is in the transaction after this is to be given up.
    * @throws as ResumeParts.commit
    */
-  async commitRest(): Promise<boolean> {
+  async commitRest(): Promise<void> {
     this.#timer?.cancel()
     if (this.#commit !== undefined) await this.#commit
-    if (this.#isPlaceLost) return false
+    if (this.#isPlaceLost || !this.#isPlaceKnown()) return
     if (this.#isLive && this.#position !== this.#committedBytes) await this.#startCommit()
     this.#timer?.cancel()
-    return true
   }
 
   // --- the part that was sent before
@@ -243,7 +245,7 @@ export class ResumeSink implements Sink {
     }
     const before = this.#fedBytes
     this.#fedBytes += next - start
-    this.#isRecordWaiting = this.#sink.isBlocked
+    this.#isRecordWaiting = this.#sink.isRecordWaiting
     const open = this.#isRecordWaiting ? undefined : this.#sink.openBytes
     const position = open === undefined ? -1 : this.#fedBytes - open
     if (position < before || (position === this.#position && next === start)) {
@@ -280,6 +282,11 @@ export class ResumeSink implements Sink {
     this.#isOpen = false
   }
 
+  /** Nothing was appended that lies behind the position. */
+  #isPlaceKnown(): boolean {
+    return this.#seenLines() === this.#lines
+  }
+
   #isChunkFull(): boolean {
     const { records, bytes } = this.#parts.limits
     return (
@@ -295,7 +302,7 @@ export class ResumeSink implements Sink {
       if (this.#commit !== undefined || this.#position <= this.#chunkBytes) return
       // A record that waits for room is not in the transaction, and may not be behind the position.
       if (this.#sink.isBlocked) this.#isCommitDue = true
-      else this.#startCommit().catch(this.#parts.onFailure)
+      else if (this.#isPlaceKnown()) this.#startCommit().catch(this.#parts.onFailure)
     })
   }
 

@@ -23,8 +23,10 @@ import { RecordSink } from './record-sink.ts'
 import { topicPattern } from './topic-names.ts'
 
 export interface Sink extends ChunkSink {
-  /** Of the record that has begun; undefined: not known, it is being dropped. Meant while nothing waits for room. */
+  /** Of the record that has begun; undefined: not known, it is being dropped. Meant while no record waits. */
   readonly openBytes: number | undefined
+  /** A whole record was taken that is not appended yet. */
+  readonly isRecordWaiting: boolean
   /** One input is over. @returns false while there is no room for its last record */
   finish(): boolean
   /** @returns the bytes of an unfinished record that are dropped */

@@ -21,6 +21,8 @@ export class RecordErrors {
   readonly #console: Console
   /** Of each line in error how many records had been appended before it. Rising. */
   readonly #ordinals: number[] = []
+  /** Batches that the broker refused, and that were left out. */
+  readonly #refused: { readonly firstOrdinal: number; readonly recordCount: number }[] = []
   /** Lines of the input that an earlier run has dealt with. */
   #linesBefore = 0
 
@@ -70,10 +72,12 @@ export class RecordErrors {
    * @throws what the dead letters' output throws
    */
   refuse(error: StreamError, delivery: Delivery): boolean {
-    const { topic, partition, firstOrdinal, recordCount, batch } = delivery
-    this.count += recordCount
+    const { topic, partition, firstOrdinal, recordCount, batch, refusedIndexes } = delivery
+    const line = this.lineOf(firstRefused(delivery))
+    this.count += refusedIndexes?.length ?? recordCount
     if (this.#policy.kind === 'stop') return false
-    this.#console.error(withLine(error, this.lineOf(firstOrdinal)))
+    this.#refused.push({ firstOrdinal, recordCount })
+    this.#console.error(withLine(error, line))
     if (this.#policy.kind === 'dead-letter' && batch !== undefined) {
       this.#policy.letters.addBatch(topic, partition, batch)
     }
@@ -90,6 +94,15 @@ export class RecordErrors {
     return this.#linesBefore + ordinal + this.#errorsUpTo(ordinal)
   }
 
+  /** How many of the records below `ordinal` were left out. */
+  refusedBelow(ordinal: number): number {
+    let count = 0
+    for (const { firstOrdinal, recordCount } of this.#refused) {
+      if (firstOrdinal < ordinal) count += Math.min(recordCount, ordinal - firstOrdinal)
+    }
+    return count
+  }
+
   #errorsUpTo(ordinal: number): number {
     let low = 0
     let high = this.#ordinals.length
@@ -100,6 +113,14 @@ export class RecordErrors {
     }
     return low
   }
+}
+
+/** The ordinal of the first record that is to blame, as far as it is known. */
+export function firstRefused(delivery: Delivery): number {
+  const { firstOrdinal, lastOrdinal, recordCount, ordinals, refusedIndexes } = delivery
+  const index = refusedIndexes?.[0] ?? 0
+  const isGapless = lastOrdinal - firstOrdinal === recordCount - 1
+  return ordinals?.[index] ?? (isGapless ? firstOrdinal + index : firstOrdinal)
 }
 
 export function withLine(error: StreamError, line: number): StreamError {

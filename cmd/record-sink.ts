@@ -105,6 +105,10 @@ export class RecordSink implements ChunkSink {
     return this.#splitter.isSkipping ? undefined : this.#splitter.heldBytes
   }
 
+  get isRecordWaiting(): boolean {
+    return this.#hasPending
+  }
+
   get isBlocked(): boolean {
     return this.#hasPending || this.#errors.isFull || (this.#options.pacer?.waitMs ?? 0) > 0
   }

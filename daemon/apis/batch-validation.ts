@@ -160,16 +160,46 @@ function findTimestampRefusal(
   wallMs: number,
 ): BatchRefusal | undefined {
   if (config.messageTimestampType === 'LogAppendTime') return undefined
+  const afterMs = wallMs + config.messageTimestampAfterMaxMs
+  const beforeMs = wallMs - config.messageTimestampBeforeMaxMs
+  const isOutside = (cursor: RecordCursor): boolean =>
+    cursor.timestampMs !== NO_TIMESTAMP &&
+    (cursor.timestampMs > afterMs || cursor.timestampMs < beforeMs)
   const max = maxTimestampAt(records, 0)
   if (max !== NO_TIMESTAMP && max - wallMs > config.messageTimestampAfterMaxMs) {
-    return refuse(KafkaError.INVALID_TIMESTAMP, `timestamp ${max} lies too far ahead of ${wallMs}`)
+    const message = `timestamp ${max} lies too far ahead of ${wallMs}`
+    const refusal = refuse(KafkaError.INVALID_TIMESTAMP, message)
+    return { ...refusal, recordErrors: findRecordErrors(records, isOutside, message) }
   }
   const base = baseTimestampAt(records, 0)
   const oldest = max === NO_TIMESTAMP ? NO_TIMESTAMP : Math.min(base, max)
   if (oldest !== NO_TIMESTAMP && wallMs - oldest > config.messageTimestampBeforeMaxMs) {
-    return refuse(KafkaError.INVALID_TIMESTAMP, `timestamp ${oldest} lies too far before ${wallMs}`)
+    const message = `timestamp ${oldest} lies too far before ${wallMs}`
+    const refusal = refuse(KafkaError.INVALID_TIMESTAMP, message)
+    return { ...refusal, recordErrors: findRecordErrors(records, isOutside, message) }
   }
   return undefined
+}
+
+/** Which records of a refused batch are to blame; none where it cannot be read. */
+function findRecordErrors(
+  records: Uint8Array,
+  isToBlame: (cursor: RecordCursor) => boolean,
+  batchIndexErrorMessage: string,
+): NonNullable<BatchRefusal['recordErrors']> {
+  const cursor = new RecordCursor()
+  const recordErrors: { batchIndex: number; batchIndexErrorMessage: string }[] = []
+  try {
+    cursor.reset(records)
+    for (let index = 0; cursor.next(); index += 1) {
+      if (recordErrors.length >= RECORD_ERRORS_MAX) break
+      if (isToBlame(cursor)) recordErrors.push({ batchIndex: index, batchIndexErrorMessage })
+    }
+  } catch (error) {
+    if (!isStreamError(error)) throw error
+    return []
+  }
+  return recordErrors
 }
 
 function findChecksumRefusal(records: Uint8Array): BatchRefusal | undefined {

@@ -24,6 +24,7 @@ const BATCHES_BEYOND_WINDOW = 2
 const newBatch = {
   bytes: undefined,
   baseOffset: -1,
+  refusedIndexes: [],
   state: 'waiting',
   baseSequence: -1,
   sendIndex: -1,

@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - Sequences are given in queue order at the first send, and a batch keeps bytes and sequence until it is resolved,
- *   unless a batch before it was refused for certain and is left out (continueAfterRefusal, `renew`).
+ *   unless it, or a batch before it, was refused for certain and is left out, or some of its records (`shrink`, `renew`).
  * - A batch is sent only while every batch before it is in flight: what waits to be sent again is never overtaken.
  * - A broker remembers the last few batches of a producer (`inFlightMax`), so a batch is first sent only while it is within so many of the
  *   oldest unresolved one. Answers may overtake each other: what counts is the distance, not how many are in flight.
@@ -42,10 +42,10 @@ const refusesForNow: ReadonlySet<number> = new Set([
 ])
 
 export interface QueuedBatch {
-  readonly recordCount: number
+  recordCount: number
   /** Ordinals of its first and last record, counted from 0 over all appends of the producer. */
-  readonly firstOrdinal: number
-  readonly lastOrdinal: number
+  firstOrdinal: number
+  lastOrdinal: number
   /** On the monotonic clock. */
   readonly deadlineMs: number
   state: 'waiting' | 'inFlight' | 'resend'
@@ -205,6 +205,29 @@ export class PartitionQueue<Batch extends QueuedBatch> {
     return changed
   }
 
+  /** Whether a refusal with `code` is certain, and of nothing but what is in the batch: it may be made anew. */
+  mayShrink(batch: Batch, code: number): boolean {
+    const isUnderWay = batch.state === 'inFlight' && this.#batches.includes(batch)
+    const isCertain = refusesContents.has(code) && !batch.outcomeUnknown
+    return isUnderWay && isCertain && this.#stop === undefined
+  }
+
+  /**
+   * The broker has refused it because of single records, and the driver has made it anew without them: it keeps its place. Where
+   * batches go on after a refusal they all get new sequences first (`renew`); else this one keeps its own, and nothing behind it is sent
+   * any more: what was in flight there can never be appended, for its sequences do not follow.
+   */
+  shrink(batch: Batch, failure: StreamError): StepResult<Batch> {
+    assert(this.#stop === undefined && !batch.outcomeUnknown, 'as mayShrink says')
+    if (!this.#land(batch)) return nothing
+    this.#isProven = false
+    const { sendIndex } = batch
+    if (this.#options.continueAfterRefusal) {
+      this.#leftOut = Math.min(this.#leftOut ?? sendIndex, sendIndex)
+    } else this.#stop = { index: sendIndex + 1, failure }
+    return this.#settle(0)
+  }
+
   /** Its answer will never come: the connection is gone, or the request timed out. */
   lose(batch: Batch, failure: StreamError): StepResult<Batch> {
     if (!this.#land(batch)) return nothing
@@ -315,7 +338,7 @@ export class PartitionQueue<Batch extends QueuedBatch> {
     const { failure } = stop
     const rest = this.#batches.filter(
       ({ state, sendIndex }) =>
-        state !== 'inFlight' && (sendIndex === -1 || sendIndex > stop.index),
+        state !== 'inFlight' && (sendIndex === -1 || sendIndex >= stop.index),
     )
     for (const batch of rest) this.#remove(batch)
     return rest.map((batch) => ({

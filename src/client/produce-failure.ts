@@ -11,8 +11,14 @@ export type ProduceRow = Response<'Produce'>['responses'][number]['partitionResp
 /**
  * A broker's refusal of a batch in the user's words: sizes where size is the matter, the record where one is to blame.
  * @param batchBytes  the limit the producer fills its batches to
+ * @param index  of the record that is meant; default: the first that the answer names
  */
-export function refusalOf(batch: Batch, row: ProduceRow, batchBytes: number): StreamError {
+export function refusalOf(
+  batch: Batch,
+  row: ProduceRow,
+  batchBytes: number,
+  index?: number,
+): StreamError {
   const { errorCode } = row
   const { target } = batch.lane
   const bytes = batch.bytes?.length ?? batch.sizeBytes
@@ -28,7 +34,9 @@ export function refusalOf(batch: Batch, row: ProduceRow, batchBytes: number): St
         : `lower --batch-size below the topic's max.message.bytes (now ${batchBytes})`,
     })
   }
-  const record = row.recordErrors[0]
+  const record = row.recordErrors.find(
+    ({ batchIndex }) => index === undefined || batchIndex === index,
+  )
   const detail = record?.batchIndexErrorMessage ?? row.errorMessage
   const words =
     record === undefined || detail === null
@@ -42,6 +50,22 @@ export function refusalOf(batch: Batch, row: ProduceRow, batchBytes: number): St
     })
   }
   return kafkaFailure(errorCode, { target, brokerMessage: words })
+}
+
+/** The records that the answer names, from 0, rising; none where it blames the batch. */
+export function refusedIndexesOf(batch: Batch, row: ProduceRow): readonly number[] {
+  const named = row.recordErrors.map(({ batchIndex }) => batchIndex)
+  return [...new Set(named)]
+    .filter((index) => index >= 0 && index < batch.recordCount)
+    .sort((left, right) => left - right)
+}
+
+/** Behind what has failed for good. */
+export function notSent(target: string, cause: StreamError): StreamError {
+  return new StreamError('NOT_DELIVERED', `not sent, because of: ${cause.message}`, {
+    target,
+    cause,
+  })
 }
 
 /** NOT_DELIVERED: given up on this side. */

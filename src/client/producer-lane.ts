@@ -14,8 +14,10 @@ export interface Batch extends QueuedBatch {
   readonly prepared: Uint8Array | undefined
   bytes: Uint8Array | undefined
   readonly sizeBytes: number
-  readonly ordinals: readonly number[] | undefined
+  ordinals: readonly number[] | undefined
   baseOffset: number
+  /** Those that the broker has named in its refusal, from 0, rising. */
+  refusedIndexes: readonly number[]
 }
 
 /** One partition that has been written to. */

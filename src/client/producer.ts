@@ -31,10 +31,17 @@ import { backoffMs } from './backoff.ts'
 import { BatchFiller } from './batch-filler.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
+import { atIndexes, divide, ordinalsOf, pickRecords } from './left-out-records.ts'
 import type { TopicInfo } from './metadata-cache.ts'
 import { IN_FLIGHT_MAX, type StepResult } from './partition-queue.ts'
 import { type PartitionerName, partitionForKey } from './partitioner.ts'
-import { notDelivered, refusalOf } from './produce-failure.ts'
+import {
+  notDelivered,
+  notSent,
+  type ProduceRow,
+  refusalOf,
+  refusedIndexesOf,
+} from './produce-failure.ts'
 import { type Identity, requestIdentity } from './producer-identity.ts'
 import { type Batch, groupByTopic, hasRecords, type Lane } from './producer-lane.ts'
 
@@ -68,7 +75,8 @@ export interface ProducerOptions {
   readonly trackOrdinals?: boolean
   /**
    * `continue`: after a batch was refused for its contents (too large, invalid record) the next ones of its partition
-   * go on; the refused one is reported. Everything else stops the partition, as `stop` (default) does always.
+   * go on; the refused one is reported, or the refused records of it where the broker names them. Everything else stops the partition,
+   * as `stop` (default) does always; what comes before a record that the broker names is delivered.
    */
   readonly afterRefusal?: 'stop' | 'continue'
   /** Set by a TransactionalProducer: everything goes into its open transaction. */
@@ -101,10 +109,12 @@ export interface Delivery {
   /** Ordinals of its first and last record: records are counted from 0 over all appends. */
   readonly firstOrdinal: number
   readonly lastOrdinal: number
-  /** All of them, in order, when trackOrdinals is set. */
+  /** All of them, in order, when trackOrdinals is set, or when records of the batch were left out. */
   readonly ordinals: readonly number[] | undefined
   /** Absent: delivered. NOT_DELIVERED, RECORD_TOO_LARGE, RECORD_INVALID, FENCED, NOT_ALLOWED … */
   readonly error: StreamError | undefined
+  /** With an error: which records the broker has named, from 0, rising; absent: none, it is of the batch. */
+  readonly refusedIndexes?: readonly number[]
   /** With an error: whether the broker may have it nevertheless. */
   readonly outcomeUnknown: boolean
   /** With an error: the batch as it was sent, if it was; valid during the call. */
@@ -236,7 +246,7 @@ export class Producer {
     return this.#failure
   }
 
-  /** Every record with an ordinal below this is delivered. Looks through all that is unresolved: not for hot paths. */
+  /** Every record with an ordinal below this is delivered, or was refused and left out (afterRefusal). Looks through all that is unresolved: not for hot paths. */
   deliveredThrough(): number {
     let through = Math.min(this.#filler.nextOrdinal, this.#firstFailedOrdinal)
     for (const lane of this.#filler.active) {
@@ -560,7 +570,10 @@ export class Producer {
       return lane.queue.acknowledge(batch)
     }
     const { batchBytes = defaults.batchBytes } = this.#options
+    batch.refusedIndexes = refusedIndexesOf(batch, row)
     const refusal = refusalOf(batch, row, batchBytes)
+    const shrunk = this.#shrink(batch, row, refusal)
+    if (shrunk !== undefined) return shrunk
     const result = lane.queue.refuse(batch, row.errorCode, refusal)
     if (result.pauseFailures > 0) this.#noteRefusal(lane, refusal)
     if (!staleMetadata.has(row.errorCode)) return result
@@ -576,6 +589,75 @@ export class Producer {
     this.#cluster.requestRefresh()
     if (result.pauseFailures === 0) return result
     return { ...result, pauseFailures: Math.max(1, result.pauseFailures - lane.failuresForgiven) }
+  }
+
+  /**
+   * Single records are to blame: they are reported, and what may still be delivered of the batch is sent again.
+   * @returns undefined: the batch is refused as a whole
+   */
+  #shrink(batch: Batch, row: ProduceRow, refusal: StreamError): StepResult<Batch> | undefined {
+    const { lane, bytes, refusedIndexes } = batch
+    // A transaction is all or nothing.
+    if (this.#options.transaction !== undefined || bytes === undefined) return undefined
+    const ordinals = ordinalsOf(batch)
+    if (ordinals === undefined || !lane.queue.mayShrink(batch, row.errorCode)) return undefined
+    const isStopping = this.#options.afterRefusal !== 'continue'
+    const { kept, told, dropped } = divide(batch.recordCount, refusedIndexes, isStopping)
+    if (told.length === 0 || kept.length === 0) return undefined
+    const { batchBytes = defaults.batchBytes } = this.#options
+    const errors = told.map((index) => refusalOf(batch, row, batchBytes, index))
+    this.#keep(batch, atIndexes(ordinals, kept), this.#pick(bytes, kept))
+    const result = lane.queue.shrink(batch, refusal)
+    const failed = atIndexes(ordinals, told)
+    if (isStopping) this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, ...failed)
+    for (const [at, index] of told.entries()) {
+      this.#reportRecords(batch, failed.slice(at, at + 1), errors[at], this.#pick(bytes, [index]))
+    }
+    if (dropped.length > 0) {
+      const behind = atIndexes(ordinals, dropped)
+      this.#reportRecords(batch, behind, notSent(lane.target, refusal), undefined)
+    }
+    return result
+  }
+
+  #pick(bytes: Uint8Array, indexes: readonly number[]): Uint8Array {
+    const { codec = 'none', compressionLevel } = this.#options
+    return pickRecords(bytes, indexes, { codec, level: compressionLevel })
+  }
+
+  /** The batch is these records from now on. */
+  #keep(batch: Batch, ordinals: readonly number[], bytes: Uint8Array): void {
+    batch.ordinals = ordinals
+    batch.recordCount = ordinals.length
+    batch.firstOrdinal = ordinals[0] ?? batch.firstOrdinal
+    batch.lastOrdinal = ordinals.at(-1) ?? batch.lastOrdinal
+    batch.refusedIndexes = []
+    batch.bytes = bytes
+    if (this.#acks !== 'all') return
+    const { baseSequence, lane } = batch
+    stampProducer(bytes, 0, { ...this.#identityOf(lane), baseSequence })
+  }
+
+  /** Records of a batch, apart from it. */
+  #reportRecords(
+    { lane }: Batch,
+    ordinals: readonly number[],
+    error: StreamError | undefined,
+    batch: Uint8Array | undefined,
+  ): void {
+    this.#options.onDelivery?.({
+      topic: lane.topic,
+      partition: lane.partition,
+      baseOffset: -1,
+      recordCount: ordinals.length,
+      bytes: batch?.length ?? 0,
+      firstOrdinal: ordinals[0] ?? -1,
+      lastOrdinal: ordinals.at(-1) ?? -1,
+      ordinals,
+      error,
+      outcomeUnknown: false,
+      batch,
+    })
   }
 
   /** It may go on until the delivery timeout, minutes from now: nobody should wait in the dark for so long. */
@@ -608,8 +690,10 @@ export class Producer {
       this.#filler.release(batch, this.#acks !== 0 && batch.sends === 1)
       this.#report(batch, undefined)
     }
+    // What was left out for its contents is told to the caller, and no gap in what can be delivered.
+    const isGap = lane.queue.failure !== undefined
     for (const { batch, failure } of result.failed) {
-      this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, batch.firstOrdinal)
+      if (isGap) this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, batch.firstOrdinal)
       this.#filler.release(batch, batch.sends === 0)
       this.#report(batch, failure)
     }
@@ -635,10 +719,7 @@ export class Producer {
       firstOrdinal: lane.firstOrdinal,
       lastOrdinal: lane.lastOrdinal,
       ordinals: lane.ordinals,
-      error: new StreamError('NOT_DELIVERED', `not sent, because of: ${failure.message}`, {
-        target: lane.target,
-        cause: failure,
-      }),
+      error: notSent(lane.target, failure),
       outcomeUnknown: false,
       batch: undefined,
     })
@@ -656,6 +737,7 @@ export class Producer {
       lastOrdinal: batch.lastOrdinal,
       ordinals: batch.ordinals,
       error,
+      ...(batch.refusedIndexes.length === 0 ? {} : { refusedIndexes: batch.refusedIndexes }),
       outcomeUnknown: error !== undefined && batch.outcomeUnknown,
       batch: error === undefined ? undefined : batch.bytes,
     })

@@ -326,6 +326,7 @@ class FakeProducer implements ProducerClient {
         this.#broker.add(topic, partition, record)
         this.#delivered.add(ordinal)
       } else if (this.#options.afterRefusal !== 'continue') this.failure ??= error
+      else this.#delivered.add(ordinal)
       answers.push({
         topic,
         partition,

@@ -394,6 +394,24 @@ describe('produce: when it does not go well', () => {
     const skipped = await skipping.run('produce', 't', '--on-error', 'skip')
     expect(skipping.broker.values('t')).toEqual(['a', 'b'])
     expect(skipped.exit).toBe(5)
+    expect(skipped.stderr).not.toContain('not known to be delivered')
+  })
+
+  it('a record that was left out is an error of that record, not of the run', async () => {
+    for (const policy of ['skip', 'dead-letter=d']) {
+      const w = world('a\nbad\nb\n')
+      w.broker.refuse = (value) =>
+        value === 'bad' ? new StreamError('RECORD_TOO_LARGE', 'too large for the topic') : undefined
+      const flags = ['--on-error', policy, '--allow-errors', '1', '--report', 'r']
+      const result = await w.run('produce', 't', ...flags)
+      expect(result.exit).toBe(0)
+      expect(JSON.parse(w.fileText('r'))).toMatchObject({
+        records: 2,
+        errors: 1,
+        through_line: 3,
+        exit: 0,
+      })
+    }
   })
 
   it('a fenced producer is 8', async () => {

@@ -209,6 +209,15 @@ describe('produce --resume', () => {
     expect(program.ok('stream cat cut | tail -1')).toBe('half of a line\n')
   }, 60_000)
 
+  it('a run at a rate that is out of time: what it has sent is not sent again', () => {
+    program.ok('seq 100 > paced')
+    const run = program.shell('stream produce paced --resume p --rate 50/s --timeout 500ms paced')
+    expect([5, 7]).toContain(run.status)
+    expect(program.shell('stream txn list --state Ongoing --fail-empty').status).toBe(3)
+    program.ok('stream produce paced --resume p paced')
+    expect(program.shell('stream cat paced | cmp - paced').status).toBe(0)
+  })
+
   it('other forms and limits', () => {
     program.ok('stream topics create sized; seq 1 2000 | stream produce src')
     program.ok('stream cat src -o sized > sized.bin')

@@ -45,6 +45,32 @@ describe('produce --atomic', () => {
     expect(count('bad')).toBe(0)
   })
 
+  it.each([
+    ['--atomic', '--atomic'],
+    ['--atomic, skipping', '--atomic --on-error skip --allow-errors 5'],
+    ['--resume', '--resume refused'],
+    ['--txn-per-file', '--txn-per-file'],
+  ])('a record that the broker refuses leaves no transaction open: %s', (_, flags) => {
+    program.ok(`{ echo a; head -c 2000000 /dev/zero | tr '\\0' x; } > refused`)
+    const run = program.shell(`stream produce refused ${flags} refused`)
+    expect(run.status).toBe(5)
+    expect(run.stderr).toContain('MESSAGE_TOO_LARGE')
+    expect(run.stderr.trim().split('\n').length).toBeLessThanOrEqual(2)
+    expect(program.shell('stream txn list --state Ongoing --fail-empty').status).toBe(3)
+    expect(count('refused')).toBe(0)
+  })
+
+  it.each(['--atomic', '--resume late'])(
+    'a run out of time leaves no transaction open: %s',
+    (flags) => {
+      program.ok('seq 5000 > late')
+      const run = program.shell(`stream produce late ${flags} --rate 1000/s --timeout 500ms late`)
+      expect([5, 7]).toContain(run.status)
+      expect(run.stderr).not.toContain('outcome unknown')
+      expect(program.shell('stream txn list --state Ongoing --fail-empty').status).toBe(3)
+    },
+  )
+
   it('refuses what contradicts it', () => {
     for (const flags of ['--acks 1', '--receipts r', '--expect-offset 0', '--txn-per-file']) {
       expect(program.shell(`stream produce whole --atomic ${flags} < input`).status).toBe(2)

@@ -234,6 +234,17 @@ describe('P13 Produce validation', () => {
     expect(answer.errorCode).toBe(KafkaError.UNSUPPORTED_COMPRESSION_TYPE)
   })
 
+  it('names the records whose time is outside of what the topic allows', async () => {
+    const { client, stored } = await started()
+    const values = ['a', { value: 'b', timestampMs: far }, 'c', { value: 'd', timestampMs: far }]
+    for (const codec of ['none', 'gzip'] as const) {
+      const answer = await client.produce('t', batchOf(values, { codec }))
+      expect(answer.errorCode).toBe(KafkaError.INVALID_TIMESTAMP)
+      expect(answer.recordErrors.map((each) => each.batchIndex)).toEqual([1, 3])
+    }
+    expect(await stored()).toEqual([])
+  })
+
   it('a compacted topic needs keys, and names the records without', async () => {
     const { client, stored } = await started({ 'cleanup.policy': 'compact' })
     const batch = batchOf(

@@ -42,6 +42,11 @@ interface Parked {
   readonly retry: () => void
 }
 
+interface RecordError {
+  readonly batchIndex: number
+  readonly batchIndexErrorMessage: string
+}
+
 export class FakePartition {
   leaderId = 0
   leaderEpoch = 0
@@ -122,6 +127,8 @@ export class FakeCluster {
   override: Partial<{ [A in ApiName]: (body: Request<A>) => object | undefined }> = {}
   readonly ranges = new Map<number, { min: number; max: number }>()
   maxMessageBytes = 1_048_588
+  /** Records that are refused, and named in the answer. */
+  refusesValue: (value: string) => boolean = () => false
   requests: { readonly nodeId: number; readonly api: ApiName; readonly version: number }[] = []
   fetches: Request<'Fetch'>[] = []
   /** Fetches by the node that was asked. */
@@ -322,7 +329,13 @@ export class FakeCluster {
           ? { errorCode: fault.code ?? 0, baseOffset: -1 }
           : this.#appendChecked(nodeId, name, index, records)
         const errorCode = result.errorCode === 0 ? (fault.code ?? 0) : result.errorCode
-        return { index, errorCode, baseOffset: errorCode === 0 ? result.baseOffset : -1 }
+        const recordErrors = result.recordErrors ?? []
+        return {
+          index,
+          errorCode,
+          baseOffset: errorCode === 0 ? result.baseOffset : -1,
+          recordErrors,
+        }
       }),
     }))
     const finish = () => {
@@ -339,7 +352,7 @@ export class FakeCluster {
     topic: string,
     index: number,
     records: Uint8Array | null,
-  ): { errorCode: number; baseOffset: number } {
+  ): { errorCode: number; baseOffset: number; recordErrors?: RecordError[] } {
     const partition = this.topics.get(topic)?.[index]
     const refuse = (errorCode: number) => ({ errorCode, baseOffset: -1 })
     if (partition === undefined) return refuse(KafkaError.UNKNOWN_TOPIC_OR_PARTITION)
@@ -353,6 +366,8 @@ export class FakeCluster {
     const header = readBatchHeader(records)
     if (header.batchBytes !== records.length) this.defects.push('more than one batch')
     if (records.length > this.maxMessageBytes) return refuse(KafkaError.MESSAGE_TOO_LARGE)
+    const recordErrors = this.#recordErrors(records)
+    if (recordErrors.length > 0) return { ...refuse(KafkaError.INVALID_RECORD), recordErrors }
     if (header.producerId === -1) return { errorCode: 0, baseOffset: partition.append(records) }
     const span = 2 ** 31
     const firstSequence = header.baseSequence
@@ -375,6 +390,17 @@ export class FakeCluster {
       batches: batches.slice(-this.#rememberedBatches),
     })
     return { errorCode: 0, baseOffset }
+  }
+
+  #recordErrors(records: Uint8Array): RecordError[] {
+    const errors: RecordError[] = []
+    const cursor = new RecordCursor()
+    cursor.reset(records)
+    for (let batchIndex = 0; cursor.next(); batchIndex += 1) {
+      const value = text(cursor.bytes, cursor.valueStart, cursor.valueEnd)
+      if (this.refusesValue(value)) errors.push({ batchIndex, batchIndexErrorMessage: 'refused' })
+    }
+    return errors
   }
 
   #fetch(

@@ -220,6 +220,52 @@ describe('partition queue: failing for good', () => {
     expect(names(queue.refuse(batch('a'), tooLarge, failure).failed)).toBe('ab')
   })
 
+  it('continue: a batch made anew keeps its place, under a new identity', () => {
+    const { queue, batch, send } = queueOf('abcd', { continueAfterRefusal: true })
+    send()
+    queue.acknowledge(batch('a'))
+    expect(send()).toBe('bcd')
+    expect(queue.mayShrink(batch('b'), KafkaError.INVALID_RECORD)).toBe(true)
+    expect(queue.mayShrink(batch('b'), moved)).toBe(false)
+    batch('b').recordCount = 7
+    queue.shrink(batch('b'), failure)
+    expect(send()).toBe('')
+    queue.refuse(batch('c'), sequenceGap, failure)
+    expect(queue.refuse(batch('d'), sequenceGap, failure).wantsIdentity).toBe(true)
+    expect(queue.renew().map(({ name }) => name)).toEqual(['b', 'c', 'd'])
+    expect(send()).toBe('b')
+    expect(batch('c').baseSequence).toBe(7)
+    expect(queue.acknowledge(batch('b')).failed).toEqual([])
+    expect(send()).toBe('cd')
+  })
+
+  it('stop: a batch made anew is sent with its own sequence, and nothing behind it', () => {
+    const { queue, batch, send } = queueOf('abcde')
+    send()
+    queue.acknowledge(batch('a'))
+    expect(send()).toBe('bcde')
+    batch('c').recordCount = 4
+    expect(names(queue.shrink(batch('c'), failure).failed)).toBe('')
+    expect(names(queue.refuse(batch('d'), sequenceGap, failure).failed)).toBe('d')
+    queue.refuse(batch('b'), moved, failure)
+    expect(names(queue.refuse(batch('e'), sequenceGap, failure).failed)).toBe('e')
+    expect(send()).toBe('b')
+    queue.acknowledge(batch('b'))
+    expect(send()).toBe('c')
+    expect(batch('c').baseSequence).toBe(20)
+    queue.acknowledge(batch('c'))
+    expect(queue.failure).toBe(failure)
+    expect(queue.batches).toEqual([])
+  })
+
+  it('a batch that may be in the log already is not made anew', () => {
+    const { queue, batch, send } = queueOf('ab', { continueAfterRefusal: true })
+    send()
+    queue.lose(batch('a'), lost)
+    send()
+    expect(queue.mayShrink(batch('a'), KafkaError.INVALID_RECORD)).toBe(false)
+  })
+
   it('abandoning fails everything, with what is known of it', () => {
     const { queue, batch, send } = queueOf('ab')
     send()

@@ -31,6 +31,8 @@ interface Plan {
   readonly moves: number
   readonly restarts: number
   readonly oversized: boolean
+  /** Some records are refused by name. */
+  readonly refused: boolean
 }
 
 const plans: fc.Arbitrary<Plan> = fc.record({
@@ -47,6 +49,7 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   moves: fc.integer({ min: 0, max: 6 }),
   restarts: fc.integer({ min: 0, max: 3 }),
   oversized: fc.boolean(),
+  refused: fc.boolean(),
 })
 
 const faults: readonly ((random: SimRandom) => ProduceFault)[] = [
@@ -76,11 +79,13 @@ async function runPlan(plan: Plan): Promise<Run> {
   const chaos = world.sim.random.fork('chaos')
   brokers.addTopic('t', PARTITIONS)
   brokers.maxMessageBytes = 600
+  brokers.refusesValue = (value) => value.endsWith('!')
   const { producer, deliveries } = await producerOf(stage, 't', {
     batchBytes: plan.batchBytes,
     deliveryTimeoutMs: plan.deliveryTimeoutMs,
     requestTimeoutMs: 500,
     afterRefusal: plan.afterRefusal,
+    trackOrdinals: plan.refused,
   })
   brokers.produceFault = () =>
     chaos.chance(plan.faultsPerMille / 1000) ? chaos.pick(faults)(chaos) : undefined
@@ -127,7 +132,8 @@ async function appendRandomly(
 ): Promise<void> {
   for (let index = 0; index < plan.records; index++) {
     const isHuge = plan.oversized && chaos.chance(0.02)
-    const value = `${index}:${(isHuge ? 'x' : 'v').repeat(isHuge ? 700 : chaos.integer(40))}`
+    const text = (isHuge ? 'x' : 'v').repeat(isHuge ? 700 : chaos.integer(40))
+    const value = `${index}:${text}${plan.refused && chaos.chance(0.05) ? '!' : ''}`
     const partition = chaos.integer(PARTITIONS)
     const bytes = Buffer.from(value)
     while (!producer.append('t', partition, { value: { bytes, start: 0, end: bytes.length } })) {
@@ -155,13 +161,15 @@ function check({ stage, deliveries, appended, hasEnded }: Run, plan: Plan): void
     }
     for (const delivery of deliveries) {
       if (delivery.partition !== partition) continue
-      const own = appended.flatMap((row, ordinal) =>
-        row.partition === partition &&
-        ordinal >= delivery.firstOrdinal &&
-        ordinal <= delivery.lastOrdinal
-          ? [ordinal]
-          : [],
-      )
+      const own =
+        delivery.ordinals ??
+        appended.flatMap((row, ordinal) =>
+          row.partition === partition &&
+          ordinal >= delivery.firstOrdinal &&
+          ordinal <= delivery.lastOrdinal
+            ? [ordinal]
+            : [],
+        )
       expect(own.length).toBe(delivery.recordCount)
       if (delivery.error !== undefined) {
         if (delivery.outcomeUnknown) for (const ordinal of own) mayBeThere.add(ordinal)
@@ -186,7 +194,7 @@ function check({ stage, deliveries, appended, hasEnded }: Run, plan: Plan): void
   const reported = deliveries.reduce((sum, { recordCount }) => sum + recordCount, 0)
   expect(reported).toBe(appended.length)
   expect(stage.brokers.defects).toEqual([])
-  if (!plan.oversized && plan.deliveryTimeoutMs > 100_000) {
+  if (!plan.oversized && !plan.refused && plan.deliveryTimeoutMs > 100_000) {
     expect(hasEnded).toBe(true)
     expect(delivered.size).toBe(plan.records)
   }
@@ -217,6 +225,7 @@ describe('producer under random faults', () => {
       moves: 3,
       restarts: 2,
       oversized: true,
+      refused: true,
     }
     const [first, second] = [await runPlan(plan), await runPlan(plan)]
     expect(first.stage.world.sim.traceHash).toBe(second.stage.world.sim.traceHash)

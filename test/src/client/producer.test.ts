@@ -279,7 +279,64 @@ describe('producer: failures for good', () => {
         .map(({ firstOrdinal }) => firstOrdinal)
         .toSorted(),
     ).toEqual([30, 45])
+    expect(producer.deliveredThrough()).toBe(lines.length)
     expect(stage.brokers.defects).toEqual([])
+  })
+
+  it.each(['none', 'gzip'] as const)(
+    'continue: only the records that a refusal names are missing, and they are told one by one (%s)',
+    async (codec) => {
+      const stage = fixture()
+      stage.brokers.addTopic('t')
+      stage.brokers.refusesValue = (value) => value.startsWith('bad')
+      const { producer, deliveries } = await producerOf(stage, 't', {
+        batchBytes: 400,
+        afterRefusal: 'continue',
+        codec,
+      })
+      const lines = linesOf('a longer line ', 200)
+      for (const at of [0, 30, 31, 45, 120, 199]) lines[at] = `bad ${at}`
+      await stage.world.run(appendAll(producer, 't', 0, lines))
+      await stage.world.run(producer.flush())
+      const expected = lines.filter((line) => !line.startsWith('bad'))
+      expect(stage.brokers.partition('t').values()).toEqual(expected)
+      const refused = failed(deliveries)
+      for (const { recordCount } of refused) expect(recordCount).toBe(1)
+      // As the answers come.
+      const ordinals = refused.map(({ firstOrdinal }) => firstOrdinal)
+      expect(ordinals.toSorted((left, right) => left - right)).toEqual([0, 30, 31, 45, 120, 199])
+      expect(producer.deliveredThrough()).toBe(200)
+      expect(stage.brokers.defects).toEqual([])
+    },
+  )
+
+  it('stop: what comes before the record that a refusal names is delivered, and nothing behind it', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.refusesValue = (value) => value === 'bad'
+    const { producer, deliveries } = await producerOf(stage, 't', { batchBytes: 400 })
+    const lines = linesOf('a longer line ', 200)
+    lines[77] = 'bad'
+    const run = appendAll(producer, 't', 0, lines).then(() => producer.flush())
+    const outcome = stage.world.run(run)
+    await expect(outcome).rejects.toSatisfy((error) => isStreamError(error, 'RECORD_INVALID'))
+    expect(stage.brokers.partition('t').values()).toEqual(lines.slice(0, 77))
+    const [first, ...others] = failed(deliveries)
+    expect(first).toMatchObject({ firstOrdinal: 77, recordCount: 1 })
+    for (const { error } of others) expect(error?.code).toBe('NOT_DELIVERED')
+    expect(producer.deliveredThrough()).toBe(77)
+  })
+
+  it('a refusal that names records says which they are', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.refusesValue = (value) => value.startsWith('bad')
+    const { producer, deliveries } = await producerOf(stage, 't')
+    await stage.world.run(appendAll(producer, 't', 0, ['bad', 'b', 'bad too', 'c']))
+    await stage.world.run(producer.flush().catch(() => undefined))
+    const [refused] = failed(deliveries)
+    expect(refused).toMatchObject({ refusedIndexes: [0, 2], error: { code: 'RECORD_INVALID' } })
+    expect(refused?.error?.message).toContain('record 1 of 4 in its batch')
   })
 
   it('a delivery timeout fails what waits, with the outcome, and everything behind it', async () => {
