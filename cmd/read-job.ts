@@ -283,6 +283,7 @@ class ReadJob {
     for (const { topic, partition, gap } of ranges) {
       if (gap !== undefined) this.#onGap({ topic, partition, ...gap })
     }
+    this.#cursor?.begin(ranges)
     if (this.#plan.countMax === 0 || this.#stopReason !== undefined) return
     const localReads = await this.#localReads(output)
     const consumer = await this.#openConsumer(ranges.length, localReads)
@@ -396,6 +397,7 @@ class ReadJob {
     const ranges = await resolveRanges(added, { ...start, places }, undefined, (questions) =>
       this.#askOffsets(questions),
     )
+    this.#cursor?.begin(ranges)
     consumer.assign(ranges.map(assignmentOf))
   }
 
