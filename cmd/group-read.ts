@@ -379,7 +379,8 @@ export class GroupRead {
   async #commit(): Promise<void> {
     const offsets = this.#due().map((row) => {
       const { topic, partition, offset } = row
-      return { ...row, leaderEpoch: this.#consumer?.epochBefore(topic, partition, offset) ?? -1 }
+      const leaderEpoch = this.#consumer?.epochBefore(topic, partition, offset) ?? -1
+      return { ...row, topicId: this.#hooks.topicId(topic), leaderEpoch }
     })
     if (offsets.length === 0) return
     this.#deps.stdio.output.sync()

@@ -46,7 +46,7 @@ const served = {
   Fetch: { A: [4, 12], B: [4, 18], native: [4, 13], acceptedMax: 18 },
   ListOffsets: { A: [1, 7], B: [1, 10] },
   Metadata: { A: [0, 12], B: [0, 13] },
-  OffsetCommit: { A: [1, 9], B: [1, 10], acceptedMin: 2 },
+  OffsetCommit: { A: [1, 9], B: [1, 10], native: [1, 10], acceptedMin: 2 },
   OffsetFetch: { A: [1, 9], B: [1, 10] },
   FindCoordinator: { A: [0, 4], B: [0, 6] },
   JoinGroup: both(0, 9),
