@@ -325,9 +325,12 @@ export class Consumer {
 
   #onNoLeader(part: Part, nowMs: number): void {
     const topic = this.#cluster.metadata.topic(part.topic)
+    // One that was unknown and is missing from an answer about all topics, as others ask for it, is unknown still.
     const isUnknown =
-      topic?.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION ||
-      (topic !== undefined && topic.errorCode === 0 && part.partition >= topic.partitions.length)
+      topic === undefined
+        ? part.unknownSinceMs !== undefined
+        : topic.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION ||
+          (topic.errorCode === 0 && part.partition >= topic.partitions.length)
     if (!isUnknown) part.unknownSinceMs = undefined
     else {
       part.unknownSinceMs ??= nowMs

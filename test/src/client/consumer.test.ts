@@ -572,6 +572,26 @@ describe('consumer: trouble', () => {
     expect(events.at(-1)).toMatchObject({ kind: 'failed', error: { code: 'TOPIC_UNKNOWN' } })
   })
 
+  it('a topic that is deleted fails, though somebody asks for all topics meanwhile', async () => {
+    const stage = fixture()
+    const { world, brokers, cluster } = stage
+    fill(brokers.addTopic('t')[0]!, [1])
+    const consumer = consumerOf(stage, { unknownTopicMs: 2000 })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    expect(await world.run(consumer.next())).toMatchObject({ kind: 'records' })
+    brokers.deleteTopic('t')
+    const failed = consumer.next()
+    for (let second = 0; second < 5; second++) {
+      await world.pass(1000)
+      await world.run(cluster.describeTopics(undefined))
+    }
+    consumer.close()
+    expect(await world.run(failed)).toMatchObject({
+      kind: 'failed',
+      error: { code: 'TOPIC_UNKNOWN' },
+    })
+  })
+
   it('a batch damaged on its way is asked for again', async () => {
     const stage = fixture()
     const [partition] = stage.brokers.addTopic('t')
