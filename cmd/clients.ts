@@ -60,6 +60,7 @@ export type ConsumerClient = Pick<
   | 'unassign'
   | 'position'
   | 'epochBefore'
+  | 'isTopicLost'
   | 'isDone'
   | 'poll'
   | 'wait'

@@ -2,7 +2,7 @@
  * What a reading run stores in its cursor file, and when (`--commit`, commands.md, section 6).
  *
  * Invariant: a position is stored only after what lies before it was wholly written (with `ack`: acknowledged), and
- * after a file that it was written to has been synced.
+ * after a file that it was written to has been synced. Before the first record it is where the run begins.
  */
 
 import { StreamError } from '../src/base/errors.ts'
@@ -13,7 +13,7 @@ import type { CursorFile } from './cursor-file.ts'
 import type { CommandDeps } from './deps.ts'
 import type { CursorPlan } from './read-options.ts'
 
-interface Position {
+export interface CursorPosition {
   readonly topic: string
   readonly partition: number
   readonly offset: number
@@ -27,9 +27,9 @@ export class CursorCommits {
   readonly #output: ByteOutput
   readonly #onFailure: (error: unknown) => void
   /** Of what was read and is in the output's buffer or behind it. */
-  readonly #taken = new Map<string, Position>()
+  readonly #taken = new Map<string, CursorPosition>()
   /** Of what was wholly written, and is not stored. */
-  #written = new Map<string, Position>()
+  #written = new Map<string, CursorPosition>()
   #timer: Timer | undefined
   #wake: () => void = () => undefined
 
@@ -49,6 +49,27 @@ export class CursorCommits {
       plan.ackDescriptor === 0 ? '-' : `/dev/fd/${plan.ackDescriptor}`,
     )
     this.acknowledgements = new Acknowledgements(input, () => this.#onAcknowledged())
+  }
+
+  /**
+   * Where the run begins is stored before anything is read: the next one must not begin later, though nothing comes to this one.
+   * With `eof` that, too, is stored at the end alone. @throws StreamError of storing
+   */
+  begin(starts: readonly CursorPosition[]): void {
+    const { commit } = this.#plan
+    if (commit === 'none') return
+    const news = starts.filter(
+      ({ topic, partition, offset }) => this.#file.position(topic, partition) !== offset,
+    )
+    if (news.length === 0) return
+    if (commit === 'eof') {
+      for (const { topic, partition, offset } of news) this.take(topic, partition, offset)
+      return
+    }
+    for (const { topic, partition, offset } of news) {
+      this.#file.setPosition(topic, partition, offset)
+    }
+    this.#file.store()
   }
 
   /** Everything of a partition below `offset` was read. */

@@ -223,6 +223,7 @@ class ExecJob {
 
   #openGroup(plan: GroupPlan, queue: ExecQueue, letters: ExecLetters): Promise<GroupRead> {
     return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, this.#ask, {
+      topicId: (topic) => this.#partitions.topicId(topic),
       onFailure: (error) => this.#fail(error),
       commit: (offsets, member) => letters.commit(offsets, member),
       done: {

@@ -72,6 +72,7 @@ export class ExecLoop {
           consumer.unassign(topic, partition)
         },
         epochBefore: (topic, partition, offset) => consumer.epochBefore(topic, partition, offset),
+        isTopicLost: (topic, partition) => consumer.isTopicLost(topic, partition),
       },
       write: (event) => this.#release(event),
       isStopped: () => stop.reason !== undefined,

@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - A position is committed only after what lies before it was wholly written (with `ack`: acknowledged), and only of
- *   partitions that this member owns.
+ *   partitions that this member owns, and of the topic that it was read from.
  * - Before partitions go to another member, what was printed of them is written and, where the mode allows, committed.
  * - The ends of a bounded run are asked once, of all partitions, before the first is read.
  */
@@ -35,7 +35,7 @@ const RETRY_PAUSE_MS = 500
 
 /** What the reading loop lends to a change of partitions. */
 export interface GroupTools {
-  readonly consumer: Pick<ConsumerClient, 'assign' | 'unassign' | 'epochBefore'>
+  readonly consumer: Pick<ConsumerClient, 'assign' | 'unassign' | 'epochBefore' | 'isTopicLost'>
   /** Before partitions go: writes what was taken, or ends what is being done with it. */
   readonly write: (event: RevokedEvent) => void | Promise<void>
   readonly onGap: (range: PartitionRange) => void
@@ -59,6 +59,8 @@ export interface DoneSource {
 }
 
 export interface GroupReadHooks {
+  /** Of a topic as it was found first: another one of its name is not read in its place. */
+  readonly topicId: (topic: string) => string
   /** Called when committing fails for good, or an acknowledgement is none, while the run goes on. */
   readonly onFailure: (error: unknown) => void
   /** In place of acknowledgements on a descriptor. */
@@ -249,6 +251,7 @@ export class GroupRead {
         const isStored = offsets.get(name) === startOffset
         return {
           topic,
+          topicId: this.#hooks.topicId(topic),
           partition,
           startOffset,
           leaderEpoch: isStored ? (epochs.get(name) ?? -1) : -1,
@@ -365,6 +368,8 @@ export class GroupRead {
     for (const row of rows) {
       const name = nameOf(row)
       const known = Math.max(this.#committed.get(name) ?? -1, due.get(name)?.offset ?? -1)
+      // Another topic that has come to the name shall not be begun where this one was left.
+      if (this.#consumer?.isTopicLost(row.topic, row.partition) === true) continue
       // A committed position never goes back.
       if (owned.has(name) && row.offset > known) due.set(name, row)
     }
@@ -374,7 +379,8 @@ export class GroupRead {
   async #commit(): Promise<void> {
     const offsets = this.#due().map((row) => {
       const { topic, partition, offset } = row
-      return { ...row, leaderEpoch: this.#consumer?.epochBefore(topic, partition, offset) ?? -1 }
+      const leaderEpoch = this.#consumer?.epochBefore(topic, partition, offset) ?? -1
+      return { ...row, topicId: this.#hooks.topicId(topic), leaderEpoch }
     })
     if (offsets.length === 0) return
     this.#deps.stdio.output.sync()

@@ -462,7 +462,8 @@ class PipeJob {
       this.#epochs.add(topic, partition, startOffset, fixedEnd)
       const end = endOffset === undefined ? {} : { endOffset: Math.max(endOffset, fixedEnd ?? 0) }
       const leaderEpoch = this.#share.epochBefore(topic, partition, startOffset)
-      consumer.assign([{ topic, partition, startOffset, leaderEpoch, ...end }])
+      const topicId = this.#partitions.topicId(topic)
+      consumer.assign([{ topic, topicId, partition, startOffset, leaderEpoch, ...end }])
     }
   }
 

@@ -6,7 +6,7 @@ import { CursorCommits } from './cursor-commits.ts'
 import { CursorFile } from './cursor-file.ts'
 import type { CommandDeps } from './deps.ts'
 import type { CursorPlan } from './read-options.ts'
-import type { PartitionName } from './read-range.ts'
+import type { PartitionName, PartitionRange } from './read-range.ts'
 
 export class ReadCursor {
   readonly #deps: CommandDeps
@@ -54,6 +54,17 @@ export class ReadCursor {
       places.push({ topic, partition, position: { kind: 'offset', offset } })
     }
     return { all: from.all, places }
+  }
+
+  /** Of partitions that startOf was asked for, before anything of them is read. @throws as CursorCommits.begin */
+  begin(ranges: readonly PartitionRange[]): void {
+    this.#commits.begin(
+      ranges.map(({ topic, partition, startOffset }) => ({
+        topic,
+        partition,
+        offset: startOffset,
+      })),
+    )
   }
 
   /** Everything of a partition below `offset` was read. */

@@ -6,7 +6,12 @@
  */
 
 import { isStreamError, type StreamError } from '../src/base/errors.ts'
-import type { ConsumerEvent, EndEvent, RecordsEvent } from '../src/client/consumer-events.ts'
+import type {
+  Assignment,
+  ConsumerEvent,
+  EndEvent,
+  RecordsEvent,
+} from '../src/client/consumer-events.ts'
 import type { LocalReadOptions } from '../src/client/local-reads.ts'
 import { BLOCK_BYTES } from '../src/record/kernel-memory.ts'
 import type { Positions } from '../src/text/position.ts'
@@ -182,6 +187,7 @@ class ReadJob {
     const { GroupRead } = await import('./group-read.ts')
     const ask: AskOffsets = (questions) => this.#askOffsets(questions)
     return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, ask, {
+      topicId: (topic) => this.#partitions.topicId(topic),
       onFailure: (error) => {
         this.#failures.push(error)
         this.#stop('failed')
@@ -283,14 +289,15 @@ class ReadJob {
     for (const { topic, partition, gap } of ranges) {
       if (gap !== undefined) this.#onGap({ topic, partition, ...gap })
     }
+    this.#cursor?.begin(ranges)
     if (this.#plan.countMax === 0 || this.#stopReason !== undefined) return
     const localReads = await this.#localReads(output)
     const consumer = await this.#openConsumer(ranges.length, localReads)
     try {
-      consumer.assign(ranges.map(assignmentOf))
+      consumer.assign(this.#assignmentsOf(ranges))
       if (this.#plan.isByTime) await this.#mergeLoop(consumer, output, ranges)
       if (this.#variant.goesOn === true && this.#stopReason === undefined) {
-        consumer.assign(ranges.map(openEndOf))
+        consumer.assign(this.#assignmentsOf(ranges.map(openEndOf)))
       }
       if (!this.#plan.isByTime || this.#variant.goesOn === true) await this.#loop(consumer, output)
       if (this.#failures.length === 0 && !this.#mayNotWait) finishOf(output)?.()
@@ -361,6 +368,17 @@ class ReadJob {
     return this.#cursor?.startOf(partitions, from, topicId) ?? from
   }
 
+  /** Of the topics that were found, and of no others that have come to their names. */
+  #assignmentsOf(ranges: readonly Omit<PartitionRange, 'gap'>[]): Assignment[] {
+    return ranges.map(({ topic, partition, startOffset, endOffset }) => ({
+      topic,
+      topicId: this.#partitions.topicId(topic),
+      partition,
+      startOffset,
+      ...(endOffset === undefined ? {} : { endOffset }),
+    }))
+  }
+
   #openConsumer(partitionCount: number, localReads?: LocalReadOptions): Promise<ConsumerClient> {
     return openConsumer(this.#deps, this.#broker, this.#plan, partitionCount, localReads)
   }
@@ -396,7 +414,8 @@ class ReadJob {
     const ranges = await resolveRanges(added, { ...start, places }, undefined, (questions) =>
       this.#askOffsets(questions),
     )
-    consumer.assign(ranges.map(assignmentOf))
+    this.#cursor?.begin(ranges)
+    consumer.assign(this.#assignmentsOf(ranges))
   }
 
   // --- the loop
@@ -579,12 +598,14 @@ class ReadJob {
       this.#askOffsets(questions),
     )
     consumer.assign(
-      ranges.map((range) => ({
-        topic: range.topic,
-        partition: range.partition,
-        startOffset: starts.get(`${range.topic}/${range.partition}`) ?? range.startOffset,
-        endOffset: range.endOffset ?? range.startOffset,
-      })),
+      this.#assignmentsOf(
+        ranges.map((range) => ({
+          topic: range.topic,
+          partition: range.partition,
+          startOffset: starts.get(`${range.topic}/${range.partition}`) ?? range.startOffset,
+          endOffset: range.endOffset ?? range.startOffset,
+        })),
+      ),
     )
   }
 
@@ -684,14 +705,9 @@ function ordinaryBlocks(): readonly Uint8Array[] {
   return Array.from({ length: ORDINARY_BLOCKS }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES))
 }
 
-function assignmentOf(range: PartitionRange) {
-  const { topic, partition, startOffset, endOffset } = range
-  return { topic, partition, startOffset, ...(endOffset === undefined ? {} : { endOffset }) }
-}
-
 function openEndOf(range: PartitionRange) {
   const { topic, partition, startOffset, endOffset } = range
-  return { topic, partition, startOffset: endOffset ?? startOffset }
+  return { topic, partition, startOffset: endOffset ?? startOffset, endOffset: undefined }
 }
 
 function finishOf(output: RecordOutput): (() => void) | undefined {

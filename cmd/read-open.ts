@@ -70,6 +70,8 @@ export function openConsumer(
   partitionBytes = settings.number('max.partition.fetch.bytes'),
 ): Promise<ConsumerClient> {
   const { isByTime } = plan
+  // Who reads whatever matches, or waits for a topic, goes on without one that is deleted.
+  const goesOnWithout = plan.isRegex || plan.waitTopic
   const fetchBytesMax = settings.number('fetch.max.bytes')
   const rack = settings.text('client.rack')
   return deps.clients.consumer(cluster, {
@@ -80,6 +82,7 @@ export function openConsumer(
     partitionBytesMax: isByTime ? Math.min(1_048_576, partitionBytes) : partitionBytes,
     // Merging holds every partition's next records; none of them may be kept from coming by the others.
     ...(isByTime ? { prefetchBytesMax: fetchBytesMax * 2 + partitionCount * 2_097_152 } : {}),
+    ...(goesOnWithout ? { unknownTopicMs: Number.POSITIVE_INFINITY } : {}),
     ...(rack === null || rack === undefined ? {} : { rack }),
     ...(localReads === undefined ? {} : { localReads }),
   })

@@ -34,7 +34,7 @@ export class ReadPartitions {
     })
   }
 
-  /** Of a topic that was found. */
+  /** Of a topic that was found, as it was then: one that was created again has another, and is not read in its place. */
   topicId(topic: string): string {
     return this.#ids.get(topic) ?? ''
   }
@@ -90,7 +90,7 @@ export class ReadPartitions {
     const found: PartitionName[] = []
     for (const name of names) {
       const info = await this.#awaitTopic(name)
-      this.#ids.set(name, info.topicId)
+      if (!this.#ids.has(name)) this.#ids.set(name, info.topicId)
       for (const { partition } of info.partitions) {
         if (this.#plan.partitions?.includes(partition) ?? true) {
           found.push({ topic: name, partition })

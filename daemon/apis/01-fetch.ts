@@ -1,5 +1,5 @@
 /**
- * Fetch (1), versions 4 to 12; what followers send is in replica-fetch.ts. Whole batches from the log, referenced and never copied; tail reads are answered from
+ * Fetch (1), versions 4 to 13; what followers send is in replica-fetch.ts. Whole batches from the log, referenced and never copied; tail reads are answered from
  * the log's cache in this very call, cold ones after the disk. A fetch that finds less than min_bytes waits on all its
  * partitions until enough has come, an error shows, or max_wait_ms has passed.
  *
@@ -7,8 +7,11 @@
  * available yet. A leader that is asked with a rack names the replica in sync there that has the offset, and sends nothing.
  * Who says which epoch it has read last is told where its history and this log part (v12, KIP-320), and gets nothing else.
  *
+ * From v13 on topics are named by id, so that whoever reads one is never answered from another of its name: a deleted one is
+ * unknown, whatever has come in its place.
+ *
  * Sessions are answered with id 0: every client goes on with full fetches (P4). Partitions are served in the order of
- * the request (P5). Errors: 1, 2, 3, 6, 31 (a replica id without cluster rights), 56, 70, 74, 75, 76, 78.
+ * the request (P5). Errors: 1, 2, 3, 6, 31 (a replica id without cluster rights), 56, 70, 74, 75, 76, 78, 100 (v13).
  */
 
 import { isStreamError } from '../../src/base/errors.ts'
@@ -26,10 +29,12 @@ import { replicaFetch } from './replica-fetch.ts'
 
 type TopicAnswer = ResponseInput<'Fetch'>['responses'][number]
 type PartitionAnswer = TopicAnswer['partitions'][number]
-type PartitionRequest = Request<'Fetch'>['topics'][number]['partitions'][number]
+type TopicRequest = Request<'Fetch'>['topics'][number]
+type PartitionRequest = TopicRequest['partitions'][number]
 
-/** Clients name topics; later versions are for followers (replica-fetch.ts). */
-const CLIENT_VERSION_MAX = 12
+/** Later versions are for followers (replica-fetch.ts). */
+const CLIENT_VERSION_MAX = 13
+const TOPIC_ID_VERSION = 13
 /** From here on a consumer may read from followers. */
 const NEAREST_VERSION = 11
 const READ_COMMITTED = 1
@@ -149,8 +154,9 @@ class FetchRun implements ReadWaiter {
   #park(): Promise<ResponseInput<'Fetch'>> {
     this.#context.park()
     for (const topic of this.#request.topics) {
+      const name = this.#nameOf(topic) ?? ''
       for (const { partition: index } of topic.partitions) {
-        const partition = this.#services.broker.table.find(topic.topic, index)
+        const partition = this.#services.broker.table.find(name, index)
         if (partition !== undefined) this.#partitions.add(partition)
       }
     }
@@ -207,12 +213,12 @@ class FetchRun implements ReadWaiter {
     this.#mustAnswer = false
     const { topics } = this.#request
     for (let t = 0; t < topics.length; t += 1) {
-      const topic = topics[t] as (typeof topics)[number]
+      const topic = topics[t] as TopicRequest
       const partitions: PartitionAnswer[] = []
-      this.#topics.push({ topic: topic.topic, partitions })
+      this.#topics.push({ topic: topic.topic, topicId: topic.topicId, partitions })
       for (let p = 0; p < topic.partitions.length; p += 1) {
         const asked = topic.partitions[p] as PartitionRequest
-        const answer = this.#readPartition(topic.topic, asked)
+        const answer = this.#readPartition(topic, asked)
         if (answer instanceof Promise) return this.#readRest(answer, partitions, t, p)
         partitions.push(answer)
       }
@@ -230,25 +236,34 @@ class FetchRun implements ReadWaiter {
     const { topics } = this.#request
     let into = partitions
     for (let t = topicAt; t < topics.length; t += 1) {
-      const topic = topics[t] as (typeof topics)[number]
+      const topic = topics[t] as TopicRequest
       if (t > topicAt) {
         into = []
-        this.#topics.push({ topic: topic.topic, partitions: into })
+        this.#topics.push({ topic: topic.topic, topicId: topic.topicId, partitions: into })
       }
       for (let p = t === topicAt ? partitionAt + 1 : 0; p < topic.partitions.length; p += 1) {
-        into.push(await this.#readPartition(topic.topic, topic.partitions[p] as PartitionRequest))
+        into.push(await this.#readPartition(topic, topic.partitions[p] as PartitionRequest))
       }
     }
   }
 
+  /** undefined: there is no topic of that id any more, or not yet. */
+  #nameOf({ topic, topicId }: TopicRequest): string | undefined {
+    if (this.#context.apiVersion < TOPIC_ID_VERSION) return topic
+    const image = this.#services.broker.image.topicById(topicId)
+    return image?.topicId === topicId && image.value.state === 'READY' ? image.name : undefined
+  }
+
   #readPartition(
-    topic: string,
+    named: TopicRequest,
     asked: PartitionRequest,
   ): PartitionAnswer | Promise<PartitionAnswer> {
     const { broker } = this.#services
     if (this.#request.replicaId >= 0) {
       return this.#refuse(asked, undefined, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
     }
+    const topic = this.#nameOf(named)
+    if (topic === undefined) return this.#refuse(asked, undefined, KafkaError.UNKNOWN_TOPIC_ID)
     const find = this.#context.apiVersion < NEAREST_VERSION ? findLeader : findReadable
     const found = find(broker, topic, asked.partition, asked.currentLeaderEpoch)
     const { partition } = found

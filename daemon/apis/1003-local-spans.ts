@@ -63,6 +63,7 @@ function give(
     ...positions(partition),
     highWatermark,
     errorCode: 0,
+    topicId: partition.topicId,
     abortedTransactions:
       isCommitted && nextOffset > fetchOffset
         ? log.abortedTransactions(fetchOffset, nextOffset)

@@ -228,7 +228,11 @@ export class LinkRun {
           forgottenTopicsData: [],
           rackId: '',
         },
-        { timeoutMs: FETCH_WAIT_MS + this.cluster.requestTimeoutMs },
+        // Later versions name topics by id.
+        {
+          timeoutMs: FETCH_WAIT_MS + this.cluster.requestTimeoutMs,
+          versionMax: DIVERGING_VERSION,
+        },
         (failure, response) => this.#onAnswer(nodeId, asked, failure, response),
       )
     } catch (error) {

@@ -33,6 +33,8 @@ export interface Assignment {
   readonly startOffset: number
   /** First offset no longer wanted; absent: goes on for ever. */
   readonly endOffset?: number
+  /** Of the topic that startOffset is of; absent: the first that the brokers tell. If it is another one the partition fails. */
+  readonly topicId?: string
   /** Of the last record read before startOffset, by whoever read it: if it was cut back meanwhile, the partition fails. */
   readonly leaderEpoch?: number
 }
@@ -78,7 +80,7 @@ export type ConsumerEvent =
       readonly to: number
     }
   | EndEvent
-  /** The partition cannot be read on: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE (beyond the end, or the log was cut back), CORRUPT_BATCH, NOT_ALLOWED … */
+  /** The partition cannot be read on: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE (beyond the end, or the log was cut back), CORRUPT_BATCH, NOT_ALLOWED, CONFLICT (the topic was created again) … */
   | {
       readonly kind: 'failed'
       readonly topic: string

@@ -3,8 +3,9 @@ import { StreamError } from '../base/errors.ts'
 import type { Timer } from '../ports/time.ts'
 import { baseOffsetAt, leaderEpochAt } from '../record/batch-layout.ts'
 import type { Assignment } from './consumer-events.ts'
+import { knownTopicId, type TopicIdentity } from './topic-identity.ts'
 
-export interface Part {
+export interface Part extends TopicIdentity {
   readonly topic: string
   readonly partition: number
   /** For messages. */
@@ -55,6 +56,8 @@ export function makePart(assignment: Assignment): Part {
     topic,
     partition,
     target: `${topic} partition ${partition}`,
+    topicId: knownTopicId(assignment.topicId),
+    doubted: undefined,
     endOffset: endOffset ?? Number.POSITIVE_INFINITY,
     fetchOffset: startOffset,
     position: startOffset,

@@ -20,6 +20,8 @@
  *   compaction has taken the last batches before it (see `#concludeEmpty`).
  * - Every Fetch says the epoch of the last batch read: where the log was cut back meanwhile the partition fails, and never
  *   goes on with other records in the place of those that were read.
+ * - A partition is read of one topic: the one it was assigned under. Fetch asks for it by id where the broker can (v13), so that
+ *   an answer is never of another topic of its name; once the brokers describe another one the partition fails.
  * - Answers to a question that is no longer asked (after seek, unassign) are dropped, by generation.
  */
 import { StreamError } from '../base/errors.ts'
@@ -27,6 +29,7 @@ import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { Response } from '../protocol/api-table.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
+import { ZERO_UUID } from '../protocol/schema.ts'
 import { type AbortedTransaction, AbortedTransactions } from '../record/aborted-transactions.ts'
 import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
@@ -38,6 +41,7 @@ import { kafkaFailure } from './kafka-failure.ts'
 import { type LocalBlock, type LocalReadOptions, LocalReads } from './local-reads.ts'
 import { type Isolation, listOffsets } from './offsets.ts'
 import { PrefetchQueue } from './prefetch-queue.ts'
+import { isTopicLost, judgeTopic, recreatedTopic } from './topic-identity.ts'
 
 /** One partition in a Fetch request. */
 interface AskedRow {
@@ -46,6 +50,12 @@ interface AskedRow {
   readonly fetchOffset: number
   readonly lastFetchedEpoch: number
   readonly partitionMaxBytes: number
+}
+
+interface AskedTopic {
+  readonly topic: string
+  readonly topicId: string
+  readonly partitions: AskedRow[]
 }
 
 type FetchRow = Response<'Fetch'>['responses'][number]['partitions'][number]
@@ -57,6 +67,8 @@ const defaults = {
   prefetchBytesMax: 8 * 1024 * 1024,
   unknownTopicMs: 5000,
 }
+/** From here on Fetch names topics by id. */
+const TOPIC_ID_VERSION = 13
 /** Less than this at hand is little: it is printed in less time than a Fetch takes. */
 const LITTLE_BYTES = 64 * 1024
 /** A damaged batch may have been damaged on its way: it is asked for again this often. */
@@ -102,7 +114,10 @@ export class Consumer {
     this.#isolation = options.isolation ?? 'read_committed'
     this.#fetchBytesMax = options.fetchBytesMax ?? defaults.fetchBytesMax
     this.#prefetchBytesMax = options.prefetchBytesMax ?? defaults.prefetchBytesMax
-    this.#stopListening = cluster.onChange(() => this.#pump())
+    this.#stopListening = cluster.onChange(() => {
+      this.#checkTopics()
+      this.#pump()
+    })
     this.#local = this.#makeLocalReads(options.localReads)
   }
 
@@ -114,6 +129,7 @@ export class Consumer {
       const part = makePart(assignment)
       this.#parts.set(keyOf(topic, partition), part)
       this.#cluster.addTopic(topic)
+      judgeTopic(part, this.#cluster.metadata.topic(topic))
       if (startOffset >= part.endOffset) this.#end(part)
     }
     this.#pump()
@@ -169,6 +185,15 @@ export class Consumer {
   epochBefore(topic: string, partition: number, offset: number): number {
     const epochs = this.#parts.get(keyOf(topic, partition))?.epochs ?? []
     return epochs.findLast(({ fromOffset }) => fromOffset < offset)?.epoch ?? -1
+  }
+
+  /**
+   * Of a partition whose topic is gone, or another one has taken its name: what was read of it must not be stored as a position in
+   * that one.
+   */
+  isTopicLost(topic: string, partition: number): boolean {
+    const part = this.#parts.get(keyOf(topic, partition))
+    return part !== undefined && isTopicLost(part, this.#cluster.metadata.topic(topic))
   }
 
   /** Nothing will ever come: every partition has ended or failed, and that has been polled. */
@@ -249,7 +274,7 @@ export class Consumer {
     const groups = new Map<number, Part[]>()
     for (const part of this.#parts.values()) {
       if (part.state !== 'reading' || part.isPaused || part.notBeforeMs > nowMs) continue
-      if (part.isLocal) continue
+      if (part.isLocal || !this.#isSameTopic(part)) continue
       const leader = this.#cluster.leaderOf(part.topic, part.partition)
       if (leader === undefined) {
         this.#onNoLeader(part, nowMs)
@@ -265,6 +290,28 @@ export class Consumer {
     for (const [nodeId, parts] of groups) this.#fetch(nodeId, parts)
   }
 
+  /** Also of those that are not asked for at present: they are paused, read from files, or enough of them is at hand. */
+  #checkTopics(): void {
+    if (this.#isClosed) return
+    for (const part of this.#parts.values()) {
+      if (part.state === 'reading' || part.state === 'resolving') this.#isSameTopic(part)
+    }
+  }
+
+  /** @returns false: it is not to be asked for now, or has failed */
+  #isSameTopic(part: Part): boolean {
+    const verdict = judgeTopic(part, this.#cluster.metadata.topic(part.topic))
+    if (verdict === 'same') return true
+    if (verdict === 'doubtful') this.#cluster.requestRefresh()
+    else {
+      part.generation++
+      this.#fetches.forget(part)
+      this.#leaveFiles(part)
+      this.#fail(part, recreatedTopic(part.topic))
+    }
+    return false
+  }
+
   /** The nearest replica, where there is one and a connection to it; else the leader. */
   #sourceOf(part: Part, leaderId: number, nowMs: number): number {
     const { nearest } = part
@@ -278,9 +325,12 @@ export class Consumer {
 
   #onNoLeader(part: Part, nowMs: number): void {
     const topic = this.#cluster.metadata.topic(part.topic)
+    // One that was unknown and is missing from an answer about all topics, as others ask for it, is unknown still.
     const isUnknown =
-      topic?.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION ||
-      (topic !== undefined && topic.errorCode === 0 && part.partition >= topic.partitions.length)
+      topic === undefined
+        ? part.unknownSinceMs !== undefined
+        : topic.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION ||
+          (topic.errorCode === 0 && part.partition >= topic.partitions.length)
     if (!isUnknown) part.unknownSinceMs = undefined
     else {
       part.unknownSinceMs ??= nowMs
@@ -311,7 +361,10 @@ export class Consumer {
     // Whoever may be at its end goes first: the first partition of a request is never starved by the others.
     const ordered = parts.toSorted((a, b) => Number(b.isEndWritten) - Number(a.isEndWritten))
     const asked: Asked[] = []
-    const topics = new Map<string, AskedRow[]>()
+    const isById =
+      connection.supports('Fetch', TOPIC_ID_VERSION) &&
+      parts.every(({ topicId }) => topicId !== undefined)
+    const topics = new Map<string, AskedTopic>()
     let isClosing = false
     for (const part of ordered) {
       const { topic, generation, fetchOffset: offset, isEndWritten: wasEndWritten } = part
@@ -319,15 +372,16 @@ export class Consumer {
       const isFirst = asked.length === 0
       asked.push({ part, generation, offset, isFirst, wasEndWritten, isNearest })
       isClosing ||= wasEndWritten
-      const rows = topics.get(topic)
+      const name = nameIn(part, isById)
+      const of = topics.get(name)
       const row = this.#askedRow(part)
-      if (rows === undefined) topics.set(topic, [row])
-      else rows.push(row)
+      if (of !== undefined) of.partitions.push(row)
+      else topics.set(name, { topic, topicId: part.topicId ?? ZERO_UUID, partitions: [row] })
     }
     const maxWaitMs = isClosing ? 0 : (this.#options.maxWaitMs ?? defaults.maxWaitMs)
     // A Kafka broker answers in order: behind one that waits a second one would wait too, and hold up the next of the first.
     const isQuiet = this.#cluster.isNative && maxWaitMs > 0 && parts.every(({ isAtEnd }) => isAtEnd)
-    const fetch: Fetch = { nodeId, isQuiet, asked }
+    const fetch: Fetch = { nodeId, isQuiet, isById, asked }
     this.#fetches.begin(fetch)
     try {
       connection.request(
@@ -340,11 +394,14 @@ export class Consumer {
           isolationLevel: this.#isolation === 'read_committed' ? 1 : 0,
           sessionId: 0,
           sessionEpoch: -1,
-          topics: [...topics].map(([topic, partitions]) => ({ topic, partitions })),
+          topics: [...topics.values()],
           forgottenTopicsData: [],
           rackId: this.#rackFor(parts),
         },
-        { timeoutMs: maxWaitMs + this.#cluster.requestTimeoutMs },
+        {
+          timeoutMs: maxWaitMs + this.#cluster.requestTimeoutMs,
+          versionMax: isById ? TOPIC_ID_VERSION : TOPIC_ID_VERSION - 1,
+        },
         (failure, response) => this.#onAnswer(fetch, failure, response),
       )
     } catch (error) {
@@ -400,7 +457,7 @@ export class Consumer {
         part.nearest = undefined
         this.#onError(part, response.errorCode)
       }
-    } else this.#onResponse(asked, response)
+    } else this.#onResponse(fetch, response)
     const isLittle = this.#ready.bytes > 0 && this.#ready.bytes < LITTLE_BYTES
     if (isLittle && asked.every(({ part }) => part.isAtEnd)) this.#emptyPollsToPump = 2
     else this.#pump()
@@ -417,19 +474,23 @@ export class Consumer {
     }
   }
 
-  #onResponse(asked: readonly Asked[], response: Response<'Fetch'>): void {
+  #onResponse({ asked, isById }: Fetch, response: Response<'Fetch'>): void {
     const rows = new Map<string, FetchRow>()
     let isAllEmpty = true
-    for (const { topic, partitions } of response.responses) {
+    for (const { topic, topicId, partitions } of response.responses) {
       for (const row of partitions) {
-        rows.set(keyOf(topic, row.partitionIndex), row)
+        rows.set(keyOf(isById ? topicId : topic, row.partitionIndex), row)
         if ((row.records?.length ?? 0) > 0) isAllEmpty = false
       }
     }
     for (const question of asked) {
       const { part } = question
       if (part.generation !== question.generation || part.state !== 'reading') continue
-      const row = rows.get(keyOf(part.topic, part.partition))
+      const row = rows.get(keyOf(nameIn(part, isById), part.partition))
+      // Asked by name, another topic of that name might be the next to answer: not before the brokers have told its id.
+      if (row?.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION) {
+        part.doubted = this.#cluster.metadata.topic(part.topic)
+      }
       if (row === undefined) this.#backOff(part)
       else if (row.errorCode !== 0 && question.isNearest) this.#leaveNearest(part)
       else if (row.errorCode !== 0) {
@@ -586,8 +647,15 @@ export class Consumer {
         ],
         { isolation: 'read_uncommitted' },
       )
+      // They were asked for by name: only if the topic is the same afterwards they are of this one.
+      if (part.topicId !== undefined) await this.#cluster.describeTopics([topic])
       if (part.generation !== generation || this.#isClosed) return
       part.state = 'reading'
+      if (!this.#isSameTopic(part)) return
+      if (this.isTopicLost(topic, partition)) {
+        this.#backOff(part)
+        return
+      }
       this.#onRange(part, start?.offset ?? -1, end?.offset ?? -1)
     } catch (error) {
       if (!(error instanceof StreamError)) throw error
@@ -797,6 +865,10 @@ export class Consumer {
     this.#waiters = []
     for (const waiter of waiters) waiter()
   }
+}
+
+function nameIn(part: Part, isById: boolean): string {
+  return isById ? (part.topicId ?? ZERO_UUID) : part.topic
 }
 
 function keyOf(topic: string, partition: number): string {

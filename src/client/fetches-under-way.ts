@@ -9,6 +9,8 @@ export interface Fetch {
   readonly nodeId: number
   /** It waits for others' records: a second one may go beside it. */
   readonly isQuiet: boolean
+  /** Its topics are named by id, not by name. */
+  readonly isById: boolean
   readonly asked: readonly Asked[]
 }
 

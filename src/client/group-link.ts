@@ -22,6 +22,8 @@ export interface GroupCallOptions {
   readonly timeoutMs?: number
   /** false: a lost answer fails the call, for its outcome is unknown. Default true. */
   readonly resend?: boolean
+  /** Do not go above this version. */
+  readonly versionMax?: number
 }
 
 export class GroupLink {
@@ -85,6 +87,7 @@ export class GroupLink {
           deadlineMs,
           timeoutMs,
           resend: false,
+          ...(options.versionMax === undefined ? {} : { versionMax: options.versionMax }),
         })
         code = errorOf(response)
         if (!isPassing(code)) return response

@@ -2,11 +2,15 @@
 import { StreamError } from '../base/errors.ts'
 import type { RequestInput, Response } from '../protocol/api-table.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
+import { ZERO_UUID } from '../protocol/schema.ts'
 import type { GroupCallOptions, GroupLink } from './group-link.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+import { knownTopicId } from './topic-identity.ts'
 
 export interface GroupOffset {
   readonly topic: string
+  /** Nothing is committed for another topic of that name, where the broker can be asked so (v10); absent: not known. */
+  readonly topicId?: string
   readonly partition: number
   /** The next offset to read. */
   readonly offset: number
@@ -29,6 +33,7 @@ export interface CommitIdentity {
 
 const STABLE_VERSION = 7
 const GROUPS_VERSION = 8
+const TOPIC_ID_VERSION = 10
 const NOBODY: CommitIdentity = { memberId: '', groupInstanceId: null, generationId: -1 }
 
 export interface OffsetFetchOptions extends GroupCallOptions {
@@ -110,13 +115,16 @@ export async function commitGroupOffsets(
   options: GroupCallOptions = {},
 ): Promise<void> {
   if (offsets.length === 0) return
+  const isById = offsets.every(({ topicId }) => knownTopicId(topicId) !== undefined)
   const body = {
     groupId: link.groupId,
     generationIdOrMemberEpoch: identity.generationId,
     memberId: identity.memberId,
     ...(identity.groupInstanceId === null ? {} : { groupInstanceId: identity.groupInstanceId }),
+    // Of the two names each version has one.
     topics: byTopic(offsets).map(([name, rows]) => ({
       name,
+      topicId: rows[0]?.topicId ?? ZERO_UUID,
       partitions: rows.map(({ partition, offset, leaderEpoch, metadata }) => ({
         partitionIndex: partition,
         committedOffset: offset,
@@ -129,9 +137,10 @@ export async function commitGroupOffsets(
     'OffsetCommit',
     body as RequestInput<'OffsetCommit'>,
     (answer) => firstCode(answer),
-    options,
+    isById ? options : { ...options, versionMax: TOPIC_ID_VERSION - 1 },
   )
-  for (const { name, partitions } of response.topics) {
+  for (const { name: answered, topicId, partitions } of response.topics) {
+    const name = answered || offsets.find((row) => row.topicId === topicId)?.topic
     for (const { partitionIndex, errorCode } of partitions) {
       if (errorCode === 0) continue
       if (errorCode === KafkaError.UNKNOWN_MEMBER_ID && identity.memberId === '') {

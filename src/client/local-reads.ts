@@ -28,6 +28,7 @@ import {
 } from '../record/batch-layout.ts'
 import type { Connection } from './connection.ts'
 import type { Fetched } from './fetched-batches.ts'
+import { knownTopicId } from './topic-identity.ts'
 
 export interface LocalReadOptions {
   readonly disk: Pick<Disk, 'open'>
@@ -46,6 +47,7 @@ export interface LocalReadOptions {
 /** What is read of a partition; its owner bumps `generation` when what is under way has lost its meaning. */
 export interface LocalPart {
   readonly topic: string
+  readonly topicId: string | undefined
   readonly partition: number
   readonly generation: number
   readonly fetchOffset: number
@@ -237,7 +239,8 @@ export class LocalReads<P extends LocalPart> {
     if (at < 0) return
     let bytes = 0
     for (const span of answer?.spans ?? []) bytes += span.sizeBytes
-    if (answer === undefined || answer.errorCode !== 0 || bytes < this.bytesMin) {
+    const isUseful = answer?.errorCode === 0 && isOfTopic(answer, part) && bytes >= this.bytesMin
+    if (answer === undefined || !isUseful) {
       this.#refuse(part, REFUSED_MS)
       return
     }
@@ -423,4 +426,10 @@ export class LocalReads<P extends LocalPart> {
 /** Whether `next` may come after everything below `offset` was read: at once, or behind a gap where gaps are known. */
 function follows(answer: SpansAnswer, offset: number, next: number): boolean {
   return next <= offset || offset >= answer.denseEndOffset
+}
+
+/** The broker was asked by name: a topic that was created again may have answered in the place of the one that is read. */
+function isOfTopic(answer: SpansAnswer, { topicId }: LocalPart): boolean {
+  const answered = knownTopicId(answer.topicId)
+  return answered === undefined || topicId === undefined || answered === topicId
 }

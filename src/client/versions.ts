@@ -7,9 +7,9 @@ import { type ApiName, apiTable } from '../protocol/api-table.ts'
 const limits: Partial<Record<ApiName, number>> = {
   // Later versions name topics by id, which no caller here keeps.
   Produce: 12,
-  Fetch: 12,
-  OffsetCommit: 9,
   OffsetFetch: 9,
+  // The first that names topics by id; the later ones have nothing for readers.
+  Fetch: 13,
   // Later versions are for brokers.
   AddPartitionsToTxn: 3,
   // Version 6 is the unstable two-phase commit.

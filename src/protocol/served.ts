@@ -3,7 +3,7 @@
  * catalogue (api-table.ts) is what the codec can read; every served range lies inside it, except where `accepted`
  * says that versions below are listed but refused.
  *
- * Phase A: groups and transactions of either protocol, no topic ids on the data path. Phase B: topic ids. A row moves to B
+ * Phase A: groups and transactions of either protocol, no topic ids on the data path of Kafka's clients. Phase B: topic ids. A row moves to B
  * only when everything in its note works.
  */
 import { type ApiName, apiKeyOf } from './api-table.ts'
@@ -42,11 +42,11 @@ const served = {
   // Old librdkafka asks whether v0 is listed before it compresses; nobody may really send it (P1).
   // v12 leaves adding partitions to a transaction to the broker; v13 names topics by id.
   Produce: { A: [0, 12], B: [0, 13], acceptedMin: 3 },
-  // Followers fetch with v18, whatever clients are told.
-  Fetch: { A: [4, 12], B: [4, 18], acceptedMax: 18 },
+  // Followers fetch with v18, whatever clients are told. Readers at the native door name topics by id.
+  Fetch: { A: [4, 12], B: [4, 18], native: [4, 13], acceptedMax: 18 },
   ListOffsets: { A: [1, 7], B: [1, 10] },
   Metadata: { A: [0, 12], B: [0, 13] },
-  OffsetCommit: { A: [1, 9], B: [1, 10], acceptedMin: 2 },
+  OffsetCommit: { A: [1, 9], B: [1, 10], native: [1, 10], acceptedMin: 2 },
   OffsetFetch: { A: [1, 9], B: [1, 10] },
   FindCoordinator: { A: [0, 4], B: [0, 6] },
   JoinGroup: both(0, 9),

@@ -73,6 +73,38 @@ describe('cursor files', () => {
     }
   })
 
+  it('a run that saw no record stores where it stood, and the next one misses nothing', async () => {
+    for (const words of [
+      ['--idle', '1s'],
+      ['--idle', '1s', '--commit', 'eof'],
+    ]) {
+      const w = world('old')
+      expect(await printed(w, 'consume', 't', '--cursor-file', 'p', ...words)).toBe('')
+      expect(cursorOf(w)).toMatchObject({ topics: { t: { partitions: { 0: 1 } } } })
+      w.broker.add('t', 0, 'new')
+      expect(await printed(w, 'consume', 't', '--cursor-file', 'p', ...words)).toBe('new')
+    }
+  })
+
+  it('where a run begins is stored before the first record comes, unless nothing is to be', async () => {
+    for (const [mode, expected] of [
+      ['written', { 0: 1 }],
+      ['none', undefined],
+    ] as const) {
+      const w = world('old')
+      let early: Record<string, unknown> = {}
+      w.time.setTimer(50, () => {
+        early = cursorOf(w)
+        w.interruption.raise('SIGTERM')
+      })
+      const words = ['consume', 't', '--cursor-file', 'p', '--commit', mode, '--idle', '1h']
+      expect(await w.run(...words)).toMatchObject({ exit: 'SIGTERM', stdout: '' })
+      for (const { topics } of [early, cursorOf(w)] as { topics?: { t: object } }[]) {
+        expect(topics?.t).toEqual(expected && { id: 'T'.repeat(22), partitions: expected })
+      }
+    }
+  })
+
   it('a reader that goes away: nothing beyond what was wholly written', async () => {
     const w = world(...Array.from({ length: 40 }, (_, index) => `${index}`.repeat(30_000)))
     w.output.brokenAfter = 400_000

@@ -422,6 +422,10 @@ class FakeConsumer implements ConsumerClient {
     return -1
   }
 
+  isTopicLost(): boolean {
+    return false
+  }
+
   pause(topic: string, partition: number): void {
     const part = this.#parts.get(`${topic}/${partition}`)
     if (part !== undefined) part.isPaused = true

@@ -89,6 +89,8 @@ export const localSpans = {
     ['leaderEpoch', 'int32', 0],
     // Below it offsets follow one another without gaps.
     ['denseEndOffset', 'int64', 0],
+    // The spans are of this topic; zeros: the broker is too old to tell.
+    ['topicId', 'uuid', 0, { tag: 0, ignorable: true }],
     [
       'abortedTransactions',
       {

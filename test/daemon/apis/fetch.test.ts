@@ -100,6 +100,35 @@ describe('Fetch', () => {
     )
   })
 
+  it('by topic id (v13): a deleted one is unknown, whatever has come to its name', async () => {
+    const { w, client } = await started()
+    await client.produce('t', batchOf(['old']))
+    const idOf = async (): Promise<string> => {
+      const body = { topics: [{ topicId: undefined, name: 't' }] } as never
+      return (await client.call('Metadata', 12, body)).topics[0]!.topicId
+    }
+    const topicId = await idOf()
+    const body = (offset: number, maxWaitMs = 0) => {
+      const { topics, ...rest } = fetchBody('', { offset, maxWaitMs })
+      return { ...rest, topics: topics.map((topic) => ({ ...topic, topicId })) }
+    }
+    const answer = await client.call('Fetch', 13, body(0))
+    expect(answer.responses[0]).toMatchObject({ topicId })
+    const [partition] = answer.responses[0]!.partitions
+    expect(recordsOf(partition!.records).map(({ value }) => value)).toEqual(['old'])
+    const waiting = client.begin('Fetch', 13, body(1, 60_000))
+    await w.run(50)
+    await client.call('DeleteTopics', 5, { topicNames: ['t'], timeoutMs: 1000 })
+    const errorsOf = ({ responses }: Awaited<typeof waiting>) =>
+      responses[0]!.partitions.map(({ errorCode }) => errorCode)
+    expect(errorsOf(await w.settle(waiting))).toEqual([KafkaError.UNKNOWN_TOPIC_ID])
+    await client.create('t')
+    await client.produce('t', batchOf(['new', 'new']))
+    expect(await idOf()).not.toBe(topicId)
+    expect(errorsOf(await client.call('Fetch', 13, body(1)))).toEqual([KafkaError.UNKNOWN_TOPIC_ID])
+    expect(await client.fetch('t', { offset: 1 })).toMatchObject({ errorCode: 0 })
+  })
+
   it('is not kept when its client is gone', async () => {
     const { w, daemon, client } = await started()
     const other = w.client()

@@ -22,12 +22,13 @@ async function started() {
 
 describe('LocalSpans', () => {
   it('says where the batches lie, with the positions of the log', async () => {
-    const { w, client } = await started()
+    const { w, daemon, client } = await started()
     await client.produce('t', batchOf(['a', 'b']))
     await client.produce('t', batchOf(['c']))
     const answer = await client.call('LocalSpans', 0, question)
     expect(answer).toMatchObject({
       errorCode: 0,
+      topicId: daemon.broker.image.topic('t')?.topicId,
       highWatermark: 3,
       lastStableOffset: 3,
       logStartOffset: 0,

@@ -266,7 +266,7 @@ export class ConsumerProtocolMember {
           topics: [{ name: topic, partitions: rows }],
         },
         (response) => response.topics[0]?.partitions[0]?.errorCode ?? 0,
-        { timeoutMs: 2000 },
+        { timeoutMs: 2000, versionMax: 9 },
       )
       .catch(() => undefined)
   }

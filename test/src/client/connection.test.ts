@@ -57,7 +57,7 @@ describe('connection: negotiation', () => {
     await world.run(opened)
     expect(connection.versionOf('Metadata')).toBe(7)
     expect(connection.versionOf('Metadata', 5)).toBe(5)
-    expect(connection.versionOf('Fetch')).toBe(12)
+    expect(connection.versionOf('Fetch')).toBe(13)
     expect(connection.supports('ListGroups')).toBe(false)
     expect(() => connection.versionOf('ListGroups')).toThrow(/does not offer/)
   })
@@ -107,14 +107,17 @@ describe('connection: answers', () => {
     const [partition] = brokers.addTopic('t')
     const { connection, opened } = connect(world)
     await world.run(opened)
-    const fetch = connection.call('Fetch', {
-      maxWaitMs: 500,
-      minBytes: 1,
-      topics: [
-        { topic: 't', partitions: [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 10 }] },
-      ],
-      forgottenTopicsData: [],
-    })
+    const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 10 }]
+    const fetch = connection.call(
+      'Fetch',
+      {
+        maxWaitMs: 500,
+        minBytes: 1,
+        topics: [{ topic: 't', partitions }],
+        forgottenTopicsData: [],
+      },
+      { versionMax: 12 },
+    )
     const metadata = await world.run(connection.call('Metadata', metadataBody))
     expect(metadata.clusterId).toBe('fake')
     expect(connection.requestsInFlight).toBe(1)

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Consumer } from '../../../src/client/consumer.ts'
+import type { ConsumerEvent } from '../../../src/client/consumer-events.ts'
 import { listOffsets } from '../../../src/client/offsets.ts'
-import type { Request } from '../../../src/protocol/api-table.ts'
+import { apiTable, type Request } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import { stampBatch, stampCrc } from '../../../src/record/batch-layout.ts'
 import { buildControlBatch } from '../../../src/record/control-batch.ts'
@@ -571,6 +572,26 @@ describe('consumer: trouble', () => {
     expect(events.at(-1)).toMatchObject({ kind: 'failed', error: { code: 'TOPIC_UNKNOWN' } })
   })
 
+  it('a topic that is deleted fails, though somebody asks for all topics meanwhile', async () => {
+    const stage = fixture()
+    const { world, brokers, cluster } = stage
+    fill(brokers.addTopic('t')[0]!, [1])
+    const consumer = consumerOf(stage, { unknownTopicMs: 2000 })
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0 }])
+    expect(await world.run(consumer.next())).toMatchObject({ kind: 'records' })
+    brokers.deleteTopic('t')
+    const failed = consumer.next()
+    for (let second = 0; second < 5; second++) {
+      await world.pass(1000)
+      await world.run(cluster.describeTopics(undefined))
+    }
+    consumer.close()
+    expect(await world.run(failed)).toMatchObject({
+      kind: 'failed',
+      error: { code: 'TOPIC_UNKNOWN' },
+    })
+  })
+
   it('a batch damaged on its way is asked for again', async () => {
     const stage = fixture()
     const [partition] = stage.brokers.addTopic('t')
@@ -799,5 +820,114 @@ describe('consumer: a log that was cut back (KIP-320)', () => {
     })
     const last = events.at(-1)
     expect(last?.kind === 'failed' && last.error.message).toContain('cut back to offset 7')
+  })
+})
+
+describe('consumer: a topic that is deleted and created again', () => {
+  const OLD = `old${'A'.repeat(18)}g`
+  const NEW = `new${'A'.repeat(18)}g`
+
+  function recreate({ brokers }: Fixture, topicId: string, records: readonly number[]): void {
+    brokers.deleteTopic('t')
+    brokers.topicIds.set('t', topicId)
+    fill(brokers.addTopic('t')[0]!, records)
+  }
+
+  /** Three records of the old topic were read; then it gives way to one of five. */
+  async function following(versionMax: number, topicId?: string) {
+    const stage = fixture()
+    const { world, brokers } = stage
+    brokers.ranges.set(apiTable.Fetch.key, { min: 4, max: versionMax })
+    brokers.topicIds.set('t', OLD)
+    fill(brokers.addTopic('t')[0]!, [3])
+    await world.run(stage.cluster.describeTopics(['t']))
+    const consumer = consumerOf(stage)
+    const values: string[] = []
+    consumer.assign([{ topic: 't', partition: 0, startOffset: 0, ...(topicId && { topicId }) }])
+    const next = async (): Promise<ConsumerEvent | undefined> => {
+      const event = await world.run(consumer.next())
+      if (event?.kind === 'records') values.push(...valuesOf(event))
+      return event
+    }
+    return { stage, consumer, values, next }
+  }
+
+  for (const [way, versionMax] of [
+    ['by id', 13],
+    ['by name', 12],
+  ] as const) {
+    it(`asked for ${way}: fails, and gives nothing of the new one`, async () => {
+      const { stage, consumer, values, next } = await following(versionMax)
+      await next()
+      void consumer.wait()
+      await stage.world.pass(100)
+      expect(consumer.isTopicLost('t', 0)).toBe(false)
+      stage.brokers.deleteTopic('t')
+      await stage.world.pass(300)
+      expect(consumer.isTopicLost('t', 0)).toBe(true)
+      recreate(stage, NEW, [5])
+      expect(await next()).toMatchObject({ kind: 'failed', error: { code: 'CONFLICT' } })
+      expect(values).toEqual(['0', '1', '2'])
+      expect(consumer.isTopicLost('t', 0)).toBe(true)
+      const asked = stage.brokers.requests.filter(({ api }) => api === 'Fetch')
+      expect(new Set(asked.map(({ version }) => version))).toEqual(new Set([versionMax]))
+      consumer.close()
+    })
+  }
+
+  it('asked for by id: never told of its absence, it is not fooled either', async () => {
+    const { stage, consumer, values, next } = await following(13)
+    await next()
+    await stage.world.pass(100)
+    // No Fetch waits that would be told: the link is away meanwhile.
+    stage.brokers.stop(0)
+    await stage.world.pass(100)
+    recreate(stage, NEW, [5])
+    stage.brokers.start(0)
+    expect(await next()).toMatchObject({ kind: 'failed', error: { code: 'CONFLICT' } })
+    expect(values).toEqual(['0', '1', '2'])
+    consumer.close()
+  })
+
+  it('a position of a topic that was gone before the reader came is not taken for one of the new', async () => {
+    const { consumer, values, next } = await following(12, NEW)
+    expect(await next()).toMatchObject({ kind: 'failed', error: { code: 'CONFLICT' } })
+    expect(values).toEqual([])
+    consumer.close()
+  })
+
+  it('one broker that lags behind and describes the topic before it is not believed', async () => {
+    const { stage, consumer, values, next } = await following(13)
+    const { brokers, cluster, world } = stage
+    await next()
+    brokers.topicIds.set('t', NEW)
+    await world.run(cluster.describeTopics(['t']))
+    brokers.topicIds.set('t', OLD)
+    await world.pass(1000)
+    fill(brokers.partition('t'), [1])
+    expect(await next()).toMatchObject({ kind: 'records' })
+    expect(values).toEqual(['0', '1', '2', '3'])
+    consumer.close()
+  })
+
+  it('no gap is told of where the new one begins', async () => {
+    const { stage, consumer, next } = await following(13)
+    const { brokers } = stage
+    brokers.partition('t').logStart = 2
+    brokers.override.ListOffsets = () => {
+      brokers.override = {}
+      recreate(stage, NEW, [9])
+      brokers.partition('t').logStart = 8
+      return undefined
+    }
+    consumer.seek('t', 0, 1)
+    const kinds: string[] = []
+    for (let event = await next(); event !== undefined; event = await next()) {
+      kinds.push(event.kind)
+      if (event.kind === 'failed') break
+    }
+    expect(kinds).not.toContain('gap')
+    expect(kinds.at(-1)).toBe('failed')
+    consumer.close()
   })
 })

@@ -115,6 +115,8 @@ export class FakeCluster {
   readonly world: ClientWorld
   readonly addresses: readonly string[]
   readonly topics = new Map<string, FakePartition[]>()
+  /** Absent: the brokers are too old to tell. */
+  readonly topicIds = new Map<string, string>()
   /** Metadata does not name them. */
   readonly dead = new Set<number>()
   controllerId = 0
@@ -178,6 +180,14 @@ export class FakeCluster {
     })
     this.topics.set(name, rows)
     return rows
+  }
+
+  deleteTopic(name: string): void {
+    const rows = this.topics.get(name) ?? []
+    this.topics.delete(name)
+    for (const partition of rows) {
+      for (const { retry } of partition.parked.splice(0)) retry()
+    }
   }
 
   partition(topic: string, index = 0): FakePartition {
@@ -290,6 +300,7 @@ export class FakeCluster {
         return {
           errorCode: 0,
           name,
+          topicId: this.topicIds.get(name) ?? ZERO_UUID,
           partitions: partitions.map(({ leaderId, leaderEpoch, replicas }, partitionIndex) => ({
             errorCode: 0,
             partitionIndex,
@@ -413,11 +424,19 @@ export class FakeCluster {
     let bytesTotal = 0
     let hasError = false
     const parts: FakePartition[] = []
-    const responses = body.topics.map(({ topic, partitions }) => ({
-      topic,
+    const responses = body.topics.map(({ topic: name, topicId, partitions }) => ({
+      topic: name,
+      topicId,
       partitions: partitions.map((row) => {
-        const partition = this.topics.get(topic)?.[row.partition]
-        const refused = this.#fetchRefusal(nodeId, partition, row)
+        const isById = topicId !== ZERO_UUID
+        const [topic] = isById
+          ? ([...this.topicIds].find(([, id]) => id === topicId) ?? [])
+          : [name]
+        const partition = this.topics.get(topic ?? '')?.[row.partition]
+        const isUnknownId = isById && partition === undefined
+        const refused = isUnknownId
+          ? KafkaError.UNKNOWN_TOPIC_ID
+          : this.#fetchRefusal(nodeId, partition, row)
         if (partition === undefined || refused !== 0) {
           hasError = true
           return {

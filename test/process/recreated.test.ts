@@ -1,0 +1,51 @@
+/** A topic that is deleted and created again under readers of the built program. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Program } from '../support/program.ts'
+
+let program: Program
+
+beforeAll(() => {
+  program = new Program()
+})
+afterAll(() => program?.stop())
+
+describe('a topic that is deleted and created again while it is read', () => {
+  for (const [name, words] of [
+    ['plain', ''],
+    ['cursor', '--cursor-file pos'],
+    ['group', '-g readers'],
+  ] as const) {
+    it(`ends a following reader, and nothing of the new one is taken for the old: ${name}`, () => {
+      const out = program.ok(
+        `seq 5 | stream produce ${name}
+         (stream consume ${name} --from start ${words} > ${name}.out 2> err; echo "exit $?" >> ${name}.out) &
+         reader=$!
+         for i in $(seq 100); do [ "$(cat ${name}.out | wc -l)" -ge 5 ] && break; sleep 0.1; done
+         stream topics delete ${name} -y
+         seq -f 'new%g' 7 | stream produce ${name}
+         wait $reader; cat ${name}.out err`,
+      )
+      expect(out).toMatch(/^(\w+\n)?1\n2\n3\n4\n5\nexit 8\nstream: consume: .*created again/)
+      expect(out).not.toContain('new1')
+    })
+  }
+
+  it('leaves the cursor file with the old one, and commits nothing of the new one', () => {
+    expect(program.ok('cat pos')).toContain('"partitions":{"0":5}')
+    expect(program.shell('stream consume cursor --cursor-file pos --idle 1s').status).toBe(8)
+    expect(program.ok('stream groups describe readers')).toBe('')
+    const whole = 'stream consume group -g readers --from start --idle 1s'
+    expect(program.ok(whole)).toMatch(/^new1\n(.*\n){6}$/)
+  })
+})
+
+describe('a cursor file', () => {
+  it('has where the first run began, though nothing came to it', () => {
+    const consume = 'stream consume quiet --cursor-file quiet.pos --idle 1s'
+    const out = program.ok(
+      `stream topics create quiet > /dev/null; echo old | stream produce quiet
+       ${consume}; echo new | stream produce quiet; ${consume}`,
+    )
+    expect(out).toBe('new\n')
+  })
+})
