@@ -15,7 +15,6 @@ import {
 import { askStatus, notRunning } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
-import type { GroupsSession } from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows, printText } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
@@ -129,15 +128,13 @@ async function findAll(
   }
   const broker = await openBroker(deps, args, { mayStart: false })
   try {
-    const session: GroupsSession = {
-      broker,
-      admin: await deps.clients.admin(broker.cluster),
-      groups: await deps.clients.groupAdmin(broker.cluster),
+    const admin = await deps.clients.admin(broker.cluster)
+    if (kind === 'cluster') return await clusterFindings(admin, limits)
+    if (kind === 'topic') {
+      return await topicFindings(deps, admin, { ...args, operands: names }, limits, failures)
     }
-    if (kind === 'cluster') return await clusterFindings(session, limits)
-    if (kind === 'group') return await groupFindings(deps, session, names, limits, failures)
-    const ofTopics = { ...args, operands: names }
-    return await topicFindings(deps, session, ofTopics, limits, failures)
+    const groups = await deps.clients.groupAdmin(broker.cluster)
+    return await groupFindings(deps, { broker, admin, groups }, names, limits, failures)
   } finally {
     broker.cluster.close()
   }

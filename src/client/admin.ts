@@ -18,7 +18,9 @@ import type { BrokerInfo, TopicInfo } from './metadata-cache.ts'
 import {
   type ListOffsetsOptions,
   listOffsets,
+  listOffsetsEach,
   type OffsetAnswer,
+  type OffsetOutcome,
   type OffsetQuestion,
 } from './offsets.ts'
 
@@ -328,6 +330,19 @@ export class Admin {
     })
   }
 
+  /** As offsets.ts: those that nobody answers within `timeoutMs` keep nothing from the others. */
+  listOffsetsEach(
+    questions: readonly OffsetQuestion[],
+    options: Omit<ListOffsetsOptions, 'deadlineMs'> & { readonly timeoutMs: number },
+  ): Promise<readonly OffsetOutcome[]> {
+    const { timeoutMs, ...rest } = options
+    const deadlineMs = this.#time.monotonicMs() + Math.min(timeoutMs, this.#timeoutMs)
+    return listOffsetsEach(this.#time, this.#random, this.#cluster, questions, {
+      ...rest,
+      deadlineMs,
+    })
+  }
+
   /** Deletes the records before an offset. @returns  an outcome per order, in order. OFFSET_OUT_OF_RANGE … */
   async deleteRecords(orders: readonly TrimOrder[]): Promise<readonly TrimOutcome[]> {
     const deadlineMs = this.#deadlineMs()
@@ -415,10 +430,15 @@ export class Admin {
 
   /**
    * What each live broker stores of `topics` (absent: of all).
+   * @param options.onUnanswered  told of each broker that does not answer within `timeoutMs`; absent: it is the failure of all
    * @throws StreamError NOT_ALLOWED, UNSUPPORTED_BY_BROKER
    */
   async describeLogDirectories(
     topics?: readonly TopicInfo[],
+    options: {
+      readonly onUnanswered?: (nodeId: number, error: StreamError) => void
+      readonly timeoutMs?: number
+    } = {},
   ): Promise<readonly LogDirectoryPartition[]> {
     if (this.#cluster.metadata.brokers.size === 0) await this.describeTopics([])
     const wanted =
@@ -426,29 +446,43 @@ export class Admin {
         topic: name,
         partitions: partitions.map(({ partition }) => partition),
       })) ?? null
-    const rows: LogDirectoryPartition[] = []
-    for (const nodeId of [...this.#cluster.metadata.brokers.keys()].toSorted((a, b) => a - b)) {
-      const deadlineMs = this.#deadlineMs()
-      const body = { topics: wanted }
-      const response = await this.#cluster.callUnlessGone(nodeId, 'DescribeLogDirs', body, {
-        deadlineMs,
-      })
-      if (response === undefined) continue
-      const code = response.errorCode || response.results.find((row) => row.errorCode)?.errorCode
-      if (code !== undefined && code !== 0) throw kafkaFailure(code, { target: `broker ${nodeId}` })
-      for (const { logDir: directory, topics: found } of response.results) {
-        for (const { name: topic, partitions } of found) {
-          for (const {
-            partitionIndex: partition,
-            partitionSize: bytes,
-            isFutureKey,
-          } of partitions) {
-            if (!isFutureKey) rows.push({ nodeId, directory, topic, partition, bytes })
-          }
+    const timeoutMs = Math.min(options.timeoutMs ?? this.#timeoutMs, this.#timeoutMs)
+    const deadlineMs = this.#time.monotonicMs() + timeoutMs
+    const nodeIds = [...this.#cluster.metadata.brokers.keys()].toSorted((a, b) => a - b)
+    const stored = await Promise.all(
+      nodeIds.map(async (nodeId) => {
+        try {
+          return await this.#storedBy(nodeId, wanted, deadlineMs)
+        } catch (error) {
+          const isSilent = error instanceof StreamError && error.retriable
+          if (!isSilent || options.onUnanswered === undefined || this.#cluster.isClosed) throw error
+          options.onUnanswered(nodeId, error)
+          return []
         }
-      }
-    }
-    return rows
+      }),
+    )
+    return stored.flat()
+  }
+
+  async #storedBy(
+    nodeId: number,
+    topics: RequestInput<'DescribeLogDirs'>['topics'],
+    deadlineMs: number,
+  ): Promise<LogDirectoryPartition[]> {
+    const body = { topics }
+    const response = await this.#cluster.callUnlessGone(nodeId, 'DescribeLogDirs', body, {
+      deadlineMs,
+    })
+    if (response === undefined) return []
+    const code = response.errorCode || response.results.find((row) => row.errorCode)?.errorCode
+    if (code !== undefined && code !== 0) throw kafkaFailure(code, { target: `broker ${nodeId}` })
+    return response.results.flatMap(({ logDir: directory, topics: found }) =>
+      found.flatMap(({ name: topic, partitions }) =>
+        partitions.flatMap(({ partitionIndex: partition, partitionSize: bytes, isFutureKey }) =>
+          isFutureKey ? [] : [{ nodeId, directory, topic, partition, bytes }],
+        ),
+      ),
+    )
   }
 
   async describeCluster(): Promise<ClusterDescription> {

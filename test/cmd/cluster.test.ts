@@ -319,6 +319,16 @@ describe('cluster drain', () => {
     expect([...w.broker.nodes.replicas.values()].flatMap((row) => row.replicas)).not.toContain(2)
   })
 
+  it('goes on where the way back cannot be noted, and says so', async () => {
+    const w = world()
+    w.broker.addTopic('__stream_state')
+    w.broker.unanswered.add('__stream_state/0')
+    const result = await w.run('cluster', 'drain', '2', '-y', '--wait')
+    expect(result.exit).toBe(0)
+    expect(result.stderr).toContain('--undo will not know what this drain moves')
+    expect([...w.broker.nodes.replicas.values()].flatMap((row) => row.replicas)).not.toContain(2)
+  })
+
   it('--undo puts back what was moved, once', async () => {
     const w = world()
     const placed = () => {
@@ -410,6 +420,18 @@ describe('cluster doctor', () => {
     expect(text).toContain('crit\tbroker\tbroker 2\tdown, or still starting, and has 3 replicas\t')
     expect(text).toContain('kafka://broker3:9092 does not answer from here')
     expect(text).toContain('nobody leads partition 1\tstart broker 2; if it is lost for good')
+  })
+
+  it('a leader that does not answer is a finding, and the others are told as well', async () => {
+    const text = await found((w) => {
+      w.broker.nodes.add(3, { isReachable: false })
+      w.broker.unanswered.add('orders/0')
+    })
+    expect(text).toMatch(/^1\n/)
+    expect(text).toContain(
+      'does not answer from here; it leads 1 partition\tstart it if it is down',
+    )
+    expect(text).toContain('crit\tleader\tbroker 1\t1 partition of orders: does not answer')
   })
 
   it('replicas: behind, too few for acks=all, tight, single', async () => {
