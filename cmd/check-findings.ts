@@ -5,6 +5,7 @@ import type { AdminClient } from './clients.ts'
 import type { DaemonState } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { findGroups, type GroupsSession, lagRows, oldestSeconds, sumLag } from './groups-shared.ts'
+import { askStoreContact, type StoreContact, storeContact } from './store-contact.ts'
 import { askOffsets, findTopics, type TargetFailures } from './topics-shared.ts'
 import { Unanswered } from './unanswered.ts'
 
@@ -48,13 +49,23 @@ export function daemonFindings(status: DaemonState): Finding[] {
     { state: isServing ? 'ok' : 'crit', check: 'state', target, value: state, limit: 'RUNNING' },
     judge('damaged', target, damagedRanges, { ...noLimits, crit: 0 }),
     judge('differing', target, differingBatches, { ...noLimits, crit: 0 }),
+    ...storeFindings(target, storeContact(status)),
   ]
+}
+
+/** A store that is the daemon's own is none to look at. */
+function storeFindings(target: string, contact: StoreContact | undefined): Finding[] {
+  if (contact === undefined) return []
+  const { isLost, trouble } = contact
+  const state = isLost ? 'crit' : trouble === undefined ? 'ok' : 'warn'
+  return [{ state, check: 'store', target, value: trouble ?? 'answers', limit: null }]
 }
 
 /** Partitions of all topics, the internal ones too. */
 export async function clusterFindings(admin: AdminClient, limits: Limits): Promise<Finding[]> {
   const { clusterId, brokers, controllerId } = await admin.describeCluster()
   const target = clusterId ?? '-'
+  const contact = await askStoreContact(admin)
   const partitions = (await admin.listTopics()).flatMap((topic) => topic.partitions)
   const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length
   const behind = partitions.filter(
@@ -76,6 +87,7 @@ export async function clusterFindings(admin: AdminClient, limits: Limits): Promi
       warn: limits.warn ?? 0,
       crit: limits.crit,
     }),
+    ...storeFindings(target, contact),
   ]
 }
 

@@ -30,7 +30,7 @@ export const spec: CommandSpec = {
   name: 'cluster doctor',
   summary: 'Find what is wrong with the cluster, and say what to do',
   description: [
-    'Looks at the controller, at brokers that are down or do not answer at the address they advertise, at partitions without a leader, under min.insync.replicas or not in sync (and whether they catch up), at disks, clocks and versions, at settings that stop writing when one broker restarts. One line for each finding, with a cure.',
+    'Looks at the metadata store and the controller, at brokers that are down or do not answer at the address they advertise, at partitions without a leader, under min.insync.replicas or not in sync (and whether they catch up), at disks, clocks and versions, at settings that stop writing when one broker restarts. One line for each finding, with a cure.',
     'STATE: crit: something does not work; warn: something may soon not; note: it could be better, and does not count for the exit code.',
   ],
   operands: [],

@@ -55,8 +55,22 @@ export function findTroubles(facts: ClusterFacts): Trouble[] {
   return looks.flatMap((look) => look(facts)).sort((a, b) => order[a.state] - order[b.state])
 }
 
+/** Without a session a broker names no controller: that is no finding of its own then. */
+const store: Look = ({ view }) =>
+  view.store?.trouble === undefined
+    ? []
+    : [
+        {
+          state: view.store.isLost ? 'crit' : 'warn',
+          check: 'store',
+          target: 'cluster',
+          finding: `the metadata store is ${view.store.trouble}${view.store.isLost ? '; what follows may be old' : ''}`,
+          cure: 'look whether etcd runs, has a majority, and is reached from the brokers; they go on by themselves when it is back',
+        },
+      ]
+
 const controller: Look = ({ view }) =>
-  view.overview.controllerId >= 0
+  view.overview.controllerId >= 0 || view.store?.isLost === true
     ? []
     : [
         {
@@ -351,6 +365,7 @@ const moving: Look = ({ view }) =>
       ]
 
 const looks: readonly Look[] = [
+  store,
   controller,
   brokersDown,
   unreachable,

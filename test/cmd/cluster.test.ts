@@ -80,6 +80,73 @@ describe('cluster brokers', () => {
   })
 })
 
+describe('a daemon without its metadata store', () => {
+  const trouble = 'no endpoint of etcd is reached: http://127.0.0.1:1: connection refused'
+  const without = (storeState: 'ANSWERS' | 'SILENT' | 'LOST'): World => {
+    const w = world()
+    w.broker.nodes.place('users', 0, [2, 1])
+    const isAnswered = storeState === 'ANSWERS'
+    w.broker.store = {
+      storeState,
+      storeSilentMs: 23_400,
+      storeTrouble: isAnswered ? null : trouble,
+    }
+    if (storeState === 'LOST') w.broker.nodes.controllerId = -1
+    return w
+  }
+
+  it('session over: status is 1 and says so, names no controller', async () => {
+    const result = await without('LOST').run('cluster', 'status')
+    expect(result.exit).toBe(1)
+    expect(result.stdout).toMatch(/^CCCC\t-\t/)
+    expect(result.stderr).toContain(
+      `the metadata store is silent for 23s: ${trouble}; what is shown may be old`,
+    )
+    const w = without('LOST')
+    w.terminals = ['output']
+    w.environment['NO_COLOR'] = '1'
+    expect((await w.run('cluster', 'status')).stdout).toMatch(/store +lost +silent for 23s/)
+  })
+
+  it('session over: check cluster is critical with a line, and so is a plugin', async () => {
+    const result = await without('LOST').run('check', 'cluster')
+    expect(result.exit).toBe(1)
+    expect(result.stdout).toContain(`crit\tstore\tCCCC\tsilent for 23s: ${trouble}\t-\n`)
+    const plugin = await without('LOST').run('check', 'cluster', '--nagios')
+    expect(plugin.exit).toBe(2)
+    expect(plugin.stdout).toContain('store of CCCC is silent for 23s: no endpoint of etcd')
+    const text = (await without('LOST').run('check', 'cluster', '--prometheus')).stdout
+    expect(text).toContain('stream_check_state{check="store",target="CCCC"} 2\n')
+  })
+
+  it('session over: the doctor names the store, not the missing controller', async () => {
+    const { exit, stdout } = await without('LOST').run('cluster', 'doctor')
+    expect(exit).toBe(1)
+    expect(lines({ stdout } as RunResult).map((line) => line.split('\t')[1])).toEqual(['store'])
+  })
+
+  it('session alive: a silent store is a warning, one that answers is well', async () => {
+    const silent = without('SILENT')
+    const status = await silent.run('cluster', 'status')
+    expect(status.exit).toBe(0)
+    expect(status.stderr).toContain('what is shown may be late')
+    expect((await without('SILENT').run('check', 'cluster')).stdout).toContain('warn\tstore\tCCCC')
+    expect((await without('SILENT').run('cluster', 'doctor')).stdout).toContain('warn\tstore')
+    expect(await without('ANSWERS').run('check', 'cluster')).toMatchObject({ exit: 0, stderr: '' })
+    expect(await without('ANSWERS').run('cluster', 'doctor')).toMatchObject({ exit: 0, stdout: '' })
+  })
+
+  it('brokers that do not answer are not called live', async () => {
+    const w = without('LOST')
+    w.broker.nodes.add(3, { isReachable: false })
+    const result = await w.run('cluster', 'brokers')
+    const states = lines(result).map((line) => line.split('\t')[3])
+    expect(states).toEqual(['live', 'live', 'silent'])
+    expect(result.stderr).toContain('BYTES unknown: broker 3 does not answer')
+    expect(result.stderr).toContain('what is shown may be old')
+  })
+})
+
 describe('cluster elect', () => {
   it('touches only what another than the preferred replica leads', async () => {
     const w = world()

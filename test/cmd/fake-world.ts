@@ -49,6 +49,7 @@ import type {
   WriteOutcome,
 } from '../../src/ports/stdio.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
+import type { Response } from '../../src/protocol/api-table.ts'
 import { BatchBuilder, type ByteRange, type RecordInput } from '../../src/record/batch-builder.ts'
 import { putInt64 } from '../../src/record/batch-layout.ts'
 import { FakeClusterAdmin, FakeNodes } from './fake-nodes.ts'
@@ -116,6 +117,8 @@ export class FakeBroker {
   readonly nodes = new FakeNodes()
   /** Topics that nobody leads. */
   readonly leaderless = new Set<string>()
+  /** What the daemon says of its metadata store; undefined: the broker is no daemon. */
+  store: Pick<Response<'DaemonStatus'>, 'storeState' | 'storeSilentMs' | 'storeTrouble'> | undefined
   /** `topic/partition` whose leader does not answer. */
   readonly unanswered = new Set<string>()
   /** Appends that find room before a producer is full; then it has room again a moment later. */
@@ -639,6 +642,18 @@ class FakeAdmin {
 
   listOffsets(questions: readonly OffsetQuestion[]): Promise<readonly OffsetAnswer[]> {
     return answerOffsets(this.#broker, questions)
+  }
+
+  async describeCluster() {
+    const { nodes } = this.#broker
+    const brokers = [...nodes.brokers().values()]
+    return { clusterId: 'CCCC', controllerId: nodes.controllerId, brokers }
+  }
+
+  async daemonStatus() {
+    const { store } = this.#broker
+    if (store === undefined) throw new StreamError('UNSUPPORTED_BY_BROKER', 'it is no daemon')
+    return store
   }
 
   async listOffsetsEach(questions: readonly OffsetQuestion[]): Promise<readonly OffsetOutcome[]> {
