@@ -386,6 +386,15 @@ describe('cluster drain', () => {
     expect([...w.broker.nodes.replicas.values()].flatMap((row) => row.replicas)).not.toContain(2)
   })
 
+  it('--wait does not wait for a lead that was refused', async () => {
+    const w = world()
+    w.broker.nodes.place('orders', 2, [1, 3], { leaderId: 3, inSync: [3] })
+    const result = await w.run('cluster', 'drain', '3', '--leaders-only', '-y', '--wait')
+    expect(result.exit).toBe(1)
+    expect(result.stderr).toContain('orders partition 2: the preferred replica is not in sync')
+    expect(w.broker.nodes.placeOf('orders', 2).leaderId).toBe(3)
+  })
+
   it('goes on where the way back cannot be noted, and says so', async () => {
     const w = world()
     w.broker.addTopic('__stream_state')
