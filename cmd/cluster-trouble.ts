@@ -155,7 +155,8 @@ const unanswered: Look = ({ unanswered: groups }) =>
   groups.map(({ leaderId, topics, isSilent, error }) => {
     const count = [...topics.values()].reduce((sum, { size }) => sum + size, 0)
     const what = `${countOf(count, 'partition')} of ${someNames([...topics.keys()])}`
-    const why = isSilent ? 'does not answer for its offsets' : error.message
+    const refusal = error.exit === 6 ? error.message : 'it does not serve what it led'
+    const why = isSilent ? 'does not answer for its offsets' : refusal
     return {
       state: 'crit' as const,
       check: 'leader',
