@@ -106,6 +106,13 @@ export interface ClusterDescription {
   readonly brokers: readonly BrokerInfo[]
 }
 
+type ControllerOrder =
+  | 'CreateTopics'
+  | 'DeleteTopics'
+  | 'CreatePartitions'
+  | 'IncrementalAlterConfigs'
+  | 'AlterConfigs'
+
 const RESOURCE_TOPIC = 2
 const RESOURCE_BROKER = 4
 const OPERATION_SET = 0
@@ -262,7 +269,7 @@ export class Admin {
     for (const [target, group] of this.#byBroker(changes)) {
       const isIncremental = await this.#supports(target, 'IncrementalAlterConfigs')
       const response = isIncremental
-        ? await this.#call(target, 'IncrementalAlterConfigs', {
+        ? await this.#orderAt(target, 'IncrementalAlterConfigs', {
             resources: group.map((change) => ({
               ...resourceFields(change),
               configs: [
@@ -298,7 +305,7 @@ export class Admin {
     isTrial: boolean,
   ): Promise<Response<'AlterConfigs'>> {
     const described = await this.describeConfigs(changes)
-    return this.#call(target, 'AlterConfigs', {
+    return this.#orderAt(target, 'AlterConfigs', {
       resources: changes.map((change, index) => {
         const own: ConfigOrigin = change.kind === 'topic' ? 'topic' : 'broker'
         const configs = new Map<string, string | null>()
@@ -524,14 +531,26 @@ export class Admin {
     return this.#cluster.call(target, api, body, { deadlineMs: this.#deadlineMs(), resend: false })
   }
 
-  /** An order to the controller, wherever it is by now: a refusal because it has moved is certain, so it goes again. */
-  async #order<A extends 'CreateTopics' | 'DeleteTopics' | 'CreatePartitions'>(
+  /** An order to the controller, wherever it is by now. */
+  #order<A extends 'CreateTopics' | 'DeleteTopics' | 'CreatePartitions'>(
+    api: A,
+    body: RequestInput<A>,
+  ): Promise<Response<A>> {
+    return this.#orderAt('controller', api, body)
+  }
+
+  /**
+   * An order for the controller, by way of whom it takes: a refusal because it has moved, or because there is none just now, is
+   * certain, so it goes again.
+   */
+  async #orderAt<A extends ControllerOrder>(
+    target: Target,
     api: A,
     body: RequestInput<A>,
   ): Promise<Response<A>> {
     const deadlineMs = this.#deadlineMs()
     for (let attempt = 1; ; attempt++) {
-      const response = await this.#call('controller', api, body)
+      const response = await this.#call(target, api, body)
       if (!isFromFormerController(response)) return response
       const delayMs = backoffMs(this.#random, this.#cluster.backoff, attempt)
       if (this.#time.monotonicMs() + delayMs > deadlineMs) return response

@@ -158,6 +158,25 @@ describe('admin: configs', () => {
     ])
   })
 
+  it('asks again while no broker is the controller', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    let asked = 0
+    stage.brokers.override.IncrementalAlterConfigs = ({ resources }) => {
+      asked += 1
+      const [resource] = resources
+      return {
+        throttleTimeMs: 0,
+        responses: [{ ...resource, errorCode: asked < 3 ? 41 : 0, errorMessage: null }],
+      }
+    }
+    const [outcome] = await stage.world.run(
+      adminOf(stage).alterConfigs([{ kind: 'topic', name: 't', set: { 'retention.ms': '1' } }]),
+    )
+    expect(outcome).toEqual({ name: 't', error: undefined })
+    expect(asked).toBe(3)
+  })
+
   it('replaces the whole set where the broker knows nothing else, keeping what it does not change', async () => {
     const stage = fixture()
     stage.brokers.ranges.delete(44)
