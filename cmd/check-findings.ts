@@ -1,10 +1,13 @@
 /** What `stream check` looks at: each look gives one finding, judged against a limit. */
 
 import { isStreamError } from '../src/base/errors.ts'
+import type { AdminClient } from './clients.ts'
 import type { DaemonState } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { findGroups, type GroupsSession, lagRows, oldestSeconds, sumLag } from './groups-shared.ts'
+import { askStoreContact, type StoreContact, storeContact } from './store-contact.ts'
 import { askOffsets, findTopics, type TargetFailures } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 export type CheckState = 'ok' | 'warn' | 'crit'
 
@@ -46,16 +49,23 @@ export function daemonFindings(status: DaemonState): Finding[] {
     { state: isServing ? 'ok' : 'crit', check: 'state', target, value: state, limit: 'RUNNING' },
     judge('damaged', target, damagedRanges, { ...noLimits, crit: 0 }),
     judge('differing', target, differingBatches, { ...noLimits, crit: 0 }),
+    ...storeFindings(target, storeContact(status)),
   ]
 }
 
+/** A store that is the daemon's own is none to look at. */
+function storeFindings(target: string, contact: StoreContact | undefined): Finding[] {
+  if (contact === undefined) return []
+  const { isLost, trouble } = contact
+  const state = isLost ? 'crit' : trouble === undefined ? 'ok' : 'warn'
+  return [{ state, check: 'store', target, value: trouble ?? 'answers', limit: null }]
+}
+
 /** Partitions of all topics, the internal ones too. */
-export async function clusterFindings(
-  { admin }: GroupsSession,
-  limits: Limits,
-): Promise<Finding[]> {
+export async function clusterFindings(admin: AdminClient, limits: Limits): Promise<Finding[]> {
   const { clusterId, brokers, controllerId } = await admin.describeCluster()
   const target = clusterId ?? '-'
+  const contact = await askStoreContact(admin)
   const partitions = (await admin.listTopics()).flatMap((topic) => topic.partitions)
   const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length
   const behind = partitions.filter(
@@ -77,13 +87,14 @@ export async function clusterFindings(
       warn: limits.warn ?? 0,
       crit: limits.crit,
     }),
+    ...storeFindings(target, contact),
   ]
 }
 
 /** @param args  the operands are names or globs of topics */
 export async function topicFindings(
   deps: CommandDeps,
-  { admin }: GroupsSession,
+  admin: AdminClient,
   args: CommandArgs,
   limits: Limits,
   failures: TargetFailures,
@@ -91,15 +102,19 @@ export async function topicFindings(
   const topics = await findTopics(admin, args, failures)
   const findings: Finding[] = []
   const { inactiveMs } = limits
-  const latest =
+  const unanswered = new Unanswered()
+  const [latest, starts, ends] = await Promise.all([
     inactiveMs === undefined
       ? undefined
-      : await askOffsets(admin, topics, 'maxTimestamp', { wantsTimestamp: true })
-  const starts = await askOffsets(admin, topics, 'earliest')
-  const ends = await askOffsets(admin, topics, 'latest', { isUncommitted: true })
+      : askOffsets(admin, topics, 'maxTimestamp', { wantsTimestamp: true, unanswered }),
+    askOffsets(admin, topics, 'earliest', { unanswered }),
+    askOffsets(admin, topics, 'latest', { isUncommitted: true, unanswered }),
+  ])
+  for (const { message } of unanswered.errors()) deps.console.warn(message)
   for (const { name, partitions } of topics) {
     const none = { warn: undefined, inactiveMs: undefined }
-    const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length
+    const silent = partitions.filter(({ partition }) => unanswered.has(name, partition)).length
+    const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length + silent
     findings.push(judge('unavailable', name, unavailable, { ...none, crit: 0 }))
     const behind = partitions.filter((row) => row.inSyncReplicas.length < row.replicas.length)
     findings.push(
@@ -109,7 +124,11 @@ export async function topicFindings(
     for (const { partition } of partitions) {
       span += (ends(name, partition) ?? 0) - (starts(name, partition) ?? 0)
     }
-    findings.push(judge('span', name, span, limits))
+    findings.push(
+      silent === 0
+        ? judge('span', name, span, limits)
+        : { state: 'ok', check: 'span', target: name, value: null, limit: null },
+    )
     if (inactiveMs === undefined) continue
     const latestMs = Math.max(
       -1,

@@ -1,7 +1,13 @@
 /** `stream cluster brokers`. */
 
 import type { Row, RowShape } from '../src/text/rows.ts'
-import { lookAtCluster, refuseOperands, STORAGE_MS_MAX, withCluster } from './cluster-shared.ts'
+import {
+  lookAtCluster,
+  refuseOperands,
+  STORAGE_MS_MAX,
+  warnIfStale,
+  withCluster,
+} from './cluster-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
@@ -19,7 +25,7 @@ export const spec: CommandSpec = {
   summary: 'List the brokers of the cluster',
   description: [
     'LEADS counts the partitions that a broker leads, REPLICAS those that it has, internal ones too; BYTES is what they take there, as the broker itself says.',
-    'STATE: live; fenced: registered, but taking no part, as a broker that is down; gone: has replicas, and is not registered. Kafka before 4.0 does not list fenced brokers, so they are gone there.',
+    'STATE: live; silent: live as far as the cluster knows, but it does not answer from here; fenced: registered, but taking no part, as a broker that is down; gone: has replicas, and is not registered. Kafka before 4.0 does not list fenced brokers, so they are gone there.',
   ],
   operands: [],
   options: [{ long: 'fail-empty', help: 'exit 3 if none is live' }, ...rowOptions],
@@ -40,10 +46,12 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       STORAGE_MS_MAX,
     )
     const bytes = new Map<number, number>()
+    const silent = new Set<number>()
     for (const { nodeId, error, directories } of storage) {
-      if (error !== undefined)
+      if (error !== undefined) {
         deps.console.warn(`broker ${nodeId}: BYTES unknown: ${error.message}`)
-      else {
+        if (error.code === 'UNREACHABLE' || error.code === 'TIMED_OUT') silent.add(nodeId)
+      } else {
         const sizes = directories.flatMap(({ partitions }) => partitions.map((row) => row.bytes))
         bytes.set(
           nodeId,
@@ -57,13 +65,14 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         nodeId,
         address,
         rack,
-        state,
+        silent.has(nodeId) ? 'silent' : state,
         partitions.filter(({ leaderId }) => leaderId === nodeId).length,
         partitions.filter(({ replicas }) => replicas.includes(nodeId)).length,
         bytes.get(nodeId) ?? null,
       ],
     )
     await printRows(deps, args.flags, shape, rows, display)
-    return live.length === 0 && args.flags.has('fail-empty') ? 3 : 0
+    warnIfStale(deps, view)
+    return live.length === silent.size && args.flags.has('fail-empty') ? 3 : 0
   })
 }

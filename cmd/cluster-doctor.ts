@@ -15,6 +15,7 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { askOffsets } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 const shape: RowShape = {
   kind: 'trouble',
@@ -29,7 +30,7 @@ export const spec: CommandSpec = {
   name: 'cluster doctor',
   summary: 'Find what is wrong with the cluster, and say what to do',
   description: [
-    'Looks at the controller, at brokers that are down or do not answer at the address they advertise, at partitions without a leader, under min.insync.replicas or not in sync (and whether they catch up), at disks, clocks and versions, at settings that stop writing when one broker restarts. One line for each finding, with a cure.',
+    'Looks at the metadata store and the controller, at brokers that are down or do not answer at the address they advertise, at partitions without a leader, under min.insync.replicas or not in sync (and whether they catch up), at disks, clocks and versions, at settings that stop writing when one broker restarts. One line for each finding, with a cure.',
     'STATE: crit: something does not work; warn: something may soon not; note: it could be better, and does not count for the exit code.',
   ],
   operands: [],
@@ -67,8 +68,13 @@ async function gatherFacts(deps: CommandDeps, session: ClusterSession): Promise<
   const isBehind = partitions.some(isUnderReplicated)
   if (isBehind) await sleep(deps.time, PAUSE_MS)
   const later = isBehind ? await cluster.storage(reached, STORAGE_MS_MAX) : []
-  const led = view.topics.filter(({ partitions: rows }) => rows.every(isReadable(reached)))
-  const latest = await askOffsets(admin, led, 'maxTimestamp', { wantsTimestamp: true })
+  const unanswered = new Unanswered()
+  const led = view.topics.map((topic) => ({
+    ...topic,
+    partitions: topic.partitions.filter(isReadable(reached)),
+  }))
+  const wanted = { wantsTimestamp: true, unanswered }
+  const latest = await askOffsets(admin, led, 'maxTimestamp', wanted)
   const latestMs = new Map(
     led.map(({ name, partitions: rows }) => [
       name,
@@ -83,6 +89,7 @@ async function gatherFacts(deps: CommandDeps, session: ClusterSession): Promise<
     pauseMs: PAUSE_MS,
     versions: await cluster.versions(reached, STORAGE_MS_MAX),
     latestMs,
+    unanswered: unanswered.groups,
     nowMs: deps.time.wallMs(),
     isLocal: broker.scheme === 'ipc' || /:\/\/(localhost|127\.|\[::1\])/.test(broker.address),
   }

@@ -3,7 +3,7 @@
 import type { PlannedPartition, PlanPartition } from '../src/client/replica-plan.ts'
 import type { Broker } from './broker.ts'
 import type { CommandDeps } from './deps.ts'
-import { readState, type StateKey, writeState } from './stream-state.ts'
+import { findStateTrouble, readState, type StateKey, writeState } from './stream-state.ts'
 
 /** So that a record stays far below what a broker takes. */
 const PARTITIONS_PER_RECORD = 2000
@@ -19,7 +19,8 @@ export type FormerReplicas = Pick<PlanPartition, 'topic' | 'partition' | 'replic
 const prefixOf = (nodeId: number): StateKey => ['cluster', 'drain', nodeId]
 
 /**
- * Those of a drain that was not undone stay: the first place counts, however often it is drained again.
+ * Those of a drain that was not undone stay: the first place counts, however often it is drained again. Where they cannot be
+ * written down it is told, and no reason to leave the partitions on a broker that has to go.
  * @throws as writeState
  */
 export async function keepDrain(
@@ -28,6 +29,11 @@ export async function keepDrain(
   nodeId: number,
   moves: readonly PlannedPartition[],
 ): Promise<void> {
+  const trouble = await findStateTrouble(deps, broker, prefixOf(nodeId))
+  if (trouble !== undefined) {
+    deps.console.warn(`${trouble.message}; --undo will not know what this drain moves`)
+    return
+  }
   const known = await latestDrain(deps, broker, nodeId)
   const names = new Set(known.map(nameOf))
   const partitions: readonly FormerReplicas[] = [

@@ -110,11 +110,13 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       .filter(isReady)
       .filter(({ replicas, planned }) => planned[0] !== replicas[0])
     const led = isUndo ? [] : ledInTurn(view, nodeId)
-    await elect(session, [...led, ...ready], failures)
+    const refused = await elect(session, [...led, ...ready], failures)
     if (flags.has('wait')) {
       await waitForMoves(deps, session, begun)
       if (isUndo) await elect(session, begun, failures)
-      if (!isUndo) await waitForLeads(deps, session, nodeId, [...led, ...begun])
+      // Nothing says that those will ever have another leader; they are told.
+      const awaited = [...led, ...begun].filter((row) => !refused.has(nameOf(row)))
+      if (!isUndo) await waitForLeads(deps, session, nodeId, awaited)
       await checkArrived(session, begun, failures)
     }
     if (isUndo && failures.exit === 0) await forgetDrain(deps, session.broker, nodeId)
@@ -232,16 +234,27 @@ function ledInTurn(view: ClusterView, nodeId: number): PartitionName[] {
   )
 }
 
-/** The lead goes to who comes first now, without waiting for what has to be copied. */
+/**
+ * The lead goes to who comes first now, without waiting for what has to be copied.
+ * @returns names of those that could not be given to it
+ */
 async function elect(
   { cluster }: ClusterSession,
   partitions: readonly PartitionName[],
   failures: TargetFailures,
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
   const names = partitions.map(({ topic, partition }) => ({ topic, partition }))
-  for (const { topic, error } of await cluster.electLeaders('preferred', names)) {
-    if (error !== undefined) failures.add(error, topic)
+  const refused = new Set<string>()
+  for (const { topic, partition, error } of await cluster.electLeaders('preferred', names)) {
+    if (error === undefined) continue
+    refused.add(nameOf({ topic, partition }))
+    failures.add(error, topic)
   }
+  return refused
+}
+
+function nameOf({ topic, partition }: PartitionName): string {
+  return `${topic}/${partition}`
 }
 
 /** A new first replica that is still being copied will lead by itself, once it is there and the others have gone. */

@@ -12,6 +12,7 @@ import type { PlanPartition } from '../src/client/replica-plan.ts'
 import { type Broker, openBroker } from './broker.ts'
 import type { AdminClient, ClusterAdminClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
+import { askStoreContact, type StoreContact } from './store-contact.ts'
 
 export interface ClusterSession {
   readonly broker: Broker
@@ -56,13 +57,16 @@ export interface ClusterView {
   readonly minInSync: ReadonlyMap<string, number>
   /** undefined: the broker does not tell. */
   readonly moves: readonly Reassignment[] | undefined
+  /** Of the daemon that was asked: whether all this is of now. undefined: it does not tell. */
+  readonly store: StoreContact | undefined
 }
 
 export async function lookAtCluster({ admin, cluster }: ClusterSession): Promise<ClusterView> {
-  const [overview, topics, moves] = await Promise.all([
+  const [overview, topics, moves, store] = await Promise.all([
     cluster.describe(),
     admin.listTopics(),
     cluster.reassignments().catch(ifUntold),
+    askStoreContact(admin),
   ])
   return {
     overview,
@@ -70,7 +74,15 @@ export async function lookAtCluster({ admin, cluster }: ClusterSession): Promise
     topics,
     minInSync: await askMinInSync(admin, topics),
     moves,
+    store,
   }
+}
+
+/** One line where what is shown may be old. */
+export function warnIfStale({ console }: CommandDeps, { store }: ClusterView): void {
+  if (store?.trouble === undefined) return
+  const consequence = store.isLost ? 'what is shown may be old' : 'what is shown may be late'
+  console.warn(`the metadata store is ${store.trouble}; ${consequence}`)
 }
 
 /** What a broker will not or cannot tell is unknown, and no failure. */

@@ -7,6 +7,7 @@ import {
   healthOf,
   lookAtCluster,
   refuseOperands,
+  warnIfStale,
   withCluster,
 } from './cluster-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
@@ -37,7 +38,7 @@ export const spec: CommandSpec = {
   summary: 'Tell how the cluster does',
   description: [
     'BROKERS are those that live, KNOWN those that are registered or have replicas. UNAVAILABLE counts partitions that nobody leads, UNDER_MIN_ISR those that refuse records with acks=all, NOT_PREFERRED those that another replica leads than the first one, MOVING those on their way to other brokers. Internal topics count.',
-    'Exit 1 if any partition is unavailable or under its min.insync.replicas. What else may be wrong, and what to do: stream cluster doctor.',
+    'Exit 1 if any partition is unavailable or under its min.insync.replicas, or if the session of the daemon that is asked with the metadata store (etcd) has run out: then it does not know, and names no controller. What else may be wrong, and what to do: stream cluster doctor.',
   ],
   operands: [],
   options: rowOptions,
@@ -46,7 +47,7 @@ export const spec: CommandSpec = {
     { line: 'stream cluster status' },
     { line: 'stream cluster status --json | jq .under_replicated' },
   ],
-  exits: [[1, 'partitions are unavailable, or under min.insync.replicas']],
+  exits: [[1, 'partitions are unavailable, or under min.insync.replicas; or the daemon has lost the metadata store']],
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -57,7 +58,9 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     if (rowForm(deps, args.flags) === 'table') {
       await printRows(deps, args.flags, screenShape, screenRows(view, health))
     } else await printRows(deps, args.flags, shape, [statusRow(view, health)])
-    return health.unavailable + health.underMinInSync === 0 ? 0 : 1
+    warnIfStale(deps, view)
+    const isStale = view.store?.isLost === true
+    return health.unavailable + health.underMinInSync === 0 && !isStale ? 0 : 1
   })
 }
 
@@ -78,6 +81,12 @@ function statusRow(view: ClusterView, health: Health): Row {
   ]
 }
 
+function storeRow({ store }: ClusterView): Row[] {
+  if (store === undefined) return []
+  const state = store.isLost ? 'lost' : store.trouble === undefined ? 'answers' : 'silent'
+  return [['store', state, store.trouble ?? '']]
+}
+
 function screenRows(view: ClusterView, health: Health): Row[] {
   const { overview, brokers, topics, moves } = view
   const missing = brokers.filter(({ state }) => state !== 'live')
@@ -95,6 +104,7 @@ function screenRows(view: ClusterView, health: Health): Row[] {
       ? ['controller', 'none', 'nothing can be created, elected or moved']
       : ['controller', `broker ${controller}`, ''],
     ['brokers', `${live} of ${brokers.length}`, named],
+    ...storeRow(view),
     ['topics', String(topics.length), ''],
     ['partitions', String(health.partitions), ''],
     count('unavailable', health.unavailable, 'nobody leads them'),

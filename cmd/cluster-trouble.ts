@@ -8,6 +8,7 @@ import {
 } from '../src/client/partition-health.ts'
 import { formatSize } from '../src/text/units.ts'
 import type { ClusterView } from './cluster-shared.ts'
+import { someNames, type UnansweredPartitions } from './unanswered.ts'
 
 /** `crit`: something does not work; `warn`: something is about to; `note`: it could be better. */
 export type TroubleState = 'crit' | 'warn' | 'note'
@@ -32,6 +33,8 @@ export interface ClusterFacts {
   readonly versions: ReadonlyMap<number, string>
   /** The latest timestamp of each topic that has one. */
   readonly latestMs: ReadonlyMap<string, number>
+  /** Partitions whose leader was reached, and did not answer for them. */
+  readonly unanswered: readonly UnansweredPartitions[]
   readonly nowMs: number
   /** Whether the broker that was asked is on this machine. */
   readonly isLocal: boolean
@@ -52,8 +55,22 @@ export function findTroubles(facts: ClusterFacts): Trouble[] {
   return looks.flatMap((look) => look(facts)).sort((a, b) => order[a.state] - order[b.state])
 }
 
+/** Without a session a broker names no controller: that is no finding of its own then. */
+const store: Look = ({ view }) =>
+  view.store?.trouble === undefined
+    ? []
+    : [
+        {
+          state: view.store.isLost ? 'crit' : 'warn',
+          check: 'store',
+          target: 'cluster',
+          finding: `the metadata store is ${view.store.trouble}${view.store.isLost ? '; what follows may be old' : ''}`,
+          cure: 'look whether etcd runs, has a majority, and is reached from the brokers; they go on by themselves when it is back',
+        },
+      ]
+
 const controller: Look = ({ view }) =>
-  view.overview.controllerId >= 0
+  view.overview.controllerId >= 0 || view.store?.isLost === true
     ? []
     : [
         {
@@ -85,20 +102,24 @@ const brokersDown: Look = ({ view }) =>
     ]
   })
 
-const unreachable: Look = ({ probes, isLocal }) =>
+const unreachable: Look = ({ view, probes, isLocal }) =>
   probes.flatMap(({ nodeId, address, error }): Trouble[] => {
     if (error === undefined) return []
     const isLoopback = /:\/\/(localhost|127\.|\[::1\])/.test(address)
+    const led = view.topics
+      .flatMap(({ partitions }) => partitions)
+      .filter(({ leaderId }) => leaderId === nodeId).length
+    const leads = led === 0 ? '' : `; it leads ${countOf(led, 'partition')}`
     return [
       {
         state: 'crit',
         check: 'address',
         target: `broker ${nodeId}`,
-        finding: `the cluster says that it lives, but ${address} does not answer from here`,
+        finding: `the cluster says that it lives, but ${address} does not answer from here${leads}`,
         cure:
           isLoopback && !isLocal
             ? 'it advertises an address of its own machine: let it advertise one that clients can reach'
-            : 'let it advertise an address that clients can reach, or open the way to it',
+            : 'start it if it is down; else let it advertise an address that clients can reach, or open the way to it',
       },
     ]
   })
@@ -127,6 +148,26 @@ const leaderless: Look = ({ view }) => {
       cure: `${start}; if it is lost for good: stream cluster elect --unclean --topics ${quoted(topic)}`,
     }
   })
+}
+
+/** Reached, and no answer for what it leads: it cannot tell whether it still does, or hangs. */
+const unanswered: Look = ({ unanswered: groups }) =>
+  groups.map(({ leaderId, topics, isSilent, error }) => {
+    const count = [...topics.values()].reduce((sum, { size }) => sum + size, 0)
+    const what = `${countOf(count, 'partition')} of ${someNames([...topics.keys()])}`
+    const refusal = error.exit === 6 ? error.message : 'it does not serve what it led'
+    const why = isSilent ? 'does not answer for its offsets' : refusal
+    return {
+      state: 'crit' as const,
+      check: 'leader',
+      target: leaderId < 0 ? 'partitions' : `broker ${leaderId}`,
+      finding: `${what}: ${leaderId < 0 ? 'nobody leads them any more' : why}`,
+      cure: 'ask again; if it stays so, look into the log of the broker: the metadata store, its disk',
+    }
+  })
+
+function countOf(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
 }
 
 const underMinInSync: Look = ({ view }) =>
@@ -221,7 +262,7 @@ const singleReplicas: Look = ({ view }) => {
       state: 'note',
       check: 'replicas',
       target: 'topics',
-      finding: `${single.length} topics with one replica are lost with one disk: ${someOf(single.map(({ name }) => name))}`,
+      finding: `${single.length} topics with one replica are lost with one disk: ${someNames(single.map(({ name }) => name))}`,
       cure: globs
         .map((glob) => `stream cluster reassign --topics ${glob} --replicas ${wanted}`)
         .join('; '),
@@ -325,10 +366,12 @@ const moving: Look = ({ view }) =>
       ]
 
 const looks: readonly Look[] = [
+  store,
   controller,
   brokersDown,
   unreachable,
   leaderless,
+  unanswered,
   underMinInSync,
   disks,
   behind,
@@ -354,17 +397,12 @@ function perTopic(
     const rows = partitions.filter((row) => holds(row, name))
     if (rows.length === 0) return []
     const all = rows.length === partitions.length && rows.length > NAMED_MAX
-    const list = someOf(rows.map(({ partition }) => String(partition)))
+    const list = someNames(rows.map(({ partition }) => String(partition)))
     const names = all
       ? `all ${rows.length} partitions`
       : `partition${rows.length > 1 ? 's' : ''} ${list}`
     return [{ topic: name, names, rows }]
   })
-}
-
-function someOf(names: readonly string[]): string {
-  const more = names.length - NAMED_MAX
-  return `${names.slice(0, NAMED_MAX).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }
 
 function quoted(name: string): string {

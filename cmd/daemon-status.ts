@@ -6,13 +6,14 @@ import { askStatus, notRunning } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
+import { storeContact } from './store-contact.ts'
 import type { TableDisplay } from './table-fit.ts'
 
 const shape: RowShape = {
   kind: 'daemon',
   columns: [
     ...['PID', 'VERSION', 'NODE', 'ADDRESSES', 'DATA', 'UPTIME', 'TOPICS', 'BYTES', 'STATE'],
-    ...['DAMAGED', 'SCRUBBED', 'SCRUBBING', 'DIFFERING'],
+    ...['DAMAGED', 'SCRUBBED', 'SCRUBBING', 'DIFFERING', 'STORE'],
   ],
 }
 
@@ -20,7 +21,7 @@ const display: TableDisplay = {
   sizes: ['BYTES'],
   durations: ['UPTIME'],
   shrink: ['ADDRESSES', 'DATA'],
-  drop: ['SCRUBBING', 'SCRUBBED', 'DIFFERING', 'DAMAGED', 'NODE', 'VERSION', 'DATA'],
+  drop: ['STORE', 'SCRUBBING', 'SCRUBBED', 'DIFFERING', 'DAMAGED', 'NODE', 'VERSION', 'DATA'],
 }
 
 export const spec: CommandSpec = {
@@ -30,6 +31,7 @@ export const spec: CommandSpec = {
     'UPTIME is in milliseconds, BYTES in bytes; tables show both rounded.',
     'DAMAGED counts ranges of logs that are not served. SCRUBBED is when a search of all logs for damage ended last, SCRUBBING how far the one under way is, in percent.',
     'DIFFERING counts batches that differ from the copy of the leader although both are sound; the log of the daemon names each with its offsets. Nothing is changed by itself, for nobody knows which copy is right.',
+    'STORE tells in a cluster whether the metadata store (etcd) answers the daemon; silent: not now; lost: for longer than its session, so that it does not know what has become of the others.',
   ],
   operands: [],
   options: rowOptions,
@@ -55,7 +57,10 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     status.scrubbedMs > 0 ? formatTime(status.scrubbedMs) : null,
     status.scrubPercent < 0 ? null : status.scrubPercent,
     status.differingBatches,
+    status.storeState === '' ? null : status.storeState.toLowerCase(),
   ]
   await printRows(deps, args.flags, shape, [row], display)
+  const trouble = storeContact(status)?.trouble
+  if (trouble !== undefined) deps.console.warn(`the metadata store is ${trouble}`)
   return 0
 }

@@ -82,7 +82,9 @@ Losing etcd
 
   While it is away the daemons serve on: records are produced and read as long
   as no daemon fails. No topic can be made, no lead can move. When it is back
-  they go on by themselves; nothing has to be typed.
+  they go on by themselves; nothing has to be typed. check cluster warns of it
+  at once, and is critical when the sessions of the daemons have run out (10 s):
+  then none of them knows which others live.
 
   $ stream cat orders | tail -n 1
   $ stream check cluster

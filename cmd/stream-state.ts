@@ -13,6 +13,7 @@ import type { RecordCursor } from '../src/record/record-cursor.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
+import { ANSWER_MS_MAX } from './unanswered.ts'
 
 const STATE_TOPIC = '__stream_state'
 /** Jobs do not wait for each other's open transactions where their keys stand in different partitions. */
@@ -23,6 +24,26 @@ const SETTLED_POLL_MS = 50
 const SAID_AFTER_MS = 2000
 
 export type StateKey = readonly (string | number)[]
+
+/**
+ * Whether the partition of `prefix` answers, for who would rather do without than wait.
+ * @returns what is in the way; undefined: it can be read, or was never made
+ */
+export async function findStateTrouble(
+  deps: CommandDeps,
+  broker: Broker,
+  prefix: StateKey,
+): Promise<StreamError | undefined> {
+  const { cluster } = broker
+  const topic = stateTopic(broker)
+  const [info] = await cluster.describeTopics([topic])
+  if (info === undefined || info.errorCode !== 0) return undefined
+  const partition = placeOf(prefix, info.partitions.length)
+  const admin = await deps.clients.admin(cluster)
+  const question = { topic, partition, at: 'earliest' } as const
+  const [outcome] = await admin.listOffsetsEach([question], { timeoutMs: ANSWER_MS_MAX })
+  return outcome?.error
+}
 
 /** All values whose key begins with `prefix`, by the JSON text of their keys. @throws StreamError of the broker */
 export async function readState(

@@ -3,6 +3,7 @@
 import type { CommandDeps } from './deps.ts'
 import { type GroupsSession, lagRows, sumLag } from './groups-shared.ts'
 import { askBytes, askOffsets, isInternalTopic } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 export interface TopTopic {
   readonly name: string
@@ -63,10 +64,12 @@ export class TopWatch {
     const cluster = await admin.describeCluster()
     const all = await admin.listTopics()
     const shown = all.filter((topic) => !isInternalTopic(topic))
+    // Not told: the screen has a dash for each of them.
+    const unanswered = new Unanswered()
     const [starts, ends, bytes] = await Promise.all([
-      askOffsets(admin, shown, 'earliest'),
-      askOffsets(admin, shown, 'latest', { isUncommitted: true }),
-      askBytes(admin, shown),
+      askOffsets(admin, shown, 'earliest', { unanswered }),
+      askOffsets(admin, shown, 'latest', { isUncommitted: true, unanswered }),
+      askBytes(admin, shown, unanswered),
     ])
     const atMs = this.#deps.time.monotonicMs()
     const endOf = new Map<string, number>()

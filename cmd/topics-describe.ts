@@ -16,6 +16,7 @@ import {
   TargetFailures,
   withAdmin,
 } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 const shape: RowShape = {
   kind: 'partition',
@@ -48,6 +49,7 @@ export const spec: CommandSpec = {
   description: [
     'ISR: replicas in sync. ELR: eligible leaders, complete though not in sync (KIP-966). OFFLINE: replicas whose broker or disk is down.',
     'With --json one object a topic, with its settings and partitions.',
+    'Where a broker does not answer within 5 seconds, what only it knows is unknown (-, in JSON null), and the exit code tells.',
   ],
   operands: [{ name: 'NAME', isRepeatable: true }],
   options: [
@@ -61,7 +63,7 @@ export const spec: CommandSpec = {
     { line: 'stream topics describe orders --config' },
     { line: "stream topics describe 'orders*' --json > topics.ndjson" },
   ],
-  exits: [[3, 'no such topic']],
+  exits: [[3, 'no such topic'], [7, 'a broker does not answer; the rows are printed']],
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -72,9 +74,12 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     if (topics.length === 0) return failures.exit
     const askEligible = async (): Promise<EligibleTable> =>
       eligibleTable(await deps.clients.clusterAdmin(broker.cluster), topics)
-    if (rowForm(deps, args.flags) === 'json') await printObjects(deps, admin, topics, askEligible)
+    const unanswered = new Unanswered()
+    const askAll = () => askFacts(admin, topics, askEligible, unanswered)
+    if (rowForm(deps, args.flags) === 'json') await printObjects(deps, admin, topics, askAll)
     else if (args.flags.has('config')) await printConfigs(deps, args, admin, topics, failures)
-    else await printPartitions(deps, args, admin, topics, askEligible)
+    else await printPartitions(deps, args, topics, askAll)
+    for (const error of unanswered.errors()) failures.add(error)
     return failures.exit
   })
 }
@@ -103,12 +108,13 @@ async function askFacts(
   admin: AdminClient,
   topics: readonly TopicInfo[],
   askEligible: () => Promise<EligibleTable>,
+  unanswered: Unanswered,
 ): Promise<Facts> {
   const [start, stable, end, bytes, eligible] = await Promise.all([
-    askOffsets(admin, topics, 'earliest'),
-    askOffsets(admin, topics, 'latest'),
-    askOffsets(admin, topics, 'latest', { isUncommitted: true }),
-    askBytes(admin, topics),
+    askOffsets(admin, topics, 'earliest', { unanswered }),
+    askOffsets(admin, topics, 'latest', { unanswered }),
+    askOffsets(admin, topics, 'latest', { isUncommitted: true, unanswered }),
+    askBytes(admin, topics, unanswered),
     askEligible(),
   ])
   return { start, stable, end, bytes, eligible }
@@ -117,11 +123,10 @@ async function askFacts(
 async function printPartitions(
   deps: CommandDeps,
   args: CommandArgs,
-  admin: AdminClient,
   topics: readonly TopicInfo[],
-  askEligible: () => Promise<EligibleTable>,
+  askAll: () => Promise<Facts>,
 ): Promise<void> {
-  const facts = await askFacts(admin, topics, askEligible)
+  const facts = await askAll()
   const rows = topics.flatMap((topic) => partitionRows(topic, facts))
   await printRows(deps, args.flags, shape, rows, display)
 }
@@ -170,10 +175,10 @@ async function printObjects(
   deps: CommandDeps,
   admin: AdminClient,
   topics: readonly TopicInfo[],
-  askEligible: () => Promise<EligibleTable>,
+  askAll: () => Promise<Facts>,
 ): Promise<void> {
   const [facts, described] = await Promise.all([
-    askFacts(admin, topics, askEligible),
+    askAll(),
     admin.describeConfigs(topics.map(({ name }) => ({ kind: 'topic', name }))),
   ])
   const lines = topics.map((topic, index) => {

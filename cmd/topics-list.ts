@@ -19,6 +19,7 @@ import {
   TargetFailures,
   withAdmin,
 } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 const shape: RowShape = {
   kind: 'topic',
@@ -36,7 +37,7 @@ const display: TableDisplay = {
 export const spec: CommandSpec = {
   name: 'topics list',
   summary: 'List topics',
-  description: ['SPAN is end minus start over all partitions, not a count of records. BYTES counts each partition once.'],
+  description: ['SPAN is end minus start over all partitions, not a count of records. BYTES counts each partition once. Where a broker does not answer within 5 seconds, what only it knows is unknown (-), and the exit code tells.'],
   operands: [{ name: 'GLOB', isOptional: true, isRepeatable: true }],
   options: [
     { long: 'internal', help: 'internal topics too' },
@@ -55,7 +56,7 @@ export const spec: CommandSpec = {
     { line: 'stream topics list' },
     { line: "stream topics list 'orders*' --json | jq -r .name" },
   ],
-  exits: [[3, 'a topic given by its name is unknown']],
+  exits: [[3, 'a topic given by its name is unknown'], [7, 'a broker does not answer; the rows are printed']],
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -70,7 +71,8 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
             (topic) => flags.has('internal') || !isInternalTopic(topic),
           )
     const topics = candidates.filter((topic) => hasState(topic, flags))
-    const facts = await askFacts(admin, topics, inactiveMs !== undefined)
+    const unanswered = new Unanswered()
+    const facts = await askFacts(admin, topics, inactiveMs !== undefined, unanswered)
     const oldestMs = inactiveMs === undefined ? undefined : deps.time.wallMs() - inactiveMs
     const wanted = topics.filter((topic) => isWanted(topic, flags, facts, oldestMs))
     await printRows(
@@ -80,6 +82,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       wanted.map((topic) => rowOf(topic, facts)),
       display,
     )
+    for (const error of unanswered.errors()) failures.add(error)
     if (failures.exit !== 0) return failures.exit
     return wanted.length === 0 && flags.has('fail-empty') ? 3 : 0
   })
@@ -92,24 +95,28 @@ interface Facts {
   /** Latest timestamps; only asked for when needed. */
   readonly latestMs: OffsetTable | undefined
   readonly configs: ReadonlyMap<string, ConfigDescription>
+  readonly unanswered: Unanswered
 }
 
 async function askFacts(
   admin: AdminClient,
   topics: readonly TopicInfo[],
   wantsTimes: boolean,
+  unanswered: Unanswered,
 ): Promise<Facts> {
   const [start, end, bytes, configs, latestMs] = await Promise.all([
-    askOffsets(admin, topics, 'earliest'),
-    askOffsets(admin, topics, 'latest', { isUncommitted: true }),
-    askBytes(admin, topics),
+    askOffsets(admin, topics, 'earliest', { unanswered }),
+    askOffsets(admin, topics, 'latest', { isUncommitted: true, unanswered }),
+    askBytes(admin, topics, unanswered),
     topics.length === 0
       ? []
       : admin.describeConfigs(topics.map(({ name }) => ({ kind: 'topic', name }))),
-    wantsTimes ? askOffsets(admin, topics, 'maxTimestamp', { wantsTimestamp: true }) : undefined,
+    wantsTimes
+      ? askOffsets(admin, topics, 'maxTimestamp', { wantsTimestamp: true, unanswered })
+      : undefined,
   ])
   const byName = new Map(configs.map((description) => [description.name, description]))
-  return { start, end, bytes, latestMs, configs: byName }
+  return { start, end, bytes, latestMs, configs: byName, unanswered }
 }
 
 function hasState(topic: TopicInfo, flags: Flags): boolean {
@@ -134,8 +141,11 @@ function isWanted(
   if (flags.has('empty') && spanOf(topic, facts) !== 0) return false
   const { latestMs } = facts
   if (oldestMs === undefined || latestMs === undefined) return true
+  // What is not known may have been written to just now.
   return topic.partitions.every(
-    ({ partition }) => (latestMs(topic.name, partition) ?? -1) < oldestMs,
+    ({ partition }) =>
+      !facts.unanswered.has(topic.name, partition) &&
+      (latestMs(topic.name, partition) ?? -1) < oldestMs,
   )
 }
 

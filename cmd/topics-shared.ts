@@ -2,7 +2,7 @@
 
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
-import type { OffsetAnswer, OffsetPlace } from '../src/client/offsets.ts'
+import type { OffsetAnswer, OffsetPlace, OffsetQuestion } from '../src/client/offsets.ts'
 import { findKey, topicKeys } from '../src/config/keys.ts'
 import { nearestName } from '../src/config/nearest-name.ts'
 import { parseDuration, parseSize } from '../src/text/units.ts'
@@ -12,6 +12,7 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { commonExitCode, exitCodeOf } from './exit-code.ts'
 import type { Flags } from './flags.ts'
 import { chooseTopics } from './topic-names.ts'
+import { ANSWER_MS_MAX, type Unanswered } from './unanswered.ts'
 
 export interface TopicsSession {
   readonly broker: Broker
@@ -41,7 +42,7 @@ export class TargetFailures {
     this.#deps = deps
   }
 
-  add(error: unknown, target: string): void {
+  add(error: unknown, target?: string): void {
     this.#deps.console.error(error, target)
     this.#codes.push(exitCodeOf(error))
   }
@@ -136,24 +137,26 @@ export function checkTopicKey(name: string): string {
 
 export type OffsetTable = (topic: string, partition: number) => number | undefined
 
+interface OffsetLook {
+  readonly isUncommitted?: boolean
+  readonly wantsTimestamp?: boolean
+  /** Takes the partitions that nobody answers for; absent: one of them is the failure of all. */
+  readonly unanswered?: Unanswered
+}
+
 /** One place of every led partition; undefined where nobody leads. */
 export async function askOffsets(
   admin: AdminClient,
   topics: readonly TopicInfo[],
   at: OffsetPlace,
-  options: { readonly isUncommitted?: boolean; readonly wantsTimestamp?: boolean } = {},
+  options: OffsetLook = {},
 ): Promise<OffsetTable> {
   const questions = topics.flatMap(({ name, partitions }) =>
     partitions.flatMap(({ partition, leaderId }) =>
       leaderId < 0 ? [] : [{ topic: name, partition, at }],
     ),
   )
-  const answers: readonly OffsetAnswer[] =
-    questions.length === 0
-      ? []
-      : await admin.listOffsets(questions, {
-          isolation: options.isUncommitted === true ? 'read_uncommitted' : 'read_committed',
-        })
+  const answers = questions.length === 0 ? [] : await answersOf(admin, questions, options)
   const table = new Map(
     answers.map((answer) => [
       `${answer.topic}/${answer.partition}`,
@@ -163,16 +166,36 @@ export async function askOffsets(
   return (topic, partition) => table.get(`${topic}/${partition}`)
 }
 
+async function answersOf(
+  admin: AdminClient,
+  questions: readonly OffsetQuestion[],
+  { isUncommitted, unanswered }: OffsetLook,
+): Promise<readonly OffsetAnswer[]> {
+  const isolation = isUncommitted === true ? 'read_uncommitted' : 'read_committed'
+  if (unanswered === undefined) return admin.listOffsets(questions, { isolation })
+  const outcomes = await admin.listOffsetsEach(questions, { isolation, timeoutMs: ANSWER_MS_MAX })
+  for (const outcome of outcomes) unanswered.addOffset(outcome)
+  return outcomes.flatMap(({ answer }) => answer ?? [])
+}
+
 /** Bytes of a partition on its fullest replica; undefined where the broker does not tell. */
 export async function askBytes(
   admin: AdminClient,
   topics: readonly TopicInfo[],
+  unanswered?: Unanswered,
 ): Promise<OffsetTable> {
   const table = new Map<string, number>()
+  const patience =
+    unanswered === undefined
+      ? {}
+      : {
+          timeoutMs: ANSWER_MS_MAX,
+          onUnanswered: (nodeId: number) => unanswered.addBroker(nodeId),
+        }
   try {
-    for (const { topic, partition, bytes } of await admin.describeLogDirectories(topics)) {
-      const name = `${topic}/${partition}`
-      table.set(name, Math.max(bytes, table.get(name) ?? 0))
+    for (const row of await admin.describeLogDirectories(topics, patience)) {
+      const name = `${row.topic}/${row.partition}`
+      table.set(name, Math.max(row.bytes, table.get(name) ?? 0))
     }
   } catch (error) {
     const isUntold =

@@ -1,9 +1,11 @@
 /**
  * DaemonStatus (1000), private: what `stream daemon status` prints. From version 1 on: ranges that are not served, when a
  * whole scrub of all logs ended (−1: never), and how far the one under way is (−1: none is). From version 2 on: batches
- * whose copy here differs from their leader's, as far as it is known.
+ * whose copy here differs from their leader's, as far as it is known. From version 3 on: whether the metadata store answers this
+ * broker, for how long it has not, and why; without a session (LOST) all it says of the cluster may be old.
  */
 
+import type { SessionView } from '../replica/session-keeper.ts'
 import type { Handler } from './handler.ts'
 
 export const daemonStatus: Handler<'DaemonStatus'> = ({ broker, host }) => {
@@ -30,5 +32,25 @@ export const daemonStatus: Handler<'DaemonStatus'> = ({ broker, host }) => {
     scrubbedMs: endedMs ?? -1,
     scrubPercent: percent ?? -1,
     differingBatches: broker.replication?.comparer?.differing ?? 0,
+    ...storeFields(broker.session),
+  }
+}
+
+/** '': it is the daemon's own. */
+type StoreState = '' | 'ANSWERS' | 'SILENT' | 'LOST'
+
+function storeFields(session: SessionView): {
+  readonly storeState: StoreState
+  readonly storeSilentMs: number
+  readonly storeTrouble: string | null
+} {
+  const contact = session.storeContact
+  if (contact === undefined) return { storeState: '', storeSilentMs: 0, storeTrouble: null }
+  const { silentMs, trouble } = contact
+  const held = trouble === undefined ? 'ANSWERS' : 'SILENT'
+  return {
+    storeState: session.isSelfFenced() ? 'LOST' : held,
+    storeSilentMs: Math.floor(silentMs),
+    storeTrouble: trouble?.message ?? null,
   }
 }

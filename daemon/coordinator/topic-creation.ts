@@ -48,7 +48,9 @@ async function createByController(
   { name, assignments, config }: WantedTopic,
 ): Promise<TopicImage> {
   if (controllerId < 0) {
-    throw new StreamError('STORE_UNAVAILABLE', `${name}: no broker is the controller now`)
+    const why = broker.session.storeContact?.trouble?.message
+    const words = why === undefined ? '' : `: ${why}`
+    throw new StreamError('STORE_UNAVAILABLE', `${name}: no broker is the controller now${words}`)
   }
   const { time } = broker
   const deadlineMs = time.monotonicMs() + CREATE_TIMEOUT_MS

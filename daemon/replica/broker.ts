@@ -237,7 +237,9 @@ export class Broker {
     return ids.sort((a, b) => a - b)
   }
 
+  /** −1: there is none, or none that this broker knows of: without a session its image may be of any age. */
   get controllerId(): number {
+    if (this.#session.isSelfFenced()) return -1
     return this.image.controller?.brokerId ?? -1
   }
 
@@ -321,11 +323,16 @@ export class Broker {
     }
   }
 
-  /** What the controller's writes are guarded with now. @throws StreamError NOT_CONTROLLER */
+  /**
+   * What the controller's writes are guarded with now.
+   * @throws StreamError NOT_CONTROLLER; STORE_UNAVAILABLE where the store does not answer this broker: who the controller is would be
+   *   no help, for it is the store that it would have to write to
+   */
   reign(): Reign {
     const reign = this.#parts.reign ?? this.#controller?.reign
-    if (reign === undefined) throw notController(this.controllerId)
-    return reign
+    if (reign !== undefined) return reign
+    const { nodeId, controllerId } = this
+    throw this.#session.storeContact?.trouble ?? notController(controllerId, nodeId)
   }
 
   /** In a cluster: keeps the session, campaigns, and waits until a controller has let this broker in. */

@@ -283,9 +283,12 @@ export class ControllerService {
 }
 
 /** What a broker that is not the controller answers to the controller's work. */
-export function notController(controllerId: number): StreamError {
+export function notController(controllerId: number, nodeId: number): StreamError {
+  const hint = 'ask the controller, or try again'
+  if (controllerId === nodeId) {
+    const words = 'this broker cannot tell whether it still is the controller'
+    return new StreamError('NOT_CONTROLLER', words, { hint })
+  }
   const who = controllerId < 0 ? 'there is none at the moment' : `it is broker ${controllerId}`
-  return new StreamError('NOT_CONTROLLER', `this broker is not the controller; ${who}`, {
-    hint: 'ask the controller, or try again',
-  })
+  return new StreamError('NOT_CONTROLLER', `this broker is not the controller; ${who}`, { hint })
 }

@@ -123,7 +123,10 @@ export class Housekeeping {
     try {
       await topics.forgetTombstones(time.wallMs())
     } catch (error) {
-      if (!isStreamError(error, 'NOT_CONTROLLER')) throw error
+      // A store that is away is told by the session; the tombstones wait for the next round.
+      const isNotNow =
+        isStreamError(error, 'NOT_CONTROLLER') || isStreamError(error, 'STORE_UNAVAILABLE')
+      if (!isNotNow) throw error
     }
   }
 

@@ -43,6 +43,16 @@ export interface SessionView {
   readonly dataEpoch: number
   /** Its lease may have ended: the tail of a log, and acks=0 and 1, are no longer its to serve. */
   isSelfFenced(): boolean
+  /** undefined: the store is in this process, and always answers. */
+  readonly storeContact: StoreContact | undefined
+}
+
+/** What the keep-alives of a session tell of the store. */
+export interface StoreContact {
+  /** Since the last one that was acknowledged was sent. */
+  readonly silentMs: number
+  /** Why the latest was not acknowledged; undefined: it was. */
+  readonly trouble: StreamError | undefined
 }
 
 export interface SessionPorts {
@@ -128,6 +138,8 @@ export class SessionKeeper implements SessionView {
   /** A lease is being kept alive; false between a lost session and the next. */
   #isHeld = true
   #failure: StreamError | undefined
+  /** The store did not answer what was sent then. */
+  #unanswered: { readonly sentMs: number; readonly error: StreamError } | undefined
   #ended = false
   #isResigning = false
   /** Called once when another incarnation has taken this broker's place. */
@@ -166,8 +178,23 @@ export class SessionKeeper implements SessionView {
     if (!this.#expires) return false
     if (this.#ended || this.#failure !== undefined || this.#returning !== undefined) return true
     if (this.#ports.image.regressed !== undefined) return true
-    const renewedMs = Math.max(this.#renewedMs, this.#guard?.renewedMs ?? 0)
-    return this.#ports.store.time.monotonicMs() >= renewedMs + this.ttlMs - MARGIN_MS
+    return this.#ports.store.time.monotonicMs() >= this.#answeredMs + this.ttlMs - MARGIN_MS
+  }
+
+  get storeContact(): StoreContact | undefined {
+    if (!this.#expires) return undefined
+    const answeredMs = this.#answeredMs
+    const { sentMs, error } = this.#unanswered ?? {}
+    return {
+      silentMs: Math.max(0, this.#ports.store.time.monotonicMs() - answeredMs),
+      // The other thread may have been answered since.
+      trouble: sentMs !== undefined && sentMs >= answeredMs ? error : undefined,
+    }
+  }
+
+  /** When the last acknowledged keep-alive was sent, from whichever thread. */
+  get #answeredMs(): number {
+    return Math.max(this.#renewedMs, this.#guard?.renewedMs ?? 0)
   }
 
   /** Told whenever the session has been lost or won again. */
@@ -226,13 +253,20 @@ export class SessionKeeper implements SessionView {
       await lease.keepAlive()
     } catch (error) {
       if (isStreamError(error, 'FENCED')) this.#return('the lease has ended')
-      else this.#schedule(RETRY_PAUSE_MS)
+      else {
+        this.#noteTrouble(sentMs, error)
+        this.#schedule(RETRY_PAUSE_MS)
+      }
       return
     }
     if (lease !== this.#lease) return
     this.#renewedMs = sentMs
     this.#guard?.renewed(sentMs)
     this.#schedule(this.ttlMs / 3)
+  }
+
+  #noteTrouble(sentMs: number, error: unknown): void {
+    if (isStreamError(error)) this.#unanswered = { sentMs, error }
   }
 
   /** The store may have dropped the session although the lease is answered: what counts is the key. */
@@ -277,8 +311,8 @@ export class SessionKeeper implements SessionView {
     while (!this.#ended) {
       // An older copy of the store may know another incarnation; its owner says what is to be done then.
       if (image.regressed !== undefined) return
+      const sentMs = time.monotonicMs()
       try {
-        const sentMs = time.monotonicMs()
         if (lease === undefined) {
           await image.refresh()
           if (image.regressed !== undefined) return
@@ -306,7 +340,7 @@ export class SessionKeeper implements SessionView {
         if (isStreamError(error, 'FENCED')) {
           if (lease !== undefined && !(await hasEnded(lease))) throw error
           lease = undefined
-        }
+        } else this.#noteTrouble(sentMs, error)
         await sleep(time, RETRY_PAUSE_MS)
       }
     }

@@ -18,7 +18,9 @@ import type { BrokerInfo, TopicInfo } from './metadata-cache.ts'
 import {
   type ListOffsetsOptions,
   listOffsets,
+  listOffsetsEach,
   type OffsetAnswer,
+  type OffsetOutcome,
   type OffsetQuestion,
 } from './offsets.ts'
 
@@ -103,6 +105,13 @@ export interface ClusterDescription {
   readonly controllerId: number
   readonly brokers: readonly BrokerInfo[]
 }
+
+type ControllerOrder =
+  | 'CreateTopics'
+  | 'DeleteTopics'
+  | 'CreatePartitions'
+  | 'IncrementalAlterConfigs'
+  | 'AlterConfigs'
 
 const RESOURCE_TOPIC = 2
 const RESOURCE_BROKER = 4
@@ -260,7 +269,7 @@ export class Admin {
     for (const [target, group] of this.#byBroker(changes)) {
       const isIncremental = await this.#supports(target, 'IncrementalAlterConfigs')
       const response = isIncremental
-        ? await this.#call(target, 'IncrementalAlterConfigs', {
+        ? await this.#orderAt(target, 'IncrementalAlterConfigs', {
             resources: group.map((change) => ({
               ...resourceFields(change),
               configs: [
@@ -296,7 +305,7 @@ export class Admin {
     isTrial: boolean,
   ): Promise<Response<'AlterConfigs'>> {
     const described = await this.describeConfigs(changes)
-    return this.#call(target, 'AlterConfigs', {
+    return this.#orderAt(target, 'AlterConfigs', {
       resources: changes.map((change, index) => {
         const own: ConfigOrigin = change.kind === 'topic' ? 'topic' : 'broker'
         const configs = new Map<string, string | null>()
@@ -324,6 +333,19 @@ export class Admin {
     const deadlineMs = options.deadlineMs ?? this.#deadlineMs()
     return listOffsets(this.#time, this.#random, this.#cluster, questions, {
       ...options,
+      deadlineMs,
+    })
+  }
+
+  /** As offsets.ts: those that nobody answers within `timeoutMs` keep nothing from the others. */
+  listOffsetsEach(
+    questions: readonly OffsetQuestion[],
+    options: Omit<ListOffsetsOptions, 'deadlineMs'> & { readonly timeoutMs: number },
+  ): Promise<readonly OffsetOutcome[]> {
+    const { timeoutMs, ...rest } = options
+    const deadlineMs = this.#time.monotonicMs() + Math.min(timeoutMs, this.#timeoutMs)
+    return listOffsetsEach(this.#time, this.#random, this.#cluster, questions, {
+      ...rest,
       deadlineMs,
     })
   }
@@ -415,10 +437,15 @@ export class Admin {
 
   /**
    * What each live broker stores of `topics` (absent: of all).
+   * @param options.onUnanswered  told of each broker that does not answer within `timeoutMs`; absent: it is the failure of all
    * @throws StreamError NOT_ALLOWED, UNSUPPORTED_BY_BROKER
    */
   async describeLogDirectories(
     topics?: readonly TopicInfo[],
+    options: {
+      readonly onUnanswered?: (nodeId: number, error: StreamError) => void
+      readonly timeoutMs?: number
+    } = {},
   ): Promise<readonly LogDirectoryPartition[]> {
     if (this.#cluster.metadata.brokers.size === 0) await this.describeTopics([])
     const wanted =
@@ -426,29 +453,43 @@ export class Admin {
         topic: name,
         partitions: partitions.map(({ partition }) => partition),
       })) ?? null
-    const rows: LogDirectoryPartition[] = []
-    for (const nodeId of [...this.#cluster.metadata.brokers.keys()].toSorted((a, b) => a - b)) {
-      const deadlineMs = this.#deadlineMs()
-      const body = { topics: wanted }
-      const response = await this.#cluster.callUnlessGone(nodeId, 'DescribeLogDirs', body, {
-        deadlineMs,
-      })
-      if (response === undefined) continue
-      const code = response.errorCode || response.results.find((row) => row.errorCode)?.errorCode
-      if (code !== undefined && code !== 0) throw kafkaFailure(code, { target: `broker ${nodeId}` })
-      for (const { logDir: directory, topics: found } of response.results) {
-        for (const { name: topic, partitions } of found) {
-          for (const {
-            partitionIndex: partition,
-            partitionSize: bytes,
-            isFutureKey,
-          } of partitions) {
-            if (!isFutureKey) rows.push({ nodeId, directory, topic, partition, bytes })
-          }
+    const timeoutMs = Math.min(options.timeoutMs ?? this.#timeoutMs, this.#timeoutMs)
+    const deadlineMs = this.#time.monotonicMs() + timeoutMs
+    const nodeIds = [...this.#cluster.metadata.brokers.keys()].toSorted((a, b) => a - b)
+    const stored = await Promise.all(
+      nodeIds.map(async (nodeId) => {
+        try {
+          return await this.#storedBy(nodeId, wanted, deadlineMs)
+        } catch (error) {
+          const isSilent = error instanceof StreamError && error.retriable
+          if (!isSilent || options.onUnanswered === undefined || this.#cluster.isClosed) throw error
+          options.onUnanswered(nodeId, error)
+          return []
         }
-      }
-    }
-    return rows
+      }),
+    )
+    return stored.flat()
+  }
+
+  async #storedBy(
+    nodeId: number,
+    topics: RequestInput<'DescribeLogDirs'>['topics'],
+    deadlineMs: number,
+  ): Promise<LogDirectoryPartition[]> {
+    const body = { topics }
+    const response = await this.#cluster.callUnlessGone(nodeId, 'DescribeLogDirs', body, {
+      deadlineMs,
+    })
+    if (response === undefined) return []
+    const code = response.errorCode || response.results.find((row) => row.errorCode)?.errorCode
+    if (code !== undefined && code !== 0) throw kafkaFailure(code, { target: `broker ${nodeId}` })
+    return response.results.flatMap(({ logDir: directory, topics: found }) =>
+      found.flatMap(({ name: topic, partitions }) =>
+        partitions.flatMap(({ partitionIndex: partition, partitionSize: bytes, isFutureKey }) =>
+          isFutureKey ? [] : [{ nodeId, directory, topic, partition, bytes }],
+        ),
+      ),
+    )
   }
 
   async describeCluster(): Promise<ClusterDescription> {
@@ -490,14 +531,26 @@ export class Admin {
     return this.#cluster.call(target, api, body, { deadlineMs: this.#deadlineMs(), resend: false })
   }
 
-  /** An order to the controller, wherever it is by now: a refusal because it has moved is certain, so it goes again. */
-  async #order<A extends 'CreateTopics' | 'DeleteTopics' | 'CreatePartitions'>(
+  /** An order to the controller, wherever it is by now. */
+  #order<A extends 'CreateTopics' | 'DeleteTopics' | 'CreatePartitions'>(
+    api: A,
+    body: RequestInput<A>,
+  ): Promise<Response<A>> {
+    return this.#orderAt('controller', api, body)
+  }
+
+  /**
+   * An order for the controller, by way of whom it takes: a refusal because it has moved, or because there is none just now, is
+   * certain, so it goes again.
+   */
+  async #orderAt<A extends ControllerOrder>(
+    target: Target,
     api: A,
     body: RequestInput<A>,
   ): Promise<Response<A>> {
     const deadlineMs = this.#deadlineMs()
     for (let attempt = 1; ; attempt++) {
-      const response = await this.#call('controller', api, body)
+      const response = await this.#call(target, api, body)
       if (!isFromFormerController(response)) return response
       const delayMs = backoffMs(this.#random, this.#cluster.backoff, attempt)
       if (this.#time.monotonicMs() + delayMs > deadlineMs) return response

@@ -40,6 +40,15 @@ export interface ListOffsetsOptions {
   readonly deadlineMs?: number
 }
 
+/** What became of one question of several. */
+export interface OffsetOutcome extends OffsetQuestion {
+  readonly answer: OffsetAnswer | undefined
+  /** Absent where it was answered. */
+  readonly error: StreamError | undefined
+  /** Who was taken for the leader last; -1: nobody. */
+  readonly leaderId: number
+}
+
 /**
  * @param questions  any mix of topics, partitions and places
  * @returns  an answer per question, in the same order
@@ -54,32 +63,138 @@ export async function listOffsets(
   options: ListOffsetsOptions = {},
 ): Promise<readonly OffsetAnswer[]> {
   const deadlineMs = options.deadlineMs ?? time.monotonicMs() + cluster.requestTimeoutMs
-  const answers = new Array<OffsetAnswer | undefined>(questions.length)
-  let open = questions.map((_, index) => index)
-  for (let attempt = 1; open.length > 0; attempt++) {
-    await learnTopics(cluster, questions, open, deadlineMs)
-    const groups = groupByRequest(cluster, questions, open)
+  const survey = new Survey(questions, (error) => {
+    throw error
+  })
+  await answerAll(time, random, cluster, survey, { ...options, deadlineMs })
+  return survey.answers.flatMap((answer) => answer ?? [])
+}
+
+/**
+ * As listOffsets, for who can do without some of the answers: a partition whose leader does not answer costs the others nothing
+ * but the time until the deadline.
+ * @returns  an outcome per question, in the same order
+ * @throws as Cluster.call, where nobody could be asked who leads
+ */
+export async function listOffsetsEach(
+  time: Time,
+  random: Random,
+  cluster: Cluster,
+  questions: readonly OffsetQuestion[],
+  options: ListOffsetsOptions = {},
+): Promise<readonly OffsetOutcome[]> {
+  const deadlineMs = options.deadlineMs ?? time.monotonicMs() + cluster.requestTimeoutMs
+  const errors = new Map<number, StreamError>()
+  const survey = new Survey(questions, (error, index) => errors.set(index, error))
+  await answerAll(time, random, cluster, survey, { ...options, deadlineMs })
+  return questions.map((question, index) => ({
+    ...question,
+    answer: survey.answers[index],
+    error: errors.get(index),
+    leaderId: cluster.leaderOf(question.topic, question.partition)?.leaderId ?? -1,
+  }))
+}
+
+/** Questions on their way, by their index. */
+class Survey {
+  readonly questions: readonly OffsetQuestion[]
+  readonly answers: (OffsetAnswer | undefined)[]
+  /** Neither answered nor given up. */
+  readonly #open: Set<number>
+  /** What the leader last had instead of an answer, where asking again may help. */
+  readonly #troubles = new Map<number, StreamError>()
+  readonly #onFailure: (error: StreamError, index: number) => void
+
+  /** @param onFailure  may throw, where one failure is that of all */
+  constructor(
+    questions: readonly OffsetQuestion[],
+    onFailure: (error: StreamError, index: number) => void,
+  ) {
+    this.questions = questions
+    this.answers = new Array<OffsetAnswer | undefined>(questions.length)
+    this.#open = new Set(questions.keys())
+    this.#onFailure = onFailure
+  }
+
+  get open(): readonly number[] {
+    return [...this.#open]
+  }
+
+  answer(index: number, answer: OffsetAnswer): void {
+    this.answers[index] = answer
+    this.#open.delete(index)
+  }
+
+  troubleOf(index: number): StreamError | undefined {
+    return this.#troubles.get(index)
+  }
+
+  keepOpen(indexes: readonly number[], trouble: StreamError): void {
+    for (const index of indexes) this.#troubles.set(index, trouble)
+  }
+
+  fail(indexes: readonly number[], error: (index: number) => StreamError): void {
+    for (const index of indexes) {
+      this.#open.delete(index)
+      this.#onFailure(error(index), index)
+    }
+  }
+}
+
+type SurveyOptions = ListOffsetsOptions & { readonly deadlineMs: number }
+
+async function answerAll(
+  time: Time,
+  random: Random,
+  cluster: Cluster,
+  survey: Survey,
+  options: SurveyOptions,
+): Promise<void> {
+  const { questions } = survey
+  const { deadlineMs } = options
+  for (let attempt = 1; survey.open.length > 0; attempt++) {
+    await learnTopics(cluster, survey, deadlineMs)
+    const before = survey.open.length
+    const groups = groupByRequest(cluster, questions, survey.open)
     await Promise.all(
       groups.map(({ leaderId, indexes }) =>
-        askLeader(cluster, leaderId, questions, indexes, answers, {
+        askLeader(cluster, leaderId, survey, indexes, {
           ...options,
           // A leader that is gone must not use up the time in which another one takes over.
           deadlineMs: Math.min(deadlineMs, time.monotonicMs() + LEADER_PATIENCE_MS),
         }),
       ),
     )
-    const before = open.length
-    open = open.filter((index) => answers[index] === undefined)
+    const { open } = survey
     if (open.length === 0 || open.length < before) continue
     const delayMs = backoffMs(random, cluster.backoff, attempt)
     if (time.monotonicMs() + delayMs > deadlineMs) {
-      const target = nameOf(questions[open[0] ?? 0])
-      throw new StreamError('TIMED_OUT', `${target}: no leader answers for its offsets`, { target })
+      survey.fail(open, (index) => noAnswer(questions[index], survey.troubleOf(index)))
+      return
     }
     await sleep(time, delayMs)
-    await cluster.describeTopics([...topicsOf(questions, open)], { deadlineMs })
+    await learnAgain(cluster, survey, deadlineMs)
   }
-  return answers.flatMap((answer) => answer ?? [])
+}
+
+function noAnswer(
+  question: OffsetQuestion | undefined,
+  cause: StreamError | undefined,
+): StreamError {
+  const target = nameOf(question)
+  const words = `${target}: no leader answers for its offsets`
+  return new StreamError('TIMED_OUT', words, { target, ...(cause === undefined ? {} : { cause }) })
+}
+
+/** Who leads them by now. */
+async function learnAgain(cluster: Cluster, survey: Survey, deadlineMs: number): Promise<void> {
+  const { open } = survey
+  try {
+    await cluster.describeTopics([...topicsOf(survey.questions, open)], { deadlineMs })
+  } catch (error) {
+    if (!(error instanceof StreamError) || cluster.isClosed) throw error
+    survey.fail(open, () => error)
+  }
 }
 
 function nameOf(question: OffsetQuestion | undefined): string {
@@ -90,29 +205,29 @@ function topicsOf(questions: readonly OffsetQuestion[], open: readonly number[])
   return new Set(open.flatMap((index) => questions[index]?.topic ?? []))
 }
 
-async function learnTopics(
-  cluster: Cluster,
-  questions: readonly OffsetQuestion[],
-  open: readonly number[],
-  deadlineMs: number,
-): Promise<void> {
+async function learnTopics(cluster: Cluster, survey: Survey, deadlineMs: number): Promise<void> {
+  const { questions, open } = survey
   const unknown = [...topicsOf(questions, open)].filter(
     (name) => (cluster.metadata.topic(name)?.partitions.length ?? 0) === 0,
   )
   if (unknown.length > 0) await cluster.describeTopics(unknown, { deadlineMs })
   for (const index of open) {
     const question = questions[index]
-    if (question === undefined) continue
-    const topic = cluster.metadata.topic(question.topic)
-    const code = topic?.errorCode ?? 0
-    const isHopeless = code !== 0 && (code === 3 || !kafkaErrorIsRetriable(code))
-    if (isHopeless) throw kafkaFailure(code, { target: question.topic })
-    const count = topic?.partitions.length ?? 0
-    if (count > 0 && question.partition >= count) {
-      const target = nameOf(question)
-      throw new StreamError('TOPIC_UNKNOWN', `${target}: no such partition`, { target })
-    }
+    const defect = question === undefined ? undefined : findDefect(cluster, question)
+    if (defect !== undefined) survey.fail([index], () => defect)
   }
+}
+
+/** What waiting cannot cure, as far as the metadata tell. */
+function findDefect(cluster: Cluster, question: OffsetQuestion): StreamError | undefined {
+  const topic = cluster.metadata.topic(question.topic)
+  const code = topic?.errorCode ?? 0
+  const isHopeless = code !== 0 && (code === 3 || !kafkaErrorIsRetriable(code))
+  if (isHopeless) return kafkaFailure(code, { target: question.topic })
+  const count = topic?.partitions.length ?? 0
+  if (count === 0 || question.partition < count) return undefined
+  const target = nameOf(question)
+  return new StreamError('TOPIC_UNKNOWN', `${target}: no such partition`, { target })
 }
 
 interface OffsetRequest {
@@ -148,18 +263,17 @@ function groupByRequest(
 async function askLeader(
   cluster: Cluster,
   leaderId: number,
-  questions: readonly OffsetQuestion[],
+  survey: Survey,
   indexes: readonly number[],
-  answers: (OffsetAnswer | undefined)[],
-  options: ListOffsetsOptions & { readonly deadlineMs: number },
+  options: SurveyOptions,
 ): Promise<void> {
+  const { questions } = survey
   const asksMaxTimestamp = indexes.some((index) => questions[index]?.at === 'maxTimestamp')
   const connection = cluster.connectionTo(leaderId)
   if (asksMaxTimestamp && connection?.supports('ListOffsets', MAX_TIMESTAMP_VERSION) === false) {
-    throw new StreamError(
-      'UNSUPPORTED_BY_BROKER',
-      'the broker is too old to tell the offset of the largest timestamp',
-    )
+    const words = 'the broker is too old to tell the offset of the largest timestamp'
+    const error = new StreamError('UNSUPPORTED_BY_BROKER', words)
+    return survey.fail(indexes, () => error)
   }
   const topics = new Map<
     string,
@@ -189,8 +303,9 @@ async function askLeader(
       { deadlineMs: options.deadlineMs, resend: false },
     )
   } catch (error) {
-    const isOver = !(error instanceof StreamError) || !error.retriable || cluster.isClosed
-    if (isOver) throw error
+    if (!(error instanceof StreamError) || cluster.isClosed) throw error
+    if (error.retriable) survey.keepOpen(indexes, error)
+    else survey.fail(indexes, () => error)
     return
   }
   for (const index of indexes) {
@@ -201,13 +316,15 @@ async function askLeader(
       ?.partitions.find((partition) => partition.partitionIndex === question.partition)
     if (row === undefined) continue
     if (row.errorCode === 0) {
-      answers[index] = { ...question, offset: row.offset, timestampMs: row.timestamp }
-    } else if (
-      row.errorCode !== KafkaError.UNKNOWN_TOPIC_OR_PARTITION &&
-      !kafkaErrorIsRetriable(row.errorCode)
-    ) {
-      throw kafkaFailure(row.errorCode, { target: nameOf(question) })
+      survey.answer(index, { ...question, offset: row.offset, timestampMs: row.timestamp })
+      continue
     }
+    const error = kafkaFailure(row.errorCode, { target: nameOf(question) })
+    const mayPass =
+      row.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION ||
+      kafkaErrorIsRetriable(row.errorCode)
+    if (mayPass) survey.keepOpen([index], error)
+    else survey.fail([index], () => error)
   }
 }
 

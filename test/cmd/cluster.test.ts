@@ -80,6 +80,73 @@ describe('cluster brokers', () => {
   })
 })
 
+describe('a daemon without its metadata store', () => {
+  const trouble = 'no endpoint of etcd is reached: http://127.0.0.1:1: connection refused'
+  const without = (storeState: 'ANSWERS' | 'SILENT' | 'LOST'): World => {
+    const w = world()
+    w.broker.nodes.place('users', 0, [2, 1])
+    const isAnswered = storeState === 'ANSWERS'
+    w.broker.store = {
+      storeState,
+      storeSilentMs: 23_400,
+      storeTrouble: isAnswered ? null : trouble,
+    }
+    if (storeState === 'LOST') w.broker.nodes.controllerId = -1
+    return w
+  }
+
+  it('session over: status is 1 and says so, names no controller', async () => {
+    const result = await without('LOST').run('cluster', 'status')
+    expect(result.exit).toBe(1)
+    expect(result.stdout).toMatch(/^CCCC\t-\t/)
+    expect(result.stderr).toContain(
+      `the metadata store is silent for 23s: ${trouble}; what is shown may be old`,
+    )
+    const w = without('LOST')
+    w.terminals = ['output']
+    w.environment['NO_COLOR'] = '1'
+    expect((await w.run('cluster', 'status')).stdout).toMatch(/store +lost +silent for 23s/)
+  })
+
+  it('session over: check cluster is critical with a line, and so is a plugin', async () => {
+    const result = await without('LOST').run('check', 'cluster')
+    expect(result.exit).toBe(1)
+    expect(result.stdout).toContain(`crit\tstore\tCCCC\tsilent for 23s: ${trouble}\t-\n`)
+    const plugin = await without('LOST').run('check', 'cluster', '--nagios')
+    expect(plugin.exit).toBe(2)
+    expect(plugin.stdout).toContain('store of CCCC is silent for 23s: no endpoint of etcd')
+    const text = (await without('LOST').run('check', 'cluster', '--prometheus')).stdout
+    expect(text).toContain('stream_check_state{check="store",target="CCCC"} 2\n')
+  })
+
+  it('session over: the doctor names the store, not the missing controller', async () => {
+    const { exit, stdout } = await without('LOST').run('cluster', 'doctor')
+    expect(exit).toBe(1)
+    expect(lines({ stdout } as RunResult).map((line) => line.split('\t')[1])).toEqual(['store'])
+  })
+
+  it('session alive: a silent store is a warning, one that answers is well', async () => {
+    const silent = without('SILENT')
+    const status = await silent.run('cluster', 'status')
+    expect(status.exit).toBe(0)
+    expect(status.stderr).toContain('what is shown may be late')
+    expect((await without('SILENT').run('check', 'cluster')).stdout).toContain('warn\tstore\tCCCC')
+    expect((await without('SILENT').run('cluster', 'doctor')).stdout).toContain('warn\tstore')
+    expect(await without('ANSWERS').run('check', 'cluster')).toMatchObject({ exit: 0, stderr: '' })
+    expect(await without('ANSWERS').run('cluster', 'doctor')).toMatchObject({ exit: 0, stdout: '' })
+  })
+
+  it('brokers that do not answer are not called live', async () => {
+    const w = without('LOST')
+    w.broker.nodes.add(3, { isReachable: false })
+    const result = await w.run('cluster', 'brokers')
+    const states = lines(result).map((line) => line.split('\t')[3])
+    expect(states).toEqual(['live', 'live', 'silent'])
+    expect(result.stderr).toContain('BYTES unknown: broker 3 does not answer')
+    expect(result.stderr).toContain('what is shown may be old')
+  })
+})
+
 describe('cluster elect', () => {
   it('touches only what another than the preferred replica leads', async () => {
     const w = world()
@@ -319,6 +386,25 @@ describe('cluster drain', () => {
     expect([...w.broker.nodes.replicas.values()].flatMap((row) => row.replicas)).not.toContain(2)
   })
 
+  it('--wait does not wait for a lead that was refused', async () => {
+    const w = world()
+    w.broker.nodes.place('orders', 2, [1, 3], { leaderId: 3, inSync: [3] })
+    const result = await w.run('cluster', 'drain', '3', '--leaders-only', '-y', '--wait')
+    expect(result.exit).toBe(1)
+    expect(result.stderr).toContain('orders partition 2: the preferred replica is not in sync')
+    expect(w.broker.nodes.placeOf('orders', 2).leaderId).toBe(3)
+  })
+
+  it('goes on where the way back cannot be noted, and says so', async () => {
+    const w = world()
+    w.broker.addTopic('__stream_state')
+    w.broker.unanswered.add('__stream_state/0')
+    const result = await w.run('cluster', 'drain', '2', '-y', '--wait')
+    expect(result.exit).toBe(0)
+    expect(result.stderr).toContain('--undo will not know what this drain moves')
+    expect([...w.broker.nodes.replicas.values()].flatMap((row) => row.replicas)).not.toContain(2)
+  })
+
   it('--undo puts back what was moved, once', async () => {
     const w = world()
     const placed = () => {
@@ -410,6 +496,18 @@ describe('cluster doctor', () => {
     expect(text).toContain('crit\tbroker\tbroker 2\tdown, or still starting, and has 3 replicas\t')
     expect(text).toContain('kafka://broker3:9092 does not answer from here')
     expect(text).toContain('nobody leads partition 1\tstart broker 2; if it is lost for good')
+  })
+
+  it('a leader that does not answer is a finding, and the others are told as well', async () => {
+    const text = await found((w) => {
+      w.broker.nodes.add(3, { isReachable: false })
+      w.broker.unanswered.add('orders/0')
+    })
+    expect(text).toMatch(/^1\n/)
+    expect(text).toContain(
+      'does not answer from here; it leads 1 partition\tstart it if it is down',
+    )
+    expect(text).toContain('crit\tleader\tbroker 1\t1 partition of orders: does not answer')
   })
 
   it('replicas: behind, too few for acks=all, tight, single', async () => {

@@ -165,6 +165,10 @@ export class FakeClusterAdmin implements ClusterAdminClient {
         return [{ topic, partition: Number(partition), bytes, lag }]
       })
       const { totalBytes = 0, usableBytes = 0 } = node ?? {}
+      if (node?.isReachable === false) {
+        const error = new StreamError('UNREACHABLE', `broker ${nodeId} does not answer`)
+        return { nodeId, error, directories: [] }
+      }
       const directory = { path: '/data', error: undefined, totalBytes, usableBytes, partitions }
       return { nodeId, error: undefined, directories: [directory] }
     })

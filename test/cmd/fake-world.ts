@@ -29,7 +29,7 @@ import type { Admin, NewTopic, Outcome } from '../../src/client/admin.ts'
 import type { ClusterOptions } from '../../src/client/cluster.ts'
 import type { Assignment, ConsumerEvent } from '../../src/client/consumer-events.ts'
 import type { MetadataCache, TopicInfo } from '../../src/client/metadata-cache.ts'
-import type { OffsetAnswer, OffsetQuestion } from '../../src/client/offsets.ts'
+import type { OffsetAnswer, OffsetOutcome, OffsetQuestion } from '../../src/client/offsets.ts'
 import { partitionForKey } from '../../src/client/partitioner.ts'
 import type { Delivery, ProducerOptions } from '../../src/client/producer.ts'
 import { RealHashes } from '../../src/io/real-hashes.ts'
@@ -49,6 +49,7 @@ import type {
   WriteOutcome,
 } from '../../src/ports/stdio.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
+import type { Response } from '../../src/protocol/api-table.ts'
 import { BatchBuilder, type ByteRange, type RecordInput } from '../../src/record/batch-builder.ts'
 import { putInt64 } from '../../src/record/batch-layout.ts'
 import { FakeClusterAdmin, FakeNodes } from './fake-nodes.ts'
@@ -118,6 +119,10 @@ export class FakeBroker {
   readonly nodes = new FakeNodes()
   /** Topics that nobody leads. */
   readonly leaderless = new Set<string>()
+  /** What the daemon says of its metadata store; undefined: the broker is no daemon. */
+  store: Pick<Response<'DaemonStatus'>, 'storeState' | 'storeSilentMs' | 'storeTrouble'> | undefined
+  /** `topic/partition` whose leader does not answer. */
+  readonly unanswered = new Set<string>()
   /** Appends that find room before a producer is full; then it has room again a moment later. */
   roomRecords = Number.POSITIVE_INFINITY
   /** What the broker says to a value; undefined: takes it. */
@@ -649,6 +654,31 @@ class FakeAdmin {
   listOffsets(questions: readonly OffsetQuestion[]): Promise<readonly OffsetAnswer[]> {
     return answerOffsets(this.#broker, questions)
   }
+
+  async describeCluster() {
+    const { nodes } = this.#broker
+    const brokers = [...nodes.brokers().values()]
+    return { clusterId: 'CCCC', controllerId: nodes.controllerId, brokers }
+  }
+
+  async daemonStatus() {
+    const { store } = this.#broker
+    if (store === undefined) throw new StreamError('UNSUPPORTED_BY_BROKER', 'it is no daemon')
+    return store
+  }
+
+  async listOffsetsEach(questions: readonly OffsetQuestion[]): Promise<readonly OffsetOutcome[]> {
+    return Promise.all(
+      questions.map(async (question) => {
+        const { leaderId } = this.#broker.nodes.placeOf(question.topic, question.partition)
+        const [answer, error] = await answerOffsets(this.#broker, [question]).then(
+          (answers) => [answers[0], undefined] as const,
+          (reason: unknown) => [undefined, reason as StreamError] as const,
+        )
+        return { ...question, leaderId, answer, error }
+      }),
+    )
+  }
 }
 
 function entry(name: string, value: string, origin: 'topic' | 'default') {
@@ -659,6 +689,11 @@ async function answerOffsets(
   broker: FakeBroker,
   questions: readonly OffsetQuestion[],
 ): Promise<readonly OffsetAnswer[]> {
+  for (const { topic, partition } of questions) {
+    const target = `${topic} partition ${partition}`
+    if (!broker.unanswered.has(`${topic}/${partition}`)) continue
+    throw new StreamError('TIMED_OUT', `${target}: no leader answers for its offsets`, { target })
+  }
   return questions.map((question) => {
     const { start, records } = broker.partition(question.topic, question.partition)
     const { at } = question

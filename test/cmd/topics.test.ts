@@ -13,6 +13,54 @@ function world(): World {
   return made
 }
 
+describe('a partition whose leader does not answer', () => {
+  const silent = (): World => {
+    const w = world()
+    w.broker.unanswered.add('orders/1')
+    return w
+  }
+
+  it('topics list: the other rows, a dash for what is unknown, one line, exit 7', async () => {
+    const result = await silent().run('topics', 'list')
+    expect(result.exit).toBe(7)
+    expect(result.stdout).toBe(
+      'orders\t2\t1\t-\t30\tdelete\norders.big\t1\t1\t0\t0\tdelete\nusers\t1\t1\t0\t0\tdelete\n',
+    )
+    expect(result.stderr.split('\n')).toEqual([
+      'stream: topics list: broker 1 does not answer: the offsets of 1 partition are unknown: orders',
+      '',
+    ])
+  })
+
+  it('topics list: is not taken for empty, nor for inactive', async () => {
+    const lists = async (...words: string[]): Promise<string> =>
+      (await silent().run('topics', 'list', 'orders', ...words)).stdout
+    expect(await lists('--empty')).toBe('')
+    expect(await lists('--inactive', '1ms')).toBe('')
+  })
+
+  it('topics describe: its row has what the metadata tell', async () => {
+    const result = await silent().run('topics', 'describe', 'orders')
+    expect(result.exit).toBe(7)
+    const rows = result.stdout.split('\n').map((line) => line.split('\t').slice(0, 9).join(' '))
+    expect(rows).toEqual(['orders 0 1 0 1 1 0 2 2', 'orders 1 1 0 1 1 - - -', ''])
+    expect(result.stderr.split('\n').length).toBe(2)
+    const json = await silent().run('topics', 'describe', 'orders', '--json')
+    expect(JSON.parse(json.stdout).detail[1]).toMatchObject({
+      start: null,
+      stable: null,
+      end: null,
+    })
+  })
+
+  it('check topic: it counts as unavailable, and the span is unknown', async () => {
+    const result = await silent().run('check', 'topic', 'orders')
+    expect(result.exit).toBe(1)
+    expect(result.stdout).toContain('crit\tunavailable\torders\t1\t0\n')
+    expect(result.stdout).toContain('ok\tspan\torders\t-\t-\n')
+  })
+})
+
 describe('topics list', () => {
   it('rows in TSV, internal topics only when asked for', async () => {
     const { stdout } = await world().run('topics', 'list')

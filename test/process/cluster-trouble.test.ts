@@ -69,6 +69,9 @@ describe.skipIf(hasNoEtcd)('a cluster of three', { timeout: TEST_MS_MAX }, () =>
       () => cluster.program.shell(stream(`topics create ${name} -r 3`)).status === 0,
       'a topic can be made',
     )
+  const checkCluster = (): Outcome => cluster.program.shell(stream('check cluster'))
+  const controllerId = (): number =>
+    Number(cluster.program.ok(stream('cluster status')).split('\t')[1])
   const linesOf = ({ log }: ClusterDaemon, text: string): number => log.split(text).length - 1
 
   it('more replicas than brokers are one line, and nothing is made', () => {
@@ -124,14 +127,56 @@ describe.skipIf(hasNoEtcd)('a cluster of three', { timeout: TEST_MS_MAX }, () =>
     produce(1000)
     const refused = program.shell(stream('topics create u -r 3 -X request.timeout.ms=3000'))
     expect(refused).toMatchObject({ status: 7, stdout: '' })
-    expect(diagnosis(refused).at(-1)).toMatch(/no answer to CreateTopics in time$/)
+    expect(diagnosis(refused).at(-1)).toMatch(
+      /no answer to CreateTopics in time$|no endpoint of etcd is reached/,
+    )
     // Their sessions are over by now.
     produce(1000)
+    await cluster.until(() => checkCluster().stdout.includes('crit\tstore\t'), 'it is critical')
+    expect(checkCluster()).toMatchObject({
+      status: 1,
+      stdout: expect.stringMatching(/^crit\tstore\t\S+\tsilent for \d+s: no endpoint of etcd/m),
+    })
+    const status = program.shell(stream('cluster status'))
+    expect(status).toMatchObject({ status: 1, stdout: expect.stringMatching(/^\S+\t-\t/) })
+    expect(diagnosis(status)).toEqual([expect.stringMatching(/the metadata store is silent for/)])
+    const altered = program.shell(stream('topics alter t --set retention.ms=60000'))
+    expect(altered.status).toBe(7)
+    expect(diagnosis(altered)).toEqual([expect.stringMatching(/t: no endpoint of etcd is reached/)])
     await etcd.run()
     await topicCanBeMade('after')
+    await cluster.until(() => checkCluster().status === 0, 'all is well again')
     produce(1000)
     expectAll()
     for (const daemon of daemons) expect(linesOf(daemon, ' warn ')).toBeLessThan(20)
+  })
+
+  it('etcd away and a daemon dead: what can be said is said, within seconds', async () => {
+    const { program, etcd, daemons } = cluster
+    const dead = daemons.find(({ nodeId }) => nodeId !== controllerId())
+    if (dead === undefined) throw new Error('three daemons')
+    await etcd.kill()
+    await cluster.end(dead)
+    await cluster.until(() => checkCluster().stdout.includes('crit\tstore\t'), 'it is critical')
+    const begunMs = performance.now()
+    const list = program.shell(stream('topics list'))
+    expect(list).toMatchObject({ status: 7, stdout: expect.stringMatching(/^t\t3\t3\t-\t/m) })
+    expect(diagnosis(list)).toContainEqual(
+      expect.stringMatching(`broker ${dead.nodeId} does not answer: the offsets of .* are unknown`),
+    )
+    const found = program.shell(stream('cluster doctor'))
+    expect(found.status).toBe(1)
+    expect(found.stdout).toMatch(/^crit\tstore\tcluster\t/m)
+    expect(found.stdout).toMatch(`crit\taddress\tbroker ${dead.nodeId}\t`)
+    expect(found.stdout).toContain('start it if it is down')
+    expect(program.shell(stream('cluster brokers')).stdout).toMatch(
+      new RegExp(`^${dead.nodeId}\t.*\tsilent\t`, 'm'),
+    )
+    expect(performance.now() - begunMs).toBeLessThan(30_000)
+    await etcd.run()
+    cluster.run(dead)
+    await cluster.until(() => checkCluster().status === 0, 'all is well again')
+    expectAll()
   })
 
   it('etcd full: what needs it is one line, writes go on; with room again all as before', async () => {

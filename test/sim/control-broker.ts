@@ -227,7 +227,7 @@ export class ControlBroker {
       inquire: (to, partitions) => this.#inquire(to, partitions),
       reign: () => {
         const { reign } = controller
-        if (reign === undefined) throw notController(-1)
+        if (reign === undefined) throw notController(-1, nodeId)
         return reign
       },
     })

@@ -6,7 +6,7 @@
 export const daemonStatus = {
   key: 1000,
   min: 0,
-  max: 2,
+  max: 3,
   flexibleFrom: 0,
   request: [],
   response: [
@@ -27,6 +27,9 @@ export const daemonStatus = {
     ['scrubbedMs', 'int64', 1],
     ['scrubPercent', 'int32', 1],
     ['differingBatches', 'int32', 2],
+    ['storeState', 'string', 3],
+    ['storeSilentMs', 'int64', 3],
+    ['storeTrouble', 'string', 3, { nullable: 3 }],
   ],
 } as const
 

@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest'
+import { daemonStatus } from '../../../daemon/apis/1000-daemon-status.ts'
+import type { Services } from '../../../daemon/apis/handler.ts'
 import { MetadataKeys } from '../../../daemon/metadata/metadata-keys.ts'
 import { decodeRegistration } from '../../../daemon/metadata/metadata-values.ts'
 import type { Broker } from '../../../daemon/replica/broker.ts'
+import type { ResponseInput } from '../../../src/protocol/api-table.ts'
 import type { SimDisk } from '../../sim/sim-disk.ts'
 import type { SimStore } from '../../sim/sim-store.ts'
 import { batchOf } from '../batches.ts'
@@ -13,6 +16,17 @@ afterEach(async () => {
   for (const nodeId of cluster.hosts.keys()) cluster.crash(nodeId)
   cluster = new BrokerCluster()
 })
+
+function cutOff(nodeId: number, isCutOff: boolean): void {
+  const { store } = cluster.hosts.get(nodeId) as { store: SimStore }
+  store.isCutOff = isCutOff
+}
+
+function statusOf(broker: Broker): ResponseInput<'DaemonStatus'> {
+  const host = { pid: 1, version: '1', addresses: () => [], residentBytes: () => 0 }
+  const services = { broker, host } as unknown as Services
+  return daemonStatus(services, {} as never, {}) as ResponseInput<'DaemonStatus'>
+}
 
 function leaderOf(broker: Broker, topic: string, partition = 0): number | undefined {
   const id = broker.image.topic(topic)?.topicId ?? ''
@@ -215,5 +229,35 @@ describe('brokers of one cluster', () => {
     Object.assign(store, { call: () => new Promise<never>(() => undefined) })
     await cluster.run(9001)
     expect(broker.session.isSelfFenced()).toBe(true)
+  })
+
+  it('a broker that has lost the store says so, names no controller, and why it gives no orders', async () => {
+    const [first] = await cluster.all()
+    const broker = first as Broker
+    await cluster.run(100)
+    expect(statusOf(broker)).toMatchObject({ storeState: 'ANSWERS', storeTrouble: null })
+    cutOff(1, true)
+    await cluster.run(6000)
+    const storeTrouble = expect.stringContaining('no answer')
+    expect(statusOf(broker)).toMatchObject({ storeState: 'SILENT', storeTrouble })
+    expect(broker.controllerId).toBeGreaterThan(0)
+    await cluster.run(5000)
+    expect(statusOf(broker)).toMatchObject({ storeState: 'LOST', storeTrouble })
+    expect(statusOf(broker).storeSilentMs).toBeGreaterThan(9000)
+    expect(broker.controllerId).toBe(-1)
+    const order = cluster.world.settle(broker.topics.configure('t', (before) => before))
+    await expect(order).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  })
+
+  it('a store that is away for less than a session leaves nothing behind', async () => {
+    const [first] = await cluster.all()
+    const broker = first as Broker
+    const { sessionEpoch } = broker.session
+    cutOff(1, true)
+    await cluster.run(5000)
+    cutOff(1, false)
+    await cluster.run(2000)
+    expect(statusOf(broker)).toMatchObject({ storeState: 'ANSWERS', storeTrouble: null })
+    expect(broker.session.sessionEpoch).toBe(sessionEpoch)
   })
 })

@@ -355,6 +355,7 @@ export class ReplicaWorld {
       },
       dataEpoch: session.dataEpoch,
       isSelfFenced: () => session.fenced,
+      storeContact: undefined,
     }
     replication.start(view, table)
     image.onChange((change) => {

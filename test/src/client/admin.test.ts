@@ -158,6 +158,25 @@ describe('admin: configs', () => {
     ])
   })
 
+  it('asks again while no broker is the controller', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    let asked = 0
+    stage.brokers.override.IncrementalAlterConfigs = ({ resources }) => {
+      asked += 1
+      const [resource] = resources
+      return {
+        throttleTimeMs: 0,
+        responses: [{ ...resource, errorCode: asked < 3 ? 41 : 0, errorMessage: null }],
+      }
+    }
+    const [outcome] = await stage.world.run(
+      adminOf(stage).alterConfigs([{ kind: 'topic', name: 't', set: { 'retention.ms': '1' } }]),
+    )
+    expect(outcome).toEqual({ name: 't', error: undefined })
+    expect(asked).toBe(3)
+  })
+
   it('replaces the whole set where the broker knows nothing else, keeping what it does not change', async () => {
     const stage = fixture()
     stage.brokers.ranges.delete(44)
@@ -237,6 +256,60 @@ describe('admin: offsets, records, brokers', () => {
     const asked = adminOf(stage).listOffsets([{ topic: 't', partition: 0, at: 'latest' }])
     await expect(stage.world.run(asked)).rejects.toMatchObject({ code: 'TIMED_OUT' })
     expect(stage.world.nowMs).toBeLessThan(7000)
+  })
+
+  it('each question by itself: one without an answer costs the others nothing', async () => {
+    const stage = fixture({ addresses: ['ipc:///one', 'ipc:///two'] })
+    const [first, second] = stage.brokers.addTopic('t', 2)
+    first?.append(batchOf(linesOf('', 7)))
+    second!.leaderId = -1
+    const outcomes = await stage.world.run(
+      adminOf(stage).listOffsetsEach(
+        [
+          { topic: 't', partition: 0, at: 'latest' },
+          { topic: 't', partition: 1, at: 'latest' },
+          { topic: 't', partition: 4, at: 'latest' },
+        ],
+        { timeoutMs: 2000 },
+      ),
+    )
+    expect(outcomes.map(({ answer }) => answer?.offset)).toEqual([7, undefined, undefined])
+    expect(outcomes.map(({ error }) => error?.code)).toEqual([
+      undefined,
+      'TIMED_OUT',
+      'TOPIC_UNKNOWN',
+    ])
+    expect(outcomes.map(({ leaderId }) => leaderId)).toEqual([0, -1, -1])
+    expect(stage.world.nowMs).toBeLessThan(3000)
+  })
+
+  it('what a leader refuses is the cause of its missing answer', async () => {
+    const stage = fixture()
+    stage.brokers.addTopic('t')
+    stage.brokers.override.ListOffsets = () => ({
+      throttleTimeMs: 0,
+      topics: [{ name: 't', partitions: [{ partitionIndex: 0, errorCode: 6 }] }],
+    })
+    const [outcome] = await stage.world.run(
+      adminOf(stage).listOffsetsEach([{ topic: 't', partition: 0, at: 'latest' }], {
+        timeoutMs: 1000,
+      }),
+    )
+    expect(outcome?.error).toMatchObject({ code: 'TIMED_OUT', cause: { kafkaError: 6 } })
+  })
+
+  it('log directories: a broker that does not answer is told, if that is wanted', async () => {
+    const stage = fixture({ addresses: ['ipc:///one', 'ipc:///two'] })
+    stage.brokers.addTopic('t')
+    stage.brokers.override.DescribeLogDirs = () => ({ throttleTimeMs: 0, results: [] })
+    stage.brokers.stop(1)
+    const silent: number[] = []
+    const asked = adminOf(stage).describeLogDirectories(undefined, {
+      timeoutMs: 1000,
+      onUnanswered: (nodeId) => silent.push(nodeId),
+    })
+    expect(await stage.world.run(asked)).toEqual([])
+    expect(silent).toEqual([1])
   })
 
   it('deletes records at each leader; refusals are per partition', async () => {
