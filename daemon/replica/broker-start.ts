@@ -143,6 +143,7 @@ export async function prepare(
     recoveryLoss,
   )
   undo.push(() => session.end())
+  await table.openRest()
   const common = {
     ports,
     options,
