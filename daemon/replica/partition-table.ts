@@ -283,7 +283,7 @@ export class PartitionTable {
         await this.#leave(partition)
         partition = undefined
       }
-      partition ??= await this.#open(topic, record.partition, false)
+      partition ??= await this.#openOrResign(topic, record)
       await this.#bringInLine(partition, record, waits)
     })
     await this.#leaveOthers(topicId)
@@ -294,6 +294,19 @@ export class PartitionTable {
         changed.filter((partition) => partition !== undefined),
       )
     } else this.applyConfig(topicId)
+  }
+
+  /** A leader without a log would keep the others from leading for as long as it lives. */
+  async #openOrResign(topic: TopicImage, record: PartitionImage): Promise<Partition> {
+    try {
+      return await this.#open(topic, record.partition, false)
+    } catch (error) {
+      const { replication, directory } = this.#ports
+      // With a disk that has failed the whole broker resigns.
+      const mayResign = directory.failure === undefined && this.#isNamed(record.value)
+      if (mayResign) await replication?.resign(topic.name, record).catch(() => undefined)
+      throw error
+    }
   }
 
   async #bringInLine(partition: Partition, record: PartitionImage, waits: boolean): Promise<void> {
@@ -435,10 +448,15 @@ export class PartitionTable {
     const { directory, image, log } = this.#ports
     const identity = { topic: topic.name, topicId: topic.topicId, partition }
     if ((directory.sinceOf(identity) ?? since) < since) await this.#setAside(identity)
-    // An open one has an owner, who takes it away.
-    if (directory.log(topic.name, partition) !== undefined) return
     const topicId = directory.topicIdAt(topic.name, partition)
     if (topicId === undefined || topicId === topic.topicId) return
+    // Deleted a moment ago, and being taken away.
+    if (image.deletedTopic(topicId) !== undefined) {
+      await this.#chains.get(topicId)?.catch(() => undefined)
+    }
+    // An open one has an owner.
+    if (directory.log(topic.name, partition) !== undefined) return
+    if (directory.topicIdAt(topic.name, partition) !== topicId) return
     if (image.deletedTopic(topicId) !== undefined) {
       await directory.deletePartitionLog({ ...identity, topicId })
     } else if (this.#isStrange(topicId, topic)) {
