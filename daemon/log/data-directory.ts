@@ -274,6 +274,13 @@ export class DataDirectory {
     return parsePartitionSince(bytes)
   }
 
+  /** Whose log lies there, open or not; undefined: there is none, or it does not say. */
+  topicIdAt(topic: string, partition: number): string | undefined {
+    const path = `${this.path}/${topic}-${partition}/partition.metadata`
+    const bytes = this.#ports.disk.readFile(path)
+    return bytes && parsePartitionMetadata(bytes)
+  }
+
   /** Of the logs that are open. */
   logs(): Iterable<PartitionLog> {
     return this.#logs.values()
@@ -315,9 +322,10 @@ export class DataDirectory {
   /**
    * Closes the log if it is open and renames its directory: this broker holds the partition no more. It is never opened
    * again; a replica that returns starts empty (replication.md sections 5.7, 11).
+   * @returns where it is now; undefined: there was none
    */
-  async setAside(id: PartitionId): Promise<void> {
-    await this.#takeAway(id, '-stray')
+  setAside(id: PartitionId): Promise<string | undefined> {
+    return this.#takeAway(id, '-stray')
   }
 
   /** What was set aside, now or by an earlier run. */

@@ -78,12 +78,13 @@ export function judgeStart(facts: StartFacts): StartVerdict {
     const isKnown = facts.sharesStore && facts.recordedDataEpoch !== undefined
     return lossy(isKnown ? 'the cluster has forgotten this broker' : 'first start of this broker')
   }
-  if (facts.storeDeclared) return lossy('the metadata store was restored')
-  if (facts.restored) return lossy('restored by the operator')
+  // Before what was said of the store: a directory without a past has followed no such word, and that is not what it lacks.
   if (facts.directoryIsNew) return lossy('the data directory is new')
   if (facts.recordedDataEpoch === undefined) {
     return lossy('the data directory does not know its data epoch')
   }
+  if (facts.storeDeclared) return lossy('the metadata store was restored')
+  if (facts.restored) return lossy('restored by the operator')
   if (facts.recordedDataEpoch < facts.storedDataEpoch) {
     return lossy(
       facts.syncFailed

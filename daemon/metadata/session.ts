@@ -127,10 +127,7 @@ export async function registerSession(
     }
     const ours = decodeLive(liveKey, live.value).incarnation === incarnation
     if (!ours) {
-      throw new StreamError('FENCED', `another daemon with node id ${nodeId} holds the session`, {
-        target: liveKey,
-        hint: 'stop it, or give this one another --node-id',
-      })
+      throw numberTaken(liveKey, nodeId)
     }
     sessionEpoch = live.createRevision
     registrationRevision = result.gets[1]?.modRevision ?? live.createRevision
@@ -145,6 +142,14 @@ export async function registerSession(
     registrationRevision,
     registration,
   }
+}
+
+/** @param endpoint  where the other daemon answers, if it does */
+export function numberTaken(liveKey: string, nodeId: number, endpoint?: string): StreamError {
+  const where = endpoint === undefined ? '' : `, and answers at ${endpoint}`
+  const message = `another daemon with node id ${nodeId} holds the session${where}`
+  const hint = 'stop it, or give this one another --node-id'
+  return new StreamError('FENCED', message, { target: liveKey, hint })
 }
 
 /**

@@ -325,8 +325,14 @@ class DirectoryCheck {
       const isDirectory = this.#disk.stat(`${this.#path}/${name}`)?.isDirectory === true
       if (KNOWN.has(name)) continue
       if (isDirectory && parsePartitionDirectory(name) !== undefined) continue
-      if (isDirectory && (isDeletedDirectory(name) || name.endsWith('-stray'))) {
+      if (isDirectory && isDeletedDirectory(name)) {
         this.#note(name, 'stray', 'a deleted partition; the next start removes it')
+      } else if (isDirectory && name.endsWith('-stray')) {
+        this.#note(
+          name,
+          'stray',
+          'a log that was set aside; the daemon serves and reads it no more',
+        )
       } else if (!isDirectory && name.endsWith('.tmp')) {
         this.#note(name, 'stray', 'left by a write that did not end; the next start removes it')
       } else this.#stray(name)

@@ -37,6 +37,12 @@ import { assertWelcome, type PeerDoor } from './welcome.ts'
 
 /** Beyond twice a session's life: a dead predecessor's lease, begun anew by a new leader of the store, has ended by then. */
 const SESSION_WAIT_MS = 5_000
+
+/** So long another session of this node is waited for: it may be that of a dead daemon. */
+export function sessionWaitMs(ttlMs: number): number {
+  return 2 * ttlMs + SESSION_WAIT_MS
+}
+
 /** The key that names the cluster of a store, for brokers that were not told. */
 const CLUSTER_KEY = `${STORE_PREFIX}cluster`
 
@@ -143,6 +149,7 @@ export async function prepare(
     recoveryLoss,
   )
   undo.push(() => session.end())
+  await table.openRest()
   const common = {
     ports,
     options,
@@ -270,7 +277,7 @@ async function register(
   const ttlMs = config.number('broker.session.timeout.ms')
   const open = await openSession(sessionPorts, judge, {
     ttlMs,
-    waitMs: cluster === undefined ? 0 : 2 * ttlMs + SESSION_WAIT_MS,
+    waitMs: cluster === undefined ? 0 : sessionWaitMs(ttlMs),
   })
   await write({
     incarnations: [...before.incarnations, { incarnation, registered: true }],

@@ -1,7 +1,8 @@
 /**
  * One broker: data directory, metadata session, partitions, controller. Started in the order of replication.md section
- * 13 and section 15: lock and recover the logs, judge the start, register; alone: become controller, elect (leader epochs of
- * all partitions rise in one transaction); in a cluster: campaign, and wait until the controller has let it in; serve.
+ * 13 and section 15: in a cluster wait until nobody else has this broker's number; lock and recover the logs, judge the start,
+ * register; alone: become controller, elect (leader epochs of all partitions rise in one transaction); in a cluster: campaign,
+ * and wait until the controller has let it in; serve.
  *
  * Invariants:
  * - No partition leads at an epoch of a former incarnation.
@@ -28,10 +29,18 @@ import {
 } from '../metadata/topic-transactions.ts'
 import { BrokerConfig } from './broker-config.ts'
 import type { BrokerOptions, BrokerPorts } from './broker-options.ts'
-import { openDirectory, openHome, type Parts, prepare, syncAncestors } from './broker-start.ts'
+import {
+  openDirectory,
+  openHome,
+  type Parts,
+  prepare,
+  sessionWaitMs,
+  syncAncestors,
+} from './broker-start.ts'
 import type { LogInquiry, Reign } from './controller-pass.ts'
 import { ControllerService, notController } from './controller-service.ts'
 import { controllerSettings } from './controller-settings.ts'
+import { awaitFreeNumber } from './free-number.ts'
 import { Housekeeping } from './housekeeping.ts'
 import type { PartitionTable } from './partition-table.ts'
 import type { Peers } from './peers.ts'
@@ -164,6 +173,12 @@ export class Broker {
     const undo: (() => Promise<void>)[] = []
     if (shared !== undefined) undo.push(() => shared.home.close())
     try {
+      if (shared !== undefined) {
+        const waitMs = sessionWaitMs(config.number('broker.session.timeout.ms'))
+        const { nodeId, dataDirectory } = options
+        const request = { nodeId, dataDirectory, clusterId: shared.clusterId, waitMs }
+        await awaitFreeNumber(ports, shared.home, request)
+      }
       const directory = await openDirectory(ports, {
         path: options.dataDirectory,
         bootId: options.bootId,

@@ -5,6 +5,8 @@
  * - A log is deleted only when a tombstone names its topic id (I13); nothing is deleted because a key is absent.
  * - A log of a partition whose committed record leaves this broker out is set aside, and never taken back (section 5.7);
  *   it is removed after the tombstone, or STRAY_GRACE_MS later. So is one that was left out and given again meanwhile.
+ * - A log of a topic that the metadata do not know is left alone, until another topic claims its place: then it is set aside,
+ *   and stays (of an etcd that was put back it may be all there is). At a start not before the store has been judged.
  * - A partition leads only at an epoch that names this broker and this incarnation (replication.md section 5.3, 3), among
  *   other brokers only after a linearizable read has confirmed the record (section 5.7). Else it follows.
  * - Changes of one topic are applied one after the other.
@@ -33,6 +35,14 @@ export interface PartitionTablePorts {
   readonly replication?: Replication
 }
 
+/** A partition that the image gives to this broker. */
+interface Wanted {
+  readonly topic: TopicImage
+  readonly partition: PartitionImage
+  /** Its log is there. */
+  readonly exists: boolean
+}
+
 export class PartitionTable {
   readonly #ports: PartitionTablePorts
   readonly #nodeId: number
@@ -47,6 +57,8 @@ export class PartitionTable {
   readonly #configured = new Map<string, TopicImage>()
   /** Revision of the record that a partition was brought in line with. */
   readonly #inLine = new WeakMap<Partition, number>()
+  /** Partitions whose place another topic's log has, until the store is known to count. */
+  #postponed: readonly Wanted[] = []
   readonly #leadershipListeners = new Set<(partition: Partition) => void>()
   /** When a log that was set aside was seen first. */
   readonly #straysSince = new Map<string, number>()
@@ -87,7 +99,8 @@ export class PartitionTable {
   }
 
   /**
-   * Opens or makes the logs of all partitions the image gives to this broker; before it leads anything.
+   * Opens or makes the logs of all partitions the image gives to this broker, but those that openRest is for; before it leads
+   * anything.
    * @returns what is missing or damaged, for the judgement of the start; undefined: nothing
    * @throws StreamError when the disk fails
    */
@@ -100,11 +113,11 @@ export class PartitionTable {
       if (found.metadata === 'missing') await directory.removePartial(found.topic, found.partition)
       else onDisk.set(name, found)
     }
-    const wanted: { topic: TopicImage; partition: PartitionImage; exists: boolean }[] = []
+    const wanted: Wanted[] = []
     for (const topic of image.topics()) {
       for (const partition of image.partitions(topic.topicId).values()) {
         if (!partition.value.replicas.includes(this.#nodeId)) continue
-        const name = `${topic.name}-${partition.partition}`
+        const name = nameOf(topic, partition)
         const found = onDisk.get(name)
         const isOfTopic = found?.topicId === topic.topicId
         const exists = isOfTopic && !this.#isOutdated(found.since, partition.value)
@@ -118,14 +131,33 @@ export class PartitionTable {
         wanted.push({ topic, partition, exists })
       }
     }
-    await this.#removeDeleted(onDisk)
-    await inParallel(wanted, LOGS_AT_ONCE, async ({ topic, partition, exists }) => {
+    const claimed = new Set(wanted.map(({ topic, partition }) => nameOf(topic, partition)))
+    await this.#removeDeleted(onDisk, claimed)
+    const isTaken = ({ topic, partition, exists }: Wanted): boolean =>
+      !exists && this.#isStrange(directory.topicIdAt(topic.name, partition.partition), topic)
+    this.#postponed = wanted.filter(isTaken)
+    const free = wanted.filter((each) => !this.#postponed.includes(each))
+    await inParallel(free, LOGS_AT_ONCE, async ({ topic, partition, exists }) => {
       const opened = await this.#open(topic, partition.partition, exists)
       if (opened.log.recovery.damagedBelowMark) {
         loss ??= `the log of ${topic.name}-${partition.partition} is damaged below its durable mark`
       }
     })
     return loss
+  }
+
+  /** What openAll has postponed: the store counts, and whoever is not in it makes way. @throws StreamError as openAll */
+  async openRest(): Promise<void> {
+    const postponed = this.#postponed
+    this.#postponed = []
+    await inParallel(postponed, LOGS_AT_ONCE, async ({ topic, partition: { partition } }) => {
+      const { image } = this.#ports
+      const record = image.partition(topic.topicId, partition)
+      const isOurs = record?.value.replicas.includes(this.#nodeId) === true
+      if (isOurs && image.topicById(topic.topicId) !== undefined) {
+        await this.#open(topic, partition, false)
+      }
+    })
   }
 
   /**
@@ -251,7 +283,7 @@ export class PartitionTable {
         await this.#leave(partition)
         partition = undefined
       }
-      partition ??= await this.#open(topic, record.partition, false)
+      partition ??= await this.#openOrResign(topic, record)
       await this.#bringInLine(partition, record, waits)
     })
     await this.#leaveOthers(topicId)
@@ -262,6 +294,19 @@ export class PartitionTable {
         changed.filter((partition) => partition !== undefined),
       )
     } else this.applyConfig(topicId)
+  }
+
+  /** A leader without a log would keep the others from leading for as long as it lives. */
+  async #openOrResign(topic: TopicImage, record: PartitionImage): Promise<Partition> {
+    try {
+      return await this.#open(topic, record.partition, false)
+    } catch (error) {
+      const { replication, directory } = this.#ports
+      // With a disk that has failed the whole broker resigns.
+      const mayResign = directory.failure === undefined && this.#isNamed(record.value)
+      if (mayResign) await replication?.resign(topic.name, record).catch(() => undefined)
+      throw error
+    }
   }
 
   async #bringInLine(partition: Partition, record: PartitionImage, waits: boolean): Promise<void> {
@@ -381,7 +426,7 @@ export class PartitionTable {
     const identity = { topic: topic.name, topicId: topic.topicId, partition: index }
     const value = this.#ports.image.partition(topic.topicId, index)?.value
     const since = value === undefined ? 0 : sinceOf(value, this.#nodeId)
-    if (!exists && (directory.sinceOf(identity) ?? since) < since) await this.#setAside(identity)
+    if (!exists) await this.#makeWay(topic, index, since)
     const log = exists
       ? await directory.openPartitionLog({ ...identity, config })
       : await directory.createPartitionLog({ ...identity, config, since })
@@ -396,6 +441,44 @@ export class PartitionTable {
     this.#count += 1
     if (directory.failure !== undefined) partition.stopServing('storageFailed')
     return partition
+  }
+
+  /** Takes away what lies in the place of a log that is to be made: of an earlier replica, or of an earlier topic of its name. */
+  async #makeWay(topic: TopicImage, partition: number, since: number): Promise<void> {
+    const { directory, image, log } = this.#ports
+    const identity = { topic: topic.name, topicId: topic.topicId, partition }
+    if ((directory.sinceOf(identity) ?? since) < since) await this.#setAside(identity)
+    const topicId = directory.topicIdAt(topic.name, partition)
+    if (topicId === undefined || topicId === topic.topicId) return
+    // Deleted a moment ago, and being taken away.
+    if (image.deletedTopic(topicId) !== undefined) {
+      await this.#chains.get(topicId)?.catch(() => undefined)
+    }
+    // An open one has an owner.
+    if (directory.log(topic.name, partition) !== undefined) return
+    if (directory.topicIdAt(topic.name, partition) !== topicId) return
+    if (image.deletedTopic(topicId) !== undefined) {
+      await directory.deletePartitionLog({ ...identity, topicId })
+    } else if (this.#isStrange(topicId, topic)) {
+      const path = await directory.setAside({ ...identity, topicId })
+      log.warn(
+        'a log of a topic that the metadata do not know was set aside: another has its name',
+        {
+          partition: `${topic.name}-${partition}`,
+          topicId,
+          newTopicId: topic.topicId,
+          path,
+        },
+      )
+    }
+  }
+
+  /** A log of another topic, of which the metadata have nothing, not even that it was deleted. */
+  #isStrange(topicId: string | undefined, topic: TopicImage): boolean {
+    if (topicId === undefined || topicId === topic.topicId) return false
+    const { image } = this.#ports
+    const isKnown = image.topicById(topicId) !== undefined || image.partitions(topicId).size > 0
+    return !isKnown && image.deletedTopic(topicId) === undefined
   }
 
   async #remove(topicId: string): Promise<void> {
@@ -419,7 +502,10 @@ export class PartitionTable {
   }
 
   /** Directories that no topic of the image claims: deleted after a tombstone, else left alone and reported. */
-  async #removeDeleted(onDisk: ReadonlyMap<string, PartitionOnDisk>): Promise<void> {
+  async #removeDeleted(
+    onDisk: ReadonlyMap<string, PartitionOnDisk>,
+    claimed: ReadonlySet<string>,
+  ): Promise<void> {
     const { image, directory, log } = this.#ports
     for (const [name, { topicId }] of onDisk) {
       const cut = name.lastIndexOf('-')
@@ -429,7 +515,7 @@ export class PartitionTable {
         await directory.deletePartitionLog({ topic, topicId, partition })
       } else if (topicId !== undefined && this.#isLeftOut(topicId, partition)) {
         await this.#setAside({ topic, topicId, partition })
-      } else {
+      } else if (!claimed.has(name)) {
         log.warn('a log belongs to no known topic; it is left alone', { partition: name, topicId })
       }
     }
@@ -457,6 +543,10 @@ export class PartitionTable {
       })
     }
   }
+}
+
+function nameOf(topic: TopicImage, { partition }: PartitionImage): string {
+  return `${topic.name}-${partition}`
 }
 
 /** Partition epoch at which the broker was given its replica; 0: it had one from the beginning. */

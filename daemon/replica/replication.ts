@@ -9,7 +9,7 @@ import type { Net } from '../../src/ports/net.ts'
 import type { Time, Timer } from '../../src/ports/time.ts'
 import type { Store } from '../metadata/commit.ts'
 import type { LogView } from '../metadata/controller.ts'
-import type { MetadataImage } from '../metadata/metadata-image.ts'
+import type { MetadataImage, PartitionImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
 import { isInternalTopic } from '../metadata/topic-names.ts'
@@ -17,6 +17,7 @@ import type { BrokerConfig } from './broker-config.ts'
 import { Comparer } from './comparer.ts'
 import { FetchLanes, type FetchLanesPorts } from './fetch-lanes.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
+import { LeadershipResignation } from './leadership-resignation.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
 import { PEER_CLIENT_PREFIX, type PeerAddress, Peers } from './peers.ts'
 import { Repairer } from './repairer.ts'
@@ -59,6 +60,7 @@ export class Replication implements ReplicaHost {
   readonly #ports: ReplicationPorts
   readonly #fetchers = new Map<number, FetchLanes>()
   readonly #leaderOf = new Map<Partition, number>()
+  readonly #resignation: LeadershipResignation
   #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
   #repairer: Repairer | undefined
@@ -71,6 +73,7 @@ export class Replication implements ReplicaHost {
   constructor(ports: ReplicationPorts) {
     this.#ports = ports
     this.nodeId = ports.nodeId
+    this.#resignation = new LeadershipResignation(ports)
     const { time, config } = ports
     this.leaderQuota = new ReplicationQuota(time, () =>
       config.number('leader.replication.throttled.rate'),
@@ -214,6 +217,15 @@ export class Replication implements ReplicaHost {
     const entry = await store.store.get(key)
     if (entry === undefined) return undefined
     return { value: decodePartition(key, entry.value), revision: entry.modRevision }
+  }
+
+  /** The record names this broker, whose log cannot be opened. @throws StreamError STORE_UNAVAILABLE */
+  async resign(topic: string, record: PartitionImage): Promise<void> {
+    const session = this.#session
+    if (session === undefined || this.#isStopped || this.#ports.image.regressed !== undefined)
+      return
+    const { nodeId, sessionEpoch } = session
+    await this.#resignation.resign({ nodeId, sessionEpoch }, topic, record)
   }
 
   /** D of this broker, once it is known. */

@@ -24,6 +24,8 @@ import { diskError } from './system-errors.ts'
 
 const POLL_MS = 5
 const PROBE_MS_MAX = 1000
+/** So long a daemon of a cluster is waited for that another process may be starting with the same data. */
+const DOUBLE_MS_MAX = 2000
 const LOG_LINES_SHOWN = 5
 const LOG_TAIL_BYTES = 4096
 
@@ -142,26 +144,29 @@ export class ProcessLauncher implements DaemonLauncher {
     options: LaunchOptions,
     log: DaemonLog,
   ): Promise<LaunchedDaemon> {
-    const deadline = monotonicMs() + options.readyMsMax
+    let deadline = monotonicMs() + options.readyMsMax
     let end: string | undefined
-    let isDouble = false
+    let isConflict = false
     child.once('error', (error) => {
       end = `it could not be started: ${error.message}`
     })
     child.once('exit', (code, signal) => {
       end = signal === null ? `it ended with code ${code}` : `it was ended by ${signal}`
       // The directory is another daemon's: that one is waited for, if it is not just being stopped.
-      isDouble = code === errorTable.DIRECTORY_LOCKED.exit
+      isConflict = code === errorTable.DIRECTORY_LOCKED.exit
+      // In a cluster its number may be another daemon's, and nobody is coming up here.
+      const isOfCluster = options.arguments.includes('--etcd')
+      if (isConflict && isOfCluster) deadline = Math.min(deadline, monotonicMs() + DOUBLE_MS_MAX)
     })
     for (;;) {
       if (await this.isAnswering(options.address)) {
         return { processId: end === undefined ? child.pid : undefined }
       }
       const isLate = monotonicMs() > deadline
-      if (isLate || (end !== undefined && !isDouble)) {
+      if (isLate || (end !== undefined && !isConflict)) {
         throw new StreamError(
-          'UNREACHABLE',
-          isLate
+          isConflict ? 'CONFLICT' : 'UNREACHABLE',
+          end === undefined
             ? `the daemon did not answer at ${options.address} in ${options.readyMsMax} ms`
             : `the daemon did not start: ${end}`,
           { target: options.address, hint: lastLines(log, options.logPath) },

@@ -5,7 +5,8 @@ export interface DaemonLauncher {
   /**
    * Starts a detached daemon and resolves once `address` accepts connections. However many processes ask at the same
    * time, one daemon comes up: the data directory's lock lets one through, the others wait for its socket.
-   * @throws StreamError UNREACHABLE with the last log lines as the hint, when the daemon ends or `readyMsMax` passes first
+   * @throws StreamError UNREACHABLE with the last log lines as the hint, when the daemon ends or `readyMsMax` passes first;
+   *   CONFLICT when another daemon has its data, or its place in the cluster, and does not answer at `address`
    */
   launch(options: LaunchOptions): Promise<LaunchedDaemon>
 }

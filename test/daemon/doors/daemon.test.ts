@@ -179,6 +179,34 @@ describe('starts and ends', () => {
     const again = await w.start({ restored: true })
     expect(again.broker.dataEpoch).toBeGreaterThan(daemon.broker.dataEpoch)
   })
+
+  it('--restored: a log of a topic that the old metadata do not know makes way for one of its name', async () => {
+    const { w, daemon, client } = await started()
+    const old = w.stores.image.copy()
+    // One is made since, the other made anew.
+    await client.create('u')
+    const ids = ['t', 'u'].map((topic) => daemon.broker.image.topic(topic)?.topicId ?? '')
+    await client.produce('u', batchOf(['kept']))
+    await client.call('DeleteTopics', 5, { topicNames: ['t'], timeoutMs: 1000 })
+    await client.create('t')
+    const anew = daemon.broker.image.topic('t')?.topicId ?? ''
+    await w.stop(daemon)
+    w.stores.restore(old)
+    const again = await w.start({ restored: true })
+    const after = w.client()
+    expect(again.broker.image.topic('t')?.topicId).toBe(ids[0])
+    expect((await after.produce('t', batchOf(['new']))).errorCode).toBe(0)
+    expect(w.said.filter((line) => line.includes('left alone'))).toHaveLength(1)
+    expect((await after.create('u')).errorCode).toBe(0)
+    expect((await after.produce('u', batchOf(['new']))).errorCode).toBe(0)
+    expect(await values(after, 'u')).toEqual(['new'])
+    const strays = again.broker.directory.strays().map(({ topicId }) => topicId)
+    expect(strays).toEqual([anew, ids[1]])
+    const said = w.said.filter((line) => line.includes('was set aside'))
+    expect(said).toHaveLength(2)
+    expect(said[1]).toContain(ids[1])
+    expect(said[1]).toContain(again.broker.image.topic('u')?.topicId)
+  })
 })
 
 describe('trouble with the disk', () => {

@@ -45,6 +45,21 @@ describe('judgeStart', () => {
     expect(judge({ storedDataEpoch: undefined })).toBe('lossy')
   })
 
+  it('(b) is what a start without a past says, whatever was once said of the store', () => {
+    const past = { recordedDataEpoch: undefined, recordedIncarnations: [], recordedRevision: 0 }
+    for (const said of [{ storeDeclared: true }, { restored: true }]) {
+      expect(judgeStart({ ...facts, ...past, ...said, directoryIsNew: true })).toEqual({
+        kind: 'lossy',
+        reason: 'the data directory is new',
+      })
+      // Of a start that did not come as far as its registration.
+      expect(judgeStart({ ...facts, ...past, ...said })).toEqual({
+        kind: 'lossy',
+        reason: 'the data directory does not know its data epoch',
+      })
+    }
+  })
+
   it('(c) damage below a durable mark, (d) a failed sync, (f) the operator', () => {
     expect(judge({ recoveryLoss: 'damaged' })).toBe('lossy')
     expect(judge({ syncFailed: true, cleanDataEpoch: 7 })).toBe('lossy')

@@ -201,6 +201,9 @@ describe('brokers of one cluster', () => {
       hint: 'stop it, or give this one another --node-id',
     })
     expect(first?.session.isSelfFenced()).toBe(false)
+    // Its data directory is nobody's yet: the hint can be followed.
+    expect(cluster.hosts.get(9)?.disk.stat('/data')).toBeUndefined()
+    expect((await cluster.start(4, 9)).nodeId).toBe(4)
     const keys = new MetadataKeys(first?.clusterId ?? '')
     const data = cluster.server.image.get(keys.data(1))
     expect(data?.modRevision).toBe(epoch)

@@ -162,6 +162,79 @@ describe('a metadata store that is an older copy of itself', () => {
     expect(first.liveBrokers()).toEqual([1, 2, 3])
   })
 
+  it('a topic that it does not know makes way for one of its name, and its logs are kept', async () => {
+    const { world, server } = cluster
+    const assignments = [
+      [1, 2, 3],
+      [2, 3, 1],
+      [3, 1, 2],
+    ]
+    const create = (name: string) =>
+      world.settle(cluster.controller().topics.create({ name, assignments, config: {} }))
+    const { topicId: forgotten } = await create('made-since')
+    await cluster.run(6000)
+    crashAll()
+    server.restore(snapshot)
+    await cluster.startRestored(1)
+    for (const nodeId of [2, 3]) await cluster.start(nodeId)
+    await cluster.run(500)
+    const { topicId } = await create('made-since')
+    await cluster.run(2_000)
+    for (const nodeId of [1, 2, 3]) {
+      const broker = cluster.hosts.get(nodeId)?.broker as Broker
+      const led = broker.table.ofTopic(topicId).filter(({ notServing }) => notServing === undefined)
+      expect(led.map(({ partition }) => partition)).toEqual([nodeId - 1])
+      expect(broker.table.ofTopic(topicId)).toHaveLength(3)
+      const strays = (): readonly string[] =>
+        broker.directory.strays().flatMap((stray) => stray.topicId ?? [])
+      expect(strays()).toEqual([forgotten, forgotten, forgotten])
+      // Nobody knows them, so nobody says that they may go.
+      broker.table.removeStrays(0)
+      broker.table.removeStrays(1e9)
+      expect(strays()).toHaveLength(3)
+    }
+  })
+
+  it('nothing makes way for what it says before it counts', async () => {
+    const { world, server } = cluster
+    const old = controller.image.topic('t')?.topicId
+    await world.settle(controller.topics.delete('t'))
+    const order = [1, 2, 3]
+    const again = await world.settle(
+      controller.topics.create({ name: 't', assignments: [order], config: {} }),
+    )
+    await cluster.run(6000)
+    crashAll()
+    const newest = server.image.copy()
+    server.restore(snapshot)
+    await expect(started(3)).rejects.toMatchObject({ code: 'DATA_DIRECTORY_INVALID' })
+    server.restore(newest)
+    const third = await cluster.start(3)
+    expect(third.table.get(again.topicId, 0)).toBeDefined()
+    expect(third.directory.strays()).toEqual([])
+    crashAll()
+    server.restore(snapshot)
+    const first = await cluster.startRestored(1)
+    expect(first.table.ofTopic(old ?? '')).toHaveLength(1)
+    expect(first.directory.strays().map(({ topicId }) => topicId)).toEqual([again.topicId])
+  })
+
+  it('what was deleted and made anew while a broker was away is deleted there, not set aside', async () => {
+    const { world } = cluster
+    const away = controller.nodeId === 3 ? 2 : 3
+    cluster.crash(away)
+    await cluster.run(30_000)
+    await world.settle(controller.topics.delete('t'))
+    const order = [1, 2, 3]
+    const again = await world.settle(
+      controller.topics.create({ name: 't', assignments: [order], config: {} }),
+    )
+    const back = await cluster.start(away)
+    await cluster.run(500)
+    expect(back.table.ofTopic(again.topicId)).toHaveLength(1)
+    expect(back.directory.strays()).toEqual([])
+  })
+
   it('the word holds for that copy alone: another one is refused again', async () => {
     await cluster.run(6000)
     crashAll()

@@ -81,6 +81,18 @@ describe('ProcessLauncher', () => {
     expect(second).toMatchObject({ hint: 'it said:\nport taken' })
   })
 
+  it('a daemon whose place is another one’s is a conflict, in a cluster at once', async () => {
+    const { launcher, options } = prepare('console.error("taken"); process.exit(8)')
+    const failure = { code: 'CONFLICT', exit: 8, hint: 'it said:\ntaken' }
+    const alone = launcher.launch({ ...options, readyMsMax: 2500 })
+    await expect(alone).rejects.toMatchObject(failure)
+    const words = [...options.arguments, '--etcd', 'http://etcd']
+    const beganMs = performance.now()
+    const inCluster = launcher.launch({ ...options, arguments: words, readyMsMax: 60_000 })
+    await expect(inCluster).rejects.toMatchObject(failure)
+    expect(performance.now() - beganMs).toBeLessThan(30_000)
+  }, 60_000)
+
   it('a daemon that never answers is an error in time', async () => {
     const { root, launcher, options } = prepare(
       'import { writeFileSync } from "node:fs"; writeFileSync(process.argv[2] + "/pids", String(process.pid)); setInterval(() => undefined, 1000)',
