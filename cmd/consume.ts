@@ -34,7 +34,7 @@ export const spec: CommandSpec = {
   exits: [
     [3, 'no such topic'],
     [5, 'records were gone before they were read, not acknowledged, or put aside; --strict'],
-    [8, 'the cursor file is locked by another run, or of a topic that was created again; another process runs as --instance-id'],
+    [8, 'the topic was deleted and created again, while it was read or since the cursor file was written; the cursor file is locked by another run; another process runs as --instance-id'],
     [9, 'the command of --exec failed for good'],
   ],
 }

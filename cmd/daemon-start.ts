@@ -19,7 +19,9 @@ export const spec: CommandSpec = {
   operands: [],
   options: startOptions,
   examples: [{ line: 'stream daemon start' }, { line: 'stream daemon start --data /srv/stream' }],
-  exits: [[8, 'running already with other data, or the data is in use']],
+  exits: [
+    [8, "running already with other data, the data is in use, or its node id is another daemon's"],
+  ],
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {

@@ -6,6 +6,7 @@ import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import type { ProducePlan } from './produce-plan.ts'
+import { unknownPartition } from './topic-names.ts'
 
 export class ProduceTopics {
   readonly #deps: CommandDeps
@@ -64,9 +65,7 @@ export class ProduceTopics {
   #checkPartition(topic: string, count: number): void {
     const { partition } = this.#plan
     if (partition === undefined || partition < count) return
-    throw new StreamError('TOPIC_UNKNOWN', `${topic}: no partition ${partition}, only ${count}`, {
-      target: topic,
-    })
+    throw unknownPartition(topic, partition, count)
   }
 
   #mayCreate(): boolean {

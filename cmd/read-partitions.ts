@@ -6,7 +6,7 @@ import type { Time } from '../src/ports/time.ts'
 import type { ClusterClient } from './clients.ts'
 import type { ReadPlan } from './read-options.ts'
 import type { PartitionName } from './read-range.ts'
-import { chooseTopics } from './topic-names.ts'
+import { chooseTopics, unknownPartition } from './topic-names.ts'
 import { WakeUp } from './wake-up.ts'
 
 const WAIT_TOPIC_FIRST_MS = 50
@@ -98,11 +98,7 @@ export class ReadPartitions {
       }
       for (const partition of this.#plan.partitions ?? []) {
         if (partition < info.partitions.length) continue
-        throw new StreamError(
-          'TOPIC_UNKNOWN',
-          `${name}: no partition ${partition}, only ${info.partitions.length}`,
-          { target: name },
-        )
+        throw unknownPartition(name, partition, info.partitions.length)
       }
     }
     for (const { topic, partition } of found) this.known.add(`${topic}/${partition}`)
