@@ -349,6 +349,10 @@ class SourceJob {
       this.#note(count, output.bytes)
     } catch (error) {
       producer.close()
+      // Of a commit without an answer nobody knows what it came to, and a newer owner of the id has ended it. Else what stays open would
+      // hold back the readers until its time is over; that this fails too says no more than the first error.
+      const isOpen = !isStreamError(error, 'TIMED_OUT') && !isStreamError(error, 'FENCED')
+      if (isOpen) await transactions.abort().catch(() => undefined)
       throw error
     }
   }

@@ -410,6 +410,18 @@ describe('pipe: no barrier, and sources', () => {
     expect(lines('src.exit')).toBe(10)
   })
 
+  it('what the broker refuses leaves no transaction open', () => {
+    program.ok('stream topics create src.keyed --compact')
+    const keyed = `seq -f '{"key":"k%.0f","value":"0123456789012345678901234567890123456789"}' 100000`
+    program.ok(`{ ${keyed}; echo '{"value":"no key"}'; } > keyed.ndjson`)
+    const run = program.shell(
+      'stream pipe --out src.keyed --barrier exit --child-out json --retry 0 -- cat keyed.ndjson',
+    )
+    expect(run.status).toBe(9)
+    expect(run.stderr).toContain('a compacted topic needs a key')
+    expect(program.ok('stream txn list --state Ongoing')).toBe('')
+  })
+
   it('ack: goes on from its state; what lies behind it is not stored', () => {
     const child =
       String.raw`sh -c 's=$(cat $STREAM_CARRY_FILE); s=$((\${s:-0} + 1)); echo "a $s"; echo "b $s"; printf "\036state %d\n" $s; echo lost; exit 0'`.replaceAll(
