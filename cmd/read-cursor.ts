@@ -16,19 +16,13 @@ export class ReadCursor {
 
   /**
    * @param onFailure  called when storing fails, or an acknowledgement is none, while the run goes on
-   * @throws StreamError CONFLICT: locked, or of another cluster; UsageError: not a cursor file
+   * @throws StreamError CONFLICT: locked; UsageError: not a cursor file
    */
-  constructor(
-    deps: CommandDeps,
-    plan: CursorPlan,
-    clusterId: string | undefined,
-    onFailure: (error: unknown) => void,
-  ) {
+  constructor(deps: CommandDeps, plan: CursorPlan, onFailure: (error: unknown) => void) {
     this.#deps = deps
     this.#plan = plan
     this.#file = new CursorFile(deps.host, plan.path)
     try {
-      this.#file.useCluster(clusterId)
       this.#commits = new CursorCommits(deps, plan, this.#file, onFailure)
     } catch (error) {
       this.#file.close()
@@ -40,15 +34,21 @@ export class ReadCursor {
     return this.#commits.acknowledgements
   }
 
-  /** A stored position wins over `from`. @throws StreamError CONFLICT for a recreated topic */
+  /**
+   * A stored position wins over `from`.
+   *
+   * @param found  what the brokers have said, which is known only once topics were looked up
+   * @throws StreamError CONFLICT for another cluster, or a recreated topic
+   */
   startOf(
     partitions: readonly PartitionName[],
     from: Positions,
-    topicId: (topic: string) => string,
+    found: { readonly clusterId: string | undefined; readonly topicId: (topic: string) => string },
   ): Positions {
+    this.#file.useCluster(found.clusterId)
     const places = [...from.places]
     for (const { topic, partition } of partitions) {
-      this.#file.useTopic(topic, topicId(topic))
+      this.#file.useTopic(topic, found.topicId(topic))
       const offset = this.#file.position(topic, partition)
       if (offset === undefined) continue
       places.push({ topic, partition, position: { kind: 'offset', offset } })

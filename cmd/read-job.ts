@@ -174,8 +174,7 @@ class ReadJob {
     const plan = this.#plan.cursor
     if (plan === undefined) return undefined
     const { ReadCursor } = await import('./read-cursor.ts')
-    const { clusterId } = this.#broker.cluster.metadata
-    return new ReadCursor(this.#deps, plan, clusterId, (error) => {
+    return new ReadCursor(this.#deps, plan, (error) => {
       this.#failures.push(error)
       this.#stop('failed')
     })
@@ -364,8 +363,9 @@ class ReadJob {
 
   #startOf(partitions: readonly PartitionName[]): Positions {
     const { from } = this.#plan
+    const { clusterId } = this.#broker.cluster.metadata
     const topicId = (topic: string): string => this.#partitions.topicId(topic)
-    return this.#cursor?.startOf(partitions, from, topicId) ?? from
+    return this.#cursor?.startOf(partitions, from, { clusterId, topicId }) ?? from
   }
 
   /** Of the topics that were found, and of no others that have come to their names. */

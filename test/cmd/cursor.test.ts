@@ -27,9 +27,19 @@ describe('cursor files', () => {
     expect(cursorOf(w)).toEqual({
       v: 1,
       kind: 'cursor',
-      cluster: null,
+      cluster: 'CCCC',
       topics: { t: { id: 'TTTTTTTTTTTTTTTTTTTTTT', partitions: { 0: 3 } } },
     })
+    expect(w.locks.size).toBe(0)
+  })
+
+  it('positions of another cluster are refused, 8', async () => {
+    const w = world('a')
+    await w.run('consume', 't', '--cursor-file', 'p', '--until-end')
+    w.broker.clusterId = 'DDDD'
+    const { exit, stderr } = await w.run('consume', 't', '--cursor-file', 'p', '--until-end')
+    expect(exit).toBe(8)
+    expect(stderr).toContain('its positions are of cluster CCCC, not DDDD')
     expect(w.locks.size).toBe(0)
   })
 
@@ -136,7 +146,7 @@ describe('cursor files', () => {
     const other = {
       v: 1,
       kind: 'cursor',
-      cluster: null,
+      cluster: 'CCCC',
       topics: { t: { id: 'B', partitions: {} } },
     }
     w.files.set('p', Buffer.from(JSON.stringify(other)))

@@ -112,6 +112,7 @@ const latin1 = (range: ByteRange | null | undefined): string | null =>
 
 export class FakeBroker {
   readonly topics = new Map<string, FakeTopic>()
+  clusterId = 'CCCC'
   /** Topics whose settings cannot be changed. */
   readonly refusedConfigs = new Set<string>()
   readonly listeners = new Set<() => void>()
@@ -658,7 +659,7 @@ class FakeAdmin {
   async describeCluster() {
     const { nodes } = this.#broker
     const brokers = [...nodes.brokers().values()]
-    return { clusterId: 'CCCC', controllerId: nodes.controllerId, brokers }
+    return { clusterId: this.#broker.clusterId, controllerId: nodes.controllerId, brokers }
   }
 
   async daemonStatus() {
@@ -736,8 +737,15 @@ class FakeClients implements Clients {
     this.addresses.push(...options.addresses)
     this.security = options.security
     this.login = options.login
+    let isAsked = false
+    const metadata = {
+      brokers: broker.nodes.brokers(),
+      get clusterId() {
+        return isAsked ? broker.clusterId : undefined
+      },
+    }
     return {
-      metadata: { brokers: broker.nodes.brokers() } as unknown as MetadataCache,
+      metadata: metadata as unknown as MetadataCache,
       requestTimeoutMs: 1000,
       close: () => undefined,
       connect: async () => {
@@ -747,6 +755,7 @@ class FakeClients implements Clients {
       describeTopics: async (names) =>
         (names ?? [...broker.topics.keys()].sort()).map((name) => broker.info(name)),
       awaitTopic: async (name) => {
+        isAsked = true
         const info = broker.info(name)
         if (info.errorCode !== 0) throw unknownTopic(name)
         return info
