@@ -414,6 +414,8 @@ async function serve(options: Options): Promise<number> {
       },
     )
   })
+  // Before anybody hears that it serves: whoever has read that may ask it to stop at once.
+  listenForStopSignals(process, time, stop, () => endProcess(EXIT_FAILED))
   const pidFile = join(dataDirectory, 'daemon.pid')
   try {
     writeFileSync(pidFile, `${process.pid}\n`)
@@ -425,7 +427,6 @@ async function serve(options: Options): Promise<number> {
     process.stdout.write(`${daemon.addresses[0]}\n`)
   }
   notifyServiceManager(environment, log, 'ready', `serving ${daemon.addresses.join(' ')}`)
-  listenForStopSignals(process, time, stop, () => endProcess(EXIT_FAILED))
   const why = await stopAsked
   log.info('stopping', { why })
   notifyServiceManager(environment, log, 'stopping', 'closing the logs')
