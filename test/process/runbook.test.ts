@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { commands } from '../../cmd/commands.ts'
 import { clusterText } from '../../cmd/help-cluster.ts'
 import { EtcdServer, freePorts, hasNoEtcd } from '../support/etcd.ts'
-import { Program } from '../support/program.ts'
+import { eventually, Program } from '../support/program.ts'
 
 const HOSTS = ['h1', 'h2', 'h3', 'h4']
 
@@ -61,11 +61,15 @@ describe.skipIf(hasNoEtcd)('the runbook', () => {
   const here = (text: string): string =>
     text.replace(/(h\d):9393/g, (_, host: string) => `127.0.0.1:${ports.get(host)}`)
 
-  function run(host: string | undefined, line: string): string {
+  function attempt(host: string | undefined, line: string) {
     const broker = here('tcp://h1:9393,h2:9393,h3:9393')
     const environment =
       host === undefined ? { ETCD: etcd.url, STREAM_BROKER: broker } : homeOf(host)
-    const outcome = program.shell(here(line), { environment, timeoutMs: 120_000 })
+    return program.shell(here(line), { environment, timeoutMs: 120_000 })
+  }
+
+  function run(host: string | undefined, line: string): string {
+    const outcome = attempt(host, line)
     expect(outcome.status, `${host ?? ''}$ ${line}\n${outcome.stderr}`).toBe(0)
     return outcome.stdout
   }
@@ -96,7 +100,13 @@ describe.skipIf(hasNoEtcd)('the runbook', () => {
       const leadsBefore = isRestart ? leadsOf(3) : undefined
       if (isEtcdAway) await etcd.kill()
       for (const [index, { host, line }] of mine.entries()) {
-        if (isEtcdAway && index === mine.length - 1) await etcd.run()
+        if (isEtcdAway && index === mine.length - 1) {
+          await etcd.run()
+          // Their next sign of life tells them that it is back.
+          await eventually('the daemons hear of it', () =>
+            attempt(undefined, 'stream check cluster').status === 0 ? true : undefined,
+          )
+        }
         const command = /^stream (\S+ \S+)/.exec(line)?.[1] ?? ''
         const isThere = commands.some((entry) => entry.name === command)
         // A command of another part, which may not be here yet.

@@ -48,7 +48,7 @@ export const plantedLinkBugs: readonly PlantedLinkBug[] = [
       },
     ],
     caught: /nobody says so|neither level nor diverged/,
-    firstSeed: 12,
+    firstSeed: 263,
   },
   {
     name: 'batches whose leader epoch at the source is not in the store',
