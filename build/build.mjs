@@ -105,6 +105,8 @@ await Promise.all([
     entryPoints: ['src/library/index.ts'],
     outfile: join(dist, 'index.js'),
     format: 'esm',
+    // Node shows the line that an uncaught error was thrown from: not half of the bundle.
+    lineLimit: 160,
     define: {},
     plugins: [zeromqPlugin({ isModule: true })],
   }),

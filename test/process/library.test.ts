@@ -228,6 +228,7 @@ describe('the packed library', () => {
     const refused = run('none.mjs', code(''), environment)
     expect(refused.status).toBe(1)
     expect(refused.stderr).toContain('no daemon is running')
+    expect(Math.max(...refused.stderr.split('\n').map((line) => line.length))).toBeLessThan(2000)
     try {
       expect(run('start.mjs', code('{ autostart: true }'), environment)).toMatchObject({
         status: 0,
