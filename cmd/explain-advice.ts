@@ -18,7 +18,7 @@ export const kafkaAdvice: Readonly<Record<number, Advice>> = {
   5: { cause: 'The broker that led the partition is gone and nobody has taken over yet.', advice: 'Wait. If it lasts: stream topics list --unavailable.' },
   6: { cause: 'Leadership has moved since the client asked.', advice: 'Nothing: clients ask for the new leader.' },
   7: { cause: 'Replicas did not answer in time, or the broker is overloaded.', advice: 'Raise request.timeout.ms, or look for what keeps the broker busy.' },
-  10: { cause: 'A batch is larger than max.message.bytes of the topic allows.', advice: 'Lower --batch-size, or: stream topics alter TOPIC --set max.message.bytes=N.' },
+  10: { cause: 'A record, or a batch of a client that does not divide it, is larger than max.message.bytes of the topic allows.', advice: 'stream topics alter TOPIC --set max.message.bytes=N.' },
   14: { cause: 'The broker has just become coordinator and reads its state.', advice: 'Wait; clients try again.' },
   15: { cause: 'Nobody coordinates the group or transaction at the moment.', advice: 'Wait; clients try again.' },
   16: { cause: 'Coordination has moved to another broker.', advice: 'Nothing: clients ask for the new one.' },

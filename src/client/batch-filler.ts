@@ -12,13 +12,15 @@ import { StreamError } from '../base/errors.ts'
 import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import { BatchBuilder, type RecordInput } from '../record/batch-builder.ts'
-import { recordCountAt } from '../record/batch-layout.ts'
+import { HEADER_BYTES, recordCountAt } from '../record/batch-layout.ts'
 import type { KeyedLines } from '../record/keyed-lines.ts'
 import { PartitionQueue } from './partition-queue.ts'
 import { type Batch, hasRecords, hasUnsent, type Lane, type TopicState } from './producer-lane.ts'
 
 /** More than the two that are filled and finished while the window is in flight would only add latency. */
 const BATCHES_BEYOND_WINDOW = 2
+/** A builder has room for more than a header. */
+const BATCH_BYTES_MIN = HEADER_BYTES + 1
 
 /** What every batch begins with. */
 const newBatch = {
@@ -91,7 +93,7 @@ export class BatchFiller {
   addTopic(topic: string, partitions: number): void {
     if (this.#topics.has(topic)) return
     const sticky = Math.floor(this.#random.fraction() * partitions)
-    this.#topics.set(topic, { name: topic, lanes: [], sticky })
+    this.#topics.set(topic, { name: topic, lanes: [], sticky, bytesMax: this.#options.batchBytes })
   }
 
   partitionCount(topic: string): number {
@@ -294,6 +296,16 @@ export class BatchFiller {
     this.#owner.pump()
   }
 
+  /**
+   * The topic takes no batches above that. What is open may be larger, and is split once it is refused.
+   * @returns  the limit in force: the smallest that was ever told
+   */
+  limitBatches(topic: string, bytesMax: number): number {
+    const state = this.#state(topic)
+    state.bytesMax = Math.max(BATCH_BYTES_MIN, Math.min(state.bytesMax, bytesMax))
+    return state.bytesMax
+  }
+
   #state(topic: string): TopicState {
     const state = this.#topics.get(topic)
     assert(state !== undefined, 'a topic is prepared before it is written to')
@@ -375,7 +387,8 @@ export class BatchFiller {
         bytesMax: this.#options.recordBytesMax,
       })
     }
-    builder.reset({ timestampMs: this.#time.wallMs() })
+    const { bytesMax } = this.#state(lane.topic)
+    builder.reset({ timestampMs: this.#time.wallMs(), bytesMax })
     lane.builder = builder
     return builder
   }

@@ -4,7 +4,8 @@
  *
  * Invariants:
  * - Sequences are given in queue order at the first send, and a batch keeps bytes and sequence until it is resolved,
- *   unless it, or a batch before it, was refused for certain and is left out, or some of its records (`shrink`, `renew`).
+ *   unless it, or a batch before it, was refused for certain and is left out, or some of its records (`shrink`, `renew`), or it was refused as
+ *   too large and goes on as parts, which share its sequences (`split`).
  * - A batch is sent only while every batch before it is in flight: what waits to be sent again is never overtaken.
  * - A broker remembers the last few batches of a producer (`inFlightMax`), so a batch is first sent only while it is within so many of the
  *   oldest unresolved one. Answers may overtake each other: what counts is the distance, not how many are in flight.
@@ -225,6 +226,41 @@ export class PartitionQueue<Batch extends QueuedBatch> {
     if (this.#options.continueAfterRefusal) {
       this.#leftOut = Math.min(this.#leftOut ?? sendIndex, sendIndex)
     } else this.#stop = { index: sendIndex + 1, failure }
+    return this.#settle(0)
+  }
+
+  /** Whether it may be made anew as parts. Where it may be in the log already, its sequences keep the parts from standing there twice. */
+  maySplit(batch: Batch): boolean {
+    const isUnderWay = batch.state === 'inFlight' && this.#batches.includes(batch)
+    const isSafe = this.#options.idempotent || !batch.outcomeUnknown
+    const isBeforeStop = this.#stop === undefined || batch.sendIndex < this.#stop.index
+    return isUnderWay && isSafe && isBeforeStop
+  }
+
+  /**
+   * The broker has refused it as too large, and the driver has made it anew as `parts`: they take its place and its sequences, record by
+   * record, so that those of the batches behind it stay what they are.
+   */
+  split(batch: Batch, parts: readonly Batch[], failure: StreamError): StepResult<Batch> {
+    assert(this.maySplit(batch), 'as maySplit says')
+    this.#land(batch)
+    this.#isProven = false
+    const { sendIndex } = batch
+    const added = parts.length - 1
+    for (const row of this.#batches) if (row.sendIndex > sendIndex) row.sendIndex += added
+    if (this.#leftOut !== undefined && this.#leftOut > sendIndex) this.#leftOut += added
+    if (this.#stop !== undefined) this.#stop = { ...this.#stop, index: this.#stop.index + added }
+    this.#nextIndex += added
+    let sequence = batch.baseSequence
+    for (const [index, part] of parts.entries()) {
+      part.state = 'resend'
+      part.sends = 0
+      part.lastFailure = failure
+      part.sendIndex = sendIndex + index
+      part.baseSequence = sequence
+      if (this.#options.idempotent) sequence = (sequence + part.recordCount) % SEQUENCE_SPAN
+    }
+    this.#batches.splice(this.#batches.indexOf(batch), 1, ...parts)
     return this.#settle(0)
   }
 

@@ -50,6 +50,8 @@ export interface TopicState {
   readonly name: string
   readonly lanes: (Lane | undefined)[]
   sticky: number
+  /** Of a batch of several records, uncompressed. */
+  bytesMax: number
 }
 
 /** Whether a batch with records is being filled. */

@@ -44,6 +44,7 @@ import {
 } from './produce-failure.ts'
 import { type Identity, requestIdentity } from './producer-identity.ts'
 import { type Batch, groupByTopic, hasRecords, type Lane } from './producer-lane.ts'
+import { splitBatch } from './split-batch.ts'
 
 export type Acks = 'all' | 1 | 0
 
@@ -137,6 +138,10 @@ const ANSWER_MARGIN_MS = 5000
 /** A moment's refusal, while a leader moves, is nobody's concern. */
 const REFUSAL_TOLD_MS = 5000
 
+const saysTooLarge: ReadonlySet<number> = new Set([
+  KafkaError.MESSAGE_TOO_LARGE,
+  KafkaError.RECORD_LIST_TOO_LARGE,
+])
 const staleMetadata: ReadonlySet<number> = new Set([
   KafkaError.UNKNOWN_TOPIC_OR_PARTITION,
   KafkaError.LEADER_NOT_AVAILABLE,
@@ -438,9 +443,8 @@ export class Producer {
     if (batch.prepared !== undefined) {
       const isTransactional = this.#options.transaction !== undefined
       stampTransactional(batch.prepared, 0, isTransactional)
-      const { baseSequence, lane } = batch
-      stampProducer(batch.prepared, 0, { ...this.#identityOf(lane), baseSequence })
       batch.bytes = batch.prepared
+      this.#stamp(batch)
       return true
     }
     const builder = batch.builder
@@ -572,8 +576,8 @@ export class Producer {
     const { batchBytes = defaults.batchBytes } = this.#options
     batch.refusedIndexes = refusedIndexesOf(batch, row)
     const refusal = refusalOf(batch, row, batchBytes)
-    const shrunk = this.#shrink(batch, row, refusal)
-    if (shrunk !== undefined) return shrunk
+    const remade = this.#split(batch, row, refusal) ?? this.#shrink(batch, row, refusal)
+    if (remade !== undefined) return remade
     const result = lane.queue.refuse(batch, row.errorCode, refusal)
     if (result.pauseFailures > 0) this.#noteRefusal(lane, refusal)
     if (!staleMetadata.has(row.errorCode)) return result
@@ -589,6 +593,28 @@ export class Producer {
     this.#cluster.requestRefresh()
     if (result.pauseFailures === 0) return result
     return { ...result, pauseFailures: Math.max(1, result.pauseFailures - lane.failuresForgiven) }
+  }
+
+  /**
+   * It is more than the topic takes: it goes on as smaller ones, and the next batches of the topic are made no larger.
+   * @returns undefined: that is not the matter, or it holds one record
+   */
+  #split(batch: Batch, row: ProduceRow, refusal: StreamError): StepResult<Batch> | undefined {
+    const { lane } = batch
+    if (!saysTooLarge.has(row.errorCode) || batch.recordCount < 2) return undefined
+    if (!lane.queue.maySplit(batch)) return undefined
+    const { codec = 'none', compressionLevel } = this.#options
+    const bytesMax = this.#filler.limitBatches(lane.topic, Math.floor(batch.sizeBytes / 2))
+    const parts = splitBatch(batch, bytesMax, {
+      codec,
+      isTransactional: this.#options.transaction !== undefined,
+      ...(compressionLevel === undefined ? {} : { level: compressionLevel }),
+    })
+    if (parts === undefined) return undefined
+    const result = lane.queue.split(batch, parts, refusal)
+    for (const part of parts) this.#stamp(part)
+    this.#filler.release(batch, batch.sends === 1)
+    return result
   }
 
   /**
@@ -633,8 +659,12 @@ export class Producer {
     batch.lastOrdinal = ordinals.at(-1) ?? batch.lastOrdinal
     batch.refusedIndexes = []
     batch.bytes = bytes
-    if (this.#acks !== 'all') return
-    const { baseSequence, lane } = batch
+    this.#stamp(batch)
+  }
+
+  /** With its producer and its sequence, where there are any. */
+  #stamp({ bytes, baseSequence, lane }: Batch): void {
+    if (this.#acks !== 'all' || bytes === undefined) return
     stampProducer(bytes, 0, { ...this.#identityOf(lane), baseSequence })
   }
 
@@ -809,8 +839,7 @@ export class Producer {
     if (identity === undefined || this.#isClosed || lane.queue.failure !== undefined) return
     lane.identity = identity
     for (const batch of lane.queue.renew()) {
-      if (batch.bytes === undefined) continue
-      stampProducer(batch.bytes, 0, { ...identity, baseSequence: batch.baseSequence })
+      this.#stamp(batch)
     }
     this.#pump()
   }

@@ -75,6 +75,8 @@ export interface BuilderOptions {
 export interface ResetOptions {
   /** Of records that bring none of their own. */
   readonly timestampMs: number
+  /** The batch is full here already. Default, and at most: the capacity. */
+  readonly bytesMax?: number
   /** Compaction: appendCopy keeps the cursor's offsets, relative to this. */
   readonly baseOffset?: number
   /** Compaction: stands in the place of the base timestamp. */
@@ -113,6 +115,8 @@ export class BatchBuilder {
   #maxTimestampMs = -1
   #baseOffset: number | undefined
   #hasDeleteHorizon = false
+  /** The batch is full here; further on only for a single record. */
+  #endMax: number
   /** End of what is written. */
   #at = HEADER_BYTES
   #recordCount = 0
@@ -126,6 +130,7 @@ export class BatchBuilder {
     // Memory of its own, never of the shared pool: it is handed to the transport.
     this.#home = allocate(capacityBytes + SLACK_BYTES)
     this.#buffer = this.#home
+    this.#endMax = capacityBytes
     this.#job.setTarget(this.#home)
   }
 
@@ -158,6 +163,7 @@ export class BatchBuilder {
       this.#buffer = this.#home
       this.#job.setTarget(this.#home)
     }
+    this.#endMax = Math.min(this.capacityBytes, options.bytesMax ?? this.capacityBytes)
     this.#timestampMs = options.timestampMs
     this.#baseOffset = options.baseOffset
     this.#hasDeleteHorizon = options.deleteHorizonMs !== undefined
@@ -204,7 +210,7 @@ export class BatchBuilder {
   #runKernel(): void {
     const job = this.#job
     job.targetAt = this.#at
-    job.targetEnd = Math.max(this.capacityBytes, this.#buffer.length - SLACK_BYTES)
+    job.targetEnd = this.#endMax
     job.count = this.#recordCount
     encodeLines(job)
     this.#at = job.targetAt
@@ -308,7 +314,7 @@ export class BatchBuilder {
 
   /** What appendEncoded may take: none beside a single record that is larger than a batch should be. */
   get roomBytes(): number {
-    return Math.max(0, this.capacityBytes - this.#at)
+    return Math.max(0, this.#endMax - this.#at)
   }
 
   /**
@@ -341,7 +347,7 @@ export class BatchBuilder {
     const timestampZigzag = zigzag(timestampDelta)
     const bodyBytes = 1 + varintBytes(timestampZigzag) + varintBytes(offsetDelta * 2) + payloadBytes
     const recordBytes = varintBytes(bodyBytes * 2) + bodyBytes
-    if (this.#at + recordBytes > this.capacityBytes) {
+    if (this.#at + recordBytes > this.#endMax) {
       if (!isFirst) {
         this.#isFull = true
         return false
@@ -379,6 +385,7 @@ export class BatchBuilder {
   }
 
   #growTo(bytes: number): void {
+    this.#endMax = Math.max(this.#endMax, bytes)
     if (bytes + SLACK_BYTES <= this.#buffer.length) return
     this.#buffer = allocate(bytes + SLACK_BYTES)
     this.#job.setTarget(this.#buffer)

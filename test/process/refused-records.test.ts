@@ -61,3 +61,24 @@ it('a record that is too large is an error of that record, not of the run', () =
   expect(JSON.parse(program.ok('cat r'))).toMatchObject({ records: 200, through_line: 201 })
   expect(program.ok('stream cat long | wc -l').trim()).toBe('200')
 })
+
+it.each([
+  ['-K " "', 2],
+  ['-z zstd', 1],
+  ['--atomic', 1],
+  ['--acks 1', 1],
+  ['--resume import --chunk 50000', 3],
+])('batches are made small enough for the topic: %s', (flags, partitions) => {
+  const topic = `small-${program.ok('stream topics list --internal | wc -l').trim()}`
+  program.ok(
+    `stream topics create ${topic} --partitions ${partitions} --set max.message.bytes=5000`,
+  )
+  program.ok('seq 100000 | sed "s/.*/& &/" > pairs')
+  const run = program.shell(`stream produce ${topic} ${flags} --report r pairs`)
+  expect(run).toMatchObject({ status: 0, stderr: '' })
+  expect(JSON.parse(program.ok('cat r'))).toMatchObject({ records: 100_000, errors: 0 })
+  const numbers = `stream cat ${topic} --json | jq -r .value | awk '{print $NF}'`
+  expect(program.shell(`${numbers} | sort -n | cmp - <(seq 100000)`).status).toBe(0)
+  if (partitions > 1) return
+  expect(program.shell(`stream cat ${topic} | cmp - pairs`).status).toBe(0)
+})

@@ -166,6 +166,62 @@ describe('partition queue: answers', () => {
   })
 })
 
+describe('partition queue: a batch that is too large', () => {
+  const partsOf = (batch: Batch, counts: readonly number[]): Batch[] =>
+    counts.map((recordCount, index) => ({ ...batch, name: `${batch.name}${index}`, recordCount }))
+
+  it('goes on as parts, in its place and with its sequences; those behind it keep theirs', () => {
+    const { queue, batch, send } = queueOf('abcde', { inFlightMax: 4 })
+    send()
+    queue.acknowledge(batch('a'))
+    expect(send()).toBe('bcde')
+    queue.acknowledge(batch('b'))
+    expect(queue.maySplit(batch('c'))).toBe(true)
+    const parts = partsOf(batch('c'), [4, 5, 1])
+    expect(queue.split(batch('c'), parts, failure)).toMatchObject({ delivered: [], failed: [] })
+    for (const name of 'de') queue.refuse(batch(name), sequenceGap, failure)
+    expect(queue.batches.map(({ name }) => name)).toEqual(['c0', 'c1', 'c2', 'd', 'e'])
+    expect(send()).toBe('c0')
+    queue.acknowledge(parts[0]!)
+    // Four from the oldest: e has moved back.
+    expect(send()).toBe('c1c2de')
+    const sequences = [...parts, batch('d'), batch('e')].map(({ baseSequence }) => baseSequence)
+    expect(sequences).toEqual([20, 24, 29, 30, 40])
+  })
+
+  it('is divided again; and after one left out before it all begin anew', () => {
+    const { queue, batch, send } = queueOf('abcd', { continueAfterRefusal: true })
+    send()
+    queue.acknowledge(batch('a'))
+    expect(send()).toBe('bcd')
+    queue.refuse(batch('b'), tooLarge, failure)
+    const parts = partsOf(batch('c'), [6, 4])
+    queue.split(batch('c'), parts, failure)
+    expect(queue.refuse(batch('d'), sequenceGap, failure).wantsIdentity).toBe(true)
+    expect(queue.renew().map(({ name }) => name)).toEqual(['c0', 'c1', 'd'])
+    expect(send()).toBe('c0')
+    const [first] = parts
+    const again = partsOf(first!, [3, 3])
+    queue.split(first!, again, failure)
+    expect(send()).toBe('c00')
+    queue.acknowledge(again[0]!)
+    expect(send()).toBe('c01c1d')
+    expect([...again, parts[1]!, batch('d')].map(({ baseSequence }) => baseSequence)).toEqual([
+      0, 3, 6, 10,
+    ])
+  })
+
+  it('where it may be in the log already it is divided only if its sequences tell', () => {
+    for (const idempotent of [true, false]) {
+      const { queue, batch, send } = queueOf('a', { idempotent })
+      send()
+      queue.lose(batch('a'), lost)
+      send()
+      expect(queue.maySplit(batch('a'))).toBe(idempotent)
+    }
+  })
+})
+
 describe('partition queue: failing for good', () => {
   it('what is behind fails, what is before goes on, what is in flight reports its own answer', () => {
     const { queue, batch, send } = queueOf('abcdef')

@@ -31,6 +31,8 @@ interface Plan {
   readonly moves: number
   readonly restarts: number
   readonly oversized: boolean
+  /** Of the topic: batches above it are refused. */
+  readonly maxMessageBytes: number
   /** Some records are refused by name. */
   readonly refused: boolean
 }
@@ -49,6 +51,7 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   moves: fc.integer({ min: 0, max: 6 }),
   restarts: fc.integer({ min: 0, max: 3 }),
   oversized: fc.boolean(),
+  maxMessageBytes: fc.constantFrom(130, 250, 600),
   refused: fc.boolean(),
 })
 
@@ -78,14 +81,15 @@ async function runPlan(plan: Plan): Promise<Run> {
   const { world, brokers } = stage
   const chaos = world.sim.random.fork('chaos')
   brokers.addTopic('t', PARTITIONS)
-  brokers.maxMessageBytes = 600
+  brokers.maxMessageBytes = plan.maxMessageBytes
   brokers.refusesValue = (value) => value.endsWith('!')
   const { producer, deliveries } = await producerOf(stage, 't', {
     batchBytes: plan.batchBytes,
     deliveryTimeoutMs: plan.deliveryTimeoutMs,
     requestTimeoutMs: 500,
     afterRefusal: plan.afterRefusal,
-    trackOrdinals: plan.refused,
+    // Else nobody knows which of its records a part of a batch has.
+    trackOrdinals: plan.refused || plan.maxMessageBytes < plan.batchBytes,
   })
   brokers.produceFault = () =>
     chaos.chance(plan.faultsPerMille / 1000) ? chaos.pick(faults)(chaos) : undefined
@@ -225,6 +229,7 @@ describe('producer under random faults', () => {
       moves: 3,
       restarts: 2,
       oversized: true,
+      maxMessageBytes: 130,
       refused: true,
     }
     const [first, second] = [await runPlan(plan), await runPlan(plan)]

@@ -239,26 +239,78 @@ describe('producer: failures for good', () => {
     expect(producer.deliveredThrough()).toBe(2)
   })
 
-  it('a batch too large for the topic names the sizes, and nothing behind it is delivered', async () => {
+  it('a record too large for the topic is told with the sizes, and nothing behind it is delivered', async () => {
     const stage = fixture()
     stage.brokers.addTopic('t')
     stage.brokers.maxMessageBytes = 150
     const { producer, deliveries } = await producerOf(stage, 't', { batchBytes: 400 })
     await appendAll(producer, 't', 0, ['small'])
     await stage.world.run(producer.flush())
-    await stage.world.run(
-      appendAll(producer, 't', 0, linesOf('a longer line ', 60)).catch(() => {}),
-    )
+    const lines = [...linesOf('before ', 20), 'huge'.repeat(50), ...linesOf('behind ', 40)]
+    await stage.world.run(appendAll(producer, 't', 0, lines).catch(() => {}))
     const outcome = stage.world.run(producer.flush())
     await expect(outcome).rejects.toSatisfy((error) => isStreamError(error, 'RECORD_TOO_LARGE'))
-    expect(stage.brokers.partition('t').values()).toEqual(['small'])
+    expect(stage.brokers.partition('t').values()).toEqual(['small', ...lines.slice(0, 20)])
     const [first, ...others] = failed(deliveries)
-    expect(first?.error?.message).toMatch(/records has \d+ bytes.*MESSAGE_TOO_LARGE/)
-    expect(first?.error?.hint).toContain('--batch-size')
+    expect(first).toMatchObject({ firstOrdinal: 21, lastOrdinal: 21, recordCount: 1 })
+    expect(first?.error?.message).toMatch(/\d+ bytes.*MESSAGE_TOO_LARGE/)
+    expect(first?.error?.hint).toContain('max.message.bytes')
     expect(others.length).toBeGreaterThan(0)
     for (const { error } of others) expect(error?.code).toMatch(/NOT_DELIVERED|RECORD_TOO_LARGE/)
     expect(others.at(-1)?.error?.code).toBe('NOT_DELIVERED')
     expect(() => producer.appendLines('t', 0, Buffer.from('x\n'), 0, 2)).toThrow()
+  })
+
+  it.each([
+    ['plain', {}],
+    ['compressed', { codec: 'gzip' }],
+    ['acks=1', { acks: 1 }],
+    ['continue', { afterRefusal: 'continue' }],
+  ] as const)(
+    'batches too large for the topic are divided, and the next ones made smaller: %s',
+    async (_, options) => {
+      const stage = fixture()
+      stage.brokers.addTopic('t')
+      stage.brokers.maxMessageBytes = 150
+      const { producer, deliveries } = await producerOf(stage, 't', {
+        batchBytes: 2000,
+        ...options,
+      })
+      const lines = Array.from({ length: 3000 }, (_, index) =>
+        ((index * 2_654_435_761) % 4_294_967_296).toString(36).repeat(1 + (index % 3)),
+      )
+      await stage.world.run(appendAll(producer, 't', 0, lines))
+      await stage.world.run(producer.flush())
+      expect(stage.brokers.partition('t').values()).toEqual(lines)
+      expect(failed(deliveries)).toEqual([])
+      expect(producer.deliveredThrough()).toBe(lines.length)
+      const ordinals = deliveries.flatMap(({ firstOrdinal, recordCount }) =>
+        Array.from({ length: recordCount }, (_, index) => firstOrdinal + index),
+      )
+      // Answers may overtake each other.
+      expect(ordinals.toSorted((a, b) => a - b)).toEqual(lines.map((_, index) => index))
+      // Whatever had been filled before the first refusal, and what it took to find the size.
+      const produces = stage.brokers.requests.filter(({ api }) => api === 'Produce').length
+      expect(produces - deliveries.length).toBeLessThan(60)
+      expect(stage.brokers.defects).toEqual([])
+    },
+  )
+
+  it('a divided batch whose records keys have spread is delivered through its last part', async () => {
+    const stage = fixture()
+    const partitions = stage.brokers.addTopic('t', 2)
+    stage.brokers.maxMessageBytes = 150
+    const { producer } = await producerOf(stage, 't', { batchBytes: 1000 })
+    const lines = linesOf('line ', 60)
+    for (const [index, line] of lines.entries()) {
+      await stage.world.run(appendAll(producer, 't', index % 2, [line]))
+    }
+    expect(producer.deliveredThrough()).toBe(0)
+    await stage.world.run(producer.flush())
+    expect(producer.deliveredThrough()).toBe(60)
+    for (const [own, partition] of partitions.entries()) {
+      expect(partition.values()).toEqual(lines.filter((_, index) => index % 2 === own))
+    }
   })
 
   it('afterRefusal continue: only the refused batch is missing, the rest is in order', async () => {
