@@ -148,10 +148,12 @@ export async function groupFindings(
   failures: TargetFailures,
 ): Promise<Finding[]> {
   const findings: Finding[] = []
+  const unanswered = new Unanswered()
   for (const group of await findGroups(session.groups, operands, failures)) {
     const { groupId, members } = group
-    const rows = await lagRows(deps, session, group, { wantsSeconds: true })
+    const rows = await lagRows(deps, session, group, { wantsSeconds: true, unanswered })
     const lag = sumLag(rows)
+    const silent = rows.filter(({ isUnanswered }) => isUnanswered).length
     findings.push({
       state: 'ok',
       check: 'members',
@@ -164,11 +166,15 @@ export async function groupFindings(
         ? { state: 'ok', check: 'lag', target: groupId, value: null, limit: null }
         : judge('lag', groupId, lag, limits),
     )
+    if (silent > 0) {
+      findings.push(judge('unavailable', groupId, silent, { ...noLimits, crit: 0 }))
+    }
     const { inactiveMs } = limits
     if (inactiveMs === undefined) continue
     const seconds = oldestSeconds(rows)
     findings.push(inactivity(groupId, seconds === null ? null : seconds * 1000, inactiveMs, false))
   }
+  for (const { message } of unanswered.errors()) deps.console.warn(message)
   return findings
 }
 

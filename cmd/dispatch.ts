@@ -35,6 +35,7 @@ const timedCommands: ReadonlySet<string> = new Set([
 
 /** These say at --timeout what they have waited for, and are ended only if they cannot. */
 const tellingCommands: ReadonlySet<string> = new Set([
+  'groups lag',
   'mirror lag',
   'mirror promote',
   'mirror unlink',

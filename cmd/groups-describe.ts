@@ -6,6 +6,7 @@ import { findGroups, lagRows, oldestSeconds, requireGroups, withGroups } from '.
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 const partitionShape: RowShape = {
   kind: 'group-partition',
@@ -31,7 +32,7 @@ export const spec: CommandSpec = {
     { line: 'stream groups describe nightly' },
     { line: 'stream groups describe nightly --members --json' },
   ],
-  exits: [[3, 'no such group']],
+  exits: [[3, 'no such group'], [7, 'a broker does not answer; the rows are printed']],
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -42,6 +43,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     const found = await findGroups(session.groups, args.operands, failures)
     const rows: Row[] = []
     const isOfMembers = flags.has('members')
+    const unanswered = new Unanswered()
     for (const group of found) {
       const { groupId } = group
       if (isOfMembers) {
@@ -51,13 +53,14 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         }
         continue
       }
-      for (const row of await lagRows(deps, session, group, { wantsSeconds: true })) {
+      for (const row of await lagRows(deps, session, group, { wantsSeconds: true, unanswered })) {
         const { topic, partition, committed, end, lag, member, host } = row
         const seconds = oldestSeconds([row])
         rows.push([groupId, topic, partition, committed, end, lag, seconds, member, host])
       }
     }
     await printRows(deps, flags, isOfMembers ? memberShape : partitionShape, rows)
+    for (const error of unanswered.errors()) failures.add(error)
     return failures.exit
   })
 }

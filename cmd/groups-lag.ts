@@ -18,6 +18,7 @@ import {
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 export const lagShape: RowShape = { kind: 'lag', columns: ['GROUP', 'TOPIC', 'LAG', 'SECONDS'] }
 const WAIT_PAUSE_MS = 500
@@ -43,15 +44,15 @@ export const spec: CommandSpec = {
   exits: [
     [1, 'a group is further behind than --fail-above'],
     [3, 'no such group'],
-    [7, '--timeout came before --wait-until was reached'],
+    [7, '--timeout came before --wait-until was reached, or a broker does not answer; the rows are printed'],
   ],
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   requireGroups(args, spec.name)
   return withGroups(deps, args, (session) =>
-    reportLag(deps, args.flags, lagShape, (failures) =>
-      lagsOf(deps, session, args.operands, failures),
+    reportLag(deps, args.flags, lagShape, (failures, unanswered) =>
+      lagsOf(deps, session, args.operands, failures, unanswered),
     ),
   )
 }
@@ -64,14 +65,17 @@ export interface GroupLag {
 
 /**
  * Prints lags, once they are as --wait-until wants them, and judges them by --fail-above.
- * @param read  rows by name; what cannot be told goes to the failures
+ * @param read  rows by name; what cannot be told goes to the failures, or is unanswered and may be told the next time
  * @throws StreamError TIMED_OUT: not so within --timeout
  */
 export async function reportLag(
   deps: CommandDeps,
   flags: Flags,
   shape: RowShape,
-  read: (failures: TargetFailures) => Promise<ReadonlyMap<string, GroupLag>>,
+  read: (
+    failures: TargetFailures,
+    unanswered: Unanswered,
+  ) => Promise<ReadonlyMap<string, GroupLag>>,
 ): Promise<number> {
   const failAbove = flags.wholeNumber('fail-above')
   const waitUntil = flags.wholeNumber('wait-until')
@@ -79,10 +83,13 @@ export async function reportLag(
   const deadlineMs = deps.time.monotonicMs() + (timeoutMs ?? Number.POSITIVE_INFINITY)
   for (;;) {
     const failures = new TargetFailures(deps)
-    const lags = await read(failures)
+    const unanswered = new Unanswered()
+    const lags = await read(failures, unanswered)
+    const unknown = unanswered.errors()
     const worst = Math.max(0, ...[...lags.values()].map(({ rows }) => sumLag(rows) ?? 0))
     const untold = [...lags].filter(([, lag]) => isUntold(lag)).map(([group]) => group)
-    const isWithin = waitUntil === undefined || (worst <= waitUntil && untold.length === 0)
+    const isKnown = untold.length === 0 && unknown.length === 0
+    const isWithin = waitUntil === undefined || (worst <= waitUntil && isKnown)
     const isReached = isWithin || failures.exit !== 0
     const isLate = deps.time.monotonicMs() + WAIT_PAUSE_MS > deadlineMs
     if (!isReached && !isLate) {
@@ -90,6 +97,7 @@ export async function reportLag(
       continue
     }
     await printRows(deps, flags, shape, toRows(lags, flags.has('total')))
+    for (const error of unknown) failures.add(error)
     if (!isReached) {
       throw new StreamError(
         'TIMED_OUT',
@@ -116,10 +124,11 @@ export async function lagsOf(
   session: GroupsSession,
   operands: readonly string[],
   failures: TargetFailures,
+  unanswered: Unanswered,
 ): Promise<ReadonlyMap<string, GroupLag>> {
   const lags = new Map<string, GroupLag>()
   for (const group of await findGroups(session.groups, operands, failures)) {
-    const rows = await lagRows(deps, session, group, { wantsSeconds: true })
+    const rows = await lagRows(deps, session, group, { wantsSeconds: true, unanswered })
     lags.set(group.groupId, { rows, isAssigning: rows.length === 0 && group.members.length > 0 })
   }
   return lags

@@ -6,6 +6,7 @@ import { findGroups, lagRows, oldestMs, sumLag, withGroups } from './groups-shar
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 const shape: RowShape = { kind: 'group', columns: ['GROUP', 'STATE', 'MEMBERS', 'LAG'] }
 
@@ -27,7 +28,7 @@ export const spec: CommandSpec = {
     { line: 'stream groups list' },
     { line: 'stream groups list --lagging --json | jq -r .group' },
   ],
-  exits: [[3, 'a group given by its name is unknown']],
+  exits: [[3, 'a group given by its name is unknown'], [7, 'a broker does not answer; the rows are printed']],
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -43,17 +44,19 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       },
     } as TargetFailures)
     const rows: Row[] = []
+    const unanswered = new Unanswered()
     for (const group of found) {
       if (state !== undefined && group.state.toLowerCase() !== state) continue
       if (inactiveMs !== undefined && group.members.length > 0) continue
       const wantsSeconds = inactiveMs !== undefined
-      const lags = await lagRows(deps, session, group, { wantsSeconds })
+      const lags = await lagRows(deps, session, group, { wantsSeconds, unanswered })
       const lag = sumLag(lags)
       if (flags.has('lagging') && (lag ?? 0) === 0) continue
       if (inactiveMs !== undefined && (oldestMs(lags) ?? 0) < inactiveMs) continue
       rows.push([group.groupId, group.state, group.members.length, lag])
     }
     await printRows(deps, flags, shape, rows)
+    for (const error of unanswered.errors()) failures.add(error)
     if (failures.exit !== 0) return failures.exit
     return rows.length === 0 && flags.has('fail-empty') ? 3 : 0
   })

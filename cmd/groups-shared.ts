@@ -10,6 +10,7 @@ import type { AdminClient, GroupAdminClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { chooseTopics } from './topic-names.ts'
 import type { TargetFailures } from './topics-shared.ts'
+import { ANSWER_MS_MAX, type Unanswered } from './unanswered.ts'
 
 export interface GroupsSession {
   readonly broker: Broker
@@ -117,10 +118,12 @@ export function refuseLive({ groupId, members }: GroupDescription, what: string)
 export interface LagRow extends GroupPartition {
   /** null: nothing is committed. */
   readonly committed: number | null
-  /** null: the topic is gone, or nobody leads the partition. */
+  /** null: the topic is gone, or nobody answers for the partition. */
   readonly end: number | null
   /** null: not known. */
   readonly lag: number | null
+  /** Nobody answers for its end. */
+  readonly isUnanswered: boolean
   /** A member is in it and has committed nothing: how many of its records are read only that member knows. */
   readonly isUntold: boolean
   /** Age of the oldest unread record; null: not known. */
@@ -129,13 +132,17 @@ export interface LagRow extends GroupPartition {
   readonly host: string | null
 }
 
-/** @param options.wantsSeconds  costs a read of each partition with unread records */
+/**
+ * @param options.wantsSeconds  costs a read of each partition with unread records
+ * @param options.unanswered  takes the partitions that nobody answers for; those that it has are not asked for again
+ */
 export async function lagRows(
   deps: CommandDeps,
   { broker, admin, groups }: GroupsSession,
   group: GroupDescription,
-  options: { readonly wantsSeconds: boolean },
+  options: { readonly wantsSeconds: boolean; readonly unanswered: Unanswered },
 ): Promise<LagRow[]> {
+  const { unanswered } = options
   const offsets = await groups.offsets(group.groupId)
   const committed = new Map(offsets.map((each) => [nameOf(each), each.offset]))
   const owners = new Map<string, { member: string; host: string }>()
@@ -151,9 +158,9 @@ export async function lagRows(
   }
   await addUncommitted(admin, partitions)
   const sorted = [...partitions.values()].sort(byPlace)
-  const ends = await askPlaces(admin, sorted, 'latest')
+  const ends = await askPlaces(admin, sorted, 'latest', unanswered)
   const uncommitted = sorted.filter((each) => !committed.has(nameOf(each)))
-  const starts = await askPlaces(admin, uncommitted, 'earliest')
+  const starts = await askPlaces(admin, uncommitted, 'earliest', unanswered)
   const rows = sorted.map((each) => {
     const name = nameOf(each)
     const end = ends.get(name) ?? null
@@ -168,6 +175,7 @@ export async function lagRows(
       committed: at,
       end,
       lag,
+      isUnanswered: unanswered.has(each.topic, each.partition),
       isUntold: owner !== undefined && at === null && start !== end,
       member: owner?.member ?? null,
       host: owner?.host ?? null,
@@ -199,15 +207,22 @@ async function askPlaces(
   admin: AdminClient,
   partitions: readonly GroupPartition[],
   at: 'earliest' | 'latest',
+  unanswered: Unanswered,
 ): Promise<ReadonlyMap<string, number>> {
   const names = [...new Set(partitions.map(({ topic }) => topic))]
   const topics = names.length === 0 ? [] : await admin.describeTopics(names)
   const counts = new Map(topics.map(({ name, partitions: rows }) => [name, rows]))
   const questions = partitions.flatMap(({ topic, partition }) => {
-    const leader = counts.get(topic)?.[partition]?.leaderId ?? -1
-    return leader < 0 ? [] : [{ topic, partition, at }]
+    const row = counts.get(topic)?.[partition]
+    if (row === undefined || unanswered.has(topic, partition)) return []
+    if (row.leaderId >= 0) return [{ topic, partition, at }]
+    unanswered.addLeaderless(topic, partition)
+    return []
   })
-  const answers = questions.length === 0 ? [] : await admin.listOffsets(questions)
+  if (questions.length === 0) return new Map()
+  const outcomes = await admin.listOffsetsEach(questions, { timeoutMs: ANSWER_MS_MAX })
+  for (const outcome of outcomes) unanswered.addOffset(outcome)
+  const answers = outcomes.flatMap(({ answer }) => answer ?? [])
   return new Map(answers.map((answer) => [nameOf(answer), answer.offset]))
 }
 
@@ -275,8 +290,9 @@ function firstTimestamp(
   return undefined
 }
 
-/** null where nothing is known of any partition. */
+/** null where nothing is known of any partition, or nobody answers for one. */
 export function sumLag(rows: readonly LagRow[]): number | null {
+  if (rows.some(({ isUnanswered }) => isUnanswered)) return null
   const known = rows.flatMap(({ lag }) => (lag === null ? [] : [lag]))
   return known.length === 0 ? null : known.reduce((sum, lag) => sum + lag, 0)
 }

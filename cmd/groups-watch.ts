@@ -6,6 +6,7 @@ import { requireGroups, withGroups } from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 import { WakeUp } from './wake-up.ts'
 
 const EVERY_MS = 2000
@@ -52,7 +53,9 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       if (isScreen) await deps.stdio.output.write(Buffer.from(CLEAR))
       for (let count = 1; ; count += 1) {
         const failures = new TargetFailures(deps)
-        const lags = await lagsOf(deps, session, args.operands, failures)
+        // Not told: the rows have a dash for it, and the next ones come soon.
+        const unanswered = new Unanswered()
+        const lags = await lagsOf(deps, session, args.operands, failures, unanswered)
         if (failures.exit !== 0 && lags.size === 0) return failures.exit
         if (isScreen) await deps.stdio.output.write(Buffer.from(REDRAW))
         await printRows(deps, flags, lagShape, toRows(lags, flags.has('total')))

@@ -15,6 +15,7 @@ import { flagsForBroker } from './other-broker.ts'
 import { printRows } from './row-output.ts'
 import { chooseTopics } from './topic-names.ts'
 import { askOffsets, TargetFailures } from './topics-shared.ts'
+import { Unanswered } from './unanswered.ts'
 
 export interface CopySession {
   /** As the user names the source. */
@@ -90,6 +91,7 @@ async function copyRows(
   deps: CommandDeps,
   session: CopySession,
   failures: TargetFailures,
+  unanswered: Unanswered,
 ): Promise<readonly CopyRow[]> {
   const positions = await session.positions(failures)
   const admin = await deps.clients.admin(session.source.cluster)
@@ -98,14 +100,18 @@ async function copyRows(
   const topics = new Map(
     described.filter(({ errorCode }) => errorCode === 0).map((topic) => [topic.name, topic]),
   )
-  const ends = await askOffsets(admin, [...topics.values()], 'latest')
+  const ends = await askOffsets(admin, [...topics.values()], 'latest', { unanswered })
   const rows = positions.map((position) => {
     const { pair, partition, next } = position
     const topic = topics.get(pair.source)
     const isIt = topic !== undefined && isSameTopic(topic.topicId, position.sourceId)
     const end = isIt ? (ends(pair.source, partition) ?? null) : null
     const lag = end === null ? null : Math.max(0, end - next)
-    return { position, end, lag, ageMs: null, state: stateOf(position, topic, lag) }
+    const state = stateOf(position, topic, lag)
+    if (state === 'leaderless' && !unanswered.has(pair.source, partition)) {
+      unanswered.addLeaderless(pair.source, partition)
+    }
+    return { position, end, lag, ageMs: null, state }
   })
   const unread = rows.map(({ position, end }) => ({
     topic: position.pair.source,
@@ -141,13 +147,15 @@ export async function copyStatus(
 ): Promise<number> {
   return withCopies(deps, args, name, async (session) => {
     const failures = new TargetFailures(deps)
-    const rows = await copyRows(deps, session, failures)
+    const unanswered = new Unanswered()
+    const rows = await copyRows(deps, session, failures, unanswered)
     const cells = rows.map(({ position, end, lag, ageMs, state }): Row => {
       const seconds = ageMs === null ? null : Math.floor(ageMs / 1000)
       const { pair, partition, next, error } = position
       return [name, pair.target, partition, state, end, next, lag, seconds, error ?? null]
     })
     await printRows(deps, args.flags, shape, cells)
+    for (const error of unanswered.errors()) failures.add(error)
     return failures.exit
   })
 }
@@ -159,14 +167,15 @@ export async function copyLag(
   shape: RowShape,
 ): Promise<number> {
   return withCopies(deps, args, name, (session) =>
-    reportLag(deps, args.flags, shape, async (failures) => {
-      const rows = await copyRows(deps, session, failures)
+    reportLag(deps, args.flags, shape, async (failures, unanswered) => {
+      const rows = await copyRows(deps, session, failures, unanswered)
       const lagRows = rows.map(
         ({ position, end, lag, ageMs }): LagRow => ({
           ...hereOf(position),
           committed: position.next,
           end,
           lag,
+          isUnanswered: unanswered.has(position.pair.source, position.partition),
           isUntold: false,
           ageMs,
           member: null,

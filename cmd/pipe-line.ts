@@ -24,6 +24,8 @@ import type { PipePlan } from './pipe-plan.ts'
 import { describeFailure, judgeEnd } from './retry-policy.ts'
 
 const WRITE_BYTES = 64 * 1024
+/** Between the end of a child's output and its own. */
+const EXIT_MS = 250
 const QUIET_MS = 1
 
 export interface LineOptions {
@@ -211,8 +213,11 @@ class LineChild {
       this.#answers.append(chunk)
       this.#count()
     }
-    // A child that closed its output and lives on will never answer.
-    if (this.#wanted > this.#seen) this.#child.stop()
+    if (this.#wanted <= this.#seen) return
+    // Its end is heard a moment after that of its output, and says more. One that lives on will never answer.
+    const timer = this.#time.setTimer(EXIT_MS, () => this.#child.stop())
+    await this.#child.ended
+    timer.cancel()
   }
 
   #count(): void {

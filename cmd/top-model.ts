@@ -107,12 +107,16 @@ export class TopWatch {
     readonly committed: ReadonlyMap<string, number>
   }> {
     const groups: TopGroup[] = []
+    const unanswered = new Unanswered()
     const committed = new Map<string, number>()
     for (const { groupId } of await this.#session.groups.list()) {
       const group = await this.#session.groups.describe(groupId)
       // Gone since the list was made.
       if (group === undefined) continue
-      const rows = await lagRows(this.#deps, this.#session, group, { wantsSeconds: false })
+      const rows = await lagRows(this.#deps, this.#session, group, {
+        wantsSeconds: false,
+        unanswered,
+      })
       const position = rows.reduce((sum, row) => sum + (row.committed ?? 0), 0)
       committed.set(groupId, position)
       groups.push({

@@ -46,6 +46,12 @@ export class Unanswered {
     group.topics.set(topic, partitions.add(partition))
   }
 
+  /** Known before anybody was asked. */
+  addLeaderless(topic: string, partition: number): void {
+    const error = new StreamError('TIMED_OUT', `${topic} partition ${partition}: nobody leads it`)
+    this.addOffset({ topic, partition, at: 'latest', answer: undefined, leaderId: -1, error })
+  }
+
   addBroker(nodeId: number): void {
     this.#brokers.add(nodeId)
   }
@@ -83,7 +89,7 @@ function wordsOf(group: UnansweredPartitions): string {
   const count = [...group.topics.values()].reduce((sum, { size }) => sum + size, 0)
   const what = `the offsets of ${count} ${count === 1 ? 'partition' : 'partitions'} are unknown`
   const names = someNames([...group.topics.keys()])
-  if (group.leaderId < 0) return `nobody leads any more: ${what}: ${names}`
+  if (group.leaderId < 0) return `nobody leads them: ${what}: ${names}`
   if (group.isSilent) return `broker ${group.leaderId} does not answer: ${what}: ${names}`
   return `broker ${group.leaderId} does not serve what it led: ${what}: ${names}`
 }

@@ -308,6 +308,8 @@ describe('pipe: the line barrier', () => {
     const surplus = ['answered more lines than it was given', '--barrier exit']
     fails(`${line} --epoch 999`, twice, 9, surplus)
     fails(line, 'head -10', 9, ['exited after 10 of', '--barrier exit'])
+    // Its output ends before it does.
+    fails(line, `sh -c 'head -10; exec 1>&-; sleep 0.05'`, 9, ['exited after 10 of'])
     fails(line, `sh -c 'exec 1>&-; sleep 100'`, 9, ['closed its output after 0 of'])
     fails(line, 'yes', 9, ['answered more lines than it was given'])
     fails(line, 'no-such-program', 9, ['not found'])
