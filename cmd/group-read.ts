@@ -83,6 +83,7 @@ export class GroupRead {
   readonly #taken = new Map<string, Taken>()
   readonly #written = new Map<string, Taken>()
   readonly #committed = new Map<string, number>()
+  readonly #lostTopics = new Set<string>()
   /** Partitions that were there at the start. */
   readonly #initial = new Set<string>()
   /** Knows in which leader epochs records were read. */
@@ -190,6 +191,7 @@ export class GroupRead {
     await write(event)
     if (!event.isLost && this.#plan.commit !== 'eof') await this.#commitQuietly()
     for (const each of event.partitions) {
+      this.#tellLost(each, consumer)
       consumer.unassign(each.topic, each.partition)
       const name = nameOf(each)
       this.#taken.delete(name)
@@ -197,6 +199,14 @@ export class GroupRead {
       this.#committed.delete(name)
     }
     this.#member.released()
+  }
+
+  /** Once for each topic: the run goes on without it, and would else look as if nothing were written. */
+  #tellLost({ topic, partition }: GroupPartition, consumer: GroupTools['consumer']): void {
+    const isLost = consumer.isTopicLost(topic, partition)
+    if (!isLost || this.#lostTopics.has(topic)) return
+    this.#lostTopics.add(topic)
+    this.#deps.console.warn(`${topic}: the topic is gone; nothing more is read of it`)
   }
 
   /** A broker that does not answer is waited for, as everywhere in a read. */

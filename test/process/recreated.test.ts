@@ -39,6 +39,21 @@ describe('a topic that is deleted and created again while it is read', () => {
   })
 })
 
+it('a member of a group is told of a topic that is gone, and goes on with the others', () => {
+  const out = program.ok(
+    `seq 3 | stream produce going; seq 4 6 | stream produce staying
+     (stream consume going staying -g both --from start --count 7 2> err; echo "exit $?") > both.out &
+     reader=$!
+     for i in $(seq 100); do [ "$(cat both.out | wc -l)" -ge 6 ] && break; sleep 0.1; done
+     stream topics delete going -y > /dev/null
+     for i in $(seq 200); do grep -q gone err && break; sleep 0.1; done
+     echo 7 | stream produce staying
+     wait $reader; sort both.out; cat err`,
+  )
+  const words = 'stream: consume: going: the topic is gone; nothing more is read of it'
+  expect(out).toBe(`1\n2\n3\n4\n5\n6\n7\nexit 0\n${words}\n`)
+})
+
 describe('a cursor file', () => {
   it('has where the first run began, though nothing came to it', () => {
     const consume = 'stream consume quiet --cursor-file quiet.pos --idle 1s'
