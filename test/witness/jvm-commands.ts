@@ -44,6 +44,16 @@ export async function checkCommands({ kafka, program }: Stage, checks: Checks): 
       `stream pipe --in t --out line ${at} -j l --until-end --barrier line -- jq --unbuffered -c .; echo $?; stream cat line ${at} | wc -l`,
       '0\n3000\n',
     )
+    for (const [topic, flags] of [
+      ['small', '-z none'],
+      ['zipped', '-z zstd'],
+      ['whole', '--atomic'],
+    ] as const) {
+      await equal(
+        `stream topics create ${topic} ${at} --set max.message.bytes=5000 > /dev/null; seq 100000 | stream produce ${topic} ${flags} ${at}; echo $?; stream cat ${topic} ${at} | cmp - <(seq 100000); echo $?`,
+        '0\n0\n',
+      )
+    }
     await equal(
       `stream txn ${at} -j x -- 'stream consume t -g x | jq -s length | stream produce sums --create'; echo $?; stream cat sums ${at}; stream groups lag x ${at} --total | cut -f3`,
       '0\n3000\n0\n',
