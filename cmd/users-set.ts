@@ -7,6 +7,7 @@ import {
   scramMechanisms,
 } from '../src/protocol/scram.ts'
 import type { Row } from '../src/text/rows.ts'
+import type { UserAdminClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { passwordFileOption, readNewPassword } from './password.ts'
@@ -71,6 +72,25 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     await users.set(user, { password, mechanisms, iterations })
     const rows = mechanisms.map((mechanism): Row => [user, mechanism, iterations])
     await printRows(deps, flags, userShape, rows)
+    if (mechanisms.length < scramMechanisms.length)
+      await warnOfFormer(deps, users, user, mechanisms)
     return 0
   })
+}
+
+/** Who changes a password wants the former one to be worth nothing. */
+async function warnOfFormer(
+  deps: CommandDeps,
+  users: UserAdminClient,
+  user: string,
+  changed: readonly string[],
+): Promise<void> {
+  const [found] = await users.list([user])
+  const [former] = (found?.credentials ?? []).filter(
+    ({ mechanism }) => !changed.includes(mechanism),
+  )
+  if (former === undefined) return
+  deps.console.warn(
+    `${user}: with ${former.mechanism} and PLAIN the former password counts as before; to end that: stream users delete ${user} --mechanism ${former.mechanism}`,
+  )
 }

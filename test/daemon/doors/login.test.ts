@@ -286,6 +286,34 @@ describe('DoorLogin', () => {
     expect(login.isIn).toBe(true)
   })
 
+  it('PLAIN: of a user with two passwords it takes either', async () => {
+    const { users, logins } = await world()
+    const former = users.get('etl') as UserValue
+    users.set('etl', { ...former, 'SCRAM-SHA-512': await credential('SCRAM-SHA-512', 'new') })
+    for (const password of ['s3cret', 'new']) {
+      expect(await logIn(new DoorLogin(logins, PEER), 'PLAIN', password)).toBe(0)
+    }
+    await expect(logIn(new DoorLogin(logins, PEER), 'PLAIN', 'newer')).rejects.toThrow('wrong')
+  })
+
+  it('PLAIN: a refusal costs the same whoever is asked for', async () => {
+    let stretched = 0
+    const counting = new Proxy(hashes, {
+      get: (target, name) => {
+        if (name === 'stretch') stretched += 1
+        const found = Reflect.get(target, name)
+        return typeof found === 'function' ? found.bind(target) : found
+      },
+    })
+    const passwords = new Passwords(counting, random)
+    const one = { 'SCRAM-SHA-512': await credential('SCRAM-SHA-512', 'x') }
+    for (const value of [undefined, one, await userWith('x')]) {
+      stretched = 0
+      expect(await passwords.judge('u', value, Buffer.from('wrong'))).toBeUndefined()
+      expect(stretched).toBe(2)
+    }
+  })
+
   it('who is deleted or has another password counts no more; another mechanism of his does no harm', async () => {
     const { login, users } = await world()
     await logIn(login, 'SCRAM-SHA-512', 's3cret')
