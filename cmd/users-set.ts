@@ -22,7 +22,7 @@ export const spec: CommandSpec = {
   summary: 'Make a user that may log in at kafka://, or change its password',
   description: [
     'The password comes from standard input, from a file, or from a prompt; never from a flag. It does not leave this process: the broker gets what SCRAM stores, and keeps it with its metadata, for the whole cluster.',
-    'Users count where a daemon asks for logins: -X sasl.enabled.mechanisms=SCRAM-SHA-512 (or PLAIN, which wants TLS). There are no access rules: every user may do everything, these commands included. With another password all connections of the user end, wherever they are; its programs log in again with the new one.',
+    'Users count where a daemon asks for logins: -X sasl.enabled.mechanisms=SCRAM-SHA-512 (or PLAIN, which wants TLS). There are no access rules: every user may do everything, these commands included. All connections of the user end, wherever they are, even if the password is the one that it had; its programs log in again with what counts now.',
   ],
   operands: [{ name: 'USER' }],
   options: [

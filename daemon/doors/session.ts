@@ -81,7 +81,7 @@ export class Session implements LinkEvents {
   /** Users have changed: whose login counts no more is cut off. */
   endIfRevoked(): void {
     if (this.#login?.isRevoked !== true) return
-    this.#options.log.info('a connection ends: its user was deleted or has another password', {
+    this.#options.log.info('a connection ends: its user was deleted, or its password set again', {
       user: this.#login.user,
       peer: this.#link.peer,
     })
