@@ -95,10 +95,11 @@ export function setClientKey(
   entries.set(name, { text, place })
 }
 
-export function refuseSecret(key: ConfigKey, place: string): void {
+/** @param place  where it stands; none: it is an argument of this command */
+export function refuseSecret(key: ConfigKey, place?: string): void {
   if (key.type !== 'secret') return
   throw new UsageError(
-    `${place}: ${key.name} is a secret and may not be given here`,
+    `${place === undefined ? '' : `${place}: `}${key.name} is a secret and may not be given here`,
     `name a file, a command or a variable in a context: stream context set NAME --secret ${key.name}=file:PATH`,
   )
 }

@@ -35,7 +35,7 @@ export async function run(deps: CommandDeps, { flags, operands }: CommandArgs): 
   const key = findFileKey(name)
   if (key === undefined) throw unknownConfigKey(name)
   // Before anything that names what was typed: the value may be the secret.
-  refuseSecret(key, 'config set')
+  refuseSecret(key)
   if (extra !== undefined) throw new UsageError(`unexpected argument ${extra}`)
   const defect = findConfigDefect(key, text) ?? findTextDefect(text)
   if (defect !== undefined) throw new UsageError(`${name}: ${text} ${defect}`)

@@ -117,7 +117,7 @@ function absoluteSetting(host: Host, setting: string): string {
   return match === null ? setting : `${match[1]}=${absolutePath(host, match[2] ?? '')}`
 }
 
-function absoluteAddress(host: Host, address: string): string {
+export function absoluteAddress(host: Host, address: string): string {
   const match = /^(ipc|line):\/\/(.+)$/.exec(address)
   return match === null ? address : `${match[1]}://${absolutePath(host, match[2] ?? '')}`
 }

@@ -1,7 +1,7 @@
 /** `stream daemon start`: in the background; returns when it answers. */
 
 import { StreamError, UsageError } from '../src/base/errors.ts'
-import { askStatus, daemonArguments, startOptions } from './daemon-shared.ts'
+import { absoluteAddress, askStatus, daemonArguments, startOptions } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import type { CommandSpec } from './option-table.ts'
@@ -14,7 +14,7 @@ export const spec: CommandSpec = {
   name: 'daemon start',
   summary: 'Start the daemon in the background',
   description: [
-    'Returns when it answers. Fine when it is running already, but not with other data.',
+    'Returns when it answers. Fine when it is running already, but not with other data. What a running daemon cannot take up any more, another --listen address and every -X, is said on standard error; to have it: stream daemon stop, then start.',
   ],
   operands: [],
   options: startOptions,
@@ -33,7 +33,10 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   const data = flags.text('data')
   if (running !== undefined) {
     const isOther = data !== undefined && running.dataDirectory !== absolutePath(deps.host, data)
-    if (!isOther) return 0
+    if (!isOther) {
+      warnOfUnheeded(deps, flags, running.addresses)
+      return 0
+    }
     throw new StreamError('CONFLICT', `running already with the data in ${running.dataDirectory}`, {
       hint: 'stop it first: stream daemon stop',
     })
@@ -41,6 +44,21 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   const address = flags.all('listen').find(isNative) ?? userDaemonAddress(deps.host)
   await launch(deps, flags, address)
   return 0
+}
+
+/** Who asks for a door, or for logins at it, must not take a daemon without them for one that has them. */
+function warnOfUnheeded(deps: CommandDeps, flags: Flags, addresses: readonly string[]): void {
+  const listens = flags
+    .all('listen')
+    .filter((address) => !addresses.includes(absoluteAddress(deps.host, address)))
+  const unheeded = [
+    ...listens.map((address) => `--listen ${address}`),
+    ...flags.all('option').map((setting) => `-X ${setting}`),
+  ]
+  if (unheeded.length === 0) return
+  deps.console.warn(
+    `running already, so this counts only from its next start: ${unheeded.join(', ')}; for that: stream daemon stop, then start`,
+  )
 }
 
 async function startEphemeral(deps: CommandDeps, { flags }: CommandArgs): Promise<number> {

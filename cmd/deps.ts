@@ -1,6 +1,7 @@
 /** What a command is given — the ports, the client behind interfaces, the way it was called — and what a command is. */
 
 import type { CurveKeyPair } from '../src/base/curve-keys.ts'
+import type { ProgramOptions } from '../src/client/secrets.ts'
 import type { Adoption } from '../src/ports/adoption.ts'
 import type { Children } from '../src/ports/children.ts'
 import type { DaemonLauncher } from '../src/ports/daemon-launcher.ts'
@@ -49,7 +50,7 @@ export interface CommandDeps {
   /** Runs a small program to its end: no shell, empty input, its standard error is ours (src/io/child-program.ts). */
   runProgram(
     words: readonly string[],
-    options: { readonly timeoutMs: number },
+    options: ProgramOptions,
   ): Promise<{ readonly exit: number; readonly stdout: string }>
   /** A new pair for tcp:// with CURVE; the transport is loaded for it. */
   makeCurveKeyPair(): Promise<CurveKeyPair>

@@ -7,6 +7,7 @@ import {
   scramMechanisms,
 } from '../src/protocol/scram.ts'
 import type { Row } from '../src/text/rows.ts'
+import type { UserAdminClient } from './clients.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { passwordFileOption, readNewPassword } from './password.ts'
@@ -21,7 +22,7 @@ export const spec: CommandSpec = {
   summary: 'Make a user that may log in at kafka://, or change its password',
   description: [
     'The password comes from standard input, from a file, or from a prompt; never from a flag. It does not leave this process: the broker gets what SCRAM stores, and keeps it with its metadata, for the whole cluster.',
-    'Users count where a daemon asks for logins: -X sasl.enabled.mechanisms=SCRAM-SHA-512 (or PLAIN, which wants TLS). There are no access rules: every user may do everything, these commands included. With another password all connections of the user end, wherever they are; its programs log in again with the new one.',
+    'Users count where a daemon asks for logins: -X sasl.enabled.mechanisms=SCRAM-SHA-512 (or PLAIN, which wants TLS). There are no access rules: every user may do everything, these commands included. All connections of the user end, wherever they are, even if the password is the one that it had; its programs log in again with what counts now.',
   ],
   operands: [{ name: 'USER' }],
   options: [
@@ -71,6 +72,25 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     await users.set(user, { password, mechanisms, iterations })
     const rows = mechanisms.map((mechanism): Row => [user, mechanism, iterations])
     await printRows(deps, flags, userShape, rows)
+    if (mechanisms.length < scramMechanisms.length)
+      await warnOfFormer(deps, users, user, mechanisms)
     return 0
   })
+}
+
+/** Who changes a password wants the former one to be worth nothing. */
+async function warnOfFormer(
+  deps: CommandDeps,
+  users: UserAdminClient,
+  user: string,
+  changed: readonly string[],
+): Promise<void> {
+  const [found] = await users.list([user])
+  const [former] = (found?.credentials ?? []).filter(
+    ({ mechanism }) => !changed.includes(mechanism),
+  )
+  if (former === undefined) return
+  deps.console.warn(
+    `${user}: with ${former.mechanism} and PLAIN the former password counts as before; to end that: stream users delete ${user} --mechanism ${former.mechanism}`,
+  )
 }

@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
+import type { ProgramOptions } from '../src/client/secrets.ts'
 import type { SourceAccess } from '../src/client/source-context.ts'
 import { configVariable } from '../src/config/config-key.ts'
 import { findKey, keysOf, unknownKeyMessage } from '../src/config/keys.ts'
@@ -331,7 +332,7 @@ async function openLinkContext(random: Random, log: Log, name: string): Promise<
     random,
     host: new RealHost(),
     console: { warn: (text: string) => log.warn(text, { context: name }) },
-    runProgram: async (words: readonly string[], options: { readonly timeoutMs: number }) =>
+    runProgram: async (words: readonly string[], options: ProgramOptions) =>
       (await import('../src/io/child-program.ts')).runProgram(words, options),
     makeTls: async (options: TlsOptions) =>
       new (await import('../src/io/tls-client.ts')).RealTlsClient(options),

@@ -76,7 +76,6 @@ export const alterUserScramCredentials: Handler<'AlterUserScramCredentials'> = a
       if (hashes === undefined) throw new Refusal(KafkaError.SECURITY_DISABLED, 'no users here')
       const edit = checkedEdit(hashes, user, request)
       await broker.topics.changeUser(user, edit)
-      broker.log.info('a user was changed', { user })
       results.push({ user, errorCode: 0, errorMessage: null })
     } catch (error) {
       results.push({ user, errorCode: codeOf(error), errorMessage: messageOfError(error) })

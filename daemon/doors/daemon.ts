@@ -287,6 +287,7 @@ class RunningDaemon implements Daemon {
     this.#services.links.stop()
     this.#services.groups.stop()
     for (const session of this.#sessions) session.releaseParked()
+    this.#logins?.delays.stop()
     await this.#workEnds(graceMs)
     await Promise.all([...this.#listeners.values()].map((listener) => listener.close(graceMs)))
     await this.#services.transactions.stop()

@@ -98,7 +98,7 @@ const SASL_HANDSHAKE = 17
 const SASL_AUTHENTICATE = 36
 const NONCE_BYTES = 18
 const FAILED = 'the user or the password is wrong'
-const TOO_MANY = 'too many logins from this address have failed: try again later'
+const TOO_MANY = 'too many logins of this user from this address have failed: try again later'
 
 export class DoorLogin {
   readonly #logins: Logins
@@ -167,13 +167,15 @@ export class DoorLogin {
       if (exchange.kind === 'PLAIN') return await this.#plain(authBytes)
       const step = exchange.server.next(authBytes)
       if (step.kind === 'challenge') return answer(step.message)
-      if (!(await this.#logins.delays.turn(this.#address))) return this.#refuse(TOO_MANY)
+      if (!(await this.#logins.delays.turn(this.#address, step.user))) {
+        return this.#putOff(step.user)
+      }
       if (step.kind === 'refused') return await this.#failed(step.user)
       const credential = this.#logins.user(step.user)?.[exchange.mechanism]
       return await this.#proven(step.user, exchange.mechanism, credential, step.message)
     } catch (error) {
       if (!isStreamError(error, 'MALFORMED_MESSAGE')) throw error
-      await this.#logins.delays.failed(this.#address)
+      await this.#logins.delays.failed(this.#address, '')
       return this.#refuse(error.message)
     }
   }
@@ -191,7 +193,7 @@ export class DoorLogin {
     if (user === '' || (actsAs !== '' && actsAs !== user)) {
       throw malformed('nobody may act as another user')
     }
-    if (!(await this.#logins.delays.turn(this.#address))) return this.#refuse(TOO_MANY)
+    if (!(await this.#logins.delays.turn(this.#address, user))) return this.#putOff(user)
     const value = this.#logins.user(user)
     const password = bytes.subarray(second + 1)
     const mechanism = await this.#logins.passwords.judge(user, value, password)
@@ -222,25 +224,38 @@ export class DoorLogin {
     this.#exchange = undefined
     if (this.isRevoked) return this.#failed(user)
     if (lifetimeMs > 0) this.#expiresMs = time.monotonicMs() + lifetimeMs
-    delays.succeeded(this.#address)
+    delays.succeeded(this.#address, user)
     return { ...answer(message), sessionLifetimeMs: lifetimeMs }
   }
 
   async #failed(user: string): Promise<AuthenticateAnswer> {
-    const isKnown = this.#logins.user(user) !== undefined
-    // What is typed in the place of a name may be a password.
-    const who = isKnown ? `of ${JSON.stringify(user)}` : 'of a user that does not exist'
-    this.#logins.onRefused(`a login ${who} failed`, this.#address)
-    await this.#logins.delays.failed(this.#address)
+    this.#tell(user, 'failed')
+    await this.#logins.delays.failed(this.#address, user)
     return this.#refuse(FAILED)
   }
 
-  #refuse(errorMessage: string): AuthenticateAnswer {
+  /** It was not judged, so it is told by a code that a client may try again after: to one that ends logins for good it is no refusal. */
+  #putOff(user: string): AuthenticateAnswer {
+    this.#tell(user, 'was put off: too many of that name have failed')
+    return this.#refuse(TOO_MANY, KafkaError.THROTTLING_QUOTA_EXCEEDED)
+  }
+
+  #tell(user: string, what: string): void {
+    const isKnown = this.#logins.user(user) !== undefined
+    // What is typed in the place of a name may be a password.
+    const who = isKnown ? `of ${JSON.stringify(user)}` : 'of a user that does not exist'
+    this.#logins.onRefused(`a login ${who} ${what}`, this.#address)
+  }
+
+  #refuse(
+    errorMessage: string,
+    errorCode: number = KafkaError.SASL_AUTHENTICATION_FAILED,
+  ): AuthenticateAnswer {
     this.#isRefused = true
     this.#identity = undefined
     this.#exchange = undefined
     return {
-      errorCode: KafkaError.SASL_AUTHENTICATION_FAILED,
+      errorCode,
       errorMessage,
       authBytes: new Uint8Array(0),
     }

@@ -44,25 +44,37 @@ export class Passwords {
     }
   }
 
-  /** @returns the mechanism whose credential it fits; undefined: it fits none */
+  /**
+   * With two mechanisms a user may have two passwords. All are tried before a refusal, what a user lacks too, so that it takes as
+   * long for everybody.
+   * @returns the mechanism whose credential it fits; undefined: it fits none
+   */
   async judge(
     user: string,
     value: UserValue | undefined,
     password: Uint8Array,
   ): Promise<ScramMechanism | undefined> {
-    const mechanism = scramMechanisms.find((name) => value?.[name] !== undefined)
-    const used = mechanism ?? 'SCRAM-SHA-256'
-    const credential = value?.[used] ?? this.fake(user, used)
-    const { hash } = scramKinds[used]
-    const { salt, iterations, storedKey } = credential
     await this.#begin()
     try {
-      const salted = await this.#hashes.stretch(hash, password, salt, iterations)
-      const fits = this.#hashes.isEqual(storedKeyOf(this.#hashes, hash, salted), storedKey)
-      return fits ? mechanism : undefined
+      for (const mechanism of scramMechanisms) {
+        const credential = value?.[mechanism]
+        const fits = await this.#fits(mechanism, credential ?? this.fake(user, mechanism), password)
+        if (fits && credential !== undefined) return mechanism
+      }
+      return undefined
     } finally {
       this.#end()
     }
+  }
+
+  async #fits(
+    mechanism: ScramMechanism,
+    { salt, iterations, storedKey }: ScramCredential,
+    password: Uint8Array,
+  ): Promise<boolean> {
+    const { hash } = scramKinds[mechanism]
+    const salted = await this.#hashes.stretch(hash, password, salt, iterations)
+    return this.#hashes.isEqual(storedKeyOf(this.#hashes, hash, salted), storedKey)
   }
 
   async #begin(): Promise<void> {

@@ -24,6 +24,7 @@ import type { Answer, RequestContext } from '../apis/handler.ts'
 import { type HandledApi, isHandled } from '../apis/listed-ranges.ts'
 import { handle } from '../apis/registry.ts'
 import { UnansweredFailure } from '../apis/unanswered-failure.ts'
+import { audit, isAudited } from './audit.ts'
 import type { DoorOptions, DoorRules } from './door.ts'
 import { DoorLogin, type Logins } from './login.ts'
 
@@ -80,7 +81,7 @@ export class Session implements LinkEvents {
   /** Users have changed: whose login counts no more is cut off. */
   endIfRevoked(): void {
     if (this.#login?.isRevoked !== true) return
-    this.#options.log.info('a connection ends: its user was deleted or has another password', {
+    this.#options.log.info('a connection ends: its user was deleted, or its password set again', {
       user: this.#login.user,
       peer: this.#link.peer,
     })
@@ -263,7 +264,7 @@ export class Session implements LinkEvents {
     }
     if (!(answer instanceof Promise)) {
       context.finish()
-      this.#answered(api, header, slot, answer)
+      this.#answered(api, body, header, slot, answer)
       return
     }
     const work: Work = { context }
@@ -277,9 +278,9 @@ export class Session implements LinkEvents {
       if (blocks) this.#blocking -= 1
     }
     answer.then(
-      (body: Answer<HandledApi>) => {
+      (made: Answer<HandledApi>) => {
         done()
-        this.#answered(api, header, slot, body)
+        this.#answered(api, body, header, slot, made)
         this.#startHeld()
       },
       (error: unknown) => {
@@ -311,10 +312,18 @@ export class Session implements LinkEvents {
 
   #answered(
     api: HandledApi,
+    request: Parameters<typeof handle>[3],
     header: ReturnType<typeof readRequestHeader>,
     slot: Slot,
     answer: Answer<HandledApi>,
   ): void {
+    if (isAudited(api)) {
+      audit(this.#options.log, api, request, answer, {
+        user: this.#login?.user,
+        clientId: header.clientId,
+        peer: this.#link.peer,
+      })
+    }
     if (!this.#isOpen) return
     if (answer === undefined) {
       this.#send(slot, null)

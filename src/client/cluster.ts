@@ -16,7 +16,7 @@ import type { LinkSecurity, Net } from '../ports/net.ts'
 import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { ApiName, RequestInput, Response } from '../protocol/api-table.ts'
-import { kafkaErrorIsRetriable } from '../protocol/errors.ts'
+import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
 import { ZERO_UUID } from '../protocol/schema.ts'
 import { type BackoffOptions, backoffMs } from './backoff.ts'
 import { type CallOptions, Connection, CorrelationIds } from './connection.ts'
@@ -574,7 +574,8 @@ export class Cluster {
       this.#time.monotonicMs() + (isRefused ? Math.max(REFUSED_PAUSE_MS, pauseMs) : pauseMs)
     this.#log.debug('connection ended', { address: endpoint.address, reason: reason.message })
     const isOwnToTell = endpoint.wasOpen || this.#options.protect !== undefined
-    if (isOwnToTell && isRefused) this.#tellRefusal(endpoint, reason)
+    const isPutOff = reason.kafkaError === KafkaError.THROTTLING_QUOTA_EXCEEDED
+    if (isPutOff || (isOwnToTell && isRefused)) this.#tellRefusal(endpoint, reason)
     if (endpoint.wasOpen && !endpoint.outage) {
       endpoint.outage = true
       if (!isRefused) {

@@ -10,7 +10,7 @@ import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Hashes } from '../ports/hashes.ts'
 import type { Random } from '../ports/random.ts'
 import type { ApiName, RequestInput, Response } from '../protocol/api-table.ts'
-import { KafkaError, kafkaErrorName } from '../protocol/errors.ts'
+import { KafkaError, kafkaErrorIsRetriable, kafkaErrorName } from '../protocol/errors.ts'
 import { isScramMechanism } from '../protocol/scram.ts'
 import type { SaslExchange } from './sasl-exchange.ts'
 import { type SaltedPasswords, ScramClient } from './scram-client.ts'
@@ -51,7 +51,7 @@ export class Login {
    * @param call  sends one request on the connection that logs in
    * @param target  its address, for errors
    * @returns for how long the broker holds the login good, in milliseconds; 0: without end (KIP-368)
-   * @throws StreamError NOT_ALLOWED, SECRET_UNAVAILABLE; what `call` throws
+   * @throws StreamError NOT_ALLOWED, SECRET_UNAVAILABLE, UNREACHABLE if the broker has put it off; what `call` throws
    */
   async logIn(call: SaslCall, target: string): Promise<number> {
     const { mechanism } = this.#request
@@ -110,20 +110,30 @@ export class Login {
   #refused(code: number, message: string | null, target: string): StreamError {
     const isBearer = this.#request.mechanism === 'OAUTHBEARER'
     const words = brokerWords(message)
+    const name = JSON.stringify(this.#username)
+    const why = `${words === '' ? '' : `: ${words}`} (${kafkaErrorName(code)})`
+    if (kafkaErrorIsRetriable(code)) {
+      // It has not judged: as a broker that is not reached, it may yet.
+      const whose = isBearer ? '' : ` of ${name}`
+      return new StreamError(
+        'UNREACHABLE',
+        `${target}: the broker puts the login${whose} off${why}`,
+        {
+          target,
+          kafkaError: code,
+        },
+      )
+    }
     const who = isBearer
       ? 'the broker does not accept the token'
-      : `the broker does not let ${JSON.stringify(this.#username)} in with ${this.#request.mechanism}`
-    return new StreamError(
-      'NOT_ALLOWED',
-      `${target}: ${who}${words === '' ? '' : `: ${words}`} (${kafkaErrorName(code)})`,
-      {
-        target,
-        kafkaError: code,
-        hint: isBearer
-          ? 'get a new one: sasl.oauthbearer.token of the context says where it is'
-          : 'check sasl.username and the secret sasl.password of the context, and that the broker keeps the user for this sasl.mechanism',
-      },
-    )
+      : `the broker does not let ${name} in with ${this.#request.mechanism}`
+    return new StreamError('NOT_ALLOWED', `${target}: ${who}${why}`, {
+      target,
+      kafkaError: code,
+      hint: isBearer
+        ? 'get a new one: sasl.oauthbearer.token of the context says where it is'
+        : 'check sasl.username and the secret sasl.password of the context, and that the broker keeps the user for this sasl.mechanism',
+    })
   }
 
   get #username(): string {

@@ -3,7 +3,7 @@
  * are never printed: listings show `***`.
  */
 
-import { StreamError, UsageError } from '../base/errors.ts'
+import { isStreamError, StreamError, UsageError } from '../base/errors.ts'
 import type { Hashes } from '../ports/hashes.ts'
 import type { TlsClient, TlsOptions } from '../ports/net.ts'
 import type { Random } from '../ports/random.ts'
@@ -14,20 +14,26 @@ export type SecretSource =
   | { readonly env: string }
   | { readonly command: readonly string[] }
 
+export interface ProgramOptions {
+  readonly timeoutMs: number
+  /** Called once when it takes long enough to be told. */
+  readonly onSlow?: () => void
+}
+
 /** What getting secrets needs. */
 export interface SecretPorts {
   readonly host: UserHost
+  readonly console: { warn(text: string): void }
   /** Runs a small program to its end: no shell, empty input. */
   runProgram(
     words: readonly string[],
-    options: { readonly timeoutMs: number },
+    options: ProgramOptions,
   ): Promise<{ readonly exit: number; readonly stdout: string }>
 }
 
 /** What protection needs of the host it starts from. */
 export interface SecurityPorts extends SecretPorts {
   readonly random: Random
-  readonly console: { warn(text: string): void }
   /** TLS for kafka://; the transport is loaded for it. @throws StreamError CONFIG_INVALID, NOT_ALLOWED */
   makeTls(options: TlsOptions): Promise<TlsClient>
   /** For logins; loaded when it is first asked for. */
@@ -87,9 +93,30 @@ async function readSecret(deps: SecretPorts, key: string, source: SecretSource):
     if (text === undefined) throw unavailable(key, source, 'the variable is not set')
     return text
   }
-  const { exit, stdout } = await deps.runProgram(source.command, { timeoutMs: COMMAND_MS_MAX })
+  const { exit, stdout } = await runCommand(deps, key, source)
   if (exit !== 0) throw unavailable(key, source, `it ended with ${exit}`)
   return stdout
+}
+
+/** A connection gives up before a command that hangs does, and the broker would seem to be at fault. */
+async function runCommand(
+  deps: SecretPorts,
+  key: string,
+  source: Extract<SecretSource, { command: unknown }>,
+): ReturnType<SecretPorts['runProgram']> {
+  const waiting = `${key}: ${describeSource(source)}: it has not ended yet; waiting for it`
+  try {
+    return await deps.runProgram(source.command, {
+      timeoutMs: COMMAND_MS_MAX,
+      onSlow: () => deps.console.warn(waiting),
+    })
+  } catch (error) {
+    if (isStreamError(error, 'TIMED_OUT')) {
+      throw unavailable(key, source, `it has not ended within ${COMMAND_MS_MAX / 1000} s`)
+    }
+    if (isStreamError(error, 'RUNTIME_MISSING')) throw unavailable(key, source, 'it cannot be run')
+    throw error
+  }
 }
 
 function unavailable(key: string, source: SecretSource, why: string): StreamError {

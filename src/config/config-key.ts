@@ -76,7 +76,9 @@ export function findConfigDefect(key: ConfigKey, text: string): string | undefin
       const { values } = key
       if (values === undefined) return undefined
       const wrong = splitList(text).find((element) => !values.includes(element))
-      return wrong === undefined ? undefined : `may contain only: ${values.join(', ')}`
+      return wrong === undefined
+        ? undefined
+        : `holds ${JSON.stringify(wrong)}, and may hold only: ${values.join(', ')}`
     }
     case 'string':
     case 'secret':

@@ -3,6 +3,8 @@ import { StreamError } from '../base/errors.ts'
 import { childProcessModule } from './lazy-modules.ts'
 
 const OUTPUT_BYTES_MAX = 1 << 20
+/** What takes longer may wait for a person. */
+const SLOW_MS = 5000
 
 export interface ProgramOutcome {
   /** 128 + n where it died by a signal. */
@@ -17,10 +19,10 @@ export interface ProgramOutcome {
  */
 export function runProgram(
   words: readonly string[],
-  options: { readonly timeoutMs: number },
+  options: { readonly timeoutMs: number; readonly onSlow?: () => void },
 ): Promise<ProgramOutcome> {
   const [program = '', ...args] = words
-  const { timeoutMs } = options
+  const { timeoutMs, onSlow } = options
   return new Promise((resolve, reject) => {
     const child = childProcessModule().spawn(program, args, {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -30,11 +32,13 @@ export function runProgram(
     const fail = (code: 'RUNTIME_MISSING' | 'TIMED_OUT', words: string, cause?: unknown): void => {
       reject(new StreamError(code, words, { target: program, cause }))
     }
+    const slow = onSlow === undefined ? undefined : setTimeout(onSlow, SLOW_MS)
     const timer = setTimeout(() => {
       child.kill('SIGKILL')
       fail('TIMED_OUT', `${program}: not done within ${timeoutMs} ms`)
     }, timeoutMs)
     child.once('error', (cause) => {
+      clearTimeout(slow)
       clearTimeout(timer)
       fail('RUNTIME_MISSING', `${program}: cannot be run`, cause)
     })
@@ -44,6 +48,7 @@ export function runProgram(
       else chunks.push(chunk)
     })
     child.once('close', (code) => {
+      clearTimeout(slow)
       clearTimeout(timer)
       resolve({ exit: code ?? 128, stdout: Buffer.concat(chunks).toString('utf8') })
     })

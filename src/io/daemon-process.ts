@@ -15,7 +15,7 @@ import {
   readSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { errorTable, StreamError } from '../base/errors.ts'
+import { type ErrorCode, errorTable, StreamError } from '../base/errors.ts'
 import type { DaemonLauncher, LaunchedDaemon, LaunchOptions } from '../ports/daemon-launcher.ts'
 import { parseAddress } from './address.ts'
 import { childProcessModule, netModule, osModule } from './lazy-modules.ts'
@@ -83,6 +83,14 @@ export interface DaemonProgram {
   readonly scriptPath: string
 }
 
+/** What a daemon that ends at once means by its exit code; else it is one that is not reached. */
+const failures: ReadonlyMap<number, ErrorCode> = new Map(
+  (['CONFLICT', 'CONFIG_INVALID', 'NOT_ALLOWED'] as const).map((code) => [
+    errorTable[code].exit,
+    code,
+  ]),
+)
+
 export class ProcessLauncher implements DaemonLauncher {
   private readonly program: DaemonProgram
 
@@ -146,6 +154,7 @@ export class ProcessLauncher implements DaemonLauncher {
   ): Promise<LaunchedDaemon> {
     let deadline = monotonicMs() + options.readyMsMax
     let end: string | undefined
+    let failure: ErrorCode = 'UNREACHABLE'
     let isConflict = false
     child.once('error', (error) => {
       end = `it could not be started: ${error.message}`
@@ -154,6 +163,7 @@ export class ProcessLauncher implements DaemonLauncher {
       end = signal === null ? `it ended with code ${code}` : `it was ended by ${signal}`
       // The directory is another daemon's: that one is waited for, if it is not just being stopped.
       isConflict = code === errorTable.DIRECTORY_LOCKED.exit
+      failure = failures.get(code ?? 0) ?? failure
       // In a cluster its number may be another daemon's, and nobody is coming up here.
       const isOfCluster = options.arguments.includes('--etcd')
       if (isConflict && isOfCluster) deadline = Math.min(deadline, monotonicMs() + DOUBLE_MS_MAX)
@@ -165,7 +175,7 @@ export class ProcessLauncher implements DaemonLauncher {
       const isLate = monotonicMs() > deadline
       if (isLate || (end !== undefined && !isConflict)) {
         throw new StreamError(
-          isConflict ? 'CONFLICT' : 'UNREACHABLE',
+          failure,
           end === undefined
             ? `the daemon did not answer at ${options.address} in ${options.readyMsMax} ms`
             : `the daemon did not start: ${end}`,

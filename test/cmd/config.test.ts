@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { StreamError } from '../../src/base/errors.ts'
 import { World } from './fake-world.ts'
 
 const USER_FILE = '/config/stream/stream.conf'
@@ -151,7 +152,7 @@ describe('config set and unset', () => {
       const result = await run(w, 'config', 'set', ...words)
       expect(result.exit).toBe(2)
       expect(result.stderr).not.toContain('s3')
-      expect(result.stderr).toContain('context set')
+      expect(result.stderr).toMatch(/^stream: config set: sasl.password is a secret.*context set/)
     }
     expect(w.files.has(USER_FILE)).toBe(false)
   })
@@ -346,6 +347,27 @@ describe('secrets of a context', () => {
     expect(commands).toEqual([['sh', '-c', 'pass show s3cret-name']])
     expect(byCommand.stdout).not.toContain('s3cret-name')
     expect((await run(w, 'context', 'show', 'c', '--check')).exit).toBe(6)
+  })
+
+  it('a command that hangs or cannot be run is named with its key', async () => {
+    const w = world()
+    await set(w, 'command:pass show s3cret-name')
+    w.runProgram = async (_words, { onSlow }) => {
+      onSlow?.()
+      throw new StreamError('TIMED_OUT', 'sh: not done')
+    }
+    const hung = await run(w, 'context', 'show', 'c', '--check')
+    expect(hung.exit).toBe(6)
+    expect(hung.stderr).toContain(
+      'sasl.password: command:pass: it has not ended yet; waiting for it\n',
+    )
+    expect(hung.stderr).toContain('sasl.password: command:pass: it has not ended within 30 s')
+    expect(hung.stderr).not.toContain('s3cret-name')
+    w.runProgram = async () => {
+      throw new StreamError('RUNTIME_MISSING', 'sh: cannot be run')
+    }
+    const missing = await run(w, 'context', 'show', 'c', '--check')
+    expect(missing.stderr).toContain('sasl.password: command:pass: it cannot be run')
   })
 
   it('a login that is not all there is refused, naming what is missing', async () => {

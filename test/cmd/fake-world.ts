@@ -813,7 +813,8 @@ class FakeClients implements Clients {
           error: users.has(name) ? undefined : unknown(name),
         })),
       set: async (name, { password, mechanisms }) => {
-        users.set(name, { password, mechanisms: [...mechanisms] })
+        const all = new Set([...(users.get(name)?.mechanisms ?? []), ...mechanisms])
+        users.set(name, { password, mechanisms: [...all].sort() })
       },
       delete: async (name, mechanisms) => {
         const left = users

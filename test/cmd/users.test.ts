@@ -18,11 +18,24 @@ describe('users set', () => {
     expect(set.stdout).toBe('etl\tSCRAM-SHA-256\t8192\netl\tSCRAM-SHA-512\t8192\n')
     expect(w.clients.users.get('etl')?.password).toBe(SECRET)
     w.files.set('etl.pw', Buffer.from('of a file\r\n'))
-    await w.run('users', 'set', 'etl', '--password-file', 'etl.pw', '--mechanism', 'scram-sha-512')
-    expect(w.clients.users.get('etl')).toEqual({
+    await w.run('users', 'set', 'two', '--password-file', 'etl.pw', '--mechanism', 'scram-sha-512')
+    expect(w.clients.users.get('two')).toEqual({
       password: 'of a file',
       mechanisms: ['SCRAM-SHA-512'],
     })
+  })
+
+  it('says that the former password still counts with another mechanism', async () => {
+    const w = world('former\n')
+    expect((await w.run('users', 'set', 'etl')).exit).toBe(0)
+    w.input = ['new\n']
+    const changed = await w.run('users', 'set', 'etl', '--mechanism', 'SCRAM-SHA-512')
+    expect(changed.exit).toBe(0)
+    expect(changed.stderr).toBe(
+      'stream: users set: etl: with SCRAM-SHA-256 and PLAIN the former password counts as before; to end that: stream users delete etl --mechanism SCRAM-SHA-256\n',
+    )
+    const only = await world().run('users', 'set', 'fresh', '--mechanism', 'SCRAM-SHA-512')
+    expect(only.stderr).toBe('')
   })
 
   it('asks twice at a terminal, corrections included', async () => {

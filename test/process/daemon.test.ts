@@ -54,6 +54,31 @@ describe('daemon start and run', () => {
     program.ok('stream daemon stop')
   })
 
+  it('start says what a running daemon does not heed, and nothing else', () => {
+    const socket = `ipc://${program.path('run/stream/daemon.sock')}`
+    expect(program.ok(`stream daemon start --listen ${socket} 2>&1`)).toBe('')
+    expect(program.ok(`stream daemon start --listen ${socket} 2>&1`)).toBe('')
+    const again = program.shell(
+      `stream daemon start --listen ${socket} --listen kafka://127.0.0.1:1 -X sasl.enabled.mechanisms=PLAIN`,
+    )
+    expect(again.status).toBe(0)
+    expect(again.stderr).toBe(
+      'stream: daemon start: running already, so this counts only from its next start: --listen kafka://127.0.0.1:1, -X sasl.enabled.mechanisms=PLAIN; for that: stream daemon stop, then start\n',
+    )
+    program.ok('stream daemon stop')
+  })
+
+  it.each([
+    ['-X sasl.enabled.mechanisms=GSSAPI', 2, 'sasl.enabled.mechanisms: GSSAPI'],
+    ['--listen kafka://0.0.0.0:1', 2, 'in clear text'],
+    ['-X stream.curve.key.file=open.key --listen tcp://127.0.0.1:0', 6, 'others may read'],
+  ])('a start that cannot be has the exit code of its cause: %s', (words, exit, why) => {
+    program.ok('stream cluster keys --out open.key; chmod 644 open.key')
+    const start = program.shell(`stream daemon start ${words}; e=$?; rm open.key; exit $e`)
+    expect(start.stderr).toContain(why)
+    expect(start.status).toBe(exit)
+  })
+
   it('start returns when every listener is open, and fails where one cannot be', async () => {
     const taken = createServer()
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))

@@ -409,7 +409,7 @@ describe('users', () => {
       const before = brief.said().length
       expect(run(`stream ${change} -b ${brief.native}`).status).toBe(0)
       await eventually('its connections end', () =>
-        brief.said().slice(before).includes('its user was deleted or has another password')
+        brief.said().slice(before).includes('its user was deleted, or its password set again')
           ? true
           : undefined,
       )

@@ -286,6 +286,34 @@ describe('DoorLogin', () => {
     expect(login.isIn).toBe(true)
   })
 
+  it('PLAIN: of a user with two passwords it takes either', async () => {
+    const { users, logins } = await world()
+    const former = users.get('etl') as UserValue
+    users.set('etl', { ...former, 'SCRAM-SHA-512': await credential('SCRAM-SHA-512', 'new') })
+    for (const password of ['s3cret', 'new']) {
+      expect(await logIn(new DoorLogin(logins, PEER), 'PLAIN', password)).toBe(0)
+    }
+    await expect(logIn(new DoorLogin(logins, PEER), 'PLAIN', 'newer')).rejects.toThrow('wrong')
+  })
+
+  it('PLAIN: a refusal costs the same whoever is asked for', async () => {
+    let stretched = 0
+    const counting = new Proxy(hashes, {
+      get: (target, name) => {
+        if (name === 'stretch') stretched += 1
+        const found = Reflect.get(target, name)
+        return typeof found === 'function' ? found.bind(target) : found
+      },
+    })
+    const passwords = new Passwords(counting, random)
+    const one = { 'SCRAM-SHA-512': await credential('SCRAM-SHA-512', 'x') }
+    for (const value of [undefined, one, await userWith('x')]) {
+      stretched = 0
+      expect(await passwords.judge('u', value, Buffer.from('wrong'))).toBeUndefined()
+      expect(stretched).toBe(2)
+    }
+  })
+
   it('who is deleted or has another password counts no more; another mechanism of his does no harm', async () => {
     const { login, users } = await world()
     await logIn(login, 'SCRAM-SHA-512', 's3cret')
@@ -332,46 +360,141 @@ describe('DoorLogin', () => {
   })
 })
 
-describe('LoginDelays', () => {
-  it('each failure makes the next attempt of that address wait longer, others do not wait', async () => {
-    const delays = new LoginDelays(time, 20)
-    const took = async (address: string): Promise<number> => {
-      const from = performance.now()
-      await delays.turn(address)
-      return performance.now() - from
+describe('a login behind failed ones', () => {
+  const failing = async (logins: Logins, user: string): Promise<void> => {
+    for (let round = 0; round < 16; round += 1) {
+      await logins.delays.failed('10.0.0.9', user)
+      await logins.delays.turn('10.0.0.9', user)
     }
-    expect(await took('a')).toBeLessThan(15)
-    for (let round = 0; round < 4; round += 1) await delays.failed('a')
-    const together = await Promise.all([took('a'), took('a')])
-    expect(Math.max(...together)).toBeGreaterThan(150)
-    expect(await took('b')).toBeLessThan(15)
-    delays.succeeded('a')
-    expect(await took('a')).toBeLessThan(15)
-  })
+  }
+  const impatient = async () => {
+    const { monotonicMs } = time
+    const setTimer = (_delayMs: number, run: () => void) => time.setTimer(0, run)
+    const quick = { ...time, monotonicMs: monotonicMs.bind(time), setTimer } as unknown as Time
+    return await world({ delays: new LoginDelays(quick, 100) })
+  }
 
-  it('who would wait too long is turned away, and makes the others wait no longer', async () => {
-    let nowMs = 0
-    const slept: number[] = []
-    const virtual = {
-      monotonicMs: () => nowMs,
+  it.each(['PLAIN', ...scramMechanisms] as const)(
+    '%s: a neighbour who fails without end shuts nobody out',
+    async (mechanism) => {
+      const { logins, login } = await impatient()
+      await failing(logins, 'nobody')
+      await failing(logins, 'other')
+      expect(await logIn(login, mechanism, 's3cret')).toBe(0)
+    },
+  )
+
+  it.each(['PLAIN', ...scramMechanisms] as const)(
+    '%s: of one name it is put off, which is no refusal to the client, and the operator hears of it',
+    async (mechanism) => {
+      const { logins, login, told } = await impatient()
+      await failing(logins, 'etl')
+      await expect(logIn(login, mechanism, 's3cret')).rejects.toMatchObject({
+        code: 'UNREACHABLE',
+        kafkaError: KafkaError.THROTTLING_QUOTA_EXCEEDED,
+        message:
+          'door: the broker puts the login of "etl" off: too many logins of this user from this address have failed: try again later (THROTTLING_QUOTA_EXCEEDED)',
+      })
+      expect(login).toMatchObject({ isIn: false, isRefused: true })
+      expect(told).toEqual([
+        '10.0.0.9: a login of "etl" was put off: too many of that name have failed',
+      ])
+    },
+  )
+})
+
+describe('LoginDelays', () => {
+  const virtualTime = (clock: { nowMs: number }, slept: number[]): Time =>
+    ({
+      monotonicMs: () => clock.nowMs,
       setTimer: (delayMs: number, run: () => void) => {
         slept.push(delayMs)
         run()
         return { cancel: () => undefined }
       },
-    } as unknown as Time
-    const delays = new LoginDelays(virtual, 100)
-    for (let round = 0; round < 10; round += 1) await delays.failed('a')
-    const turns = await Promise.all(Array.from({ length: 20 }, () => delays.turn('a')))
-    expect(turns.filter(Boolean)).toHaveLength(1)
-    expect(Math.max(...slept)).toBeLessThanOrEqual(6000)
-    nowMs = 10_000
-    expect(await delays.turn('a')).toBe(true)
+    }) as unknown as Time
+
+  const took = async (delays: LoginDelays, address: string, user = 'u'): Promise<number> => {
+    const from = performance.now()
+    await delays.turn(address, user)
+    return performance.now() - from
+  }
+
+  it('each failure makes the next attempt of that name and address wait longer, others do not wait', async () => {
+    const delays = new LoginDelays(time, 20)
+    expect(await took(delays, 'a')).toBeLessThan(15)
+    for (let round = 0; round < 4; round += 1) await delays.failed('a', 'u')
+    const together = await Promise.all([took(delays, 'a'), took(delays, 'a')])
+    expect(Math.max(...together)).toBeGreaterThan(150)
+    expect(await took(delays, 'b')).toBeLessThan(15)
+    expect(await took(delays, 'a', 'another')).toBeLessThan(15)
+    delays.succeeded('a', 'u')
+    expect(await took(delays, 'a')).toBeLessThan(15)
   })
 
-  it('remembers a bounded number of addresses', async () => {
+  it('a login of his own does not help who guesses that of another', async () => {
+    const delays = new LoginDelays(time, 20)
+    for (let round = 0; round < 4; round += 1) await delays.failed('a', 'victim')
+    delays.succeeded('a', 'guesser')
+    expect(await took(delays, 'a', 'victim')).toBeGreaterThan(50)
+  })
+
+  it('an address that fails with many names is slowed down with all further ones', async () => {
+    const slept: number[] = []
+    const delays = new LoginDelays(virtualTime({ nowMs: 0 }, slept), 1)
+    for (let name = 0; name < 80; name += 1) await delays.failed('a', `n${name}`)
+    await delays.failed('a', 'x'.repeat(60_000))
+    expect(delays.size).toBe(65)
+    expect(await delays.turn('a', 'one more')).toBe(true)
+    expect(slept.at(-1)).toBe(5000)
+    expect(await delays.turn('a', 'one more')).toBe(false)
+    expect(await delays.turn('a', 'n3')).toBe(true)
+    expect(slept.at(-1)).toBe(1)
+    delays.succeeded('a', 'one more')
+    expect(await delays.turn('a', 'yet another')).toBe(false)
+    expect(await delays.turn('b', 'one more')).toBe(true)
+    expect(slept.at(-1)).toBe(1)
+  })
+
+  it('who would wait too long is put off, and makes the others wait no longer', async () => {
+    const clock = { nowMs: 0 }
+    const slept: number[] = []
+    const delays = new LoginDelays(virtualTime(clock, slept), 100)
+    for (let round = 0; round < 10; round += 1) await delays.failed('a', 'u')
+    const turns = await Promise.all(Array.from({ length: 20 }, () => delays.turn('a', 'u')))
+    expect(turns.filter(Boolean)).toHaveLength(1)
+    expect(Math.max(...slept)).toBeLessThanOrEqual(6000)
+    clock.nowMs = 10_000
+    expect(await delays.turn('a', 'u')).toBe(true)
+  })
+
+  it('a stop of the daemon waits for nobody who waits', async () => {
+    const delays = new LoginDelays(time, 5000)
+    const from = performance.now()
+    const told = delays.failed('a', 'u')
+    const turn = delays.turn('a', 'u')
+    delays.stop()
+    await told
+    expect(await turn).toBe(false)
+    await delays.failed('a', 'u')
+    expect(await delays.turn('a', 'new')).toBe(true)
+    expect(performance.now() - from).toBeLessThan(1000)
+  })
+
+  it('forgets after ten minutes', async () => {
+    const clock = { nowMs: 0 }
+    const delays = new LoginDelays(virtualTime(clock, []), 100)
+    for (let name = 0; name < 70; name += 1) await delays.failed('a', `n${name}`)
+    clock.nowMs = 10 * 60_000
+    expect(await delays.turn('a', 'n1')).toBe(true)
+    expect(delays.size).toBe(0)
+  })
+
+  it('remembers a bounded number of addresses and names', async () => {
     const delays = new LoginDelays(time, 1)
-    await Promise.all(Array.from({ length: 10_050 }, (_, index) => delays.failed(`a${index}`)))
+    await Promise.all(Array.from({ length: 10_050 }, (_, index) => delays.failed(`a${index}`, 'u')))
+    expect(delays.size).toBe(10_000)
+    await Promise.all(Array.from({ length: 70 }, (_, index) => delays.failed('b', `u${index}`)))
     expect(delays.size).toBe(10_000)
   })
 })
