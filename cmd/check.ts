@@ -123,7 +123,7 @@ async function findAll(
 ): Promise<readonly Finding[]> {
   if (kind === 'daemon') {
     const status = await askStatus(deps, args)
-    if (status === undefined) throw notRunning()
+    if (status === undefined) throw notRunning(deps, args)
     return daemonFindings(status)
   }
   const broker = await openBroker(deps, args, { mayStart: false })

@@ -1164,6 +1164,9 @@ export class World {
         return () => this.locks.delete(path)
       },
       processMark: (processId) => this.processes.get(processId),
+      terminate: (processId) => {
+        this.processes.delete(processId)
+      },
       stat: (path) => {
         if (this.sockets.includes(path)) return { ...directory, kind: 'socket' }
         if (path === '/run/me/stream') return directory
