@@ -396,6 +396,7 @@ class FakeConsumer implements ConsumerClient {
   readonly #time: Time
   readonly #listener = (): void => this.#wake?.()
   prefetchedBytes = 0
+  readonly isOutOfTouch = false
 
   constructor(broker: FakeBroker, time: Time) {
     this.#broker = broker
