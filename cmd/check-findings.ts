@@ -1,7 +1,10 @@
 /** What `stream check` looks at: each look gives one finding, judged against a limit. */
 
 import { isStreamError } from '../src/base/errors.ts'
+import type { TopicInfo } from '../src/client/metadata-cache.ts'
+import { isUnderMinInSync, isUnderReplicated } from '../src/client/partition-health.ts'
 import type { AdminClient } from './clients.ts'
+import { askMinInSync, ifUntold } from './cluster-shared.ts'
 import type { DaemonState } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { findGroups, type GroupsSession, lagRows, oldestSeconds, sumLag } from './groups-shared.ts'
@@ -66,11 +69,11 @@ export async function clusterFindings(admin: AdminClient, limits: Limits): Promi
   const { clusterId, brokers, controllerId } = await admin.describeCluster()
   const target = clusterId ?? '-'
   const contact = await askStoreContact(admin)
-  const partitions = (await admin.listTopics()).flatMap((topic) => topic.partitions)
+  const topics = await admin.listTopics()
+  const minInSync = await askMinInSync(admin, topics).catch(ifUntold)
+  const partitions = topics.flatMap((topic) => topic.partitions)
   const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length
-  const behind = partitions.filter(
-    ({ inSyncReplicas, replicas }) => inSyncReplicas.length < replicas.length,
-  ).length
+  const behind = partitions.filter(isUnderReplicated).length
   const hasController = brokers.some(({ nodeId }) => nodeId === controllerId)
   return [
     { state: 'ok', check: 'brokers', target, value: brokers.length, limit: null },
@@ -87,8 +90,25 @@ export async function clusterFindings(admin: AdminClient, limits: Limits): Promi
       warn: limits.warn ?? 0,
       crit: limits.crit,
     }),
+    ...refusalFindings(target, topics, minInSync),
     ...storeFindings(target, contact),
   ]
+}
+
+/**
+ * Partitions that take no records with acks=all. Their replicas out of sync alone are a warning.
+ * @param minInSync  undefined: the broker does not tell
+ */
+function refusalFindings(
+  target: string,
+  topics: readonly TopicInfo[],
+  minInSync: ReadonlyMap<string, number> | undefined,
+): Finding[] {
+  if (minInSync === undefined) return []
+  const refusing = topics.flatMap(({ name, partitions }) =>
+    partitions.filter((row) => isUnderMinInSync(row, minInSync.get(name) ?? 1)),
+  )
+  return [judge('under_min_isr', target, refusing.length, { ...noLimits, crit: 0 })]
 }
 
 /** @param args  the operands are names or globs of topics */
@@ -111,14 +131,17 @@ export async function topicFindings(
     askOffsets(admin, topics, 'latest', { isUncommitted: true, unanswered }),
   ])
   for (const { message } of unanswered.errors()) deps.console.warn(message)
-  for (const { name, partitions } of topics) {
+  const minInSync = await askMinInSync(admin, topics).catch(ifUntold)
+  for (const topic of topics) {
+    const { name, partitions } = topic
     const none = { warn: undefined, inactiveMs: undefined }
     const silent = partitions.filter(({ partition }) => unanswered.has(name, partition)).length
     const unavailable = partitions.filter(({ leaderId }) => leaderId < 0).length + silent
     findings.push(judge('unavailable', name, unavailable, { ...none, crit: 0 }))
-    const behind = partitions.filter((row) => row.inSyncReplicas.length < row.replicas.length)
+    const behind = partitions.filter(isUnderReplicated)
     findings.push(
       judge('under_replicated', name, behind.length, { ...none, warn: 0, crit: undefined }),
+      ...refusalFindings(name, [topic], minInSync),
     )
     let span = 0
     for (const { partition } of partitions) {

@@ -68,6 +68,7 @@ export type ConsumerClient = Pick<
   | 'pause'
   | 'resume'
   | 'prefetchedBytes'
+  | 'isOutOfTouch'
 >
 export type TransactionAdminClient = Pick<TransactionAdmin, keyof TransactionAdmin>
 export type AdminClient = Pick<Admin, keyof Admin>

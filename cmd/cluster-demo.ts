@@ -1,6 +1,6 @@
 /** `stream cluster demo`: an etcd and daemons on this machine, to try a cluster; they live as long as the command. */
 
-import { StreamError, UsageError } from '../src/base/errors.ts'
+import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
 import type { Server, Servers } from '../src/ports/servers.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
@@ -21,13 +21,13 @@ export const spec: CommandSpec = {
   summary: 'Run a cluster on this machine, to try it',
   description: [
     'Starts an etcd and three daemons on free ports of the loopback interface, prints what to type in another terminal, and ends all of them with Ctrl-C. A daemon that is killed meanwhile is started again after ten seconds.',
-    'The data are in a temporary directory, which is removed at the end, or in DIR, which is kept and used again the next time. The log of each server is beside its data.',
+    'The data are in a temporary directory, which is removed at the end, or in DIR, which is kept and used again the next time, by one demo at a time. The log of each server is beside its data.',
     'etcd is taken from PATH (in Debian: apt install etcd-server), or from where ETCD_BIN says.',
   ],
   operands: [{ name: 'DIR', isOptional: true }],
   options: [{ long: 'daemons', argument: 'N', default: '3', help: `how many, at most ${DAEMONS_MAX}` }],
   examples: [{ line: 'stream cluster demo' }, { line: 'stream cluster demo ~/demo --daemons 5' }],
-  exits: [[1, 'there is no etcd, or a server does not start']],
+  exits: [[1, 'there is no etcd'], [4, 'a server does not start'], [8, 'a demo runs in DIR already']],
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -41,6 +41,7 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   const [kept] = operands
   const directory =
     kept === undefined ? servers.makeScratch('stream-demo-') : absolutePath(deps.host, kept)
+  const unlock = kept === undefined ? undefined : lockDirectory(deps, directory)
   const demo = new Demo(deps, servers, directory, count)
   const interrupted = new Promise<void>((resolve) => {
     deps.interruption.onRaised(resolve)
@@ -57,8 +58,24 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   } finally {
     await demo.stop(kept === undefined)
     if (kept === undefined) servers.removeTree(directory)
+    unlock?.()
   }
   return 0
+}
+
+/** etcd would wait for the other one's to end, and say nothing. @throws StreamError CONFLICT */
+function lockDirectory({ host }: CommandDeps, directory: string): () => void {
+  host.makeDirectory(directory)
+  try {
+    return host.lockFile(`${directory}/demo.lock`)
+  } catch (error) {
+    if (!isStreamError(error, 'CONFLICT')) throw error
+    throw new StreamError('CONFLICT', `${directory}: a demo runs there already`, {
+      target: directory,
+      hint: 'end it where it runs, with Ctrl-C, or name another DIR',
+      cause: error,
+    })
+  }
 }
 
 interface DemoServer {
@@ -87,6 +104,7 @@ class Demo {
 
   /** @throws StreamError RUNTIME_MISSING, UNREACHABLE */
   async start(): Promise<void> {
+    await this.#endLeftovers()
     const [etcdPort = 0, peerPort = 0, ...ports] = await this.#servers.freePorts(
       2 + 2 * this.#count,
     )
@@ -99,6 +117,49 @@ class Demo {
         this.#run(`daemon-${nodeId}`, this.#address(nodeId), () => this.#startDaemon(nodeId)),
       ),
     )
+  }
+
+  /** A demo that was killed has left its servers, which would keep their data from these. @throws StreamError TIMED_OUT */
+  async #endLeftovers(): Promise<void> {
+    const { host, console } = this.#deps
+    const content = host.readFile(this.#marksPath)
+    if (content === undefined) return
+    const marks = Buffer.from(content).toString('latin1').trimEnd().split('\n')
+    const left = marks.flatMap((mark) => {
+      const processId = Number(mark.split('@')[0])
+      return processId > 1 && host.processMark(processId) === mark ? [{ processId, mark }] : []
+    })
+    if (left.length === 0) return
+    console.warn(`${left.length} servers of a demo that was killed are running here: ending them`)
+    // Daemons before the etcd that they leave.
+    for (const { processId, mark } of left.reverse()) {
+      host.terminate(processId)
+      await this.#untilGone(processId, mark)
+    }
+  }
+
+  async #untilGone(processId: number, mark: string): Promise<void> {
+    const { time, host } = this.#deps
+    const deadlineMs = time.monotonicMs() + STOP_MS_MAX
+    while (host.processMark(processId) === mark) {
+      if (time.monotonicMs() > deadlineMs) {
+        throw new StreamError(
+          'TIMED_OUT',
+          `process ${processId} of a demo that was killed does not end within ${STOP_MS_MAX} ms`,
+          { target: this.#directory, hint: `kill -9 ${processId}, then start the demo again` },
+        )
+      }
+      await sleep(time, POLL_MS)
+    }
+  }
+
+  /** Whom the next demo here finds, if this one is killed. */
+  #noteServers(): void {
+    const { host } = this.#deps
+    const marks = this.#all.flatMap(({ server }) =>
+      server?.isRunning === true ? [host.processMark(server.processId) ?? ''] : [],
+    )
+    host.writeFile(this.#marksPath, Buffer.from(`${marks.join('\n')}\n`))
   }
 
   async #startEtcd(peerPort: number): Promise<Server> {
@@ -141,6 +202,7 @@ class Demo {
     this.#all.push(entry)
     const server = await start()
     entry.server = server
+    this.#noteServers()
     await this.#untilUp(entry, server, address)
     this.#watch(entry, server)
   }
@@ -170,6 +232,7 @@ class Demo {
       await sleep(time, AGAIN_MS)
       if (this.#isStopping) return
       entry.server = await entry.start()
+      this.#noteServers()
       console.warn(`${entry.name} runs again, process ${entry.server.processId}`)
       this.#watch(entry, entry.server)
     }
@@ -191,6 +254,10 @@ class Demo {
     const timer = this.#deps.time.setTimer(STOP_MS_MAX, () => server.signal('SIGKILL'))
     await server.ended
     timer.cancel()
+  }
+
+  get #marksPath(): string {
+    return `${this.#directory}/demo.servers`
   }
 
   get #etcd(): string {

@@ -86,7 +86,7 @@ export function warnIfStale({ console }: CommandDeps, { store }: ClusterView): v
 }
 
 /** What a broker will not or cannot tell is unknown, and no failure. */
-function ifUntold(error: unknown): undefined {
+export function ifUntold(error: unknown): undefined {
   const isUntold =
     isStreamError(error, 'NOT_ALLOWED') || isStreamError(error, 'UNSUPPORTED_BY_BROKER')
   if (!isUntold) throw error

@@ -182,9 +182,9 @@ const underMinInSync: Look = ({ view }) =>
       state: 'crit' as const,
       check: 'min_isr',
       target: topic,
-      finding: `${names} refuse records with acks=all: fewer than ${least} replicas in sync`,
+      finding: `${names} ${rows.length === 1 ? 'refuses' : 'refuse'} records with acks=all: fewer than ${least} replicas in sync`,
       cure: isHopeless
-        ? `only ${live} brokers live: start the others, or lower it: stream topics alter ${quoted(topic)} --set min.insync.replicas=${live}`
+        ? `only ${live === 1 ? '1 broker lives' : `${live} brokers live`}: start the others, or lower it: stream topics alter ${quoted(topic)} --set min.insync.replicas=${live}`
         : 'wait for its replicas to catch up, or start their brokers',
     }
   })
@@ -212,9 +212,10 @@ const behind: Look = ({ view, storage, later, pauseMs }) => {
       (sum, { key }) => sum + (after.get(key)?.bytes ?? 0) - (before.get(key)?.bytes ?? 0),
       0,
     )
-    const isDown = brokers.some(
+    const down = brokers.filter(
       (id) => view.brokers.find(({ nodeId }) => nodeId === id)?.state !== 'live',
     )
+    const isDown = down.length > 0
     const pace =
       grown > 0
         ? `, catching up with ${formatSize(Math.round((grown * 1000) / pauseMs))}/s`
@@ -223,9 +224,9 @@ const behind: Look = ({ view, storage, later, pauseMs }) => {
       state: 'warn' as const,
       check: 'in_sync',
       target: topic,
-      finding: `${names} lack broker ${brokers.join(', ')} in sync${lag > 0 ? `, ${lag} records behind` : ''}${isDown ? '' : pace}`,
+      finding: `${names} ${rows.length === 1 ? 'lacks' : 'lack'} broker ${brokers.join(', ')} in sync${lag > 0 ? `, ${lag} records behind` : ''}${isDown ? '' : pace}`,
       cure: isDown
-        ? `start broker ${brokers.join(', ')}`
+        ? `start broker ${down.join(', ')}`
         : grown > 0
           ? `wait: stream topics wait ${quoted(topic)} --in-sync`
           : `look into the log of broker ${brokers.join(', ')}: disk, network, the address of the leader`,

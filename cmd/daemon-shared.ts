@@ -2,6 +2,7 @@
 
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
 import { linkSecurity } from '../src/client/link-security.ts'
+import { STARTING_NAME } from '../src/ports/daemon-launcher.ts'
 import type { Host } from '../src/ports/host.ts'
 import type { Response } from '../src/protocol/api-table.ts'
 import type { AdminClient, ClusterClient } from './clients.ts'
@@ -21,6 +22,10 @@ export const startOptions: readonly OptionSpec[] = [
   { long: 'ephemeral', help: 'own temporary data and socket, removed at the end; prints its address' },
   { long: 'restored', help: 'the data is an old copy, or in a cluster etcd is one: nothing in it counts as acknowledged' },
 ]
+
+// biome-ignore format: one row, one line
+/** For a daemon that cannot be asked where its data are. */
+export const dataOption: OptionSpec = { long: 'data', argument: 'DIR', help: 'its data directory, where that is not the default: for a daemon that does not answer yet' }
 
 export interface DaemonLink {
   readonly cluster: ClusterClient
@@ -122,7 +127,40 @@ export function absoluteAddress(host: Host, address: string): string {
   return match === null ? address : `${match[1]}://${absolutePath(host, match[2] ?? '')}`
 }
 
-export function notRunning(): StreamError {
+/** A daemon that does not answer yet. */
+export interface StartingDaemon {
+  readonly processId: number
+  /** Of Host.processMark. */
+  readonly mark: string
+}
+
+/** Of the user's own daemon, or of the data that --data names: whoever named a broker means that one. */
+export function findStarting(
+  { host }: CommandDeps,
+  { flags }: CommandArgs,
+): StartingDaemon | undefined {
+  const data = flags.text('data')
+  if (data === undefined && readSettings(flags, host).broker.kind === 'named') return undefined
+  const directory = absolutePath(host, data ?? dataDirectory(host))
+  const content = host.readFile(`${directory}/${STARTING_NAME}`)
+  if (content === undefined) return undefined
+  const mark = Buffer.from(content).toString('latin1').trimEnd()
+  const processId = Number(mark.split('@')[0])
+  if (!Number.isInteger(processId) || processId <= 1) return undefined
+  return host.processMark(processId) === mark ? { processId, mark } : undefined
+}
+
+/** Where nothing has answered. */
+export function notRunning(deps: CommandDeps, args: CommandArgs): StreamError {
+  const starting = findStarting(deps, args)
+  if (starting !== undefined) {
+    const { processId } = starting
+    return new StreamError(
+      'UNREACHABLE',
+      `the daemon (process ${processId}) is starting, and does not answer yet`,
+      { hint: 'what it waits for: stream daemon logs -n 5; to end it: stream daemon stop' },
+    )
+  }
   return new StreamError('UNREACHABLE', 'no daemon is running', {
     hint: 'start one: stream daemon start',
   })

@@ -1,7 +1,15 @@
 /** `stream daemon start`: in the background; returns when it answers. */
 
 import { StreamError, UsageError } from '../src/base/errors.ts'
-import { absoluteAddress, askStatus, daemonArguments, startOptions } from './daemon-shared.ts'
+import { sleep } from '../src/ports/time.ts'
+import {
+  absoluteAddress,
+  askStatus,
+  daemonArguments,
+  findStarting,
+  notRunning,
+  startOptions,
+} from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import type { CommandSpec } from './option-table.ts'
@@ -9,6 +17,7 @@ import { printText } from './row-output.ts'
 import { absolutePath, daemonLogPath, runtimeDirectory, userDaemonAddress } from './settings.ts'
 
 const START_MS_MAX = 30_000
+const POLL_MS = 20
 
 export const spec: CommandSpec = {
   name: 'daemon start',
@@ -29,7 +38,8 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   if (args.operands.length > 0) throw new UsageError(`unexpected argument ${args.operands[0]}`)
   if (flags.has('ephemeral')) return startEphemeral(deps, args)
   // -X is for the daemon here.
-  const running = await askStatus(deps, { ...args, flags: flags.without('option') })
+  const question = { ...args, flags: flags.without('option') }
+  const running = await askStatus(deps, question)
   const data = flags.text('data')
   if (running !== undefined) {
     const isOther = data !== undefined && running.dataDirectory !== absolutePath(deps.host, data)
@@ -42,6 +52,7 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     })
   }
   const address = flags.all('listen').find(isNative) ?? userDaemonAddress(deps.host)
+  if (await awaitStarting(deps, question, address)) return 0
   await launch(deps, flags, address)
   return 0
 }
@@ -59,6 +70,24 @@ function warnOfUnheeded(deps: CommandDeps, flags: Flags, addresses: readonly str
   deps.console.warn(
     `running already, so this counts only from its next start: ${unheeded.join(', ')}; for that: stream daemon stop, then start`,
   )
+}
+
+/**
+ * One that was started before and does not answer yet is waited for: a second one would wait beside it.
+ * @returns false if there is none, or it has ended
+ * @throws StreamError UNREACHABLE
+ */
+async function awaitStarting(
+  deps: CommandDeps,
+  args: CommandArgs,
+  address: string,
+): Promise<boolean> {
+  const deadlineMs = deps.time.monotonicMs() + START_MS_MAX
+  while (findStarting(deps, args) !== undefined) {
+    if (deps.time.monotonicMs() > deadlineMs) throw notRunning(deps, args)
+    await sleep(deps.time, POLL_MS)
+  }
+  return deps.launcher.isAnswering(address)
 }
 
 async function startEphemeral(deps: CommandDeps, { flags }: CommandArgs): Promise<number> {

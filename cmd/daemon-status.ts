@@ -2,7 +2,7 @@
 
 import type { RowShape } from '../src/text/rows.ts'
 import { formatTime } from '../src/text/time.ts'
-import { askStatus, notRunning } from './daemon-shared.ts'
+import { askStatus, dataOption, notRunning } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
@@ -34,7 +34,7 @@ export const spec: CommandSpec = {
     'STORE tells in a cluster whether the metadata store (etcd) answers the daemon; silent: not now; lost: for longer than its session, so that it does not know what has become of the others.',
   ],
   operands: [],
-  options: rowOptions,
+  options: [dataOption, ...rowOptions],
   columns: shape.columns,
   examples: [{ line: 'stream daemon status' }, { line: 'stream daemon status --json | jq .pid' }],
   exits: [[4, 'not running']],
@@ -42,7 +42,7 @@ export const spec: CommandSpec = {
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   const status = await askStatus(deps, args)
-  if (status === undefined) throw notRunning()
+  if (status === undefined) throw notRunning(deps, args)
   const row = [
     status.pid,
     status.version,

@@ -2,7 +2,7 @@
 
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
 import { sleep } from '../src/ports/time.ts'
-import { type DaemonLink, reachDaemon } from './daemon-shared.ts'
+import { type DaemonLink, dataOption, findStarting, reachDaemon } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import type { CommandSpec } from './option-table.ts'
 
@@ -13,10 +13,10 @@ export const spec: CommandSpec = {
   name: 'daemon stop',
   summary: 'Stop the daemon',
   description: [
-    'Returns when its process is gone and its data are free. Fine when none is running.',
+    'Returns when its process is gone and its data are free. Fine when none is running. One that is still starting, or waits for etcd, is ended too.',
   ],
   operands: [],
-  options: [],
+  options: [dataOption],
   examples: [{ line: 'stream daemon stop' }],
   exits: [[7, 'it has not ended within --timeout, or a minute']],
 }
@@ -24,7 +24,18 @@ export const spec: CommandSpec = {
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   if (args.operands.length > 0) throw new UsageError(`unexpected argument ${args.operands[0]}`)
   const link = await reachDaemon(deps, args)
-  if (link === undefined) return 0
+  const limitMs = args.flags.durationMs('timeout') ?? STOP_MS_MAX
+  if (link === undefined) {
+    const starting = findStarting(deps, args)
+    if (starting === undefined) return 0
+    deps.host.terminate(starting.processId)
+    await untilGone(
+      deps,
+      limitMs,
+      () => deps.host.processMark(starting.processId) !== starting.mark,
+    )
+    return 0
+  }
   let isGone: () => boolean
   try {
     isGone = await watchProcess(deps, link)
@@ -36,9 +47,23 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   } finally {
     link.cluster.close()
   }
-  const limitMs = args.flags.durationMs('timeout') ?? STOP_MS_MAX
+  const { address } = link
+  await untilGone(
+    deps,
+    limitMs,
+    async () => isGone() && !(await deps.launcher.isAnswering(address)),
+  )
+  return 0
+}
+
+/** @throws StreamError TIMED_OUT */
+async function untilGone(
+  deps: CommandDeps,
+  limitMs: number,
+  isGone: () => boolean | Promise<boolean>,
+): Promise<void> {
   const deadlineMs = deps.time.monotonicMs() + limitMs
-  while (!isGone() || (await deps.launcher.isAnswering(link.address))) {
+  while (!(await isGone())) {
     if (deps.time.monotonicMs() >= deadlineMs) {
       throw new StreamError('TIMED_OUT', `the daemon has not ended within ${limitMs} ms`, {
         hint: 'what it does: stream daemon logs -n 20',
@@ -46,7 +71,6 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     }
     await sleep(deps.time, POLL_MS)
   }
-  return 0
 }
 
 /**

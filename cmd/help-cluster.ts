@@ -96,4 +96,12 @@ Losing etcd
       etcdutl snapshot restore FILE --bump-revision 1000000000 --mark-compacted
 
   and never without --bump-revision: a store that seems older than what the
-  daemons have seen is refused by them.`
+  daemons have seen is refused by them.
+
+Changing the password for etcd
+
+  The daemons read the file of stream.etcd.password.file with each login, and
+  need no restart: write the new password into it on every host, then change it
+  in etcd (etcdctl user passwd). The other way round there are the 10 s of a
+  session to do it in; then the daemons count as dead until the file is right. A
+  daemon that has the password from STREAM_ETCD_PASSWORD has to be restarted.`

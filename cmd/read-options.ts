@@ -68,7 +68,7 @@ export const rangeOptions: readonly OptionSpec[] = [
   { long: 'since', argument: 'TIME', help: 'where to start, for times only; a bare duration means ago (1h)' },
   { long: 'until', argument: 'POS', help: 'where to stop, exclusive' },
   { long: 'until-end', help: 'stop at the end as it is now, or where a transaction is open' },
-  { long: 'idle', argument: 'DUR', help: 'stop when no record came for so long; exit 0' },
+  { long: 'idle', argument: 'DUR', help: 'stop when no record came for so long; exit 0; time without contact does not count' },
   { long: 'bytes', argument: 'SIZE', help: 'stop when so much is printed' },
   { long: 'count', short: 'n', argument: 'N', help: 'stop when so many records are printed' },
   { long: 'order', argument: 'ORDER', choices: ['partition', 'time'], default: 'partition', help: 'time, in bounded reads: merged over the partitions by timestamp' },

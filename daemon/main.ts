@@ -33,6 +33,7 @@ import { RealNet } from '../src/io/real-net.ts'
 import { RealRandom } from '../src/io/real-random.ts'
 import { RealTime } from '../src/io/real-time.ts'
 import { notifyServiceManager } from '../src/io/service-notify.ts'
+import { putStartingFile } from '../src/io/starting-file.ts'
 import { StderrLog } from '../src/io/stderr-log.ts'
 import { diskError } from '../src/io/system-errors.ts'
 import type { Log } from '../src/ports/log.ts'
@@ -378,6 +379,7 @@ async function serve(options: Options): Promise<number> {
     fenced = error
     stop(error.message)
   }
+  const removeStartingFile = putStartingFile(dataDirectory)
   const daemon = await whenEtcdServes(options, time, log, async () => {
     const joined = await joinCluster(options, time, random, log)
     return startDaemon(
@@ -414,7 +416,7 @@ async function serve(options: Options): Promise<number> {
         onStopAsked: () => stop('asked by a client'),
       },
     )
-  })
+  }).finally(removeStartingFile)
   // Before anybody hears that it serves: whoever has read that may ask it to stop at once.
   listenForStopSignals(process, time, stop, () => endProcess(EXIT_FAILED))
   const pidFile = join(dataDirectory, 'daemon.pid')

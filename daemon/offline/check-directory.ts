@@ -8,6 +8,7 @@
  */
 import { Buffer } from 'node:buffer'
 import { isStreamError, UsageError } from '../../src/base/errors.ts'
+import { STARTING_NAME } from '../../src/ports/daemon-launcher.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import type { CheckSummary, OfflineFinding } from '../../src/ports/offline.ts'
 import { decodeCheckpoint, encodeCheckpoint, loadCheckpoint } from '../log/checkpoint.ts'
@@ -64,6 +65,7 @@ const KNOWN = new Set([
   MOVED_NAME,
   '.lock',
   'daemon.pid',
+  STARTING_NAME,
   'metadata',
 ])
 const SEGMENT_ENDINGS = ['.log', '.index', '.timeindex', '.txnindex', '.snapshot', '.torn']

@@ -26,6 +26,8 @@ export interface Part extends TopicIdentity {
   /** Its last answer held all that was committed, or nothing. */
   isAtEnd: boolean
   failures: number
+  /** When a replica answered for it last; when it was assigned, before that. */
+  heardMs: number
   damagedReads: number
   /** Of the first of them. */
   damagedSinceMs: number
@@ -50,7 +52,7 @@ export interface Part extends TopicIdentity {
 /** A commit that lies behind so many changes of leaders says nothing of its epoch. */
 const EPOCHS_MAX = 16
 
-export function makePart(assignment: Assignment): Part {
+export function makePart(assignment: Assignment, nowMs: number): Part {
   const { topic, partition, startOffset, endOffset, leaderEpoch = -1 } = assignment
   return {
     topic,
@@ -68,6 +70,7 @@ export function makePart(assignment: Assignment): Part {
     isEndWritten: false,
     isAtEnd: false,
     failures: 0,
+    heardMs: nowMs,
     damagedReads: 0,
     damagedSinceMs: 0,
     beyondEnd: 0,

@@ -79,6 +79,8 @@ const REPAIR_MS_MAX = 30_000
 const BEYOND_END_MAX = 5
 /** How long a follower is read from before the leader is asked again who is nearest. */
 const NEAREST_MS = 300_000
+/** So much longer than an answer may take. */
+const OUT_OF_TOUCH_MS = 1000
 /** How long the leader is not asked after the one it named was of no use. */
 const NEAREST_PAUSE_MS = 10_000
 /** How long a partition is fetched after a damaged batch was read from its file. */
@@ -126,7 +128,7 @@ export class Consumer {
     for (const assignment of assignments) {
       const { topic, partition, startOffset } = assignment
       this.unassign(topic, partition)
-      const part = makePart(assignment)
+      const part = makePart(assignment, this.#time.monotonicMs())
       this.#parts.set(keyOf(topic, partition), part)
       this.#cluster.addTopic(topic)
       judgeTopic(part, this.#cluster.metadata.topic(topic))
@@ -203,6 +205,16 @@ export class Consumer {
       if (part.queued > 0 || part.state === 'reading' || part.state === 'resolving') return false
     }
     return true
+  }
+
+  /** Of a partition that is being read nothing has been heard for long: whether it has new records is not known. */
+  get isOutOfTouch(): boolean {
+    const sinceMs =
+      this.#time.monotonicMs() - (this.#options.maxWaitMs ?? defaults.maxWaitMs) - OUT_OF_TOUCH_MS
+    for (const { state, isPaused, isLocal, heardMs } of this.#parts.values()) {
+      if (state === 'reading' && !isPaused && !isLocal && heardMs < sinceMs) return true
+    }
+    return false
   }
 
   /** Fetched and not yet polled. */
@@ -540,6 +552,7 @@ export class Consumer {
     const { part } = question
     part.failures = 0
     part.beyondEnd = 0
+    part.heardMs = this.#time.monotonicMs()
     const bytes = row.records
     if (bytes === null || bytes.length === 0) {
       part.isAtEnd = part.fetchOffset >= row.highWatermark

@@ -177,7 +177,7 @@ export class ProcessLauncher implements DaemonLauncher {
         throw new StreamError(
           failure,
           end === undefined
-            ? `the daemon did not answer at ${options.address} in ${options.readyMsMax} ms`
+            ? stillStarting(child.pid, options)
             : `the daemon did not start: ${end}`,
           { target: options.address, hint: lastLines(log, options.logPath) },
         )
@@ -185,6 +185,11 @@ export class ProcessLauncher implements DaemonLauncher {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS))
     }
   }
+}
+
+/** It is not ended: a long recovery that is broken off begins again each time. */
+function stillStarting(processId: number | undefined, options: LaunchOptions): string {
+  return `the daemon (process ${processId}) did not answer in ${options.readyMsMax} ms and goes on starting; to end it: stream daemon stop`
 }
 
 interface DaemonLog {

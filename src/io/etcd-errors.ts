@@ -52,6 +52,9 @@ export function connectionDefect(error: unknown): string {
   const text = isGrpcError(error) ? error.details : error instanceof Error ? error.message : ''
   if (text.startsWith('Deadline exceeded')) return 'it does not answer'
   const last = /Last error: (.*?)(?:\. Resolution note:.*)?$/s.exec(text)?.[1] ?? text
+  // OpenSSL's own line names its source files.
+  const alert = /(?:ssl\/tls|tlsv1\d*) alert ([a-z ]+):/.exec(last)?.[1]
+  if (alert !== undefined) return `it ends the TLS handshake (alert: ${alert})`
   const plain = last
     .replace(/^Error(?: \[\w+\])?: /, '')
     .replace(/ \(\d{4}-\d\d-\d\dT[^)]*\)$/, '')

@@ -10,7 +10,7 @@ import type { Log } from '../ports/log.ts'
 import { sleep, type Time } from '../ports/time.ts'
 import { closed, type EtcdEndpoint, EtcdEndpoints } from './etcd-endpoints.ts'
 import { isAuthOff, isTokenRefused, storeError } from './etcd-errors.ts'
-import type { EtcdOptions } from './etcd-options.ts'
+import { currentPassword, type EtcdOptions } from './etcd-options.ts'
 import { type EtcdMethods, type GrpcModule, loadEtcdMethods } from './etcd-schema.ts'
 
 type Method<Request, Response> = {
@@ -181,8 +181,9 @@ export class EtcdLink {
   /** @returns undefined where passwords are switched off */
   private async logIn(endpoint: EtcdEndpoint, deadlineMs: number): Promise<string | undefined> {
     const { authenticate } = this.methods
-    const { user: name = '', password = '' } = this.options.auth ?? {}
-    const bytes = authenticate.requestSerialize({ name, password })
+    const { auth } = this.options
+    const password = auth === undefined ? '' : currentPassword(auth)
+    const bytes = authenticate.requestSerialize({ name: auth?.user ?? '', password })
     const timeoutMs = Math.max(1, deadlineMs - this.time.monotonicMs())
     try {
       const metadata = new this.grpc.Metadata()

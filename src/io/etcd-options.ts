@@ -24,10 +24,18 @@ export interface EtcdTls {
   readonly serverName?: string
 }
 
+/** Plain data: it goes to other threads too. */
+export interface EtcdAuth {
+  readonly user: string
+  readonly password: string
+  /** Where the password came from, and comes from again: it may be changed while a daemon runs. */
+  readonly passwordFile?: string
+}
+
 export interface EtcdOptions {
   readonly endpoints: readonly EtcdAddress[]
   readonly tls?: EtcdTls
-  readonly auth?: { readonly user: string; readonly password: string }
+  readonly auth?: EtcdAuth
   /** A call that has no answer by then is given up. */
   readonly requestTimeoutMs: number
 }
@@ -150,25 +158,36 @@ function readTls(settings: EtcdSettings): EtcdTls | undefined {
   }
 }
 
-function readAuth(settings: EtcdSettings): EtcdOptions['auth'] {
+function readAuth(settings: EtcdSettings): EtcdAuth | undefined {
   const { user, passwordFile, password } = settings
   if (user === undefined) {
     if (passwordFile === undefined) return undefined
     throw new UsageError('a password is set for etcd, but no user', 'set stream.etcd.user')
   }
-  const found =
-    passwordFile === undefined
-      ? password
-      : Buffer.from(readSecretFile(passwordFile))
-          .toString('utf8')
-          .replace(/\r?\n$/, '')
+  const found = passwordFile === undefined ? password : readPassword(passwordFile)
   if (found === undefined || found === '') {
     throw new StreamError('SECRET_UNAVAILABLE', `no password for the user ${user} of etcd`, {
       ...(passwordFile === undefined ? {} : { target: passwordFile }),
       hint: `set stream.etcd.password.file, or the variable ${ETCD_PASSWORD_VARIABLE}`,
     })
   }
-  return { user, password: found }
+  return { user, password: found, ...(passwordFile === undefined ? {} : { passwordFile }) }
+}
+
+/** What its file holds at this moment; where that cannot be read, or is just being written, what it held at the start. */
+export function currentPassword({ password, passwordFile }: EtcdAuth): string {
+  if (passwordFile === undefined) return password
+  try {
+    return readPassword(passwordFile) || password
+  } catch {
+    return password
+  }
+}
+
+function readPassword(path: string): string {
+  return Buffer.from(readSecretFile(path))
+    .toString('utf8')
+    .replace(/\r?\n$/, '')
 }
 
 function readSecretFile(path: string): Uint8Array {

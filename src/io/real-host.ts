@@ -16,6 +16,7 @@ import { isTerminal } from './file-kind.ts'
 import { lockFile } from './file-lock.ts'
 import { osModule } from './lazy-modules.ts'
 import { endProcess } from './process-end.ts'
+import { processMark } from './process-mark.ts'
 import { diskError, systemCode } from './system-errors.ts'
 
 const descriptors: Readonly<Record<StandardStream, number>> = { input: 0, output: 1, error: 2 }
@@ -146,28 +147,20 @@ export class RealHost implements Host {
   }
 
   processMark(processId: number): string | undefined {
+    return processMark(processId)
+  }
+
+  terminate(processId: number): void {
     try {
-      process.kill(processId, 0)
+      process.kill(processId, 'SIGTERM')
     } catch (error) {
-      // EPERM: it is there, and somebody else's.
-      if (systemCode(error) !== 'EPERM') return undefined
+      if (systemCode(error) === 'ESRCH') return
+      throw new StreamError('PERMISSION_DENIED', `process ${processId} is another user's`, {
+        cause: error,
+      })
     }
-    if (process.platform !== 'linux') return String(processId)
-    const stat = this.readFile(`/proc/${processId}/stat`)
-    if (stat === undefined) return undefined
-    const fields = processFields(Buffer.from(stat).toString('latin1'))
-    const state = fields[STATE_FIELD] ?? 'X'
-    return 'ZX'.includes(state) ? undefined : `${processId}@${fields[START_TIME_FIELD]}`
   }
 }
-
-/** The fields of /proc/PID/stat behind the name, which may itself hold blanks and parentheses. */
-function processFields(stat: string): readonly string[] {
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-}
-
-const STATE_FIELD = 0
-const START_TIME_FIELD = 19
 
 /** Written beside, synced, renamed: a reader sees the old content or the new one, after a power cut too. */
 export function writeFileAtomically(path: string, bytes: Uint8Array, mode: number): void {

@@ -1,4 +1,8 @@
 /** Starts a daemon in the background. Real: src/io/daemon-process.ts. */
+
+/** A daemon that does not answer yet has its mark (Host.processMark) in this file of its data directory. */
+export const STARTING_NAME = 'daemon.starting'
+
 export interface DaemonLauncher {
   /** Whether something accepts connections at `address` (ipc:// or tcp://); never rejects. */
   isAnswering(address: string): Promise<boolean>

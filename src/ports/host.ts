@@ -44,6 +44,8 @@ export interface Host {
    * or when it has ended and only waits for its parent.
    */
   processMark(processId: number): string | undefined
+  /** Asks it to end (SIGTERM); fine when it has. @throws StreamError PERMISSION_DENIED */
+  terminate(processId: number): void
 }
 
 export type StandardStream = 'input' | 'output' | 'error'

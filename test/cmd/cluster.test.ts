@@ -55,6 +55,22 @@ describe('cluster status', () => {
     expect((await tight.run('cluster', 'status')).exit).toBe(1)
   })
 
+  it('check: partitions that refuse records are critical, of a cluster and of a topic', async () => {
+    const tight = world()
+    tight.broker.topics.get('orders')?.configs.set('min.insync.replicas', '2')
+    tight.broker.nodes.place('orders', 0, [1, 2], { inSync: [1] })
+    const cluster = await tight.run('check', 'cluster', '--nagios')
+    expect(cluster.exit).toBe(2)
+    expect(cluster.stdout).toContain('under_min_isr of CCCC is 1 (limit 0)')
+    const topic = await tight.run('check', 'topic', 'orders')
+    expect(topic.exit).toBe(1)
+    expect(topic.stdout).toContain('warn\tunder_replicated\torders\t1\t0\n')
+    expect(topic.stdout).toContain('crit\tunder_min_isr\torders\t1\t0\n')
+    const well = world()
+    well.broker.nodes.place('orders', 0, [1, 2], { inSync: [1] })
+    expect((await well.run('check', 'cluster')).stdout).toContain('ok\tunder_min_isr\tCCCC\t0\t0\n')
+  })
+
   it('on a terminal one screen, which names what is missing', async () => {
     const w = world()
     w.terminals = ['output']
@@ -516,10 +532,18 @@ describe('cluster doctor', () => {
       w.broker.nodes.place('orders', 0, [1, 2], { inSync: [1] })
       w.broker.nodes.place('users', 0, [2])
     })
-    expect(text).toContain('crit\tmin_isr\torders\tpartition 0 refuse records with acks=all')
-    expect(text).toContain('lack broker 2 in sync, 7 records behind, and nothing comes in there')
+    expect(text).toContain('crit\tmin_isr\torders\tpartition 0 refuses records with acks=all')
+    expect(text).toContain('lacks broker 2 in sync, 7 records behind, and nothing comes in there')
     expect(text).toContain('it takes no records while any broker restarts')
     expect(text).toContain('1 topics with one replica')
+  })
+
+  it('only brokers that are down are to be started, not those that are being copied to', async () => {
+    const text = await found((w) => {
+      w.broker.nodes.add(2, { state: 'fenced' })
+      w.broker.nodes.place('orders', 0, [1, 2, 3], { inSync: [1] })
+    })
+    expect(text).toMatch(/partition 0 lacks broker 2, 3 in sync[^\t]*\tstart broker 2\n/)
   })
 
   it('disks, clocks, versions', async () => {

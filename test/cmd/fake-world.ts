@@ -396,6 +396,7 @@ class FakeConsumer implements ConsumerClient {
   readonly #time: Time
   readonly #listener = (): void => this.#wake?.()
   prefetchedBytes = 0
+  readonly isOutOfTouch = false
 
   constructor(broker: FakeBroker, time: Time) {
     this.#broker = broker
@@ -1165,6 +1166,9 @@ export class World {
         return () => this.locks.delete(path)
       },
       processMark: (processId) => this.processes.get(processId),
+      terminate: (processId) => {
+        this.processes.delete(processId)
+      },
       stat: (path) => {
         if (this.sockets.includes(path)) return { ...directory, kind: 'socket' }
         if (path === '/run/me/stream') return directory

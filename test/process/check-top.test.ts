@@ -24,7 +24,7 @@ describe('check', () => {
       'ok\tstate\tRUNNING\nok\tdamaged\t0\nok\tdiffering\t0\n',
     )
     expect(program.ok('stream check cluster | cut -f1,2')).toBe(
-      'ok\tbrokers\nok\tcontroller\nok\tunavailable\nok\tunder_replicated\n',
+      'ok\tbrokers\nok\tcontroller\nok\tunavailable\nok\tunder_replicated\nok\tunder_min_isr\n',
     )
   })
 

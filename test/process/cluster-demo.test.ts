@@ -87,6 +87,38 @@ describe.skipIf(hasNoEtcd)('cluster demo', () => {
   })
 })
 
+describe.skipIf(hasNoEtcd)('cluster demo in a directory that is not free', () => {
+  let program: Program
+  beforeAll(() => {
+    program = new Program()
+  })
+  afterAll(() => program?.stop())
+
+  it('is refused at once beside another one, and goes on after one that was killed', async () => {
+    const directory = program.path('shared')
+    const isUp = ({ child, said }: Demo) =>
+      until(() => said.out.includes('Ctrl-C ends') || child.exitCode !== null, 'it is up')
+    const first = demo(program, directory, '--daemons', '1')
+    await isUp(first)
+    const beside = program.shell(`stream cluster demo ${directory}`, { timeoutMs: 10_000 })
+    expect(beside.status).toBe(8)
+    expect(beside.stderr).toMatch(/shared: a demo runs there already; end it where it runs/)
+    const line = first.said.out.split('\n').find((text) => text.includes('export'))
+    program.ok(`${line}; seq 10 | stream produce kept --create`)
+    first.child.kill('SIGKILL')
+    await first.end
+    expect(processesIn(directory)).toBeGreaterThan(0)
+    const second = demo(program, directory, '--daemons', '1')
+    await isUp(second)
+    expect(second.said.err).toContain('2 servers of a demo that was killed are running here')
+    const next = second.said.out.split('\n').find((text) => text.includes('export'))
+    expect(program.ok(`${next}; stream cat kept | wc -l`).trim()).toBe('10')
+    second.child.kill('SIGINT')
+    expect(await second.end).toBe(130)
+    expect(processesIn(directory)).toBe(0)
+  }, 90_000)
+})
+
 describe('cluster demo without what it needs', () => {
   let program: Program
   beforeAll(() => {

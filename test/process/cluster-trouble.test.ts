@@ -319,6 +319,35 @@ describe.skipIf(hasNoEtcd)('one daemon and its etcd', { timeout: TEST_MS_MAX }, 
     program.ok(`stream -b ${daemon.socket} topics create t -r 1`)
   })
 
+  it('is found, waited for and ended while it waits for etcd', async () => {
+    const etcd = await startEtcd()
+    await etcd.kill()
+    const data = program.path('starting')
+    const [port] = await freePorts(1)
+    const listen = `--listen ipc://${data}.sock --listen tcp://127.0.0.1:${port}`
+    const start = `stream daemon start --data ${data} --etcd ${etcd.url} --node-id 1 ${listen}`
+    const begun = program.start('sh', ['-c', start])
+    await expect.poll(() => existsSync(`${data}/daemon.starting`), { timeout: 15_000 }).toBe(true)
+    const asked = program.shell(`stream daemon status --data ${data}`)
+    expect(asked.status).toBe(4)
+    expect(asked.stderr).toMatch(/the daemon \(process \d+\) is starting, and does not answer yet/)
+    const pid = Number(/process (\d+)/.exec(asked.stderr)?.[1])
+    program.ok(`stream daemon stop --data ${data}`)
+    expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
+    expect(await ended(begun)).toBe(4)
+    expect(program.shell(`stream daemon status --data ${data}`).stderr).toContain('no daemon is')
+    // A second start waits for the first one's daemon.
+    const both = [
+      program.start('sh', ['-c', start]),
+      program.start('sh', ['-c', `sleep 1; ${start}`]),
+    ]
+    await new Promise((resolve) => setTimeout(resolve, 3000))
+    await etcd.run()
+    expect(await Promise.all(both.map(ended))).toEqual([0, 0])
+    expect(existsSync(`${data}/daemon.starting`)).toBe(false)
+    program.ok(`stream -b ipc://${data}.sock daemon stop`)
+  })
+
   it('waits for an etcd that is not there yet, with one line', async () => {
     const etcd = await startEtcd()
     await etcd.kill()

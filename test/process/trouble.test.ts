@@ -270,3 +270,20 @@ describe('foreign bytes and crowds at the Kafka door', () => {
     writeFileSync(crowded.path('done'), status.state)
   })
 })
+
+describe('an outage in the middle of a read', () => {
+  it('is no idleness: what comes after it is read, by lines and by a command each', () => {
+    const script = (read: string) => `
+      stream topics create waited --if-not-exists > /dev/null
+      ${read} > got 2> said & pid=$!
+      sleep 2
+      kill -9 $(stream daemon status --json | jq .pid)
+      sleep 8
+      echo late | stream produce waited
+      wait $pid; echo "exit $?"; cat got`
+    const read = 'stream consume waited --idle 5s'
+    expect(program.ok(script(read))).toBe('exit 0\nlate\n')
+    const each = `stream consume waited -g each --from end --idle 5s --exec cat`
+    expect(program.ok(script(each))).toBe('exit 0\nlate\n')
+  }, 60_000)
+})

@@ -146,8 +146,12 @@ export class EtcdServer {
   }
 
   /** A call of etcd's JSON door, such as `kv/compaction`; bytes are base64 in it. */
-  async json(path: string, body: object): Promise<Record<string, unknown>> {
-    const { status, text } = await post(`${this.url}/v3/${path}`, JSON.stringify(body))
+  async json(
+    path: string,
+    body: object,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Record<string, unknown>> {
+    const { status, text } = await post(`${this.url}/v3/${path}`, JSON.stringify(body), headers)
     if (status !== 200) throw new Error(`etcd ${path}: ${text}`)
     return JSON.parse(text) as Record<string, unknown>
   }
@@ -159,12 +163,16 @@ export class EtcdServer {
 }
 
 /** To an etcd of the test itself: whom its certificate is from is not asked. */
-function post(url: string, body: string): Promise<{ status: number; text: string }> {
+function post(
+  url: string,
+  body: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<{ status: number; text: string }> {
   const { request } = url.startsWith('https:') ? https : http
   return new Promise((resolve, reject) => {
     const sent = request(
       url,
-      { method: 'POST', rejectUnauthorized: false, servername: '' },
+      { method: 'POST', headers, rejectUnauthorized: false, servername: '' },
       (response) => {
         let text = ''
         response.setEncoding('utf8')

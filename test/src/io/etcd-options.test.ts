@@ -66,7 +66,7 @@ describe('readEtcdOptions', () => {
         ['stream.etcd.user', 'etl'],
         ['stream.etcd.password.file', passwordFile],
       ]),
-    ).toEqual({ user: 'etl', password: 'from file' })
+    ).toEqual({ user: 'etl', password: 'from file', passwordFile })
     expect(read([['stream.etcd.user', 'etl']], 'from variable')).toEqual({
       user: 'etl',
       password: 'from variable',

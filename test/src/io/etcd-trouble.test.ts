@@ -282,6 +282,37 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
     expect(watch.ended).toEqual([])
   })
 
+  it('a password that is changed while the store is open is read again from its file', async () => {
+    const server = await start()
+    await server.json('auth/user/add', { name: 'root', password: 'old' })
+    await server.json('auth/role/add', { name: 'root' })
+    await server.json('auth/user/grant', { user: 'root', role: 'root' })
+    await server.json('auth/enable', {})
+    const passwordFile = join(directory, 'changed-password')
+    writeFileSync(passwordFile, 'old\n')
+    const store = await open(server.url, { user: 'root', passwordFile })
+    const { revision } = await store.txn(txn([], [put('a', '1')]))
+    const watch = collect(store, 'a', revision, 3)
+    const lease = await store.lease(60_000)
+    const change = async (from: string, password: string): Promise<void> => {
+      const { token } = await server.json('auth/authenticate', { name: 'root', password: from })
+      const headers = { Authorization: String(token) }
+      await server.json('auth/user/changepw', { name: 'root', password }, headers)
+    }
+    // The file first, and nothing is refused.
+    writeFileSync(passwordFile, 'new\n')
+    await change('old', 'new')
+    await store.txn(txn([], [put('a', '2')]))
+    // The file later: refused until then.
+    await change('new', 'newest')
+    await expect(store.get('a')).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+    writeFileSync(passwordFile, 'newest\n')
+    await store.txn(txn([], [put('a', '3')]))
+    await watch.done
+    await lease.keepAlive()
+    expect(watch.ended).toEqual([])
+  })
+
   it('a user without rights is NOT_ALLOWED, and a watch of his ends', async () => {
     const server = await start()
     await server.json('auth/user/add', { name: 'root', password: 'r' })
@@ -320,7 +351,12 @@ describe.skipIf(hasNoEtcd)('EtcdStore in trouble', () => {
       })
       expect((await store.txn(txn([], [put('a', '1')]))).succeeded).toBe(true)
       const anonymous = open(server.url, { caFile: ca, serverName: 'etcd.test' })
-      await expect(anonymous).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+      await expect(anonymous).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringMatching(
+          /it ends the TLS handshake \(alert: [a-z ]*certificate[a-z ]*\)$/,
+        ),
+      })
     })
 
     it('a bare IP must stand in the certificate, and is no name to ask for (RFC 6066)', async () => {
