@@ -37,8 +37,13 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   const { flags } = args
   if (args.operands.length > 0) throw new UsageError(`unexpected argument ${args.operands[0]}`)
   if (flags.has('ephemeral')) return startEphemeral(deps, args)
-  // -X is for the daemon here.
-  const question = { ...args, flags: flags.without('option') }
+  // -X is for the daemon here. One that has another socket is another daemon.
+  const socket = flags.all('listen').find((address) => address.startsWith('ipc://'))
+  const asked = flags.without('option')
+  const question = {
+    ...args,
+    flags: socket === undefined ? asked : asked.without('context').with('broker', socket),
+  }
   const running = await askStatus(deps, question)
   const data = flags.text('data')
   if (running !== undefined) {

@@ -9,8 +9,9 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { reportLag } from './groups-lag.ts'
 import { byPlace, type LagRow, nameOf, oldestUnread } from './groups-shared.ts'
 import { topicGlobs } from './mirror-plan.ts'
-import { type FoundPosition, readPositions } from './mirror-positions.ts'
+import { type FoundPosition, readPositions, type TopicPair } from './mirror-positions.ts'
 import { askClusterId } from './mirror-start.ts'
+import { recreated } from './mirror-topics.ts'
 import { flagsForBroker } from './other-broker.ts'
 import { printRows } from './row-output.ts'
 import { chooseTopics } from './topic-names.ts'
@@ -139,6 +140,30 @@ function stateOf(
   return lag === 0 ? 'current' : 'behind'
 }
 
+/** Why nothing of the source's topic can be held against what was copied of it. */
+function lostSource(pair: TopicPair, state: string): StreamError | undefined {
+  const { source, target } = pair
+  if (state === 'recreated') {
+    return recreated(pair, 'to add the new records to the old ones: stream mirror --append')
+  }
+  if (state !== 'gone') return undefined
+  const words = `${source}: deleted at the source since it was copied into ${target}`
+  return new StreamError('TOPIC_UNKNOWN', words, { target: source })
+}
+
+/** @throws StreamError where the source's topic is not the one that was copied any more */
+export async function refuseLostSource(
+  deps: CommandDeps,
+  { source }: CopySession,
+  position: FoundPosition,
+): Promise<void> {
+  const admin = await deps.clients.admin(source.cluster)
+  const [topic] = await admin.describeTopics([position.pair.source])
+  const found = topic?.errorCode === 0 ? topic : undefined
+  const error = lostSource(position.pair, stateOf(position, found, null))
+  if (error !== undefined) throw error
+}
+
 export async function copyStatus(
   deps: CommandDeps,
   args: CommandArgs,
@@ -169,6 +194,10 @@ export async function copyLag(
   return withCopies(deps, args, name, (session) =>
     reportLag(deps, args.flags, shape, async (failures, unanswered) => {
       const rows = await copyRows(deps, session, failures, unanswered)
+      for (const { position, state } of rows) {
+        const error = lostSource(position.pair, state)
+        if (error !== undefined) failures.add(error, position.pair.target)
+      }
       const lagRows = rows.map(
         ({ position, end, lag, ageMs }): LagRow => ({
           ...hereOf(position),

@@ -8,7 +8,7 @@ import { StreamError, UsageError } from '../src/base/errors.ts'
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { Broker } from './broker.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { type CopySession, withCopies } from './mirror-copy-status.ts'
+import { type CopySession, refuseLostSource, withCopies } from './mirror-copy-status.ts'
 import { type FoundPosition, NONE_YET, NOT_TOLD } from './mirror-positions.ts'
 import { askClusterId, ORIGIN_HEADER } from './mirror-start.ts'
 import { printRows } from './row-output.ts'
@@ -66,6 +66,7 @@ async function compareCopy(
 ): Promise<StreamComparison> {
   const { pair, partition, traits, here, hereFirst } = position
   refuseUnlike(position)
+  await refuseLostSource(deps, session, position)
   const isTagged = traits.includes('tagged')
   const what: Comparison = { key: true, headers: !isTagged, timestamp: true, offset: false }
   const targetId = isTagged ? await askClusterId(session.target, session.target.address) : ''

@@ -21,6 +21,8 @@ export function linkVerify(
     for (const topic of chosenTopics(link, args)) {
       const flags = args.flags.without('topics').with('offsets', '').with('until', untilOf(topic))
       const theirs = `${place}/${topic.name}`
+      const apart = topic.partitions.find(({ state }) => state === 'diverged')
+      if (apart !== undefined) deps.console.warn(`${topic.name}: diverged: ${apart.error}`)
       const outcome = await compareSides(deps, { ...args, flags }, topic.name, theirs)
       for (const [partition, here, source, isEqual] of outcome.rows) {
         rows.push([

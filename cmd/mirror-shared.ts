@@ -88,9 +88,9 @@ export const mirrorShape: RowShape = {
   columns: ['NAME', 'TOPIC', 'PARTITION', 'STATE', 'SOURCE_END', 'HERE', 'LAG', 'SECONDS', 'ERROR'],
 }
 
-/** How many records (and gaps) are not here; undefined: not known. */
+/** How many records (and gaps) are not here; undefined: not known, or what the source has is something else. */
 export function lagOf({ sourceEnd, logEnd, state }: MirrorPartition): number | undefined {
-  if (state === 'promoted' || sourceEnd < 0) return undefined
+  if (state === 'promoted' || state === 'diverged' || sourceEnd < 0) return undefined
   return Math.max(0, sourceEnd - logEnd)
 }
 
@@ -176,11 +176,13 @@ export function troubleWords(
   const error = each.error ?? problem
   const lag = lagOf(each)
   const missing =
-    lag === undefined
-      ? 'its source was not heard of yet'
-      : lag === 0
-        ? 'its source was not heard of lately'
-        : `${lag} offsets are missing`
+    each.state === 'diverged'
+      ? 'what is missing cannot be told'
+      : lag === undefined
+        ? 'its source was not heard of yet'
+        : lag === 0
+          ? 'its source was not heard of lately'
+          : `${lag} offsets are missing`
   const why = isHeldBack(each)
     ? ', held back by transactions that are open at the source'
     : error === null

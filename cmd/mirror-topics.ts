@@ -152,17 +152,15 @@ export function livePositions(
     // What was copied went with the topic: it is copied anew.
     if (!isSameTopic(position.targetId, ids.target)) continue
     if (isSameTopic(position.sourceId, ids.source)) live.set(partition, position)
-    else if (!options.mayAppend) throw recreated(pair)
+    else if (!options.mayAppend)
+      throw recreated(pair, 'to add the new records to the old ones: --append')
   }
   return live
 }
 
-function recreated({ source, target }: TopicPair): StreamError {
-  return new StreamError(
-    'CONFLICT',
-    `${source}: deleted and made anew since it was copied into ${target}`,
-    { target: source, hint: 'to add the new records to the old ones: --append' },
-  )
+export function recreated({ source, target }: TopicPair, hint: string): StreamError {
+  const words = `${source}: deleted and made anew since it was copied into ${target}`
+  return new StreamError('CONFLICT', words, { target: source, hint })
 }
 
 /**

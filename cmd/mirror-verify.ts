@@ -28,6 +28,7 @@ export const spec: CommandSpec = {
     [1, 'they differ'],
     [2, 'a copy that a filter or --append has made another'],
     [3, 'nothing was ever copied from there; no such link, or no such topic of it'],
+    [8, 'a source topic was made anew since it was copied'],
   ],
 }
 

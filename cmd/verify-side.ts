@@ -5,6 +5,7 @@
 
 import { StreamError } from '../src/base/errors.ts'
 import type { RecordsEvent } from '../src/client/consumer-events.ts'
+import type { OffsetQuestion } from '../src/client/offsets.ts'
 import type { ByteInput } from '../src/ports/stdio.ts'
 import { RecordCursor } from '../src/record/record-cursor.ts'
 import { EnvelopeReader } from '../src/text/envelope-reader.ts'
@@ -40,9 +41,15 @@ export async function openTopicSide(
 ): Promise<VerifySide> {
   const info = await broker.cluster.awaitTopic(topic)
   const names = info.partitions.map(({ partition }) => ({ topic, partition }))
-  const ranges = await resolveRanges(names, plan.from, plan.until, (questions) =>
-    askOffsets(deps, broker, plan, questions),
-  )
+  const ask = (questions: readonly OffsetQuestion[]) => askOffsets(deps, broker, plan, questions)
+  const asked = await resolveRanges(names, plan.from, plan.until, ask)
+  const ends = await ask(names.map((name) => ({ ...name, at: 'latest' })))
+  // What is not there yet is not waited for.
+  const ranges = asked.map((range) => {
+    const end = ends.find(({ partition }) => partition === range.partition)?.offset ?? 0
+    const endOffset = Math.max(range.startOffset, Math.min(range.endOffset ?? end, end))
+    return { ...range, endOffset }
+  })
   for (const { partition, gap } of ranges) {
     if (gap !== undefined) warnOfGap(deps, topic, partition, gap)
   }

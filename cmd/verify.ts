@@ -28,7 +28,7 @@ export const spec: CommandSpec = {
   operands: [{ name: 'A' }, { name: 'B' }],
   options: [
     { long: 'from', argument: 'POS', help: 'where to start in topics: start, end, N, +N, -N, a TIME, or P=POS,…' },
-    { long: 'until', argument: 'POS', help: 'where to stop in topics, exclusive' },
+    { long: 'until', argument: 'POS', help: 'where to stop in topics, exclusive; at their ends at the latest' },
     { long: 'any-order', help: 'as multisets, whatever the order and the partition' },
     { long: 'offsets', help: 'offsets must be equal too' },
     { long: 'ignore', argument: 'LIST', help: 'what may differ: key, ts, headers' },

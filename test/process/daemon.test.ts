@@ -79,6 +79,21 @@ describe('daemon start and run', () => {
     expect(start.status).toBe(exit)
   })
 
+  it('start asks the daemon at the socket that it was told to listen at', () => {
+    const socket = `ipc://${program.path('a.sock')}`
+    const start = `stream daemon start --listen ${socket}`
+    program.ok('stream daemon start')
+    program.ok(`${start} --data a; ${start} --data a; ${start}`)
+    expect(JSON.parse(program.ok(`stream daemon status -b ${socket} --json`))).toMatchObject({
+      data: program.path('a'),
+    })
+    const other = program.shell(`${start} --data b`)
+    expect(other.status).toBe(8)
+    expect(other.stderr).toContain(`running already with the data in ${program.path('a')}`)
+    expect(existsSync(program.path('b'))).toBe(false)
+    program.ok(`stream daemon stop -b ${socket}; stream daemon stop`)
+  })
+
   it('start returns when every listener is open, and fails where one cannot be', async () => {
     const taken = createServer()
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))

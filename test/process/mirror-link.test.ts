@@ -115,6 +115,29 @@ describe('a link between two daemons', () => {
     ok('stream mirror status west -b $T --json | head -1 | grep -q following')
   }, 120_000)
 
+  it('a source topic that was made anew is no lag of 0, and a comparison with it ends', async () => {
+    const { ok, shell } = bound(pairUp())
+    ok('seq 100 | stream produce a -b $S --create')
+    ok('stream mirror link west -b $T --source $S --topics a')
+    ok('stream mirror lag west -b $T --wait-until 0 --timeout 30s')
+    ok('stream topics delete a -b $S -y; seq 3 | stream produce a -b $S --create')
+    await eventually('it diverges', () =>
+      ok('stream mirror status west -b $T').includes('diverged') ? true : undefined,
+    )
+    expect(ok('stream mirror lag west -b $T')).toBe('west\ta\t-\t-\n')
+    expect(shell('stream mirror lag west -b $T --fail-above 1000').status).toBe(1)
+    const waited = shell('stream mirror lag west -b $T --wait-until 0 --timeout 1s')
+    expect([waited.status, waited.stderr]).toEqual([
+      7,
+      expect.stringContaining('cannot be told (diverged: the source'),
+    ])
+    const verified = shell('timeout 20 stream mirror verify west -b $T')
+    expect([verified.status, verified.stdout]).toEqual([1, 'west\ta\t0\t3\t100\t0\n'])
+    expect(verified.stderr).toContain('a: diverged: the source')
+    const compared = shell('timeout 20 stream verify a $S/a -b $T --until 100')
+    expect([compared.status, compared.stdout]).toEqual([1, '0\t100\t3\t0\n'])
+  }, 120_000)
+
   it('refuses rings, itself, topics that exist, and names that are taken', () => {
     const { ok, shell } = bound(pairUp())
     ok('seq 3 | stream produce a -b $S --create; seq 3 | stream produce here -b $T --create')

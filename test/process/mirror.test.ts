@@ -116,6 +116,11 @@ describe('a copy', () => {
     expect(row).toMatchObject({ v: 1, kind: 'mirror', name: '@east', source_end: 100, here: 100 })
     east.ok('stream topics delete told -y; stream topics create told --partitions 2')
     expect(west.ok('stream mirror status @east --topics told')).toContain('recreated')
+    for (const verb of ['verify', 'lag', 'lag --fail-above 5', 'lag --wait-until 0']) {
+      const line = `stream mirror ${verb} @east --topics told`
+      const { status, stderr } = west.shell(line, { timeoutMs: 20_000 })
+      expect([line, status, stderr]).toEqual([line, 8, expect.stringContaining('made anew since')])
+    }
     const refused = mirror('--topics told')
     expect(refused.status).toBe(8)
     expect(refused.stderr).toContain('made anew since')
