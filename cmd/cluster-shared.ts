@@ -81,7 +81,10 @@ export async function lookAtCluster({ admin, cluster }: ClusterSession): Promise
 /** One line where what is shown may be old. */
 export function warnIfStale({ console }: CommandDeps, { store }: ClusterView): void {
   if (store?.trouble === undefined) return
-  const consequence = store.isLost ? 'what is shown may be old' : 'what is shown may be late'
+  const held = store.isReadOnly
+    ? 'no topic can be made, no lead can move'
+    : 'what is shown may be late'
+  const consequence = store.isLost ? 'what is shown may be old' : held
   console.warn(`the metadata store is ${store.trouble}; ${consequence}`)
 }
 

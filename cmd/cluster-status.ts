@@ -83,7 +83,8 @@ function statusRow(view: ClusterView, health: Health): Row {
 
 function storeRow({ store }: ClusterView): Row[] {
   if (store === undefined) return []
-  const state = store.isLost ? 'lost' : store.trouble === undefined ? 'answers' : 'silent'
+  const held = store.isReadOnly ? 'read-only' : 'silent'
+  const state = store.isLost ? 'lost' : store.trouble === undefined ? 'answers' : held
   return [['store', state, store.trouble ?? '']]
 }
 

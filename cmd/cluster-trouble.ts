@@ -65,7 +65,9 @@ const store: Look = ({ view }) =>
           check: 'store',
           target: 'cluster',
           finding: `the metadata store is ${view.store.trouble}${view.store.isLost ? '; what follows may be old' : ''}`,
-          cure: 'look whether etcd runs, has a majority, and is reached from the brokers; they go on by themselves when it is back',
+          cure: view.store.isReadOnly
+            ? 'until then no topic can be made and no lead can move: compact and defragment etcd or raise its --quota-backend-bytes, then: etcdctl alarm disarm'
+            : 'look whether etcd runs, has a majority, and is reached from the brokers; they go on by themselves when it is back',
         },
       ]
 

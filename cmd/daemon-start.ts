@@ -88,6 +88,7 @@ async function awaitStarting(
   address: string,
 ): Promise<boolean> {
   const deadlineMs = deps.time.monotonicMs() + START_MS_MAX
+  if (findStarting(deps, args) === undefined) return false
   while (findStarting(deps, args) !== undefined) {
     if (deps.time.monotonicMs() > deadlineMs) throw notRunning(deps, args)
     await sleep(deps.time, POLL_MS)

@@ -31,7 +31,7 @@ export const spec: CommandSpec = {
     'UPTIME is in milliseconds, BYTES in bytes; tables show both rounded.',
     'DAMAGED counts ranges of logs that are not served. SCRUBBED is when a search of all logs for damage ended last, SCRUBBING how far the one under way is, in percent.',
     'DIFFERING counts batches that differ from the copy of the leader although both are sound; the log of the daemon names each with its offsets. Nothing is changed by itself, for nobody knows which copy is right.',
-    'STORE tells in a cluster whether the metadata store (etcd) answers the daemon; silent: not now; lost: for longer than its session, so that it does not know what has become of the others.',
+    'STORE tells in a cluster whether the metadata store (etcd) answers the daemon; silent: not now; read-only: it answers, and takes no writes, as when its quota is used up; lost: for longer than its session, so that it does not know what has become of the others.',
   ],
   operands: [],
   options: [dataOption, ...rowOptions],
@@ -57,7 +57,7 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
     status.scrubbedMs > 0 ? formatTime(status.scrubbedMs) : null,
     status.scrubPercent < 0 ? null : status.scrubPercent,
     status.differingBatches,
-    status.storeState === '' ? null : status.storeState.toLowerCase(),
+    status.storeState === '' ? null : status.storeState.toLowerCase().replace('_', '-'),
   ]
   await printRows(deps, args.flags, shape, [row], display)
   const trouble = storeContact(status)?.trouble

@@ -8,7 +8,9 @@ import type { DaemonState } from './daemon-shared.ts'
 export interface StoreContact {
   /** Its session has run out: it may be the last to hear what has become of the cluster. */
   readonly isLost: boolean
-  /** undefined: the store answers. */
+  /** It answers, and takes no writes: what is shown is of now, and nothing can change. */
+  readonly isReadOnly: boolean
+  /** undefined: the store answers, and takes writes. */
   readonly trouble: string | undefined
 }
 
@@ -19,10 +21,15 @@ export function storeContact({
   storeTrouble,
 }: Pick<DaemonState, 'storeState' | 'storeSilentMs' | 'storeTrouble'>): StoreContact | undefined {
   if (storeState === '') return undefined
-  if (storeState === 'ANSWERS') return { isLost: false, trouble: undefined }
+  const isReadOnly = storeState === 'READ_ONLY'
+  if (storeState === 'ANSWERS') return { isLost: false, isReadOnly, trouble: undefined }
+  if (isReadOnly) {
+    const trouble = `read-only: ${storeTrouble ?? 'it takes no writes'}`
+    return { isLost: false, isReadOnly, trouble }
+  }
   const seconds = formatDuration(Math.max(1, Math.round(storeSilentMs / 1000)) * 1000)
   const why = storeTrouble ?? 'the session of the daemon has run out'
-  return { isLost: storeState === 'LOST', trouble: `silent for ${seconds}: ${why}` }
+  return { isLost: storeState === 'LOST', isReadOnly, trouble: `silent for ${seconds}: ${why}` }
 }
 
 /** Of the daemon that answers. Brokers of other makers, doors and users that may not ask learn nothing. */

@@ -2,7 +2,8 @@
  * DaemonStatus (1000), private: what `stream daemon status` prints. From version 1 on: ranges that are not served, when a
  * whole scrub of all logs ended (−1: never), and how far the one under way is (−1: none is). From version 2 on: batches
  * whose copy here differs from their leader's, as far as it is known. From version 3 on: whether the metadata store answers this
- * broker, for how long it has not, and why; without a session (LOST) all it says of the cluster may be old.
+ * broker, for how long it has not, and why, and whether it takes writes (READ_ONLY: it does not); without a session (LOST) all it says of
+ * the cluster may be old.
  */
 
 import type { SessionView } from '../replica/session-keeper.ts'
@@ -37,7 +38,7 @@ export const daemonStatus: Handler<'DaemonStatus'> = ({ broker, host }) => {
 }
 
 /** '': it is the daemon's own. */
-type StoreState = '' | 'ANSWERS' | 'SILENT' | 'LOST'
+type StoreState = '' | 'ANSWERS' | 'READ_ONLY' | 'SILENT' | 'LOST'
 
 function storeFields(session: SessionView): {
   readonly storeState: StoreState
@@ -46,11 +47,12 @@ function storeFields(session: SessionView): {
 } {
   const contact = session.storeContact
   if (contact === undefined) return { storeState: '', storeSilentMs: 0, storeTrouble: null }
-  const { silentMs, trouble } = contact
-  const held = trouble === undefined ? 'ANSWERS' : 'SILENT'
+  const { silentMs, trouble, writeTrouble } = contact
+  const answering = writeTrouble === undefined ? 'ANSWERS' : 'READ_ONLY'
+  const held = trouble === undefined ? answering : 'SILENT'
   return {
     storeState: session.isSelfFenced() ? 'LOST' : held,
     storeSilentMs: Math.floor(silentMs),
-    storeTrouble: trouble?.message ?? null,
+    storeTrouble: (trouble ?? writeTrouble)?.message ?? null,
   }
 }

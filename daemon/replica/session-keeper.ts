@@ -53,6 +53,8 @@ export interface StoreContact {
   readonly silentMs: number
   /** Why the latest was not acknowledged; undefined: it was. */
   readonly trouble: StreamError | undefined
+  /** Why the store takes no writes though it answers; undefined: it takes them, as far as is known. */
+  readonly writeTrouble: StreamError | undefined
 }
 
 export interface SessionPorts {
@@ -189,6 +191,7 @@ export class SessionKeeper implements SessionView {
       silentMs: Math.max(0, this.#ports.store.time.monotonicMs() - answeredMs),
       // The other thread may have been answered since.
       trouble: sentMs !== undefined && sentMs >= answeredMs ? error : undefined,
+      writeTrouble: this.#ports.store.store.writeTrouble,
     }
   }
 

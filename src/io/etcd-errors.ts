@@ -63,6 +63,17 @@ export function connectionDefect(error: unknown): string {
   return plain || 'no connection'
 }
 
+/** What etcd says of itself by its alarm, or by refusing a write. */
+export function spaceExceeded(
+  who: string,
+  details: { readonly target?: string; readonly cause?: unknown } = {},
+): StreamError {
+  const words = `${who} takes no writes: its database has reached its quota (NOSPACE)`
+  const hint =
+    'compact and defragment etcd or raise its --quota-backend-bytes, then: etcdctl alarm disarm'
+  return new StreamError('DISK_FULL', words, { ...details, hint })
+}
+
 /** @param target  the endpoint that answered, or did not */
 export function storeError(error: unknown, target: string): StreamError {
   if (error instanceof StreamError) return error
@@ -77,14 +88,7 @@ export function storeError(error: unknown, target: string): StreamError {
     return new StreamError('FENCED', 'the lease has ended', details)
   }
   if (says(error, 'database space exceeded')) {
-    return new StreamError(
-      'DISK_FULL',
-      `etcd at ${target} takes no writes: its database has reached its quota (NOSPACE)`,
-      {
-        ...details,
-        hint: 'compact and defragment etcd or raise its --quota-backend-bytes, then: etcdctl alarm disarm',
-      },
-    )
+    return spaceExceeded(`etcd at ${target}`, details)
   }
   if (says(error, 'request is too large')) {
     return new StreamError('CONFIG_INVALID', `etcd at ${target}: the request is too large`, {

@@ -20,9 +20,9 @@ import type {
   StoreWatch,
   StoreWatchEvents,
 } from '../ports/metadata-store.ts'
-import type { Time } from '../ports/time.ts'
+import type { Time, Timer } from '../ports/time.ts'
 import { closed } from './etcd-endpoints.ts'
-import { isCompacted } from './etcd-errors.ts'
+import { isCompacted, spaceExceeded } from './etcd-errors.ts'
 import { entryOf, keyBytes, prefixEnd, prefixStart, revisionOf } from './etcd-keys.ts'
 import { EtcdLink } from './etcd-link.ts'
 import type { EtcdOptions } from './etcd-options.ts'
@@ -45,6 +45,9 @@ const PAGE_KEYS = 2000
 /** How often a list is begun again whose revision was compacted while it was read. */
 const LISTINGS_MAX = 5
 
+/** An alarm is looked for so often: nothing else tells of one before a write is refused. */
+const ALARM_LOOK_MS = 10_000
+
 const REPEATABLE = { isRepeatable: true }
 const ONCE = { isRepeatable: false }
 
@@ -56,10 +59,14 @@ export class EtcdStore implements MetadataStore {
   private readonly options: EtcdOptions
   private readonly guards: LeaseGuards
   private readonly watches = new Set<EtcdWatch>()
+  private readonly log: Log
   private isClosed = false
+  private spaceTrouble: StreamError | undefined
+  private alarmTimer: Timer | undefined
 
   private constructor(time: Time, log: Log, link: EtcdLink, options: EtcdOptions) {
     this.time = time
+    this.log = log
     this.guards = new LeaseGuards(options, log)
     this.link = link
     this.methods = link.methods
@@ -77,12 +84,18 @@ export class EtcdStore implements MetadataStore {
     try {
       const { version = '', errors = [] } = await link.call(link.methods.status, {}, REPEATABLE)
       checkVersion(log, version)
-      for (const alarm of errors) log.warn('etcd raises an alarm', { alarm })
-      return new EtcdStore(time, log, link, options)
+      const store = new EtcdStore(time, log, link, options)
+      store.noteAlarms(errors)
+      store.lookForAlarmsLater()
+      return store
     } catch (error) {
       link.close()
       throw error
     }
+  }
+
+  get writeTrouble(): StreamError | undefined {
+    return this.spaceTrouble
   }
 
   async txn(txn: StoreTxn): Promise<StoreTxnResult> {
@@ -164,9 +177,35 @@ export class EtcdStore implements MetadataStore {
   async close(): Promise<void> {
     if (this.isClosed) return
     this.isClosed = true
+    this.alarmTimer?.cancel()
     for (const watch of [...this.watches]) watch.end(undefined)
     this.link.close()
     await this.guards.close()
+  }
+
+  private lookForAlarmsLater(): void {
+    this.alarmTimer = this.time.setTimer(ALARM_LOOK_MS, () => void this.lookForAlarms())
+  }
+
+  private async lookForAlarms(): Promise<void> {
+    try {
+      const { errors = [] } = await this.link.call(this.methods.status, {}, REPEATABLE)
+      this.noteAlarms(errors)
+    } catch (error) {
+      // That it does not answer is told by those who need it to.
+      if (!isStreamError(error)) throw error
+    }
+    if (!this.isClosed) this.lookForAlarmsLater()
+  }
+
+  /** @param alarms  of all members, as etcd's status has them: "memberID:1 alarm:NOSPACE" */
+  private noteAlarms(alarms: readonly string[]): void {
+    const isFull = alarms.some((alarm) => alarm.includes('NOSPACE'))
+    const wasFull = this.spaceTrouble !== undefined
+    if (isFull === wasFull) return
+    this.spaceTrouble = isFull ? spaceExceeded('etcd') : undefined
+    if (isFull) this.log.warn('etcd raises an alarm', { alarms: alarms.join('; ') })
+    else this.log.info('etcd takes writes again')
   }
 
   private checkUsable(): void {

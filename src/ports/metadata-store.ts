@@ -1,3 +1,7 @@
+/** The store behind all cluster metadata, as the daemon sees it. */
+
+import type { StreamError } from '../base/errors.ts'
+
 /**
  * The linearizable key-value store behind all cluster metadata (replication.md section 5.1). Homes: embedded
  * (src/io/embedded-store.ts), simulated (test/sim/sim-store.ts), etcd later. All pass one conformance suite.
@@ -24,6 +28,8 @@ export interface MetadataStore {
    * Ends a lease that a former process took, by its id; fine when it has ended. Absent where leases end with their process.
    */
   revokeLease?(leaseId: string): Promise<void>
+  /** Why it takes no writes though it answers, as far as that is known; undefined: it takes them. */
+  readonly writeTrouble?: StreamError | undefined
   close(): Promise<void>
 }
 

@@ -98,7 +98,7 @@ describe('cluster brokers', () => {
 
 describe('a daemon without its metadata store', () => {
   const trouble = 'no endpoint of etcd is reached: http://127.0.0.1:1: connection refused'
-  const without = (storeState: 'ANSWERS' | 'SILENT' | 'LOST'): World => {
+  const without = (storeState: 'ANSWERS' | 'READ_ONLY' | 'SILENT' | 'LOST'): World => {
     const w = world()
     w.broker.nodes.place('users', 0, [2, 1])
     const isAnswered = storeState === 'ANSWERS'
@@ -139,6 +139,18 @@ describe('a daemon without its metadata store', () => {
     const { exit, stdout } = await without('LOST').run('cluster', 'doctor')
     expect(exit).toBe(1)
     expect(lines({ stdout } as RunResult).map((line) => line.split('\t')[1])).toEqual(['store'])
+  })
+
+  it('a store that takes no writes is a warning everywhere, with its own cure', async () => {
+    const status = await without('READ_ONLY').run('cluster', 'status')
+    expect(status.exit).toBe(0)
+    const words = `the metadata store is read-only: ${trouble}; no topic can be made, no lead can move`
+    expect(status.stderr).toContain(words)
+    const check = await without('READ_ONLY').run('check', 'cluster', '--nagios')
+    expect(check.exit).toBe(1)
+    expect(check.stdout).toContain('store of CCCC is read-only: ')
+    const doctor = await without('READ_ONLY').run('cluster', 'doctor')
+    expect(doctor.stdout).toMatch(/^warn\tstore\tcluster\t.*read-only.*etcdctl alarm disarm/m)
   })
 
   it('session alive: a silent store is a warning, one that answers is well', async () => {

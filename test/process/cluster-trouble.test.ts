@@ -190,6 +190,10 @@ describe.skipIf(hasNoEtcd)('a cluster of three', { timeout: TEST_MS_MAX }, () =>
     expect(refused.status).not.toBe(0)
     expect(diagnosis(refused)).toEqual([expect.stringMatching(/quota \(NOSPACE\)/)])
     produce(1000)
+    const check = () => program.shell(stream('check cluster'))
+    const isTold = () => /^warn\tstore\t.*read-only: .*quota \(NOSPACE\)/m.test(check().stdout)
+    await cluster.until(isTold, 'check cluster warns')
+    expect(program.shell(stream('cluster doctor')).stdout).toContain('etcdctl alarm disarm')
     const [first] = daemons
     if (first === undefined) throw new Error('three daemons')
     await cluster.end(first)
@@ -200,6 +204,7 @@ describe.skipIf(hasNoEtcd)('a cluster of three', { timeout: TEST_MS_MAX }, () =>
     await cluster.until(() => cluster.liveBrokers() === 3, 'all are in again')
     program.ok(stream('topics create v -r 3'))
     produce(1000)
+    await cluster.until(() => check().status === 0, 'all is well again')
     expectAll()
     for (const [index, daemon] of daemons.entries()) {
       const said = daemon.log.slice(before[index])
