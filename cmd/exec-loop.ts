@@ -175,7 +175,7 @@ export class ExecLoop {
     const { idleMs, untilFutureMs } = plan
     const follows = !plan.isBounded && !this.#hasPassedFuture
     if (consumer.isDone && group.isSettled && (!follows || this.#isAllPassed())) return true
-    if (consumer.isOutOfTouch) this.touch()
+    if (idleMs !== undefined && consumer.isOutOfTouch) this.touch()
     const idleForMs = time.monotonicMs() - this.#lastRecordMs
     if (idleMs !== undefined && idleForMs >= idleMs) {
       stop.stop('idle')

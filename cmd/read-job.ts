@@ -545,7 +545,7 @@ class ReadJob {
     const nowMs = time.monotonicMs()
     const { idleMs, untilFutureMs } = this.#plan
     // An outage is no want of records: the time begins again when they can be had.
-    if (consumer.isOutOfTouch) this.#lastRecordMs = nowMs
+    if (idleMs !== undefined && consumer.isOutOfTouch) this.#lastRecordMs = nowMs
     if (idleMs !== undefined && nowMs - this.#lastRecordMs >= idleMs) {
       this.#stop('idle')
       return true

@@ -43,6 +43,7 @@ import { sleep, type Time } from '../src/ports/time.ts'
 import { assertProtected } from './doors/address-rule.ts'
 import { advertisedEndpoints } from './doors/advertised.ts'
 import { startDaemon } from './doors/daemon.ts'
+import { makeDurably } from './log/data-directory.ts'
 import { clusterIdOf, DEFAULT_CLUSTER } from './metadata/cluster-name.ts'
 import { RepeatedWarning } from './metadata/repeated-warning.ts'
 import { shareOpenFiles, warnOfFewOpenFiles } from './open-file-shares.ts'
@@ -357,6 +358,16 @@ async function main(): Promise<number> {
 }
 
 /** Until it is asked to stop. @returns the exit code */
+/** Where it cannot be said the start itself will tell why. @returns takes it back */
+async function sayStarting(dataDirectory: string): Promise<() => void> {
+  try {
+    const isNew = await makeDurably(disk, dataDirectory)
+    return putStartingFile(dataDirectory, { isNew })
+  } catch {
+    return () => undefined
+  }
+}
+
 async function serve(options: Options): Promise<number> {
   const log = new StderrLog('info')
   const time = new RealTime()
@@ -379,7 +390,7 @@ async function serve(options: Options): Promise<number> {
     fenced = error
     stop(error.message)
   }
-  const removeStartingFile = putStartingFile(dataDirectory)
+  const removeStartingFile = await sayStarting(dataDirectory)
   const daemon = await whenEtcdServes(options, time, log, async () => {
     const joined = await joinCluster(options, time, random, log)
     return startDaemon(

@@ -603,13 +603,17 @@ interface Found {
   readonly unrecovered: Set<string>
 }
 
-/** Creates the directory and those above it that are missing, and makes their names durable. */
-async function makeDurably(disk: Disk, path: string): Promise<void> {
+/**
+ * Creates the directory and those above it that are missing, and makes their names durable: whoever needs it first must do it so.
+ * @returns whether it was missing
+ */
+export async function makeDurably(disk: Disk, path: string): Promise<boolean> {
   const missing: string[] = []
   for (let each = path; disk.stat(each) === undefined; each = directoryOf(each)) missing.push(each)
-  if (missing.length === 0) return
+  if (missing.length === 0) return false
   disk.makeDirectory(path, 0o700)
   for (const each of missing) await disk.syncDirectory(directoryOf(each))
+  return true
 }
 
 async function find(
