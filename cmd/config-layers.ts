@@ -88,7 +88,7 @@ export function setClientKey(
   place: string,
 ): void {
   const key = findKey('client', name)
-  if (key === undefined) throw new UsageError(unknownKeyMessage('client', name))
+  if (key === undefined) throw new UsageError(`${place}: ${unknownKeyMessage('client', name)}`)
   refuseSecret(key, place)
   const defect = findConfigDefect(key, text)
   if (defect !== undefined) throw new UsageError(`${place}: ${name}: ${text} ${defect}`)

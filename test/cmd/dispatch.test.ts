@@ -206,7 +206,9 @@ describe('which broker', () => {
       ['acks', { text: '1', place: 'f:4' }],
     ])
     expect(() => parseConfigFile('x\n', 'f')).toThrow('f:1: must be key = value')
-    expect(() => parseConfigFile('\nlingr.ms = 5\n', 'f')).toThrow('did you mean linger.ms?')
+    expect(() => parseConfigFile('\nlingr.ms = 5\n', 'f')).toThrow(
+      'f:2: lingr.ms: no such client key; did you mean linger.ms?',
+    )
     expect(() => parseConfigFile('linger.ms = x\n', 'f')).toThrow('f:1')
   })
 })
