@@ -102,6 +102,8 @@ export class GroupMember {
   /** Partition counts that the last assignment was made from, by the leader. */
   #counts = new Map<string, number>()
   #mustRejoin = false
+  /** From the first question until one is answered with a generation: the coordinator may be in it already. */
+  #isJoining = false
   #mustEvict = false
   #isSettled = false
   #hasHadCompany = false
@@ -194,22 +196,34 @@ export class GroupMember {
   }
 
   /**
-   * In the name of the member and its generation. Once a commit is refused for them the partitions are lost.
-   * @throws StreamError as commitGroupOffsets
+   * In the name of the member and its generation. Once a commit is refused for them the partitions are lost; one that a
+   * join has overtaken is REBALANCE_IN_PROGRESS, and may be made again.
+   * @throws StreamError as commitGroupOffsets; UNKNOWN_MEMBER_ID, unasked, while it is no member
    */
   async commit(offsets: readonly GroupOffset[]): Promise<void> {
+    const generationId = this.#generation
+    const target = `group ${this.#options.groupId}`
+    // Without a name it would be a commit by hand, which a group that has become empty takes from anybody.
+    if (generationId < 0) throw kafkaFailure(KafkaError.UNKNOWN_MEMBER_ID, { target })
     try {
       await commitGroupOffsets(this.link, offsets, {
         memberId: this.#memberId,
         groupInstanceId: this.#instanceId,
-        generationId: this.#generation,
+        generationId,
       })
     } catch (error) {
-      if (error instanceof StreamError && error.kafkaError !== undefined) {
-        this.#judge(error.kafkaError)
+      if (!(error instanceof StreamError) || error.kafkaError === undefined) throw error
+      if (isUnknownMembership(error.kafkaError) && this.#hasJoinedSince(generationId)) {
+        throw kafkaFailure(KafkaError.REBALANCE_IN_PROGRESS, { target })
       }
+      this.#judge(error.kafkaError)
       throw error
     }
+  }
+
+  /** Or is about to: whether what it owns is lost is then for the join to say. */
+  #hasJoinedSince(generation: number): boolean {
+    return this.#isJoining || this.#generation !== generation
   }
 
   /** Ends the membership; a static member stays in the group until its session ends. Idempotent. */
@@ -295,8 +309,10 @@ export class GroupMember {
     await this.#checkStatic()
     if (this.#mustEvict) await this.#askToLeave('', this.#instanceId)
     this.#mustEvict = false
+    this.#isJoining = true
     const joined = await this.#askToJoin()
     if (joined === undefined || this.#isClosed) return false
+    this.#isJoining = false
     this.#memberId = joined.memberId
     this.#generation = joined.generationId
     this.#protocol = joined.protocolName ?? ''
@@ -584,6 +600,10 @@ export class GroupMember {
   #pause(failures: number): Promise<void> {
     return sleep(this.#time, backoffMs(this.#random, this.#cluster.backoff, failures))
   }
+}
+
+function isUnknownMembership(code: number): boolean {
+  return code === KafkaError.UNKNOWN_MEMBER_ID || code === KafkaError.ILLEGAL_GENERATION
 }
 
 function keyOf({ topic, partition }: GroupPartition): string {

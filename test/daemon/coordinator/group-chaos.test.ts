@@ -9,6 +9,7 @@ import type { SyncAnswer } from '../../../daemon/coordinator/group-member.ts'
 import { Cluster } from '../../../src/client/cluster.ts'
 import { Consumer } from '../../../src/client/consumer.ts'
 import { GroupMember } from '../../../src/client/group-member.ts'
+import { KafkaError } from '../../../src/protocol/errors.ts'
 import { RecordCursor } from '../../../src/record/record-cursor.ts'
 import { SimTime } from '../../sim/sim-time.ts'
 import { batchOf } from '../batches.ts'
@@ -68,6 +69,7 @@ class Worker {
   pausedUntilMs = 0
   isDead = false
   gaveBack = 0
+  lost = 0
   isDone: Promise<void>
 
   constructor(run: Run, name: string, options: WorkerOptions = {}) {
@@ -106,6 +108,7 @@ class Worker {
         if (event.kind === 'failed') throw event.error
         if (event.kind === 'revoked') {
           this.gaveBack += event.partitions.length
+          if (event.isLost) this.lost += event.partitions.length
           if (!event.isLost) await this.#commit()
           for (const { topic, partition } of event.partitions) {
             this.#consumer.unassign(topic, partition)
@@ -315,6 +318,36 @@ describe('groups under chaos', () => {
     await w.run(5000)
     expect([a.member.owned.length, b.member.owned.length]).toEqual([3, 3])
     expect([a.gaveBack, b.gaveBack]).toEqual([4, 1])
+  })
+
+  it('a commit on its way while the member joins again loses it nothing', async () => {
+    const run = new Run('commit and join')
+    const { w } = run
+    await w.start({ texts })
+    const client = w.client()
+    await client.create('t', { partitions: PARTITIONS })
+    await client.create('u')
+    const a = new Worker(run, 'a')
+    await w.run(5000)
+    const refused: unknown[] = []
+    for (let round = 0; round < 200; round += 1) {
+      const { generation } = a.member
+      a.member.setTopics(round % 2 === 0 ? ['t', 'u'] : ['t'])
+      // From before the join is on its way to after its answer.
+      await w.run(round / 50)
+      const offsets = [{ topic: 't', partition: 0, offset: round + 1 }]
+      void a.member.commit(offsets).catch((error: unknown) => refused.push(error))
+      await w.run(1000)
+      expect(a.member.generation).toBeGreaterThan(generation)
+    }
+    expect(run.anomalies).toEqual([])
+    expect(a.lost).toBe(0)
+    expect(a.member.owned.filter(({ topic }) => topic === 't')).toHaveLength(PARTITIONS)
+    // Of the generation before: made again they are taken.
+    expect(refused.length).toBeGreaterThan(0)
+    for (const error of refused) {
+      expect(error).toMatchObject({ kafkaError: KafkaError.REBALANCE_IN_PROGRESS })
+    }
   })
 
   it('eager: all partitions are shared out again, and each has one reader', async () => {
