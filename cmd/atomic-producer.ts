@@ -5,8 +5,8 @@
  */
 
 import { assert } from '../src/base/assert.ts'
+import type { Delivery } from '../src/client/delivery.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
-import type { Delivery } from '../src/client/producer.ts'
 import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { ProducerClient, TransactionClient } from './clients.ts'
 

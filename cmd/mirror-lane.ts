@@ -13,7 +13,8 @@
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { ConsumerEvent, RecordsEvent } from '../src/client/consumer-events.ts'
-import type { Delivery, ProducerOptions } from '../src/client/producer.ts'
+import type { Delivery } from '../src/client/delivery.ts'
+import type { ProducerOptions } from '../src/client/producer.ts'
 import { sleep } from '../src/ports/time.ts'
 import type { BatchCopier } from '../src/record/batch-copier.ts'
 import { batchBytesAt, lastOffsetAt, recordCountAt } from '../src/record/batch-layout.ts'

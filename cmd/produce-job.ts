@@ -7,7 +7,8 @@
  */
 
 import { isStreamError, StreamError } from '../src/base/errors.ts'
-import type { Delivery, ProducerOptions } from '../src/client/producer.ts'
+import type { Delivery } from '../src/client/delivery.ts'
+import type { ProducerOptions } from '../src/client/producer.ts'
 import type { ByteInput } from '../src/ports/stdio.ts'
 import type { Codec } from '../src/record/compression.ts'
 import type { AtomicProducer } from './atomic-producer.ts'

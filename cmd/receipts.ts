@@ -3,7 +3,7 @@
  * in any order over partitions, so a receipt waits for those of the records before it.
  */
 
-import type { Delivery } from '../src/client/producer.ts'
+import type { Delivery } from '../src/client/delivery.ts'
 import type { QueuedOutput } from './queued-output.ts'
 
 export class Receipts {

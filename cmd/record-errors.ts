@@ -6,7 +6,7 @@
  */
 
 import { StreamError } from '../src/base/errors.ts'
-import type { Delivery } from '../src/client/producer.ts'
+import type { Delivery } from '../src/client/delivery.ts'
 import type { Console } from './console.ts'
 import type { DeadLetters } from './dead-letters.ts'
 

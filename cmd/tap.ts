@@ -6,7 +6,7 @@
  */
 
 import { isStreamError, StreamError, UsageError } from '../src/base/errors.ts'
-import type { Delivery } from '../src/client/producer.ts'
+import type { Delivery } from '../src/client/delivery.ts'
 import type { Codec } from '../src/record/compression.ts'
 import { parseCount } from '../src/text/units.ts'
 import { type Broker, openBroker } from './broker.ts'

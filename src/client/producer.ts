@@ -31,20 +31,15 @@ import { backoffMs } from './backoff.ts'
 import { BatchFiller } from './batch-filler.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
-import { atIndexes, divide, ordinalsOf, pickRecords } from './left-out-records.ts'
+import { type Delivery, deliveryOf, failureOfOpen } from './delivery.ts'
 import type { TopicInfo } from './metadata-cache.ts'
 import { IN_FLIGHT_MAX, type StepResult } from './partition-queue.ts'
 import { type PartitionerName, partitionForKey } from './partitioner.ts'
-import {
-  notDelivered,
-  notSent,
-  type ProduceRow,
-  refusalOf,
-  refusedIndexesOf,
-} from './produce-failure.ts'
+import { notDelivered, notSent, refusalOf, refusedIndexesOf } from './produce-failure.ts'
 import { type Identity, requestIdentity } from './producer-identity.ts'
 import { type Batch, groupByTopic, hasRecords, type Lane } from './producer-lane.ts'
-import { splitBatch } from './split-batch.ts'
+import { RefusalNotices } from './refusal-notices.ts'
+import { RefusedBatches } from './refused-batches.ts'
 
 export type Acks = 'all' | 1 | 0
 
@@ -98,30 +93,6 @@ export interface ProducerTransaction {
   admit(topic: string, partition: number, retry: (failure?: StreamError) => void): boolean
 }
 
-/** What became of one batch. */
-export interface Delivery {
-  readonly topic: string
-  readonly partition: number
-  /** Of its first record; -1 when not delivered, or not told by the broker (acks=0, a late duplicate). */
-  readonly baseOffset: number
-  readonly recordCount: number
-  /** Of the batch as sent. */
-  readonly bytes: number
-  /** Ordinals of its first and last record: records are counted from 0 over all appends. */
-  readonly firstOrdinal: number
-  readonly lastOrdinal: number
-  /** All of them, in order, when trackOrdinals is set, or when records of the batch were left out. */
-  readonly ordinals: readonly number[] | undefined
-  /** Absent: delivered. NOT_DELIVERED, RECORD_TOO_LARGE, RECORD_INVALID, FENCED, NOT_ALLOWED … */
-  readonly error: StreamError | undefined
-  /** With an error: which records the broker has named, from 0, rising; absent: none, it is of the batch. */
-  readonly refusedIndexes?: readonly number[]
-  /** With an error: whether the broker may have it nevertheless. */
-  readonly outcomeUnknown: boolean
-  /** With an error: the batch as it was sent, if it was; valid during the call. */
-  readonly batch: Uint8Array | undefined
-}
-
 const defaults = {
   batchBytes: 1000 * 1024,
   recordBytesMax: 1_048_588,
@@ -135,13 +106,6 @@ const REQUEST_BYTES_MAX = 4 * 1024 * 1024
 const ONE_WAY_QUEUE_BYTES_MAX = 8 * 1024 * 1024
 /** A broker answers at its own timeout at the latest; this is for the way there and back. */
 const ANSWER_MARGIN_MS = 5000
-/** A moment's refusal, while a leader moves, is nobody's concern. */
-const REFUSAL_TOLD_MS = 5000
-
-const saysTooLarge: ReadonlySet<number> = new Set([
-  KafkaError.MESSAGE_TOO_LARGE,
-  KafkaError.RECORD_LIST_TOO_LARGE,
-])
 const staleMetadata: ReadonlySet<number> = new Set([
   KafkaError.UNKNOWN_TOPIC_OR_PARTITION,
   KafkaError.LEADER_NOT_AVAILABLE,
@@ -158,6 +122,8 @@ export class Producer {
   readonly #options: ProducerOptions
   readonly #acks: Acks
   readonly #filler: BatchFiller
+  readonly #refused: RefusedBatches
+  readonly #notices: RefusalNotices
   readonly #oneWayConnections = new Set<Connection>()
   readonly #stopListening: () => void
   #identity: Identity | undefined
@@ -202,6 +168,22 @@ export class Producer {
         onDeadline: (deadlineMs) => this.#armDelivery(deadlineMs),
       },
     )
+    this.#refused = new RefusedBatches(
+      this.#filler,
+      {
+        codec: options.codec ?? 'none',
+        level: options.compressionLevel,
+        isTransactional: options.transaction !== undefined,
+        stopsAtFirst: afterRefusal !== 'continue',
+        batchBytes: options.batchBytes ?? defaults.batchBytes,
+      },
+      {
+        stamp: (batch) => this.#stamp(batch),
+        onDelivery: (delivery) => options.onDelivery?.(delivery),
+        onGap: (ordinals) => this.#noteGap(ordinals),
+      },
+    )
+    this.#notices = new RefusalNotices(time, cluster)
     this.#stopListening = cluster.onChange(() => {
       const { refusal } = cluster
       if (refusal === undefined) this.#pump()
@@ -576,10 +558,10 @@ export class Producer {
     const { batchBytes = defaults.batchBytes } = this.#options
     batch.refusedIndexes = refusedIndexesOf(batch, row)
     const refusal = refusalOf(batch, row, batchBytes)
-    const remade = this.#split(batch, row, refusal) ?? this.#shrink(batch, row, refusal)
+    const remade = this.#refused.remake(batch, row, refusal)
     if (remade !== undefined) return remade
     const result = lane.queue.refuse(batch, row.errorCode, refusal)
-    if (result.pauseFailures > 0) this.#noteRefusal(lane, refusal)
+    if (result.pauseFailures > 0) this.#notices.onRefused(lane, refusal)
     if (!staleMetadata.has(row.errorCode)) return result
     const { leaderId, leaderEpoch } = row.currentLeader
     const { metadata } = this.#cluster
@@ -595,137 +577,27 @@ export class Producer {
     return { ...result, pauseFailures: Math.max(1, result.pauseFailures - lane.failuresForgiven) }
   }
 
-  /**
-   * It is more than the topic takes: it goes on as smaller ones, and the next batches of the topic are made no larger.
-   * @returns undefined: that is not the matter, or it holds one record
-   */
-  #split(batch: Batch, row: ProduceRow, refusal: StreamError): StepResult<Batch> | undefined {
-    const { lane } = batch
-    if (!saysTooLarge.has(row.errorCode) || batch.recordCount < 2) return undefined
-    if (!lane.queue.maySplit(batch)) return undefined
-    const { codec = 'none', compressionLevel } = this.#options
-    const bytesMax = this.#filler.limitBatches(lane.topic, Math.floor(batch.sizeBytes / 2))
-    const parts = splitBatch(batch, bytesMax, {
-      codec,
-      isTransactional: this.#options.transaction !== undefined,
-      ...(compressionLevel === undefined ? {} : { level: compressionLevel }),
-    })
-    if (parts === undefined) return undefined
-    const result = lane.queue.split(batch, parts, refusal)
-    for (const part of parts) this.#stamp(part)
-    this.#filler.release(batch, batch.sends === 1)
-    return result
-  }
-
-  /**
-   * Single records are to blame: they are reported, and what may still be delivered of the batch is sent again.
-   * @returns undefined: the batch is refused as a whole
-   */
-  #shrink(batch: Batch, row: ProduceRow, refusal: StreamError): StepResult<Batch> | undefined {
-    const { lane, bytes, refusedIndexes } = batch
-    // A transaction is all or nothing.
-    if (this.#options.transaction !== undefined || bytes === undefined) return undefined
-    const ordinals = ordinalsOf(batch)
-    if (ordinals === undefined || !lane.queue.mayShrink(batch, row.errorCode)) return undefined
-    const isStopping = this.#options.afterRefusal !== 'continue'
-    const { kept, told, dropped } = divide(batch.recordCount, refusedIndexes, isStopping)
-    if (told.length === 0 || kept.length === 0) return undefined
-    const { batchBytes = defaults.batchBytes } = this.#options
-    const errors = told.map((index) => refusalOf(batch, row, batchBytes, index))
-    this.#keep(batch, atIndexes(ordinals, kept), this.#pick(bytes, kept))
-    const result = lane.queue.shrink(batch, refusal)
-    const failed = atIndexes(ordinals, told)
-    if (isStopping) this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, ...failed)
-    for (const [at, index] of told.entries()) {
-      this.#reportRecords(batch, failed.slice(at, at + 1), errors[at], this.#pick(bytes, [index]))
-    }
-    if (dropped.length > 0) {
-      const behind = atIndexes(ordinals, dropped)
-      this.#reportRecords(batch, behind, notSent(lane.target, refusal), undefined)
-    }
-    return result
-  }
-
-  #pick(bytes: Uint8Array, indexes: readonly number[]): Uint8Array {
-    const { codec = 'none', compressionLevel } = this.#options
-    return pickRecords(bytes, indexes, { codec, level: compressionLevel })
-  }
-
-  /** The batch is these records from now on. */
-  #keep(batch: Batch, ordinals: readonly number[], bytes: Uint8Array): void {
-    batch.ordinals = ordinals
-    batch.recordCount = ordinals.length
-    batch.firstOrdinal = ordinals[0] ?? batch.firstOrdinal
-    batch.lastOrdinal = ordinals.at(-1) ?? batch.lastOrdinal
-    batch.refusedIndexes = []
-    batch.bytes = bytes
-    this.#stamp(batch)
-  }
-
   /** With its producer and its sequence, where there are any. */
   #stamp({ bytes, baseSequence, lane }: Batch): void {
     if (this.#acks !== 'all' || bytes === undefined) return
     stampProducer(bytes, 0, { ...this.#identityOf(lane), baseSequence })
   }
 
-  /** Records of a batch, apart from it. */
-  #reportRecords(
-    { lane }: Batch,
-    ordinals: readonly number[],
-    error: StreamError | undefined,
-    batch: Uint8Array | undefined,
-  ): void {
-    this.#options.onDelivery?.({
-      topic: lane.topic,
-      partition: lane.partition,
-      baseOffset: -1,
-      recordCount: ordinals.length,
-      bytes: batch?.length ?? 0,
-      firstOrdinal: ordinals[0] ?? -1,
-      lastOrdinal: ordinals.at(-1) ?? -1,
-      ordinals,
-      error,
-      outcomeUnknown: false,
-      batch,
-    })
-  }
-
-  /** It may go on until the delivery timeout, minutes from now: nobody should wait in the dark for so long. */
-  #noteRefusal(lane: Lane, error: StreamError): void {
-    const { topic, partition } = lane
-    const nowMs = this.#time.monotonicMs()
-    lane.refusedSinceMs ??= nowMs
-    const forMs = nowMs - lane.refusedSinceMs
-    if (lane.isRefusalTold || forMs < REFUSAL_TOLD_MS) return
-    lane.isRefusalTold = true
-    this.#cluster.warn({ kind: 'refused', partition: { topic, partition }, error, forMs })
-  }
-
-  #endRefusal(lane: Lane): void {
-    if (lane.refusedSinceMs === undefined) return
-    const { topic, partition } = lane
-    const forMs = this.#time.monotonicMs() - lane.refusedSinceMs
-    if (lane.isRefusalTold)
-      this.#cluster.warn({ kind: 'taken', partition: { topic, partition }, forMs })
-    lane.refusedSinceMs = undefined
-    lane.isRefusalTold = false
-  }
-
   #apply(lane: Lane, result: StepResult<Batch>): void {
     if (result.delivered.length > 0) {
       lane.failuresForgiven = 0
-      this.#endRefusal(lane)
+      this.#notices.onTaken(lane)
     }
     for (const batch of result.delivered) {
       this.#filler.release(batch, this.#acks !== 0 && batch.sends === 1)
-      this.#report(batch, undefined)
+      this.#options.onDelivery?.(deliveryOf(batch, undefined))
     }
     // What was left out for its contents is told to the caller, and no gap in what can be delivered.
     const isGap = lane.queue.failure !== undefined
     for (const { batch, failure } of result.failed) {
-      if (isGap) this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, batch.firstOrdinal)
+      if (isGap) this.#noteGap([batch.firstOrdinal])
       this.#filler.release(batch, batch.sends === 0)
-      this.#report(batch, failure)
+      this.#options.onDelivery?.(deliveryOf(batch, failure))
     }
     if (result.wantsIdentity) void this.#renew(lane)
     if (lane.queue.failure !== undefined) this.#stopLane(lane, lane.queue.failure)
@@ -734,43 +606,17 @@ export class Producer {
     if (result.delivered.length > 0 || result.failed.length > 0) this.#wake()
   }
 
+  #noteGap(ordinals: readonly number[]): void {
+    this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, ...ordinals)
+  }
+
   /** What is still being filled can never be sent either. */
   #stopLane(lane: Lane, failure: StreamError): void {
     this.#failure ??= failure
     const builder = this.#filler.discard(lane)
     if (builder === undefined) return
-    this.#firstFailedOrdinal = Math.min(this.#firstFailedOrdinal, lane.firstOrdinal)
-    this.#options.onDelivery?.({
-      topic: lane.topic,
-      partition: lane.partition,
-      baseOffset: -1,
-      recordCount: builder.recordCount,
-      bytes: builder.sizeBytes,
-      firstOrdinal: lane.firstOrdinal,
-      lastOrdinal: lane.lastOrdinal,
-      ordinals: lane.ordinals,
-      error: notSent(lane.target, failure),
-      outcomeUnknown: false,
-      batch: undefined,
-    })
-  }
-
-  #report(batch: Batch, error: StreamError | undefined): void {
-    const { lane } = batch
-    this.#options.onDelivery?.({
-      topic: lane.topic,
-      partition: lane.partition,
-      baseOffset: error === undefined ? batch.baseOffset : -1,
-      recordCount: batch.recordCount,
-      bytes: batch.bytes?.length ?? batch.sizeBytes,
-      firstOrdinal: batch.firstOrdinal,
-      lastOrdinal: batch.lastOrdinal,
-      ordinals: batch.ordinals,
-      error,
-      ...(batch.refusedIndexes.length === 0 ? {} : { refusedIndexes: batch.refusedIndexes }),
-      outcomeUnknown: error !== undefined && batch.outcomeUnknown,
-      batch: error === undefined ? undefined : batch.bytes,
-    })
+    this.#noteGap([lane.firstOrdinal])
+    this.#options.onDelivery?.(failureOfOpen(lane, builder, notSent(lane.target, failure)))
   }
 
   #pause(lane: Lane, failures: number): void {

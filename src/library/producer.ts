@@ -9,7 +9,8 @@
  */
 import { isStreamError, StreamError } from '../base/errors.ts'
 import type { Admin } from '../client/admin.ts'
-import type { Producer as Client, Delivery } from '../client/producer.ts'
+import type { Delivery } from '../client/delivery.ts'
+import type { Producer as Client } from '../client/producer.ts'
 import { sleep, type Time } from '../ports/time.ts'
 import { lookUpTopic } from './admin.ts'
 import { rangeOf, toRecord } from './bytes.ts'

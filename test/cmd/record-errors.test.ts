@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { firstRefused } from '../../cmd/record-errors.ts'
-import type { Delivery } from '../../src/client/producer.ts'
+import type { Delivery } from '../../src/client/delivery.ts'
 
 const delivery: Delivery = {
   topic: 't',

@@ -4,7 +4,8 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Delivery, Producer } from '../../../src/client/producer.ts'
+import type { Delivery } from '../../../src/client/delivery.ts'
+import type { Producer } from '../../../src/client/producer.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import type { SimRandom } from '../../sim/sim-random.ts'
 import { type Fixture, fixture, producerOf } from './client-fixture.ts'

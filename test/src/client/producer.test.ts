@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { isStreamError } from '../../../src/base/errors.ts'
 import { Cluster, type ClusterWarning } from '../../../src/client/cluster.ts'
-import type { Delivery } from '../../../src/client/producer.ts'
+import type { Delivery } from '../../../src/client/delivery.ts'
 import type { Net } from '../../../src/ports/net.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import { appendAll, fixture, linesOf, producerOf } from './client-fixture.ts'
