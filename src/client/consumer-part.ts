@@ -1,5 +1,4 @@
 /** What a consumer knows of one partition that it reads. */
-import { StreamError } from '../base/errors.ts'
 import type { Timer } from '../ports/time.ts'
 import { baseOffsetAt, leaderEpochAt } from '../record/batch-layout.ts'
 import type { Assignment } from './consumer-events.ts'
@@ -96,10 +95,4 @@ export function noteEpochs(part: Part, bytes: Uint8Array, starts: readonly numbe
     part.epochs.push({ fromOffset: baseOffsetAt(bytes, at), epoch })
     if (part.epochs.length > EPOCHS_MAX) part.epochs.shift()
   }
-}
-
-export function damaged(part: Part, offset: number, detail: string): StreamError {
-  return new StreamError('CORRUPT_BATCH', `${part.target}: damaged batch at ${offset}: ${detail}`, {
-    target: part.target,
-  })
 }

@@ -29,34 +29,21 @@ import type { Random } from '../ports/random.ts'
 import type { Time, Timer } from '../ports/time.ts'
 import type { Response } from '../protocol/api-table.ts'
 import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
-import { ZERO_UUID } from '../protocol/schema.ts'
 import { type AbortedTransaction, AbortedTransactions } from '../record/aborted-transactions.ts'
 import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
 import type { Assignment, ConsumerEvent, ConsumerOptions, RecordsEvent } from './consumer-events.ts'
-import { damaged, makePart, noteEpochs, type Part } from './consumer-part.ts'
+import { beyondEnd, cutBack, damaged, epochUnknown } from './consumer-failures.ts'
+import { makePart, noteEpochs, type Part } from './consumer-part.ts'
+import { makeFetchQuestion, nameIn, TOPIC_ID_VERSION } from './fetch-question.ts'
 import { type Fetched, findBatches, judgeBatches } from './fetched-batches.ts'
 import { type Asked, type Fetch, FetchesUnderWay } from './fetches-under-way.ts'
 import { kafkaFailure } from './kafka-failure.ts'
 import { type LocalBlock, type LocalReadOptions, LocalReads } from './local-reads.ts'
+import { NearestReplicas } from './nearest-replica.ts'
 import { type Isolation, listOffsets } from './offsets.ts'
 import { PrefetchQueue } from './prefetch-queue.ts'
 import { isTopicLost, judgeTopic, recreatedTopic } from './topic-identity.ts'
-
-/** One partition in a Fetch request. */
-interface AskedRow {
-  readonly partition: number
-  readonly currentLeaderEpoch: number
-  readonly fetchOffset: number
-  readonly lastFetchedEpoch: number
-  readonly partitionMaxBytes: number
-}
-
-interface AskedTopic {
-  readonly topic: string
-  readonly topicId: string
-  readonly partitions: AskedRow[]
-}
 
 type FetchRow = Response<'Fetch'>['responses'][number]['partitions'][number]
 
@@ -67,8 +54,6 @@ const defaults = {
   prefetchBytesMax: 8 * 1024 * 1024,
   unknownTopicMs: 5000,
 }
-/** From here on Fetch names topics by id. */
-const TOPIC_ID_VERSION = 13
 /** Less than this at hand is little: it is printed in less time than a Fetch takes. */
 const LITTLE_BYTES = 64 * 1024
 /** A damaged batch may have been damaged on its way: it is asked for again this often. */
@@ -77,12 +62,8 @@ const DAMAGED_READS_MAX = 3
 const REPAIR_MS_MAX = 30_000
 /** A position beyond the end may be a leader that does not know its own yet. */
 const BEYOND_END_MAX = 5
-/** How long a follower is read from before the leader is asked again who is nearest. */
-const NEAREST_MS = 300_000
 /** So much longer than an answer may take. */
 const OUT_OF_TOUCH_MS = 1000
-/** How long the leader is not asked after the one it named was of no use. */
-const NEAREST_PAUSE_MS = 10_000
 /** How long a partition is fetched after a damaged batch was read from its file. */
 const LOCAL_DAMAGE_MS = 1000
 
@@ -98,6 +79,7 @@ export class Consumer {
   readonly #parts = new Map<string, Part>()
   readonly #ready = new PrefetchQueue()
   readonly #fetches = new FetchesUnderWay()
+  readonly #nearest: NearestReplicas
   readonly #stopListening: () => void
   readonly #local: LocalReads<Part> | undefined
   /**
@@ -116,6 +98,7 @@ export class Consumer {
     this.#isolation = options.isolation ?? 'read_committed'
     this.#fetchBytesMax = options.fetchBytesMax ?? defaults.fetchBytesMax
     this.#prefetchBytesMax = options.prefetchBytesMax ?? defaults.prefetchBytesMax
+    this.#nearest = new NearestReplicas(time, cluster, options.rack)
     this.#stopListening = cluster.onChange(() => {
       this.#checkTopics()
       this.#pump()
@@ -293,7 +276,7 @@ export class Consumer {
         continue
       }
       part.unknownSinceMs = undefined
-      const nodeId = this.#sourceOf(part, leader.leaderId, nowMs)
+      const nodeId = this.#nearest.sourceOf(part, leader.leaderId)
       if (!this.#fetches.mayAsk(nodeId, part)) continue
       const group = groups.get(nodeId)
       if (group === undefined) groups.set(nodeId, [part])
@@ -322,17 +305,6 @@ export class Consumer {
       this.#fail(part, recreatedTopic(part.topic))
     }
     return false
-  }
-
-  /** The nearest replica, where there is one and a connection to it; else the leader. */
-  #sourceOf(part: Part, leaderId: number, nowMs: number): number {
-    const { nearest } = part
-    if (nearest === undefined) return leaderId
-    if (nowMs >= nearest.untilMs || !this.#cluster.metadata.brokers.has(nearest.nodeId)) {
-      part.nearest = undefined
-      return leaderId
-    }
-    return this.#cluster.connectionTo(nearest.nodeId) === undefined ? leaderId : nearest.nodeId
   }
 
   #onNoLeader(part: Part, nowMs: number): void {
@@ -370,30 +342,15 @@ export class Consumer {
       if (refusal !== undefined) for (const part of parts) this.#fail(part, refusal)
       return
     }
-    // Whoever may be at its end goes first: the first partition of a request is never starved by the others.
-    const ordered = parts.toSorted((a, b) => Number(b.isEndWritten) - Number(a.isEndWritten))
-    const asked: Asked[] = []
-    const isById =
-      connection.supports('Fetch', TOPIC_ID_VERSION) &&
-      parts.every(({ topicId }) => topicId !== undefined)
-    const topics = new Map<string, AskedTopic>()
-    let isClosing = false
-    for (const part of ordered) {
-      const { topic, generation, fetchOffset: offset, isEndWritten: wasEndWritten } = part
-      const isNearest = part.nearest?.nodeId === nodeId
-      const isFirst = asked.length === 0
-      asked.push({ part, generation, offset, isFirst, wasEndWritten, isNearest })
-      isClosing ||= wasEndWritten
-      const name = nameIn(part, isById)
-      const of = topics.get(name)
-      const row = this.#askedRow(part)
-      if (of !== undefined) of.partitions.push(row)
-      else topics.set(name, { topic, topicId: part.topicId ?? ZERO_UUID, partitions: [row] })
-    }
-    const maxWaitMs = isClosing ? 0 : (this.#options.maxWaitMs ?? defaults.maxWaitMs)
-    // A Kafka broker answers in order: behind one that waits a second one would wait too, and hold up the next of the first.
-    const isQuiet = this.#cluster.isNative && maxWaitMs > 0 && parts.every(({ isAtEnd }) => isAtEnd)
-    const fetch: Fetch = { nodeId, isQuiet, isById, asked }
+    const { fetch, topics, maxWaitMs } = makeFetchQuestion(parts, {
+      nodeId,
+      takesIds: connection.supports('Fetch', TOPIC_ID_VERSION),
+      isNative: this.#cluster.isNative,
+      maxWaitMs: this.#options.maxWaitMs ?? defaults.maxWaitMs,
+      leaderEpochOf: ({ topic, partition }) =>
+        this.#cluster.leaderOf(topic, partition)?.leaderEpoch ?? -1,
+      bytesMaxOf: (part) => this.#partitionBytesMax(part),
+    })
     this.#fetches.begin(fetch)
     try {
       connection.request(
@@ -406,13 +363,13 @@ export class Consumer {
           isolationLevel: this.#isolation === 'read_committed' ? 1 : 0,
           sessionId: 0,
           sessionEpoch: -1,
-          topics: [...topics.values()],
+          topics,
           forgottenTopicsData: [],
-          rackId: this.#rackFor(parts),
+          rackId: this.#nearest.rackFor(parts),
         },
         {
           timeoutMs: maxWaitMs + this.#cluster.requestTimeoutMs,
-          versionMax: isById ? TOPIC_ID_VERSION : TOPIC_ID_VERSION - 1,
+          versionMax: fetch.isById ? TOPIC_ID_VERSION : TOPIC_ID_VERSION - 1,
         },
         (failure, response) => this.#onAnswer(fetch, failure, response),
       )
@@ -421,26 +378,6 @@ export class Consumer {
       this.#fetches.finish(fetch)
       if (error.code === 'CONNECTION_LOST') return
       for (const part of parts) this.#fail(part, error)
-    }
-  }
-
-  /** The leader names a replica to whoever says where it stands, and sends nothing then: only who will go there says so. */
-  #rackFor(parts: readonly Part[]): string {
-    const { rack } = this.#options
-    const nowMs = this.#time.monotonicMs()
-    const mayAsk = (part: Part): boolean =>
-      part.nearest === undefined && part.notNearestBeforeMs <= nowMs
-    return rack !== undefined && parts.every(mayAsk) ? rack : ''
-  }
-
-  #askedRow(part: Part): AskedRow {
-    const leader = this.#cluster.leaderOf(part.topic, part.partition)
-    return {
-      partition: part.partition,
-      currentLeaderEpoch: leader?.leaderEpoch ?? -1,
-      fetchOffset: part.fetchOffset,
-      lastFetchedEpoch: part.lastEpoch,
-      partitionMaxBytes: this.#partitionBytesMax(part),
     }
   }
 
@@ -504,7 +441,7 @@ export class Consumer {
         part.doubted = this.#cluster.metadata.topic(part.topic)
       }
       if (row === undefined) this.#backOff(part)
-      else if (row.errorCode !== 0 && question.isNearest) this.#leaveNearest(part)
+      else if (row.errorCode !== 0 && question.isNearest) this.#nearest.leave(part)
       else if (row.errorCode !== 0) {
         const { leaderId, leaderEpoch } = row.currentLeader
         const { metadata } = this.#cluster
@@ -512,40 +449,11 @@ export class Consumer {
         if (!metadata.learnLeader(part.topic, part.partition, leaderId, leaderEpoch)) {
           this.#onError(part, row.errorCode)
         }
-      } else if (row.divergingEpoch.endOffset >= 0) this.#onCutBack(part, row)
-      else if (row.preferredReadReplica >= 0) this.#goNearer(part, row.preferredReadReplica)
+      } else if (row.divergingEpoch.endOffset >= 0) {
+        this.#fail(part, cutBack(part, Math.min(row.divergingEpoch.endOffset, part.fetchOffset)))
+      } else if (row.preferredReadReplica >= 0) this.#nearest.goTo(part, row.preferredReadReplica)
       else this.#onRow(question, row, isAllEmpty || question.isFirst)
     }
-  }
-
-  #goNearer(part: Part, nodeId: number): void {
-    const nowMs = this.#time.monotonicMs()
-    part.failures = 0
-    if (this.#cluster.metadata.brokers.has(nodeId)) {
-      part.nearest = { nodeId, untilMs: nowMs + NEAREST_MS }
-    } else this.#leaveNearest(part)
-  }
-
-  /** What a follower says against a position may be due to its lag: the leader decides. */
-  #leaveNearest(part: Part): void {
-    part.nearest = undefined
-    part.notNearestBeforeMs = this.#time.monotonicMs() + NEAREST_PAUSE_MS
-    this.#cluster.requestRefresh()
-  }
-
-  /** Records that were read are gone: an unclean election, or a machine that lost what it had not synced. */
-  #onCutBack(part: Part, row: FetchRow): void {
-    const offset = Math.min(row.divergingEpoch.endOffset, part.fetchOffset)
-    const words =
-      `${part.target}: the log was cut back to offset ${offset}: the records read from there on are gone, ` +
-      'and others may take their place (OFFSET_OUT_OF_RANGE)'
-    this.#fail(
-      part,
-      new StreamError('OFFSET_OUT_OF_RANGE', words, {
-        target: part.target,
-        kafkaError: KafkaError.OFFSET_OUT_OF_RANGE,
-      }),
-    )
   }
 
   #onRow(question: Asked, row: FetchRow, isFullAnswer: boolean): void {
@@ -695,16 +603,7 @@ export class Consumer {
     part.beyondEnd++
     const isBeyond = from > logEnd
     if (part.beyondEnd >= BEYOND_END_MAX && (isBeyond || part.lastEpoch >= 0)) {
-      const words = isBeyond
-        ? `position ${from} is beyond the end ${logEnd}`
-        : `the log knows nothing of leader epoch ${part.lastEpoch}, in which the record before position ${from} was read`
-      this.#fail(
-        part,
-        new StreamError('OFFSET_OUT_OF_RANGE', `${part.target}: ${words} (OFFSET_OUT_OF_RANGE)`, {
-          target: part.target,
-          kafkaError: KafkaError.OFFSET_OUT_OF_RANGE,
-        }),
-      )
+      this.#fail(part, isBeyond ? beyondEnd(part, logEnd) : epochUnknown(part))
       return
     }
     this.#backOff(part)
@@ -878,10 +777,6 @@ export class Consumer {
     this.#waiters = []
     for (const waiter of waiters) waiter()
   }
-}
-
-function nameIn(part: Part, isById: boolean): string {
-  return isById ? (part.topicId ?? ZERO_UUID) : part.topic
 }
 
 function keyOf(topic: string, partition: number): string {
