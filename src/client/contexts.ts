@@ -21,6 +21,7 @@ export interface Context {
 }
 
 const FILE_MODE = 0o600
+const WRITABLE_BY_OTHERS = 0o022
 const VERSION = 1
 
 type JsonObject = Record<string, unknown>
@@ -37,11 +38,15 @@ export class ContextsFile {
     this.#contexts = isObject(contexts) ? contexts : {}
   }
 
-  /** Empty where there is none. @throws UsageError for a file that is no such file, without its content */
+  /**
+   * Empty where there is none.
+   * @throws UsageError for a file that is no such file, without its content; StreamError PERMISSION_DENIED where others may write it
+   */
   static read(host: UserHost): ContextsFile {
     const path = `${configDirectory(host)}/contexts.json`
     const bytes = host.readFile(path)
     if (bytes === undefined) return new ContextsFile(path, {})
+    assertOwnWords(path, host.stat(path)?.mode ?? FILE_MODE)
     const root = parseObject(Buffer.from(bytes).toString('utf8'))
     if (root === undefined) throw new UsageError(`${path}: not a JSON object`)
     const { v } = root as { v?: unknown }
@@ -129,6 +134,16 @@ export class ContextsFile {
     host.makeDirectory(configDirectory(host), 0o700)
     host.writeFile(this.path, Buffer.from(`${JSON.stringify(content, undefined, 2)}\n`), FILE_MODE)
   }
+}
+
+/** It names commands that are run for secrets, and brokers that are given them: whoever writes it acts as its owner. */
+function assertOwnWords(path: string, mode: number): void {
+  if ((mode & WRITABLE_BY_OTHERS) === 0) return
+  const shown = mode.toString(8).padStart(4, '0')
+  throw new StreamError('PERMISSION_DENIED', `${path}: others may write it (mode ${shown})`, {
+    target: path,
+    hint: `look through it, then: chmod 600 ${path}`,
+  })
 }
 
 /** With the nearest name. */

@@ -95,6 +95,32 @@ describe('config list', () => {
   })
 })
 
+describe('a file of contexts that others may write', () => {
+  const command = ['touch', '/tmp/run-as-you']
+  const east = { broker: 'kafka://east', secrets: { 'sasl.password': { command } } }
+  const contexts = JSON.stringify({ v: 1, current: 'east', contexts: { east } })
+
+  it.each(
+    [0o620, 0o602, 0o666].flatMap((mode) =>
+      ['topics list', 'context list', 'config list'].map((words) => ({ mode, words })),
+    ),
+  )('is not followed: $words, mode $mode', async ({ mode, words }) => {
+    const w = world({ [CONTEXTS]: contexts })
+    w.modes.set(CONTEXTS, mode)
+    const { stdout, stderr, exit } = await run(w, ...words.split(' '))
+    expect([stdout, exit]).toEqual(['', 6])
+    expect(stderr).toBe(
+      `stream: ${words}: ${CONTEXTS}: others may write it (mode 0${mode.toString(8)}); look through it, then: chmod 600 ${CONTEXTS}\n`,
+    )
+  })
+
+  it('may be read by all', async () => {
+    const w = world({ [CONTEXTS]: contexts })
+    w.modes.set(CONTEXTS, 0o644)
+    expect((await run(w, 'context', 'list')).exit).toBe(0)
+  })
+})
+
 describe('config get', () => {
   it('the value alone, or the row; 3 for what is not there', async () => {
     const w = world({ [USER_FILE]: 'linger.ms = 9\nnum.partitions = 4\n' })
