@@ -85,6 +85,20 @@ describe('groups: lines a user types', () => {
     expect(outcome.stderr.match(/60 records were not acknowledged/g)).toHaveLength(1)
   })
 
+  it('partitions that are added reach members that have not heard of them yet', () => {
+    program.ok('stream topics create growing')
+    const { stdout, stderr } = program.shell(
+      `for i in 1 2 3; do stream consume growing -g growing --from start > grown$i & p="$p $!"; done
+      until [ "$(stream groups describe growing --members 2> /dev/null | wc -l)" = 3 ]; do sleep .1; done
+      for n in 4 8; do stream topics alter growing --partitions $n -q > /dev/null
+        for i in $(seq $n); do echo $n-$i | stream produce growing -p $((i-1)); done
+        until [ "$(cat grown? | grep -c ^$n-)" = $n ] || ! kill -0 $p; do sleep .2; done; done
+      kill $p; for i in $p; do wait $i; echo $?; done; cat grown? | sort | uniq -c | grep -cw 1`,
+    )
+    expect(stdout).toBe('143\n143\n143\n12\n')
+    expect(stderr).not.toContain('no such partition')
+  })
+
   describe.each(['ipc', 'kafka'])('offsets that are gone, at the %s door', (door) => {
     const broker = (): string => (door === 'ipc' ? '' : `-b ${kafka}`)
     const committed = (group: string): string =>
