@@ -49,6 +49,8 @@ export class ExecLoop {
   readonly #parts: LoopParts
   readonly #tools: GroupTools
   #lastRecordMs: number
+  /** The group has told once what is its own, if anything: until then the run is not idle. */
+  #hasShare = false
   #lookedMs: number
   #hasPassedFuture = false
   #passedPartitions = 0
@@ -175,7 +177,8 @@ export class ExecLoop {
     const { idleMs, untilFutureMs } = plan
     const follows = !plan.isBounded && !this.#hasPassedFuture
     if (consumer.isDone && group.isSettled && (!follows || this.#isAllPassed())) return true
-    if (idleMs !== undefined && consumer.isOutOfTouch) this.touch()
+    if (group.isSettled) this.#hasShare = true
+    if (idleMs !== undefined && (consumer.isOutOfTouch || !this.#hasShare)) this.touch()
     const idleForMs = time.monotonicMs() - this.#lastRecordMs
     if (idleMs !== undefined && idleForMs >= idleMs) {
       stop.stop('idle')

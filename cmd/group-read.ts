@@ -32,6 +32,7 @@ import {
 const LAST_COMMIT_MS = 10_000
 const LAST_COMMIT_PAUSE_MS = 100
 const RETRY_PAUSE_MS = 500
+const NONE_STORED = -1
 
 /** What the reading loop lends to a change of partitions. */
 export interface GroupTools {
@@ -82,6 +83,10 @@ export class GroupRead {
   readonly #ownCluster: ClusterClient | undefined
   readonly #taken = new Map<string, Taken>()
   readonly #written = new Map<string, Taken>()
+  /** Where partitions were begun that the group had no position of: whoever comes next must not begin later. */
+  readonly #starts = new Map<string, Taken>()
+  /** With `eof`: how far partitions that went were written, and what the group had of them. */
+  readonly #left = new Map<string, { readonly offset: number; readonly stored: number }>()
   readonly #committed = new Map<string, number>()
   readonly #lostTopics = new Set<string>()
   /** Partitions that were there at the start. */
@@ -192,13 +197,31 @@ export class GroupRead {
     if (!event.isLost && this.#plan.commit !== 'eof') await this.#commitQuietly()
     for (const each of event.partitions) {
       this.#tellLost(each, consumer)
+      this.#remember(each, consumer)
       consumer.unassign(each.topic, each.partition)
       const name = nameOf(each)
       this.#taken.delete(name)
       this.#written.delete(name)
+      this.#starts.delete(name)
       this.#committed.delete(name)
     }
     this.#member.released()
+  }
+
+  /** It may come back as it went: what is printed is not to be printed again. */
+  #remember(each: GroupPartition, consumer: GroupTools['consumer']): void {
+    const name = nameOf(each)
+    const offset = this.#written.get(name)?.offset
+    const isWanted = this.#plan.commit === 'eof' && this.#done === undefined
+    if (!isWanted || offset === undefined) return
+    if (consumer.isTopicLost(each.topic, each.partition)) return
+    this.#left.set(name, { offset, stored: this.#committed.get(name) ?? NONE_STORED })
+  }
+
+  /** How far this run has printed a partition that comes back, where nobody has committed anything of it meanwhile. */
+  #leftAt(name: string, stored: number | undefined): number | undefined {
+    const left = this.#left.get(name)
+    return left?.stored === (stored ?? NONE_STORED) ? left.offset : undefined
   }
 
   /** Once for each topic: the run goes on without it, and would else look as if nothing were written. */
@@ -229,7 +252,8 @@ export class GroupRead {
     const epochs = new Map(stored.map((each) => [nameOf(each), each.leaderEpoch ?? -1]))
     const places: PartitionPosition[] = []
     for (const { topic, partition } of partitions) {
-      const offset = offsets.get(nameOf({ topic, partition }))
+      const name = nameOf({ topic, partition })
+      const offset = this.#leftAt(name, offsets.get(name)) ?? offsets.get(name)
       if (offset !== undefined) {
         places.push({ topic, partition, position: { kind: 'offset', offset } })
       } else if (!this.#initial.has(nameOf({ topic, partition }))) {
@@ -247,12 +271,14 @@ export class GroupRead {
       tools.onGap(range)
       const name = nameOf(range)
       const stored = offsets.get(name)
-      this.#committed.set(name, stored ?? -1)
-      // Where this read begins is worth keeping, too: whoever comes next must not begin later, nor be told of a gap again.
-      const isWorthKeeping = stored === undefined || range.gap !== undefined
-      if (isWorthKeeping && this.#done === undefined) {
-        const { topic, partition, startOffset } = range
-        this.#taken.set(name, { topic, partition, offset: startOffset })
+      this.#committed.set(name, stored ?? NONE_STORED)
+      const { topic, partition, startOffset } = range
+      const place: Taken = { topic, partition, offset: startOffset }
+      if (stored === undefined && this.#hooks.done === undefined) this.#starts.set(name, place)
+      // Worth keeping too: nobody is to be told of the gap again, nor is what was printed left out of the commit.
+      const isPrinted = this.#leftAt(name, stored) !== undefined
+      if ((range.gap !== undefined || isPrinted) && this.#done === undefined) {
+        this.#taken.set(name, place)
       }
     }
     tools.consumer.assign(
@@ -269,6 +295,8 @@ export class GroupRead {
         }
       }),
     )
+    // Before the first record is printed: a run that is killed then leaves no hole to the next one.
+    if (this.#starts.size > 0 && this.#plan.commit !== 'eof') await this.#commitQuietly()
   }
 
   /** Everything of a partition below `offset` was read. */
@@ -370,14 +398,17 @@ export class GroupRead {
   #due(): readonly GroupOffset[] {
     const acks = this.#done
     const owned = new Set(this.#member.owned.map(nameOf))
-    const rows: Taken[] = [...(acks?.positions() ?? [])]
+    const rows: Taken[] = [...this.#starts.values(), ...(acks?.positions() ?? [])]
     // With everything acknowledged, filtered records behind the last one are done too.
     const isAllDone = acks === undefined || (this.#isProperEnd && acks.openCount === 0)
     if (isAllDone) rows.push(...this.#written.values())
     const due = new Map<string, Taken>()
     for (const row of rows) {
       const name = nameOf(row)
-      const known = Math.max(this.#committed.get(name) ?? -1, due.get(name)?.offset ?? -1)
+      const known = Math.max(
+        this.#committed.get(name) ?? NONE_STORED,
+        due.get(name)?.offset ?? NONE_STORED,
+      )
       // Another topic that has come to the name shall not be begun where this one was left.
       if (this.#consumer?.isTopicLost(row.topic, row.partition) === true) continue
       // A committed position never goes back.

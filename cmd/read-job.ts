@@ -95,6 +95,8 @@ class ReadJob {
   #lookedMs: number
   #hasPassedFuture = false
   #endedPartitions = 0
+  /** As a member: the group has told once what is its own, if anything; until then the run is not idle. */
+  #hasShare = false
 
   constructor(
     deps: CommandDeps,
@@ -545,7 +547,11 @@ class ReadJob {
     const nowMs = time.monotonicMs()
     const { idleMs, untilFutureMs } = this.#plan
     // An outage is no want of records: the time begins again when they can be had.
-    if (idleMs !== undefined && consumer.isOutOfTouch) this.#lastRecordMs = nowMs
+    // So it does with the first share of a group, which may have to wait for members that are gone.
+    if (isSettled) this.#hasShare = true
+    if (idleMs !== undefined && (consumer.isOutOfTouch || !this.#hasShare)) {
+      this.#lastRecordMs = nowMs
+    }
     if (idleMs !== undefined && nowMs - this.#lastRecordMs >= idleMs) {
       this.#stop('idle')
       return true

@@ -207,15 +207,21 @@ function topicsOf(questions: readonly OffsetQuestion[], open: readonly number[])
 
 async function learnTopics(cluster: Cluster, survey: Survey, deadlineMs: number): Promise<void> {
   const { questions, open } = survey
-  const unknown = [...topicsOf(questions, open)].filter(
-    (name) => (cluster.metadata.topic(name)?.partitions.length ?? 0) === 0,
-  )
-  if (unknown.length > 0) await cluster.describeTopics(unknown, { deadlineMs })
+  // Also where it had fewer partitions when it was last heard of: more may have been added.
+  const unknown = open.filter((index) => !isKnown(cluster, questions[index]))
+  if (unknown.length > 0) {
+    await cluster.describeTopics([...topicsOf(questions, unknown)], { deadlineMs })
+  }
   for (const index of open) {
     const question = questions[index]
     const defect = question === undefined ? undefined : findDefect(cluster, question)
     if (defect !== undefined) survey.fail([index], () => defect)
   }
+}
+
+function isKnown(cluster: Cluster, question: OffsetQuestion | undefined): boolean {
+  if (question === undefined) return true
+  return question.partition < (cluster.metadata.topic(question.topic)?.partitions.length ?? 0)
 }
 
 /** What waiting cannot cure, as far as the metadata tell. */

@@ -85,6 +85,59 @@ describe('groups: lines a user types', () => {
     expect(outcome.stderr.match(/60 records were not acknowledged/g)).toHaveLength(1)
   })
 
+  it('ack: what the first run printed and nobody acknowledged is there for the next one', () => {
+    program.ok('stream topics create unacked')
+    const { stdout } = program.shell(
+      `stream consume unacked -g unacked --commit ack --ack-fd 3 -n 10 3< /dev/null > first & r=$!
+      until stream groups describe unacked 2> /dev/null | grep -q stream-; do sleep .1; done
+      sleep 1; seq 10 | stream produce unacked; wait $r; echo $?; wc -l < first
+      stream groups lag unacked | cut -f3; stream consume unacked -g unacked --idle 1s | wc -l`,
+    )
+    expect(stdout).toBe('5\n10\n10\n10\n')
+  })
+
+  const short = '-X session.timeout.ms=6000 -X heartbeat.interval.ms=500'
+
+  it('a first run that is killed leaves no hole to the next one, which waits for its session to end', () => {
+    program.ok('stream topics create killed; echo before | stream produce killed')
+    const { stdout } = program.shell(
+      `bash -c 'exec stream consume killed -g killed ${short}' > first & r=$!
+      until stream groups describe killed 2> /dev/null | grep -q stream-; do sleep .1; done
+      sleep 1; echo one | stream produce killed; until grep -q one first; do sleep .1; done
+      kill -9 $r; wait $r 2> /dev/null; echo two | stream produce killed
+      stream consume killed -g killed ${short} --idle 1s`,
+    )
+    expect(stdout).toBe('one\ntwo\n')
+  })
+
+  it('partitions that are added reach members that have not heard of them yet', () => {
+    program.ok('stream topics create growing')
+    const { stdout, stderr } = program.shell(
+      `for i in 1 2 3; do stream consume growing -g growing --from start > grown$i & p="$p $!"; done
+      until [ "$(stream groups describe growing --members 2> /dev/null | wc -l)" = 3 ]; do sleep .1; done
+      for n in 4 8; do stream topics alter growing --partitions $n -q > /dev/null
+        for i in $(seq $n); do echo $n-$i | stream produce growing -p $((i-1)); done
+        until [ "$(cat grown? | grep -c ^$n-)" = $n ] || ! kill -0 $p; do sleep .2; done; done
+      kill $p; for i in $p; do wait $i; echo $?; done; cat grown? | sort | uniq -c | grep -cw 1`,
+    )
+    expect(stdout).toBe('143\n143\n143\n12\n')
+    expect(stderr).not.toContain('no such partition')
+  })
+
+  it('a bounded run that gets a partition back prints nothing of it twice', () => {
+    program.ok('stream topics create back --partitions 4; seq 100000 | stream produce back')
+    program.ok(
+      `for p in 0 1 2 3; do seq $((p*50000)) $((p*50000+49999)) | stream produce back -p $p; done`,
+    )
+    const { stdout } = program.shell(
+      `stream consume back -g back --until-end --rate 60000/s -F '%p %o\\n' > whole & r=$!
+      until [ $(wc -l < whole) -gt 60000 ]; do sleep .1; done
+      stream consume back -g back --until-end -n 1 > part; wait $r; echo $?
+      sort whole | uniq -d | wc -l; sort -u whole | wc -l; stream groups lag back | cut -f3`,
+    )
+    expect(stdout).toBe('0\n0\n300000\n0\n')
+  })
+
   describe.each(['ipc', 'kafka'])('offsets that are gone, at the %s door', (door) => {
     const broker = (): string => (door === 'ipc' ? '' : `-b ${kafka}`)
     const committed = (group: string): string =>
