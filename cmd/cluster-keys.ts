@@ -32,6 +32,7 @@ export const spec: CommandSpec = {
   description: [
     'Without a verb: makes the key file of a new cluster. The same file goes to every daemon (daemon run -X stream.curve.key.file=FILE); their tcp:// then lets in only daemons that have it, and clients on its list, and nobody else reads what is sent. One who has this file is a daemon of the cluster: keep it as the data.',
     'add NAME: makes a key file for a client and puts its public key on the list; the client names it (curve.key.file, in a context or with -X). revoke NAME: takes it off. list: who is on it. A running daemon heeds a changed list with the next connection; connections that stand end by themselves or with the daemon. The list is a line for each client in the key file: give the changed file to all daemons.',
+    "The cluster's own key cannot be exchanged while the cluster runs, for daemons with the former and with the new one do not let each other in: make a new file and new ones for the clients, stop all daemons, put it in its place on every host, and start them.",
     'Files have mode 0600, and are refused where others may read them. KEY is the public key; a secret key is never printed.',
   ],
   operands: [{ name: 'VERB', isOptional: true }, { name: 'NAME', isOptional: true }],

@@ -47,9 +47,10 @@ export const spec: CommandSpec = {
   name: 'cluster reassign',
   summary: 'Move partitions to other brokers, or change how many replicas they have',
   description: [
-    'Without --replicas and --from-file the replicas and the preferred leaders of the topics are spread evenly over the brokers, over racks too, with as little moved as that takes. --replicas alone adds or takes away replicas and moves no other. Prints the plan and asks; the leaders of what is copied serve on meanwhile.',
+    'Without --replicas and --from-file the replicas and the preferred leaders of the topics are spread evenly over the brokers, topic by topic, over racks too, with as little moved as that takes. --replicas alone adds or takes away replicas and moves no other. Prints the plan and asks; the leaders of what is copied serve on meanwhile.',
     'OLD and NEW are the replicas, the preferred leader first; BYTES is what has to be copied.',
     '--wait without -y and without one of --brokers, --replicas, --from-file and --rate plans nothing: it waits for what is on its way. A limit of --rate stays until the moves are done and --wait has lifted it.',
+    '--cancel goes back to the replicas of before; of them those come first that were to stay, so the leads may be uneven then: the same line without --cancel spreads them again.',
     'FILE has the form of Kafka: {"version":1,"partitions":[{"topic":"orders","partition":0,"replicas":[1,2,3]}]}.',
   ],
   operands: [],

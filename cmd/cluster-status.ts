@@ -38,7 +38,7 @@ export const spec: CommandSpec = {
   summary: 'Tell how the cluster does',
   description: [
     'BROKERS are those that live, KNOWN those that are registered or have replicas. UNAVAILABLE counts partitions that nobody leads, UNDER_MIN_ISR those that refuse records with acks=all, NOT_PREFERRED those that another replica leads than the first one, MOVING those on their way to other brokers. Internal topics count.',
-    'Exit 1 if any partition is unavailable or under its min.insync.replicas, or if the session of the daemon that is asked with the metadata store (etcd) has run out: then it does not know, and names no controller. What else may be wrong, and what to do: stream cluster doctor.',
+    'Exit 1 if any partition is unavailable or under its min.insync.replicas, or if no broker is the controller: so it is too where the session of the daemon that is asked with the metadata store (etcd) has run out, for then it does not know. What else may be wrong, and what to do: stream cluster doctor.',
   ],
   operands: [],
   options: rowOptions,
@@ -47,7 +47,7 @@ export const spec: CommandSpec = {
     { line: 'stream cluster status' },
     { line: 'stream cluster status --json | jq .under_replicated' },
   ],
-  exits: [[1, 'partitions are unavailable, or under min.insync.replicas; or the daemon has lost the metadata store']],
+  exits: [[1, 'partitions are unavailable, or under min.insync.replicas; or no broker is the controller, or the daemon has lost the metadata store']],
 }
 
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -59,8 +59,8 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       await printRows(deps, args.flags, screenShape, screenRows(view, health))
     } else await printRows(deps, args.flags, shape, [statusRow(view, health)])
     warnIfStale(deps, view)
-    const isStale = view.store?.isLost === true
-    return health.unavailable + health.underMinInSync === 0 && !isStale ? 0 : 1
+    const isHeadless = view.overview.controllerId < 0 || view.store?.isLost === true
+    return health.unavailable + health.underMinInSync === 0 && !isHeadless ? 0 : 1
   })
 }
 

@@ -7,10 +7,13 @@
  * 2. New replicas go to racks that have none yet; with `balances` every partition spans as many racks as brokers and
  *    replicas allow. A broker without a rack is a rack of its own.
  * 3. A replica that is where it may be stays there.
- * 4. With `balances`: brokers hold the same number of replicas, and come first in the same number of partitions, as far as
- *    1 and 2 allow; of what has to move the smallest moves.
+ * 4. With `balances`: brokers hold the same number of replicas of each topic, and come first in the same number of its
+ *    partitions, as far as 1 and 2 allow; of what has to move the smallest moves. A topic is work, and a broker that has
+ *    as many partitions as the others, but of topics that nobody uses, does none of it.
+ * 5. With `balances`: the same over all topics, as far as 4 allows; who comes first is even over all of them even where
+ *    a topic suffers, if no partition stays out of the plan.
  *
- * The first replica is the preferred leader. It changes only when it has to, or for 4.
+ * The first replica is the preferred leader. It changes only when it has to, or for 4 and 5.
  */
 
 export interface PlanBroker {
@@ -50,9 +53,21 @@ interface Slot {
 }
 
 interface Loads {
-  readonly replicas: Map<number, number>
-  readonly leads: Map<number, number>
+  readonly replicas: Counts
+  readonly leads: Counts
 }
+
+interface TopicSlots {
+  readonly slots: Slot[]
+  /** What the brokers have of this topic, in this plan. */
+  readonly loads: Loads
+}
+
+/** By broker. */
+type Counts = Map<number, number>
+
+/** Whether a replica, or the lead, may go from one broker to another. */
+type Allows = (slot: Slot, from: number, to: number) => boolean
 
 /**
  * @returns every partition of the request, in order; those whose `planned` equals `replicas` need nothing
@@ -69,6 +84,7 @@ class Planner {
   readonly #allowed: readonly number[]
   readonly #slots: Slot[] = []
   readonly #loads: Loads = { replicas: new Map(), leads: new Map() }
+  readonly #topics = new Map<string, TopicSlots>()
 
   constructor(request: PlanRequest) {
     this.#request = request
@@ -90,6 +106,7 @@ class Planner {
     const { partitions, balances } = this.#request
     for (const source of partitions) this.#slots.push(this.#keep(source))
     for (const slot of this.#slots) this.#fill(slot)
+    for (const slot of this.#slots) this.#addToTopic(slot)
     if (balances) this.#balanceReplicas()
     this.#orderLeaders()
     if (balances) this.#balanceLeaders()
@@ -167,32 +184,69 @@ class Planner {
     }
   }
 
-  /** One replica at a time goes from a full broker to an empty one, on the way of others only where racks ask for it. */
+  #addToTopic(slot: Slot): void {
+    const { topic } = slot.source
+    const found = this.#topics.get(topic)
+    const { slots, loads } = found ?? {
+      slots: [],
+      loads: { replicas: new Map<number, number>(), leads: new Map<number, number>() },
+    }
+    if (found === undefined) this.#topics.set(topic, { slots, loads })
+    slots.push(slot)
+    for (const nodeId of slot.replicas) add(loads.replicas, nodeId, 1)
+  }
+
+  #loadsOf({ source }: Slot): Loads {
+    return this.#topics.get(source.topic)?.loads ?? this.#loads
+  }
+
   #balanceReplicas(): void {
-    const { replicas: loads } = this.#loads
-    const holders = this.#holders()
+    for (const { slots, loads } of this.#topics.values()) {
+      this.#evenReplicas(slots, loads.replicas, () => true)
+    }
+    this.#evenReplicas(this.#slots, this.#loads.replicas, (slot, from, to) => {
+      const { replicas } = this.#loadsOf(slot)
+      return at(replicas, from) > at(replicas, to)
+    })
+  }
+
+  /**
+   * One replica at a time goes from a full broker to an empty one, on the way of others only where racks ask for it.
+   * @param loads  by which brokers are full or empty
+   */
+  #evenReplicas(slots: readonly Slot[], loads: Counts, allows: Allows): void {
+    const total = this.#loads.replicas
+    const holders = this.#holders(slots)
     const blocked = new Set<string>()
+    const mayMove: Allows = (slot, from, to) =>
+      allows(slot, from, to) && this.#mayMove(slot, from, to)
     for (;;) {
-      const byLoad = this.#allowed.toSorted((a, b) => at(loads, a) - at(loads, b))
-      const direct = this.#findMove(byLoad, holders, blocked)
-      const moves = direct === undefined ? this.#findDetour(byLoad, holders) : [direct]
+      const byLoad = this.#allowed.toSorted(
+        (a, b) => at(loads, a) - at(loads, b) || at(total, a) - at(total, b),
+      )
+      const direct = findMove(byLoad, loads, holders, mayMove, blocked)
+      const moves = direct === undefined ? findDetour(byLoad, loads, holders, mayMove) : [direct]
       if (moves === undefined) return
       for (const { slot, from, to } of moves) {
+        const touched = new Set([...slot.replicas, to])
         slot.replicas[slot.replicas.indexOf(from)] = to
         holders.get(from)?.delete(slot)
         holders.get(to)?.add(slot)
-        add(loads, from, -1)
-        add(loads, to, 1)
-        for (const nodeId of slot.replicas) {
-          for (const other of this.#allowed) blocked.delete(`${nodeId} ${other}`)
+        for (const counts of [total, this.#loadsOf(slot).replicas]) {
+          add(counts, from, -1)
+          add(counts, to, 1)
+        }
+        for (const pair of blocked) {
+          const [one, other] = pair.split(' ')
+          if (touched.has(Number(one)) || touched.has(Number(other))) blocked.delete(pair)
         }
       }
     }
   }
 
   /** What each broker has, in the order in which it may leave: preferred leaders last, small ones first. */
-  #holders(): Map<number, Set<Slot>> {
-    const bySize = this.#slots.toSorted((a, b) => a.source.bytes - b.source.bytes)
+  #holders(slots: readonly Slot[]): Map<number, Set<Slot>> {
+    const bySize = slots.toSorted((a, b) => a.source.bytes - b.source.bytes)
     return new Map(
       this.#allowed.map((nodeId) => {
         const mine = bySize.filter(({ replicas }) => replicas.includes(nodeId))
@@ -200,52 +254,6 @@ class Planner {
         return [nodeId, new Set([...mine.filter((slot) => !isLead(slot)), ...mine.filter(isLead)])]
       }),
     )
-  }
-
-  /** @param blocked  pairs of brokers between which nothing may move now */
-  #findMove(
-    byLoad: readonly number[],
-    holders: ReadonlyMap<number, ReadonlySet<Slot>>,
-    blocked: Set<string>,
-  ): Move | undefined {
-    const { replicas: loads } = this.#loads
-    for (const from of byLoad.toReversed()) {
-      for (const to of byLoad) {
-        if (at(loads, to) > at(loads, from) - 2) break
-        const pair = `${from} ${to}`
-        if (blocked.has(pair)) continue
-        for (const slot of holders.get(from) ?? []) {
-          if (this.#mayMove(slot, from, to)) return { slot, from, to }
-        }
-        blocked.add(pair)
-      }
-    }
-    return undefined
-  }
-
-  /** The shortest way over several brokers, each of which passes a replica on. */
-  #findDetour(
-    byLoad: readonly number[],
-    holders: ReadonlyMap<number, ReadonlySet<Slot>>,
-  ): readonly Move[] | undefined {
-    const { replicas: loads } = this.#loads
-    for (const start of byLoad.toReversed()) {
-      const limit = at(loads, start) - 2
-      if (at(loads, byLoad[0] ?? start) > limit) return undefined
-      const reached = new Map<number, Move | undefined>([[start, undefined]])
-      for (const from of reached.keys()) {
-        const used = new Set(wayTo(from, reached).map(({ slot }) => slot))
-        for (const slot of holders.get(from) ?? []) {
-          if (used.has(slot)) continue
-          for (const to of byLoad) {
-            if (reached.has(to) || !this.#mayMove(slot, from, to)) continue
-            reached.set(to, { slot, from, to })
-            if (at(loads, to) <= limit) return wayTo(to, reached)
-          }
-        }
-      }
-    }
-    return undefined
   }
 
   #mayMove({ replicas }: Slot, from: number, to: number): boolean {
@@ -264,32 +272,51 @@ class Planner {
       const [first] = slot.source.replicas
       const { replicas } = slot
       if (first !== undefined && replicas.includes(first)) {
-        toFront(replicas, first)
-        add(leads, first, 1)
+        this.#lead(slot, first)
       } else open.push(slot)
     }
-    for (const { source, replicas } of open) {
+    for (const slot of open) {
+      const { source, replicas } = slot
       const inSync = source.inSync ?? source.replicas
       const ready = replicas.filter((nodeId) => inSync.includes(nodeId))
       const [first] = (ready.length > 0 ? ready : replicas).toSorted(
         (a, b) => at(leads, a) - at(leads, b),
       )
-      if (first === undefined) continue
-      toFront(replicas, first)
-      add(leads, first, 1)
+      if (first !== undefined) this.#lead(slot, first)
     }
   }
 
-  /** Swaps who comes first along the shortest way from the broker with most leads to one with two fewer. */
+  #lead(slot: Slot, first: number): void {
+    toFront(slot.replicas, first)
+    add(this.#loads.leads, first, 1)
+    add(this.#loadsOf(slot).leads, first, 1)
+  }
+
   #balanceLeaders(): void {
     const { leads } = this.#loads
+    for (const { slots, loads } of this.#topics.values()) {
+      this.#evenLeaders(slots, loads.leads, () => true)
+    }
+    this.#evenLeaders(this.#slots, leads, (slot, from, to) => {
+      const own = this.#loadsOf(slot).leads
+      return at(own, from) > at(own, to)
+    })
+    const { others = [] } = this.#request
+    if (others.length === 0) this.#evenLeaders(this.#slots, leads, () => true)
+  }
+
+  /** Swaps who comes first along the shortest way from the broker with most leads to one with two fewer. */
+  #evenLeaders(slots: readonly Slot[], loads: Counts, allows: Allows): void {
+    const total = this.#loads.leads
     const led = new Map<number, Set<Slot>>(this.#allowed.map((nodeId) => [nodeId, new Set()]))
-    for (const slot of this.#slots) led.get(slot.replicas[0] ?? -1)?.add(slot)
+    for (const slot of slots) led.get(slot.replicas[0] ?? -1)?.add(slot)
     for (;;) {
-      const busiest = this.#allowed.toSorted((a, b) => at(leads, b) - at(leads, a))
+      const busiest = this.#allowed.toSorted(
+        (a, b) => at(loads, b) - at(loads, a) || at(total, b) - at(total, a),
+      )
       let swaps: readonly Move[] | undefined
       for (const from of busiest) {
-        swaps = this.#findSwaps(from, led)
+        swaps = this.#findSwaps(from, loads, led, allows)
         if (swaps !== undefined) break
       }
       if (swaps === undefined) return
@@ -297,26 +324,29 @@ class Planner {
         toFront(slot.replicas, to)
         led.get(from)?.delete(slot)
         led.get(to)?.add(slot)
-        add(leads, from, -1)
-        add(leads, to, 1)
+        for (const counts of [total, this.#loadsOf(slot).leads]) {
+          add(counts, from, -1)
+          add(counts, to, 1)
+        }
       }
     }
   }
 
   #findSwaps(
     start: number,
+    loads: Counts,
     led: ReadonlyMap<number, ReadonlySet<Slot>>,
+    allows: Allows,
   ): readonly Move[] | undefined {
-    const { leads } = this.#loads
-    const limit = at(leads, start) - 2
-    if (this.#allowed.every((nodeId) => at(leads, nodeId) > limit)) return undefined
+    const limit = at(loads, start) - 2
+    if (this.#allowed.every((nodeId) => at(loads, nodeId) > limit)) return undefined
     const reached = new Map<number, Move | undefined>([[start, undefined]])
     for (const from of reached.keys()) {
       for (const slot of led.get(from) ?? []) {
         for (const to of slot.replicas) {
-          if (reached.has(to)) continue
+          if (reached.has(to) || !allows(slot, from, to)) continue
           reached.set(to, { slot, from, to })
-          if (at(leads, to) <= limit) return wayTo(to, reached)
+          if (at(loads, to) <= limit) return wayTo(to, reached)
         }
       }
     }
@@ -338,6 +368,54 @@ interface Move {
   readonly slot: Slot
   readonly from: number
   readonly to: number
+}
+
+/** @param blocked  pairs of brokers between which nothing may move now */
+function findMove(
+  byLoad: readonly number[],
+  loads: Counts,
+  holders: ReadonlyMap<number, ReadonlySet<Slot>>,
+  mayMove: Allows,
+  blocked: Set<string>,
+): Move | undefined {
+  for (const from of byLoad.toReversed()) {
+    for (const to of byLoad) {
+      if (at(loads, to) > at(loads, from) - 2) break
+      const pair = `${from} ${to}`
+      if (blocked.has(pair)) continue
+      for (const slot of holders.get(from) ?? []) {
+        if (mayMove(slot, from, to)) return { slot, from, to }
+      }
+      blocked.add(pair)
+    }
+  }
+  return undefined
+}
+
+/** The shortest way over several brokers, each of which passes a replica on. */
+function findDetour(
+  byLoad: readonly number[],
+  loads: Counts,
+  holders: ReadonlyMap<number, ReadonlySet<Slot>>,
+  mayMove: Allows,
+): readonly Move[] | undefined {
+  for (const start of byLoad.toReversed()) {
+    const limit = at(loads, start) - 2
+    if (at(loads, byLoad[0] ?? start) > limit) return undefined
+    const reached = new Map<number, Move | undefined>([[start, undefined]])
+    for (const from of reached.keys()) {
+      const used = new Set(wayTo(from, reached).map(({ slot }) => slot))
+      for (const slot of holders.get(from) ?? []) {
+        if (used.has(slot)) continue
+        for (const to of byLoad) {
+          if (reached.has(to) || !mayMove(slot, from, to)) continue
+          reached.set(to, { slot, from, to })
+          if (at(loads, to) <= limit) return wayTo(to, reached)
+        }
+      }
+    }
+  }
+  return undefined
 }
 
 function wayTo(end: number, reached: ReadonlyMap<number, Move | undefined>): Move[] {

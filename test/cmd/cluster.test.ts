@@ -124,6 +124,14 @@ describe('a daemon without its metadata store', () => {
     expect((await w.run('cluster', 'status')).stdout).toMatch(/store +lost +silent for 23s/)
   })
 
+  it('no controller: status is 1 where the broker tells nothing of a store either', async () => {
+    const w = world()
+    w.broker.nodes.controllerId = -1
+    const result = await w.run('cluster', 'status')
+    expect(result.stdout).toMatch(/^CCCC\t-\t/)
+    expect(result.exit).toBe(1)
+  })
+
   it('session over: check cluster is critical with a line, and so is a plugin', async () => {
     const result = await without('LOST').run('check', 'cluster')
     expect(result.exit).toBe(1)

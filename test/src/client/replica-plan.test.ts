@@ -150,13 +150,58 @@ describe('the plan of replicas', () => {
     )
   })
 
-  it('property: to even out moves no more replicas than are too many', () => {
+  it('property: without racks each topic is even, whatever stays out of it', () => {
+    fc.assert(
+      fc.property(situations([null]), fc.nat({ max: 7 }), (situation, busy) => {
+        const rows = planReplicas({
+          ...situation,
+          balances: true,
+          others: Array.from({ length: 40 }, (_, partition) => ({
+            topic: 'other',
+            partition,
+            replicas: [(busy % situation.brokers.length) + 1],
+            bytes: 0,
+          })),
+        })
+        for (const topic of ['t0', 't1', 't2']) {
+          const own = rows.filter((row) => row.topic === topic)
+          expect(spread(counts(own, situation.brokers, (list) => list))).toBeLessThanOrEqual(1)
+          const leads = counts(own, situation.brokers, ([first = -1]) => [first])
+          expect(spread(leads)).toBeLessThanOrEqual(1)
+        }
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('gives new brokers of each topic, not of the smallest ones alone', () => {
+    const rows = planReplicas({
+      brokers: brokers(null, null, null, null, null, null),
+      partitions: ['__consumer_offsets', 'busy'].flatMap((topic, index) =>
+        Array.from({ length: index === 0 ? 50 : 6 }, (_, partition) => ({
+          topic,
+          partition,
+          replicas: [1, 2, 3],
+          bytes: index * 1_000_000,
+        })),
+      ),
+      balances: true,
+    })
+    const busy = rows.filter(({ topic }) => topic === 'busy')
+    const all = brokers(null, null, null, null, null, null)
+    expect(counts(busy, all, (list) => list)).toEqual([3, 3, 3, 3, 3, 3])
+    expect(counts(busy, all, ([first = -1]) => [first])).toEqual([1, 1, 1, 1, 1, 1])
+    expect(counts(rows, all, (list) => list)).toEqual([28, 28, 28, 28, 28, 28])
+  })
+
+  it('property: to even out a topic moves no more replicas than are too many', () => {
     fc.assert(
       fc.property(situations([null]), (situation) => {
         // All on allowed brokers, all with the same factor: only evening out is left to do.
         const allowed = situation.brokers.length
         const rows = situation.partitions.map((row, index) => ({
           ...row,
+          topic: 't',
           replicas: Array.from(
             { length: situation.replicas },
             (_, at) => ((at + (index % 2)) % allowed) + 1,
