@@ -12,7 +12,7 @@ const shape: RowShape = { kind: 'lag', columns: ['NAME', 'TOPIC', 'LAG', 'SECOND
 export const spec: CommandSpec = {
   name: 'mirror lag',
   summary: 'Tell how many records are not mirrored yet',
-  description: ['One row for each topic; with --total one for all, whose TOPIC is -. NAME is the SOURCE of a copy, or a link. SECONDS is the age of the oldest record that is left; of a link: for so long there has been something that is not here. LAG is - where a link has not heard of its source yet or has diverged from it, which is more than any --fail-above; promoted topics are left out. A source topic that was deleted, or made anew, is an error for a copy.'],
+  description: ['One row for each topic; with --total one for all, whose TOPIC is -. NAME is the SOURCE of a copy, or a link. SECONDS is the age of the oldest record that is left; of a link: for so long there has been something that is not here. LAG is - where a link has not heard of its source yet, or not for 10 s and so does not follow it (it retries, or is paused), or has diverged from it, which is more than any --fail-above; promoted topics are left out. A source topic that was deleted, or made anew, is an error for a copy.'],
   operands: [{ name: 'NAME' }],
   options: [topicsOption, 
     { long: 'total', help: 'the sum over all topics' },

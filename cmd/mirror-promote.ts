@@ -32,7 +32,7 @@ export const spec: CommandSpec = {
   description: [
     'Stops following, cuts to the last whole transaction (what lies beyond nobody was shown here; where others have ended behind the begin of one that is open all stays, and what is open is aborted), writes down where the records of the source end, and lets everybody write. Asks first, and shows what has not come yet.',
     'With --when-caught-up it waits until everything is here, in whole transactions, that is committed at the source, and promotes nothing if --timeout comes first. Whoever still writes at the source should be stopped before: while transactions follow each other there without a moment in which none is open, it never comes so far, and the line that ends the waiting says so. Without --topics the whole link is promoted, and follows no new topics.',
-    'OFFSET is where the records of the source end, EPOCH the leader epoch here at that time; LAG is what had not come, - where it is not known.',
+    'OFFSET is where the records of the source end, EPOCH the leader epoch here at that time; LAG is what had not come, - where it is not known: a source that was not heard of for 10 s may have more than what stream mirror status tells of it.',
   ],
   operands: [{ name: 'NAME' }],
   options: [
@@ -149,8 +149,9 @@ function doneRows(
   return topics.flatMap((topic) =>
     topic.partitions.map(({ partition, promotedOffset, promotedEpoch }): Row => {
       const was = before.get(topic.name)?.partitions.find((row) => row.partition === partition)
-      const sourceEnd = was?.sourceEnd ?? -1
-      const lag = sourceEnd < 0 ? null : Math.max(0, sourceEnd - promotedOffset)
+      // What was cut away is missing too.
+      const isKnown = was !== undefined && lagOf(was) !== undefined
+      const lag = isKnown ? Math.max(0, was.sourceEnd - promotedOffset) : null
       return [link.name, topic.name, partition, promotedOffset, promotedEpoch, lag]
     }),
   )

@@ -88,9 +88,15 @@ export const mirrorShape: RowShape = {
   columns: ['NAME', 'TOPIC', 'PARTITION', 'STATE', 'SOURCE_END', 'HERE', 'LAG', 'SECONDS', 'ERROR'],
 }
 
+/** Whoever does not follow knows for so long where the source ends: shorter than that are changes of leaders. */
+const END_KNOWN_MS = 10_000
+
 /** How many records (and gaps) are not here; undefined: not known, or what the source has is something else. */
-export function lagOf({ sourceEnd, logEnd, state }: MirrorPartition): number | undefined {
+export function lagOf(partition: MirrorPartition): number | undefined {
+  const { sourceEnd, logEnd, state } = partition
   if (state === 'promoted' || state === 'diverged' || sourceEnd < 0) return undefined
+  // One that follows may be silent for longer, held back by its rate.
+  if (state !== 'following' && !isHeard(partition, END_KNOWN_MS)) return undefined
   return Math.max(0, sourceEnd - logEnd)
 }
 
@@ -178,9 +184,9 @@ export function troubleWords(
   const missing =
     each.state === 'diverged'
       ? 'what is missing cannot be told'
-      : lag === undefined
+      : each.sourceEnd < 0
         ? 'its source was not heard of yet'
-        : lag === 0
+        : lag === undefined || lag === 0
           ? 'its source was not heard of lately'
           : `${lag} offsets are missing`
   const why = isHeldBack(each)

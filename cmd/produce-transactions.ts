@@ -8,6 +8,7 @@
 
 import { StreamError } from '../src/base/errors.ts'
 import type { ProducerOptions } from '../src/client/producer.ts'
+import { knownTopicId } from '../src/client/topic-identity.ts'
 import type { ByteInput } from '../src/ports/stdio.ts'
 import { AtomicProducer } from './atomic-producer.ts'
 import type { Broker } from './broker.ts'
@@ -31,6 +32,8 @@ const PACKED_FACTOR = 10
 interface StoredPosition {
   readonly v: 1
   readonly topic: string
+  /** Which topic of that name; absent where the input names its topics, or nothing tells it. */
+  readonly topicId?: string
   readonly bytes: number
   readonly lines: number
   readonly hash: string
@@ -91,9 +94,10 @@ export class ProduceTransactions {
     if (resume === undefined || atomic === undefined) return undefined
     const { time } = this.#deps
     const prefix = ['resume', resume.id]
-    const from = resume.isRestart ? undefined : await this.#storedPosition(prefix)
+    const { form, delimiter, topic: target, keepTopic } = this.#plan
+    const topicId = keepTopic ? undefined : knownTopicId((await atomic.prepare(target)).topicId)
+    const from = resume.isRestart ? undefined : await this.#storedPosition(prefix, topicId)
     await prepareState(this.#deps, this.#broker, atomic)
-    const { form, delimiter, topic: target } = this.#plan
     const ending = form === 'value' || form === 'json' ? delimiter : undefined
     return new ResumeSink(sink, {
       time,
@@ -105,7 +109,8 @@ export class ProduceTransactions {
       delimiter: form === 'format' ? Uint8Array.of(10) : ending,
       isDelimited: ending !== undefined,
       commit: async ({ bytes, lines, hash, isOpen }) => {
-        const stored: StoredPosition = { v: 1, topic: target, bytes, lines, hash, open: isOpen }
+        const which = topicId === undefined ? { topic: target } : { topic: target, topicId }
+        const stored: StoredPosition = { v: 1, ...which, bytes, lines, hash, open: isOpen }
         await atomic.commit(() => appendState(atomic, prefix, prefix, stored, time.wallMs()))
         await atomic.begin()
       },
@@ -118,7 +123,11 @@ export class ProduceTransactions {
     return this.#plan.resume !== undefined && topic === stateTopic(this.#broker)
   }
 
-  async #storedPosition(prefix: readonly string[]): Promise<InputPosition | undefined> {
+  /** @param topicId  of the topic as it is now; undefined: not told */
+  async #storedPosition(
+    prefix: readonly string[],
+    topicId: string | undefined,
+  ): Promise<InputPosition | undefined> {
     const { resume, topic } = this.#plan
     const values = await readState(this.#deps, this.#broker, prefix)
     const stored = values.get(JSON.stringify(prefix)) as StoredPosition | undefined
@@ -133,6 +142,14 @@ export class ProduceTransactions {
         'CONFLICT',
         `--resume ${resume?.id}: it stands for topic ${stored.topic}, not ${topic}`,
         { target: topic, hint: 'use another ID for another topic' },
+      )
+    }
+    const sentTo = knownTopicId(stored.topicId)
+    if (sentTo !== undefined && topicId !== undefined && sentTo !== topicId) {
+      throw new StreamError(
+        'CONFLICT',
+        `--resume ${resume?.id}: topic ${topic} was deleted and created again since: the ${stored.lines} records that were sent before are gone`,
+        { target: topic, hint: 'to send all of it again: --restart' },
       )
     }
     const { bytes, lines, hash, open } = stored

@@ -73,7 +73,7 @@ export const spec: CommandSpec = {
   exits: [
     [3, 'no such topic, and it was not to be created'],
     [5, 'a record did not parse or was not delivered; the message names its line'],
-    [8, 'fenced; --resume: another input than before, or another run of the ID; --expect-offset: the partition ends elsewhere, nothing was appended'],
+    [8, 'fenced; --resume: another input than before, the topic was made anew, or another run of the ID; --expect-offset: the partition ends elsewhere, nothing was appended'],
   ],
 }
 

@@ -68,6 +68,48 @@ function world(...told: readonly LinkDescription[]) {
   return { w, state }
 }
 
+/** As it is when the source has died: level, as far as it was heard of. */
+function silent(heardMs: number, state = 'retrying'): LinkDescription {
+  const error = 'connection lost'
+  return west({ topics: [{ ...orders, partitions: [{ ...partition, state, heardMs, error }] }] })
+}
+
+describe('a source that is not heard of', () => {
+  it('is no lag of 0', async () => {
+    const run = (...words: string[]) => world(silent(10_001)).w.run('mirror', ...words)
+    const { exit, stdout } = await run('lag', 'west', '--fail-above', '1000')
+    expect([exit, stdout]).toEqual([1, 'west\torders\t-\t-\n'])
+    expect((await run('lag', 'west', '--total')).stdout).toBe('west\t-\t-\t-\n')
+    const status = await run('status', 'west')
+    expect(status.stdout).toBe('west\torders\t0\tretrying\t7\t7\t-\t-\tconnection lost\n')
+    const waited = await run('lag', 'west', '--wait-until', '0', '--timeout', '1s')
+    expect(waited.exit).toBe(7)
+    expect(waited.stderr).toContain(
+      'its source was not heard of lately (retrying: connection lost)',
+    )
+  })
+
+  it('nor where the link is paused', async () => {
+    const { w } = world(silent(60_000, 'paused'))
+    expect((await w.run('mirror', 'lag', 'west', '--fail-above', '0')).exit).toBe(1)
+  })
+
+  it('is not told as complete where its mirror is promoted', async () => {
+    const done = { ...orders, state: 'promoted', partitions: [{ ...partition, state: 'promoted' }] }
+    const { w } = world(silent(10_001), west({ topics: [done] }))
+    expect((await w.run('mirror', 'promote', 'west', '-y')).stdout).toMatch(/\t-\n$/)
+    const plan = await world(silent(10_001)).w.run('mirror', 'promote', 'west', '--dry-run')
+    expect(plan.stdout).toBe('west\torders\t0\t7\t-\t-\n')
+  })
+
+  it('may be silent for a moment, and for longer where it is followed at a rate', async () => {
+    for (const link of [silent(10_000), silent(60_000, 'following')]) {
+      const { w } = world(link)
+      expect((await w.run('mirror', 'lag', 'west', '--fail-above', '0')).exit).toBe(0)
+    }
+  })
+})
+
 const unseen = west({ isTakenUp: false, topics: [] })
 
 describe('a link that has taken up nothing yet', () => {

@@ -143,6 +143,22 @@ describe('produce --resume', () => {
     expect(program.ok('stream cat changed | wc -l').trim()).toBe('1000')
   })
 
+  it('refuses a topic that was made anew since, whose records are not those that were sent', () => {
+    program.ok('seq 10 > anew; stream produce anew --resume a anew')
+    program.ok('stream topics delete anew -y; stream topics create anew; seq 11 20 >> anew')
+    for (const input of ['anew', '<(head -10 anew)']) {
+      const run = program.shell(`stream produce anew --resume a ${input}`)
+      expect(run.status).toBe(8)
+      expect(run.stderr).toMatch(
+        /--resume a: topic anew was deleted and created again .*--restart\n$/,
+      )
+    }
+    expect(program.ok('stream cat anew')).toBe('')
+    program.ok('stream produce anew --resume a --restart anew')
+    program.ok('seq 21 25 >> anew; stream produce anew --resume a anew')
+    expect(program.ok('stream cat anew')).toBe(program.ok('seq 25'))
+  })
+
   it('a second run of an ID takes it over, and the first ends with 8', async () => {
     program.ok('stream topics create shared')
     const first = program.start('bash', [
