@@ -35,12 +35,13 @@ export const spec: CommandSpec = {
   description: [
     'Run at the side that was promoted. The broker that was the source becomes the mirror: its topics become read-only, lose what was written there beyond the point of the promotion, and follow this side by a link of the same name, kept there. Shows first what would be cut, and asks.',
     'POINT is the offset up to which both sides are equal, END where the old side ends, CUT how many offsets are dropped there. --salvage FILE keeps the committed records among them as envelopes; it appends. Where transactions were open at that point, those that began before it are aborted on both sides, and the file has all committed records from the first of them on. While a transaction is open at the old side, nothing is salvaged and nothing cut.',
-    'The old side must be a daemon of stream, or a cluster of them: there all replicas cut, and go on as one. To come back for good: stream mirror promote there, with --when-caught-up.',
+    'The old side must be a daemon of stream, or a cluster of them, and is met by ipc:// or tcp://: where the link came from its kafka:// door, --old says where that is. There all replicas cut, and go on as one. To come back for good: stream mirror promote there, with --when-caught-up.',
   ],
   operands: [{ name: 'NAME' }],
   options: [
     topicsOption,
     { long: 'source', argument: 'ADDRESS', help: 'how the old side reaches this one; default: the address of this broker' },
+    { long: 'old', argument: 'ADDRESS|@CONTEXT', help: 'the old side, by ipc:// or tcp://; default: the source of the link' },
     { long: 'salvage', argument: 'FILE', help: 'keep the records that are cut, as envelopes' },
     yesOption,
     ...changeOptions,
@@ -50,6 +51,7 @@ export const spec: CommandSpec = {
   examples: [
     { line: 'stream mirror failback west --dry-run' },
     { line: 'stream mirror failback west --source tcp://east:7100 --salvage lost.ndjson' },
+    { line: 'stream mirror failback west --old tcp://west:7100 --dry-run' },
   ],
   exits: [
     [2, 'refused for want of -y'],
@@ -88,8 +90,10 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         hint: `first: stream mirror promote ${name}`,
       })
     }
-    const old: CommandArgs = { ...args, flags: flagsForBroker(flags, sourcePlace(link)) }
-    return withLinks(deps, old, async (there) => {
+    const place = flags.text('old') ?? sourcePlace(link)
+    const old: CommandArgs = { ...args, flags: flagsForBroker(flags, place) }
+    const failBack = async (there: LinkSession): Promise<number> => {
+      await requireSame(deps, there, topics)
       let sides = await lookAt(deps, there, topics)
       const rows = (): Row[] => sides.flatMap((side) => sideRows(name, side))
       if (flags.has('dry-run')) {
@@ -97,12 +101,12 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         return 0
       }
       const path = flags.text('salvage')
-      if (path !== undefined) for (const side of sides) requireAllDecided(side, link.source)
+      if (path !== undefined) for (const side of sides) requireAllDecided(side, place)
       const cut = sides.reduce((sum, side) => sum + cutOf(side), 0)
       const question =
         cut === 0
-          ? `make ${link.source[0]} the mirror? nothing is cut there`
-          : `make ${link.source[0]} the mirror, and cut these ${cut} offsets there?`
+          ? `make ${place} the mirror? nothing is cut there`
+          : `make ${place} the mirror, and cut these ${cut} offsets there?`
       if (!(await confirm(deps, flags, question, 'y', { shape, rows: rows() }))) {
         deps.console.warn('nothing changed')
         return 1
@@ -133,7 +137,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         // From now on nothing is written there: this is what is cut.
         sides = await lookAt(deps, there, topics)
         if (path !== undefined) {
-          for (const side of sides) requireAllDecided(side, link.source)
+          for (const side of sides) requireAllDecided(side, place)
           await salvage(deps, old, sides, path)
         }
       } catch (error) {
@@ -144,8 +148,32 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       await there.links.alter(name, 'resume', undefined)
       await printRows(deps, flags, shape, rows())
       return 0
-    })
+    }
+    return withLinks(
+      deps,
+      old,
+      failBack,
+      'say where the old side takes commands: --old tcp://HOST:PORT',
+    )
   })
+}
+
+/** @throws StreamError CONFLICT: the topics there are not those that were followed; as describeTopics */
+async function requireSame(
+  deps: CommandDeps,
+  there: LinkSession,
+  topics: readonly MirrorTopic[],
+): Promise<void> {
+  const found = await topicIds(deps, there, topics)
+  for (const { name, sourceTopicId } of topics) {
+    const other = found.get(name)
+    if (other !== undefined && other.topicId === sourceTopicId) continue
+    throw new StreamError(
+      'CONFLICT',
+      `${name}: ${there.broker.address} does not have the topic that this link followed`,
+      { target: name, hint: 'it was deleted or made anew there, or this is not the old side' },
+    )
+  }
 }
 
 /** @throws UsageError where the old side could not use it */
@@ -216,9 +244,13 @@ function sideRows(name: string, { topic, points, ends }: Side): Row[] {
   })
 }
 
-/** What is committed behind an open transaction is not told from what is not: none of it would be salvaged. */
-function requireAllDecided(side: Side, source: readonly string[]): void {
+/**
+ * What is committed behind an open transaction is not told from what is not: none of it would be salvaged.
+ * @param place  of the old side
+ */
+function requireAllDecided(side: Side, place: string): void {
   const { topic, points, ends, stableEnds } = side
+  const which = place.startsWith('@') ? `--context ${place.slice(1)}` : `-b ${place}`
   for (const [partition, end] of ends.entries()) {
     const stableEnd = stableEnds[partition] ?? 0
     if (end <= (points[partition] ?? 0) || stableEnd >= end) continue
@@ -227,7 +259,7 @@ function requireAllDecided(side: Side, source: readonly string[]): void {
       `${topic.name} partition ${partition}: a transaction is open at the old side at offset ${stableEnd}: what is committed behind it cannot be salvaged; nothing is cut`,
       {
         target: topic.name,
-        hint: `to see whose it is: stream txn list -b ${source[0]}; to end it: stream txn abort ID -b ${source[0]}; without --salvage all is cut`,
+        hint: `to see whose it is: stream txn list ${which}; to end it: stream txn abort ID ${which}; without --salvage all is cut`,
       },
     )
   }

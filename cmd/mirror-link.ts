@@ -21,7 +21,7 @@ export const spec: CommandSpec = {
   description: [
     'The daemon follows the topics of SOURCE that match, now and later, and keeps their batches byte for byte at the same offsets, with gaps and log start. It goes on after restarts; in a cluster each partition is followed by whoever leads it.',
     'The topics are made here, and are read-only here until they are promoted. One that exists here already is not touched. --sync configs keeps their settings as they are at the source; --sync groups copies the offsets of groups that have no live members here, every few seconds, and never beyond what can be read here.',
-    'SOURCE is an address or @CONTEXT, as the daemon can reach it. A ring of links is refused. Prints the topics that match now.',
+    'SOURCE is an address or @CONTEXT, as the daemon can reach it. A ring of links is refused. To turn the link about one day (stream mirror failback) the source must be a daemon of stream that is met by ipc:// or tcp:// too. Prints the topics that match now.',
     'A source that asks for TLS or a login is named by @CONTEXT. The daemon takes certificates and secrets from the context of that name of the user that it runs as, on its own host (in a cluster: on each), which must name the same address; it reads passwords and tokens anew for each login, and keeps none.',
   ],
   operands: [{ name: 'NAME' }],

@@ -18,11 +18,15 @@ export interface LinkSession {
 // biome-ignore format: one row, one line
 export const topicsOption: OptionSpec = { long: 'topics', argument: 'GLOB', isRepeatable: true, help: 'only these topics of the link' }
 
-/** @throws UsageError at a Kafka broker, which has no links */
+/**
+ * @param hint  what to do about a broker that is met at another door
+ * @throws StreamError UNSUPPORTED_BY_BROKER at a Kafka broker, which has no links
+ */
 export async function withLinks(
   deps: CommandDeps,
   args: CommandArgs,
   use: (session: LinkSession) => Promise<number>,
+  hint = 'to copy into a Kafka cluster: stream mirror SOURCE --topics GLOB',
 ): Promise<number> {
   const broker = await openBroker(deps, args)
   try {
@@ -30,7 +34,7 @@ export async function withLinks(
       throw new StreamError(
         'UNSUPPORTED_BY_BROKER',
         `${broker.address}: links are kept by a daemon of stream, met at its native door (ipc:// or tcp://)`,
-        { hint: 'to copy into a Kafka cluster: stream mirror SOURCE --topics GLOB' },
+        { hint },
       )
     }
     return await use({ broker, links: await deps.clients.linkAdmin(broker.cluster) })

@@ -7,6 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { commands } from '../../cmd/commands.ts'
 import { ProcessCluster } from '../support/cluster.ts'
 import { hasNoEtcd } from '../support/etcd.ts'
+import { startKafkaDoor } from '../support/kafka-door.ts'
 import { daemonBundle, ended, eventually, Program } from '../support/program.ts'
 
 const rounds = Number(process.env['STREAM_CRASH_ROUNDS'] ?? 8)
@@ -213,6 +214,36 @@ describe('a link between two daemons', () => {
     ok('seq 7 | stream produce a -b $S; stream mirror lag west -b $T --wait-until 0 --timeout 30s')
     ok('stream verify a $S/a -b $T --offsets')
     expect(shell('echo x | stream produce a -b $T').status).toBe(6)
+  }, 120_000)
+
+  it('fails back to an old side that it followed by its Kafka door, where it is told where that is', async () => {
+    const { ok, shell, program, target } = bound(pairUp())
+    const old = await startKafkaDoor(program, 'old', [])
+    const line = (text: string): string =>
+      text.replaceAll('$OLD', old.native).replaceAll('$DOOR', `kafka://${old.address}`)
+    ok(line('seq 10 | stream produce a -b $OLD --create'))
+    ok(line("stream mirror link west -b $T --source $DOOR --topics '*'"))
+    ok('stream mirror lag west -b $T --wait-until 0 --timeout 30s')
+    ok('stream mirror promote west -b $T -y --timeout 30s')
+    ok(line('seq 5 | stream produce a -b $OLD; seq 3 | stream produce a -b $T'))
+    expect(shell('stream mirror failback west -b $T --dry-run')).toMatchObject({
+      status: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/native door.*where the old side takes commands: --old tcp:/),
+    })
+    // Itself: it has a topic of that name.
+    expect(shell('stream mirror failback west -b $T --old $T --dry-run')).toMatchObject({
+      status: 8,
+      stdout: '',
+      stderr: expect.stringContaining(
+        `a: ${target} does not have the topic that this link followed`,
+      ),
+    })
+    const failBack = 'stream mirror failback west -b $T --old $OLD'
+    expect(ok(line(`${failBack} --dry-run`))).toBe('west\ta\t0\t10\t15\t5\n')
+    ok(line(`${failBack} --salvage lost -y; jq -r .value lost | diff - <(seq 5)`))
+    ok(line('stream mirror lag west -b $OLD --wait-until 0 --timeout 30s'))
+    ok(line('stream verify a $T/a -b $OLD --offsets'))
   }, 120_000)
 
   it('is the same to the byte through kill -9 of either side', async () => {
