@@ -17,7 +17,7 @@ export const spec: CommandSpec = {
   description: ['LAG is the sum over all partitions that the group has committed.'],
   operands: [{ name: 'GLOB', isOptional: true, isRepeatable: true }],
   options: [
-    { long: 'state', argument: 'S', help: 'only groups in this state: Empty, Stable, PreparingRebalance, CompletingRebalance' },
+    { long: 'state', argument: 'S', help: 'only groups in this state: Empty, Stable, PreparingRebalance, CompletingRebalance, or Assigning, Reconciling of the consumer protocol' },
     { long: 'inactive', argument: 'DUR', help: 'only groups without members that have left a record unread for so long' },
     { long: 'lagging', help: 'only groups with unread records' },
     { long: 'fail-empty', help: 'exit 3 if there is none' },

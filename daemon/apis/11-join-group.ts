@@ -5,7 +5,7 @@
 
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
-import { type JoinAnswer, joinRefusal } from '../coordinator/group-member.ts'
+import { type JoinAnswer, type JoinRequest, joinRefusal } from '../coordinator/group-member.ts'
 import { newUuid } from '../metadata/topic-names.ts'
 import { clientHostOf, findGroup } from './group-requests.ts'
 import type { Handler, RequestContext } from './handler.ts'
@@ -26,30 +26,30 @@ export const joinGroup: Handler<'JoinGroup'> = (services, context, request) => {
   if (!isInBounds) return refuse(KafkaError.INVALID_SESSION_TIMEOUT)
   if (memberId !== '' && found.entry === undefined) return refuse(KafkaError.UNKNOWN_MEMBER_ID)
   const entry = groups.entryIn(found.shard, groupId)
+  const join: JoinRequest = {
+    memberId,
+    groupInstanceId: request.groupInstanceId,
+    clientId: context.clientId ?? '',
+    clientHost: clientHostOf(context),
+    sessionTimeoutMs,
+    rebalanceTimeoutMs: rebalanceTimeoutMs < 0 ? sessionTimeoutMs : rebalanceTimeoutMs,
+    protocolType: request.protocolType,
+    // They outlive the message that they came in.
+    protocols: request.protocols.map(({ name, metadata }) => ({
+      name,
+      metadata: Uint8Array.from(metadata),
+    })),
+    requiresKnownMemberId: context.apiVersion >= KNOWN_MEMBER_VERSION,
+    canSkipAssignment: context.apiVersion >= SKIP_ASSIGNMENT_VERSION,
+    newMemberSuffix: newUuid(broker.random),
+  }
+  if (groups.consumers.hasMembers(entry)) {
+    return groups.consumers.join(entry, join).then((answer) => answerOf(context, answer))
+  }
   const notClassic = groups.consumers.makeClassic(entry)
   if (notClassic !== 0) return refuse(notClassic)
   const joined = new Promise<JoinAnswer>((resolve) => {
-    entry.classic.join(
-      broker.time.monotonicMs(),
-      {
-        memberId,
-        groupInstanceId: request.groupInstanceId,
-        clientId: context.clientId ?? '',
-        clientHost: clientHostOf(context),
-        sessionTimeoutMs,
-        rebalanceTimeoutMs: rebalanceTimeoutMs < 0 ? sessionTimeoutMs : rebalanceTimeoutMs,
-        protocolType: request.protocolType,
-        // They outlive the message that they came in.
-        protocols: request.protocols.map(({ name, metadata }) => ({
-          name,
-          metadata: Uint8Array.from(metadata),
-        })),
-        requiresKnownMemberId: context.apiVersion >= KNOWN_MEMBER_VERSION,
-        canSkipAssignment: context.apiVersion >= SKIP_ASSIGNMENT_VERSION,
-        newMemberSuffix: newUuid(broker.random),
-      },
-      resolve,
-    )
+    entry.classic.join(broker.time.monotonicMs(), join, resolve)
   })
   groups.arm(entry)
   context.park()

@@ -12,6 +12,10 @@ export const heartbeat: Handler<'Heartbeat'> = (services, _context, request) => 
     return { throttleTimeMs: 0, errorCode: isLoading ? 0 : errorCode }
   }
   if (entry === undefined) return { throttleTimeMs: 0, errorCode: KafkaError.UNKNOWN_MEMBER_ID }
+  const { consumers } = services.groups
+  if (consumers.hasMembers(entry)) {
+    return { throttleTimeMs: 0, errorCode: consumers.beat(entry, request, request.generationId) }
+  }
   const nowMs = services.broker.time.monotonicMs()
   const code = entry.classic.heartbeat(nowMs, request, request.generationId)
   services.groups.arm(entry)

@@ -5,7 +5,7 @@
 
 import type { ResponseInput } from '../../src/protocol/api-table.ts'
 import { KafkaError } from '../../src/protocol/errors.ts'
-import { type SyncAnswer, syncRefusal } from '../coordinator/group-member.ts'
+import { type SyncAnswer, type SyncRequest, syncRefusal } from '../coordinator/group-member.ts'
 import { findGroup } from './group-requests.ts'
 import type { Handler } from './handler.ts'
 
@@ -17,25 +17,24 @@ export const syncGroup: Handler<'SyncGroup'> = (services, context, request) => {
     return answerOf(syncRefusal(isLoading ? KafkaError.REBALANCE_IN_PROGRESS : errorCode))
   }
   if (entry === undefined) return answerOf(syncRefusal(KafkaError.UNKNOWN_MEMBER_ID))
+  const sync: SyncRequest = {
+    memberId: request.memberId,
+    groupInstanceId: request.groupInstanceId,
+    generationId: request.generationId,
+    protocolType: request.protocolType,
+    protocolName: request.protocolName,
+    // They outlive the message that they came in.
+    assignments: new Map(
+      request.assignments.map(({ memberId, assignment }) => [
+        memberId,
+        Uint8Array.from(assignment),
+      ]),
+    ),
+  }
+  const { consumers } = services.groups
+  if (consumers.hasMembers(entry)) return consumers.sync(entry, sync).then(answerOf)
   const synced = new Promise<SyncAnswer>((resolve) => {
-    entry.classic.sync(
-      services.broker.time.monotonicMs(),
-      {
-        memberId: request.memberId,
-        groupInstanceId: request.groupInstanceId,
-        generationId: request.generationId,
-        protocolType: request.protocolType,
-        protocolName: request.protocolName,
-        // They outlive the message that they came in.
-        assignments: new Map(
-          request.assignments.map(({ memberId, assignment }) => [
-            memberId,
-            Uint8Array.from(assignment),
-          ]),
-        ),
-      },
-      resolve,
-    )
+    entry.classic.sync(services.broker.time.monotonicMs(), sync, resolve)
   })
   services.groups.arm(entry)
   context.park()

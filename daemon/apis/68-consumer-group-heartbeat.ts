@@ -50,6 +50,7 @@ export const consumerGroupHeartbeat: Handler<'ConsumerGroupHeartbeat'> = (
       topicRegex: request.subscribedTopicRegex,
       serverAssignor: request.serverAssignor,
       owned: topicPartitions === null ? undefined : partitionsOf(topicPartitions),
+      classic: null,
     },
     makesOwnId,
   )

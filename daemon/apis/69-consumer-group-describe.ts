@@ -15,7 +15,8 @@ import type { Handler, Services } from './handler.ts'
 
 type GroupAnswer = ResponseInput<'ConsumerGroupDescribe'>['groups'][number]
 
-/** Of members that speak this protocol; 0 would be the classic one. */
+/** Which protocol a member speaks. */
+const CLASSIC_MEMBER = 0
 const CONSUMER_MEMBER = 1
 
 export const consumerGroupDescribe: Handler<'ConsumerGroupDescribe'> = async (
@@ -100,7 +101,7 @@ function memberOf(
     subscribedTopicRegex: topicRegex,
     assignment: { topicPartitions: named(services, progress.assigned) },
     targetAssignment: { topicPartitions: named(services, target) },
-    memberType: CONSUMER_MEMBER,
+    memberType: metadata.classic === null ? CONSUMER_MEMBER : CLASSIC_MEMBER,
   }
 }
 

@@ -32,6 +32,21 @@ export interface ClassicGroupOptions {
   readonly sizeMax: number
 }
 
+/** As another protocol's group had it. */
+export type AdoptedMember = Pick<
+  GroupMember,
+  | 'memberId'
+  | 'groupInstanceId'
+  | 'clientId'
+  | 'clientHost'
+  | 'rebalanceTimeoutMs'
+  | 'sessionTimeoutMs'
+  | 'protocols'
+  | 'assignment'
+>
+
+const CONSUMER_TYPE = 'consumer'
+
 export class ClassicGroup {
   readonly groupId: string
   readonly #members = new ClassicMembers()
@@ -77,6 +92,29 @@ export class ClassicGroup {
     const leader = stored?.leader ?? undefined
     members.leader = leader !== undefined && members.has(leader) ? leader : members.first
     this.#rebalance.restore(stored)
+  }
+
+  /**
+   * Takes over the members of a group of the consumer protocol, who then rebalance among themselves.
+   * @param members  all of the protocol type `consumer`; with a protocol that all know
+   * @returns what is to be stored
+   */
+  adopt(nowMs: number, generation: number, adopted: readonly AdoptedMember[]): StoredGroup {
+    const members = this.#members
+    this.restore(undefined, nowMs)
+    members.protocolType = CONSUMER_TYPE
+    for (const member of adopted) {
+      const deadlineMs = nowMs + member.sessionTimeoutMs
+      const waiting = { joinReply: undefined, syncReply: undefined }
+      members.add({ ...member, isNew: false, deadlineMs, ...waiting })
+      this.#rebalance.wakeAt(deadlineMs)
+    }
+    members.protocolName = members.selectProtocol() ?? null
+    members.leader = members.first
+    this.#rebalance.adopt(generation)
+    const stored = this.toStored()
+    this.#rebalance.begin(nowMs)
+    return stored
   }
 
   get state(): ClassicState {

@@ -98,6 +98,17 @@ export class ClassicRebalance {
     this.#stateTimestampMs = stored?.stateTimestampMs ?? -1
     this.#state = this.#members.size > 0 ? 'Stable' : 'Empty'
     this.#subscribedTopics = this.#members.subscribedTopics()
+    this.#initialRemainingMs = undefined
+    this.#joinDeadlineMs = Number.POSITIVE_INFINITY
+    this.#syncDeadlineMs = Number.POSITIVE_INFINITY
+  }
+
+  /** The members are there already, and have an assignment of that generation. */
+  adopt(generation: number): void {
+    this.#generation = generation
+    this.#stateTimestampMs = this.#ports.wallMs()
+    this.#state = 'Stable'
+    this.#subscribedTopics = this.#members.subscribedTopics()
   }
 
   die(): void {

@@ -43,7 +43,9 @@ export function findMember(
   }
   const holder = holderId === undefined ? undefined : state.get(holderId)
   if (holder === undefined || holder.memberId === memberId) return member
-  if (holder.progress.epoch === LEAVE_FOR_A_WHILE_EPOCH) return holder
+  // A member of the classic protocol does not say that it goes for a while.
+  const isClassic = request.classic !== null || holder.metadata.classic !== null
+  if (isClassic || holder.progress.epoch === LEAVE_FOR_A_WHILE_EPOCH) return holder
   return refuse(
     KafkaError.UNRELEASED_INSTANCE_ID,
     `Static member ${memberId} with instance id ${instanceId} cannot join the group because the instance id is owned by ${holder.memberId} member.`,

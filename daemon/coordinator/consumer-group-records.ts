@@ -5,7 +5,8 @@
  *
  *     kind  key                value
  *     3     group              epoch i32, tag 0: metadata hash i64
- *     5     group, member id   instance, rack, client id, client host, topics, expression, rebalance timeout, assignor
+ *     5     group, member id   instance, rack, client id, client host, topics, expression, rebalance timeout, assignor,
+ *                              tag 0: session timeout and protocols of a member of the classic protocol
  *     6     group              assignment epoch i32
  *     7     group, member id   target: [topic id, partitions]
  *     8     group, member id   epoch i32, previous epoch i32, state i8, assigned, to be revoked: [topic id, partitions]
@@ -16,6 +17,7 @@
 
 import type { WireReader } from '../../src/protocol/wire-reader.ts'
 import type { WireWriter } from '../../src/protocol/wire-writer.ts'
+import type { Protocol } from './group-member.ts'
 import { type Partitions, partitionsOf, rowsOf, type TopicIdPartitions } from './partition-sets.ts'
 
 /** What a member has said of itself. */
@@ -30,6 +32,15 @@ export interface MemberMetadata {
   /** null: none. */
   readonly topicRegex: string | null
   readonly serverAssignor: string | null
+  /** null: it speaks the consumer protocol. */
+  readonly classic: ClassicMetadata | null
+}
+
+/** What a member of the classic protocol has said besides. */
+export interface ClassicMetadata {
+  readonly sessionTimeoutMs: number
+  /** In the order of its preference; at least one. */
+  readonly protocols: readonly Protocol[]
 }
 
 /** `unrevoked`: has to give partitions back first; `unreleased`: waits for partitions that others still have. */
@@ -76,6 +87,9 @@ const PROGRESS_KEY = 8
 const EXPRESSION_KEY = 16
 const VALUE_VERSION = 0
 const HASH_TAG = 0
+const CLASSIC_TAG = 0
+/** A struct that could be null and is not. */
+const PRESENT = 1
 const STATES: readonly MemberState[] = ['stable', 'unrevoked', 'unreleased']
 
 /** Of this protocol, known or read over. */
@@ -152,7 +166,22 @@ function writeMember(writer: WireWriter, value: MemberMetadata): void {
   writer.string(value.topicRegex, true)
   writer.int32(value.rebalanceTimeoutMs)
   writer.string(value.serverAssignor, true)
-  writer.uvarint(0)
+  writer.uvarint(value.classic === null ? 0 : 1)
+  if (value.classic !== null) writeClassic(writer, value.classic)
+}
+
+function writeClassic(writer: WireWriter, value: ClassicMetadata): void {
+  writer.tag(CLASSIC_TAG, () => {
+    writer.int8(PRESENT)
+    writer.int32(value.sessionTimeoutMs)
+    writer.length(value.protocols.length, true)
+    for (const { name, metadata } of value.protocols) {
+      writer.string(name, true)
+      writer.bytes(metadata, true)
+      writer.uvarint(0)
+    }
+    writer.uvarint(0)
+  })
 }
 
 function writePartitions(writer: WireWriter, partitions: Partitions): void {
@@ -221,6 +250,12 @@ function readMember(reader: WireReader): MemberMetadata {
   const topicRegex = reader.string(true) || null
   const rebalanceTimeoutMs = reader.int32()
   const serverAssignor = reader.string(true)
+  let classic: ClassicMetadata | null = null
+  reader.tags(reader.tagCount(), (tag) => {
+    if (tag !== CLASSIC_TAG) return false
+    classic = readClassic(reader)
+    return true
+  })
   return {
     instanceId,
     rackId,
@@ -230,7 +265,23 @@ function readMember(reader: WireReader): MemberMetadata {
     topicNames,
     topicRegex,
     serverAssignor,
+    classic,
   }
+}
+
+function readClassic(reader: WireReader): ClassicMetadata | null {
+  if (reader.int8() !== PRESENT) return null
+  const sessionTimeoutMs = reader.int32()
+  const protocols: Protocol[] = []
+  for (let left = reader.arrayLength(true); left > 0; left -= 1) {
+    const name = reader.string(true) ?? ''
+    // The message that it is read from does not last.
+    const metadata = Uint8Array.from(reader.byteRange(true) ?? [])
+    reader.skipTags()
+    protocols.push({ name, metadata })
+  }
+  reader.skipTags()
+  return { sessionTimeoutMs, protocols }
 }
 
 function readProgress(reader: WireReader): MemberProgress {

@@ -37,6 +37,8 @@ export class ConsumerGroupState {
   #metadataHash = NO_HASH
   #targetEpoch = 0
   readonly #metadata = new Map<string, MemberMetadata>()
+  /** How many of them speak the classic protocol. */
+  #classicSize = 0
   readonly #progress = new Map<string, MemberProgress>()
   readonly #targets = new Map<string, Partitions>()
   readonly #instances = new Map<string, string>()
@@ -57,6 +59,11 @@ export class ConsumerGroupState {
 
   get size(): number {
     return this.#metadata.size
+  }
+
+  /** It has members, and none that speaks the consumer protocol. */
+  get isAllClassic(): boolean {
+    return this.size > 0 && this.#classicSize === this.size
   }
 
   get name(): ConsumerGroupStateName {
@@ -134,8 +141,10 @@ export class ConsumerGroupState {
   }
 
   #applyMember(memberId: string, metadata: MemberMetadata | undefined): void {
-    const before = this.#metadata.get(memberId)?.instanceId ?? null
+    const known = this.#metadata.get(memberId)
+    const before = known?.instanceId ?? null
     if (before !== null && this.#instances.get(before) === memberId) this.#instances.delete(before)
+    this.#classicSize += countClassic(metadata) - countClassic(known)
     if (metadata === undefined) {
       this.#metadata.delete(memberId)
       return
@@ -221,4 +230,8 @@ export class ConsumerGroupState {
       )
     }
   }
+}
+
+function countClassic(metadata: MemberMetadata | undefined): number {
+  return metadata !== undefined && metadata.classic !== null ? 1 : 0
 }

@@ -6,6 +6,9 @@
  * The group's epoch rises when members, subscriptions or topics change; the target is made for an epoch; a member's own
  * epoch follows when it has given back what the target takes from it.
  *
+ * Members of the classic protocol may be among them (mixed-groups.ts): their joins come as heartbeats, their generation is
+ * their epoch.
+ *
  * What must be durable is collected in `takeChanges`, and the answer may go out only when it is. Time comes in as an
  * argument; the clock of sessions begins anew with `begin` after a start.
  *
@@ -16,6 +19,7 @@
  */
 
 import { KafkaError } from '../../src/protocol/errors.ts'
+import type { MemberName } from './classic-members.ts'
 import { checkInstance, findMember, isRefused, unknownMember } from './consumer-admission.ts'
 import type { ConsumerChange, MemberMetadata } from './consumer-group-records.ts'
 import { ConsumerGroupState, type ConsumerMember } from './consumer-group-state.ts'
@@ -31,7 +35,7 @@ import {
 import { GroupTopics, type TopicsView } from './group-topics.ts'
 import { isSameMetadata, isSameSubscription, updated } from './member-metadata.ts'
 import { reconcile } from './member-reconciliation.ts'
-import { isSame, NO_PARTITIONS } from './partition-sets.ts'
+import { has, isSame, NO_PARTITIONS } from './partition-sets.ts'
 import { chooseAssignor, newTargets } from './target-assignment.ts'
 
 export interface ConsumerGroupOptions {
@@ -39,6 +43,8 @@ export interface ConsumerGroupOptions {
   readonly sizeMax: number
   /** The first is the default. */
   readonly assignors: readonly string[]
+  /** Once only members of the classic protocol are left. */
+  readonly mayBecomeClassic: boolean
 }
 
 const NEVER = Number.POSITIVE_INFINITY
@@ -53,8 +59,8 @@ export class ConsumerGroup {
   #changes: ConsumerChange[] = []
   /** Ends of sessions, by member id. */
   readonly #sessions = new Map<string, number>()
-  /** Ends of the time to give partitions back. */
-  readonly #revocations = new Map<string, number>()
+  /** Ends of the time to give partitions back, or to rejoin and fetch the assignment as classic members do. */
+  readonly #waits = new Map<string, number>()
   #wakeMs = NEVER
   #areTopicsNew = true
   #emptySinceMs = -1
@@ -78,10 +84,16 @@ export class ConsumerGroup {
 
   /** All records are read: members have their session time to show themselves. */
   begin(nowMs: number): void {
-    for (const { memberId, metadata, progress } of this.state.members()) {
+    for (const { memberId, progress } of this.state.members()) {
       this.#extendSession(nowMs, memberId)
-      if (progress.state === 'unrevoked') this.#awaitRevocation(nowMs, memberId, metadata)
+      if (progress.state === 'unrevoked') this.#await(nowMs, memberId)
     }
+  }
+
+  /** Members that a classic group had, with what they had in it. */
+  adopt(nowMs: number, changes: readonly ConsumerChange[]): void {
+    for (const change of changes) this.#change(change)
+    for (const memberId of this.state.memberIds()) this.#extendSession(nowMs, memberId)
   }
 
   /** Topics came, went or grew. */
@@ -96,6 +108,11 @@ export class ConsumerGroup {
   /** Milliseconds since 1970; -1: since before this process. */
   get emptySinceMs(): number {
     return this.#emptySinceMs
+  }
+
+  /** Nobody is left who needs the consumer protocol. */
+  get mustBecomeClassic(): boolean {
+    return this.#options().mayBecomeClassic && this.state.isAllClassic
   }
 
   get wakeMs(): number {
@@ -146,6 +163,7 @@ export class ConsumerGroup {
     if (this.state.epoch > this.state.targetEpoch) this.#makeTarget()
     this.#reconcile(nowMs, request, isSubscriptionNew)
     this.#extendSession(nowMs, memberId)
+    if (request.classic !== null) this.#await(nowMs, memberId)
     const { epoch, assigned, state } = this.state.progressOf(memberId)
     // A full request asks for a full answer: the one before may have got lost.
     const isFull =
@@ -170,7 +188,55 @@ export class ConsumerGroup {
   checkEpoch(memberId: string, memberEpoch: number): number {
     const member = this.state.get(memberId)
     if (member === undefined) return KafkaError.UNKNOWN_MEMBER_ID
-    return member.progress.epoch === memberEpoch ? 0 : KafkaError.STALE_MEMBER_EPOCH
+    if (member.progress.epoch === memberEpoch) return 0
+    const isClassic = member.metadata.classic !== null
+    return isClassic ? KafkaError.ILLEGAL_GENERATION : KafkaError.STALE_MEMBER_EPOCH
+  }
+
+  isClassicMember(memberId: string): boolean {
+    return (this.state.get(memberId)?.metadata.classic ?? null) !== null
+  }
+
+  /** Whether a classic member may speak. @returns an error code */
+  checkClassic({ memberId, groupInstanceId }: MemberName, generationId: number): number {
+    const wrong =
+      groupInstanceId === null ? undefined : checkInstance(this.state, groupInstanceId, memberId)
+    if (wrong !== undefined) return wrong.errorCode
+    if (!this.isClassicMember(memberId)) return KafkaError.UNKNOWN_MEMBER_ID
+    return this.checkEpoch(memberId, generationId)
+  }
+
+  /** Of a member of the classic protocol. @returns an error code */
+  classicHeartbeat(nowMs: number, name: MemberName, generationId: number): number {
+    const wrong = this.checkClassic(name, generationId)
+    if (wrong !== 0) return wrong
+    const { memberId } = name
+    this.#extendSession(nowMs, memberId)
+    if (!this.#mustRejoin(memberId)) return 0
+    if (!this.#waits.has(memberId)) this.#await(nowMs, memberId)
+    return KafkaError.REBALANCE_IN_PROGRESS
+  }
+
+  /** Whether it may be told what it has (`state.progressOf`). @returns an error code */
+  classicSync(nowMs: number, name: MemberName, generationId: number): number {
+    const wrong = this.checkClassic(name, generationId)
+    if (wrong !== 0) return wrong
+    const { memberId } = name
+    this.#extendSession(nowMs, memberId)
+    const { epoch, state } = this.state.progressOf(memberId)
+    // Who has to give back first does that before it joins the newer epoch.
+    if (epoch < this.state.epoch && state !== 'unrevoked') return KafkaError.REBALANCE_IN_PROGRESS
+    if (state !== 'unrevoked') this.#waits.delete(memberId)
+    return 0
+  }
+
+  /** Of members of the classic protocol, also static ones by the instance id alone. @returns an error code */
+  classicLeave({ memberId, groupInstanceId }: MemberName): number {
+    const holderId = groupInstanceId === null ? memberId : this.state.idOfInstance(groupInstanceId)
+    if (holderId === undefined || !this.state.has(holderId)) return KafkaError.UNKNOWN_MEMBER_ID
+    if (memberId !== '' && memberId !== holderId) return KafkaError.FENCED_INSTANCE_ID
+    this.#remove(holderId)
+    return 0
   }
 
   /** Nothing can be stored now: what is due waits. */
@@ -178,16 +244,16 @@ export class ConsumerGroup {
     this.#wakeMs = untilMs
   }
 
-  /** Sessions and revocations that are over by now. */
+  /** Sessions and waits that are over by now. */
   tick(nowMs: number): void {
     if (nowMs < this.#wakeMs) return
     this.#wakeMs = NEVER
-    for (const deadlines of [this.#sessions, this.#revocations]) {
+    for (const deadlines of [this.#sessions, this.#waits]) {
       for (const [memberId, deadlineMs] of deadlines) {
         if (deadlineMs <= nowMs && this.state.has(memberId)) this.#remove(memberId)
       }
     }
-    for (const deadlines of [this.#sessions, this.#revocations]) {
+    for (const deadlines of [this.#sessions, this.#waits]) {
       for (const deadlineMs of deadlines.values()) this.#wakeAt(deadlineMs)
     }
   }
@@ -238,6 +304,20 @@ export class ConsumerGroup {
     return isSubscriptionNew
   }
 
+  /** A classic member learns of what is new for it by a join alone. */
+  #mustRejoin(memberId: string): boolean {
+    const { epoch, state, assigned } = this.state.progressOf(memberId)
+    if (epoch < this.state.epoch || state === 'unrevoked') return true
+    if (state === 'stable') return false
+    for (const [topicId, partitions] of this.state.targetOf(memberId)) {
+      for (const partition of partitions) {
+        if (has(assigned, topicId, partition)) continue
+        if (this.state.ownerOf(topicId, partition) !== undefined) return false
+      }
+    }
+    return true
+  }
+
   #leave(request: HeartbeatRequest): HeartbeatAnswer | HeartbeatRefusal {
     const { memberId, memberEpoch, instanceId } = request
     const wrong = instanceId === null ? undefined : checkInstance(this.state, instanceId, memberId)
@@ -246,7 +326,7 @@ export class ConsumerGroup {
     if (memberEpoch === LEAVE_EPOCH) this.#remove(memberId)
     else {
       // Its session runs on: whoever comes back under its instance id finds all in its place.
-      this.#revocations.delete(memberId)
+      this.#waits.delete(memberId)
       this.#change({
         kind: 'progress',
         memberId,
@@ -265,13 +345,14 @@ export class ConsumerGroup {
   #remove(memberId: string): void {
     this.#forget(memberId)
     this.#forgetPatterns()
-    this.#raiseEpoch()
+    // As a classic group it rebalances by itself, and those who are left keep their generation until then.
+    if (!this.mustBecomeClassic) this.#raiseEpoch()
     if (this.isEmpty) this.#emptySinceMs = this.#wallMs()
   }
 
   #forget(memberId: string): void {
     this.#sessions.delete(memberId)
-    this.#revocations.delete(memberId)
+    this.#waits.delete(memberId)
     for (const change of tombstonesOf(memberId)) this.#change(change)
   }
 
@@ -327,8 +408,8 @@ export class ConsumerGroup {
     })
     if (progress === member.progress) return
     this.#change({ kind: 'progress', memberId, value: progress })
-    if (progress.state === 'unrevoked') this.#awaitRevocation(nowMs, memberId, metadata)
-    else this.#revocations.delete(memberId)
+    if (progress.state === 'unrevoked') this.#await(nowMs, memberId)
+    else this.#waits.delete(memberId)
   }
 
   #change(change: ConsumerChange): void {
@@ -339,14 +420,15 @@ export class ConsumerGroup {
   // --- waits
 
   #extendSession(nowMs: number, memberId: string): void {
-    const deadlineMs = nowMs + this.#options().sessionTimeoutMs
+    const classic = this.state.get(memberId)?.metadata.classic
+    const deadlineMs = nowMs + (classic?.sessionTimeoutMs ?? this.#options().sessionTimeoutMs)
     this.#sessions.set(memberId, deadlineMs)
     this.#wakeAt(deadlineMs)
   }
 
-  #awaitRevocation(nowMs: number, memberId: string, metadata: MemberMetadata): void {
-    const deadlineMs = nowMs + metadata.rebalanceTimeoutMs
-    this.#revocations.set(memberId, deadlineMs)
+  #await(nowMs: number, memberId: string): void {
+    const deadlineMs = nowMs + (this.state.get(memberId)?.metadata.rebalanceTimeoutMs ?? 0)
+    this.#waits.set(memberId, deadlineMs)
     this.#wakeAt(deadlineMs)
   }
 

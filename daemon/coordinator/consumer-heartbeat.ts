@@ -1,6 +1,7 @@
 /** What members of the consumer protocol ask and are answered (ConsumerGroupHeartbeat), and the checks of a request alone. */
 
 import { KafkaError } from '../../src/protocol/errors.ts'
+import type { ClassicMetadata } from './consumer-group-records.ts'
 import type { Partitions } from './partition-sets.ts'
 
 export const JOIN_EPOCH = 0
@@ -24,6 +25,8 @@ export interface HeartbeatRequest {
   readonly serverAssignor: string | null
   /** undefined: as before. */
   readonly owned: Partitions | undefined
+  /** Of a member of the classic protocol, whose join this is; null: of one of the consumer protocol. */
+  readonly classic: ClassicMetadata | null
 }
 
 export interface HeartbeatAnswer {

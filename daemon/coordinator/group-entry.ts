@@ -89,11 +89,15 @@ export function checkCommit(
   }
   const isPlain = name.memberId === '' && name.groupInstanceId === null
   if (generation < 0 && (consumer.isEmpty || (isTransactional && isPlain))) return 0
-  const code = consumer.checkEpoch(name.memberId, generation)
+  const isClassic = consumer.isClassicMember(name.memberId)
+  const code = isClassic
+    ? consumer.checkClassic(name, generation)
+    : consumer.checkEpoch(name.memberId, generation)
   if (isTransactional) {
     // Its clients know generations only.
     return code === KafkaError.STALE_MEMBER_EPOCH ? KafkaError.ILLEGAL_GENERATION : code
   }
-  const isOld = code !== KafkaError.UNKNOWN_MEMBER_ID && apiVersion < MEMBER_EPOCH_VERSION
+  const isOld =
+    code !== KafkaError.UNKNOWN_MEMBER_ID && !isClassic && apiVersion < MEMBER_EPOCH_VERSION
   return isOld ? KafkaError.UNSUPPORTED_VERSION : code
 }

@@ -1,7 +1,8 @@
 /** What a member says of itself, kept over heartbeats that leave it out, and compared. */
 
-import type { MemberMetadata } from './consumer-group-records.ts'
+import type { ClassicMetadata, MemberMetadata } from './consumer-group-records.ts'
 import type { HeartbeatRequest } from './consumer-heartbeat.ts'
+import { matchesProtocols } from './group-member.ts'
 
 /** What is not told stays as it was. */
 export function updated(
@@ -19,6 +20,7 @@ export function updated(
     topicNames: topicNames === null ? (before?.topicNames ?? []) : [...new Set(topicNames)].sort(),
     topicRegex: topicRegex === null ? (before?.topicRegex ?? null) : topicRegex || null,
     serverAssignor: request.serverAssignor ?? before?.serverAssignor ?? null,
+    classic: request.classic,
   }
 }
 
@@ -30,7 +32,16 @@ export function isSameMetadata(left: MemberMetadata, right: MemberMetadata): boo
     left.clientHost === right.clientHost &&
     left.rebalanceTimeoutMs === right.rebalanceTimeoutMs &&
     left.serverAssignor === right.serverAssignor &&
+    isSameClassic(left.classic, right.classic) &&
     isSameSubscription(left, right)
+  )
+}
+
+function isSameClassic(left: ClassicMetadata | null, right: ClassicMetadata | null): boolean {
+  if (left === null || right === null) return left === right
+  return (
+    left.sessionTimeoutMs === right.sessionTimeoutMs &&
+    matchesProtocols(left.protocols, right.protocols)
   )
 }
 

@@ -61,6 +61,7 @@ const plainBrokerKeys = [
   { name: 'follower.replication.throttled.rate', type: 'long', unit: 'bytes', default: UNLIMITED, min: 1, help: 'bytes a second that this broker takes for limited replicas which are not in sync' },
   { name: 'group.consumer.assignors', type: 'list', default: 'uniform,range', values: ['uniform', 'range'], help: 'assignment of partitions in groups, first is the default' },
   { name: 'group.consumer.heartbeat.interval.ms', type: 'int', unit: 'ms', default: '5000', min: 1, help: 'heartbeats of group members' },
+  { name: 'group.consumer.migration.policy', type: 'enum', default: 'bidirectional', values: ['bidirectional', 'upgrade', 'downgrade', 'disabled'], help: 'whether a group with members changes between the classic and the consumer protocol' },
   { name: 'group.consumer.session.timeout.ms', type: 'int', unit: 'ms', default: '45000', min: 1, help: 'silence after which a group member is dead' },
   { name: 'group.initial.rebalance.delay.ms', type: 'int', unit: 'ms', default: '250', min: 0, help: 'wait for more members before the first assignment' },
   { name: 'group.max.session.timeout.ms', type: 'int', unit: 'ms', default: '1800000', min: 1, help: 'longest session a classic group member may ask for' },

@@ -3,10 +3,13 @@
  * partitions, what they committed is where the next one goes on, and the tool lists, describes, resets and deletes.
  */
 
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { eventually } from '../support/program.ts'
 import { assertSameLines, assertThat, type Checks } from './jvm-checks.ts'
+import type { Kafka } from './jvm-kafka.ts'
 import { linesOf } from './jvm-records.ts'
 import { daemonAddresses, type Stage } from './jvm-stage.ts'
 
@@ -18,9 +21,10 @@ export async function checkGroups(stage: Stage, checks: Checks): Promise<void> {
   stage.program.ok(
     'stream daemon start --listen kafka://127.0.0.1:0 -X group.consumer.heartbeat.interval.ms=500',
   )
-  const { kafka: address } = daemonAddresses(stage.program)
+  const { kafka: address, data } = daemonAddresses(stage.program)
   for (const protocol of protocols) await checkProtocol(stage, checks, { protocol, address })
   await checkChange(stage, checks, address)
+  await checkMigration(stage, checks, { address, data })
 }
 
 interface Wish {
@@ -200,6 +204,115 @@ async function checkChange(
       assertThat(lag === '0', `lag ${lag}`)
       return 'classic, consumer, classic: 100 lines each, lag 0'
     },
+  )
+}
+
+/** As an application is rolled over to the newer protocol, and back: members of both are in the group meanwhile. */
+async function checkMigration(
+  { kafka, program }: Stage,
+  checks: Checks,
+  { address, data }: { readonly address: string; readonly data: string },
+): Promise<void> {
+  await checks.check(
+    'members of both protocols are in one group, which goes over and back, and each line is read once',
+    async () => {
+      program.ok(`stream topics create over --partitions ${PARTITIONS}`)
+      const logs: string[] = []
+      const start = (protocol: Wish['protocol']): ChildProcess => {
+        const log = program.path(`over-${logs.length}.out`)
+        logs.push(log)
+        const words = ['--topic', 'over', '--group', 'over', '--from-beginning']
+        const property = ['--consumer-property', `group.protocol=${protocol}`]
+        const at = ['--bootstrap-server', address]
+        return kafka.spawn('consumer.ConsoleConsumer', [...at, ...words, ...property], log)
+      }
+      const end = async (member: ChildProcess): Promise<void> => {
+        member.kill('SIGTERM')
+        await once(member, 'exit')
+      }
+      const shared = (members: number): Promise<unknown> =>
+        eventually(
+          `${members} members share it`,
+          () => {
+            const rows = linesOf(program.shell('stream groups describe over --members').stdout)
+            const counts = rows.map((row) => row.split('\t')[5])
+            const share = `${PARTITIONS / members}`
+            const isEven = counts.length === members && counts.every((count) => count === share)
+            return isEven ? true : undefined
+          },
+          40_000,
+        )
+      let next = 1
+      const wanted: string[] = []
+      const fill = async (): Promise<void> => {
+        for (let partition = 0; partition < PARTITIONS; partition += 1) {
+          program.ok(`seq ${next} ${next + 99} | stream produce over -p ${partition}`)
+          for (let last = next + 100; next < last; next += 1) wanted.push(`${next}`)
+        }
+        await eventually(
+          'all is read',
+          () => (printed().length >= wanted.length ? true : undefined),
+          40_000,
+        )
+      }
+      const printed = (): string[] =>
+        logs.flatMap((log) =>
+          linesOf(readFileSync(log, 'utf8')).filter((line) => /^\d+$/.test(line)),
+        )
+      const assertType = (protocol: Wish['protocol']): void => {
+        const list = ['--bootstrap-server', address, '--list', '--type', protocol]
+        const listed = linesOf(kafka.ok('consumer.group.ConsumerGroupCommand', list))
+        assertThat(
+          listed.some((line) => line.startsWith('over')),
+          `it is not of the type ${protocol}: ${listed.join('\n')}`,
+        )
+      }
+
+      const classic = start('classic')
+      await shared(1)
+      await fill()
+      assertType('classic')
+      const consumer = start('consumer')
+      await shared(2)
+      await fill()
+      assertType('consumer')
+      assertClassicMetadata(kafka, data)
+      await end(classic)
+      await shared(1)
+      await fill()
+      const again = start('classic')
+      await shared(2)
+      await fill()
+      assertType('consumer')
+      await end(consumer)
+      await shared(1)
+      await fill()
+      assertType('classic')
+      await end(again)
+      assertSameLines(printed().sort(byNumber), wanted, 'what all read')
+      const lag = program.ok('stream groups lag over | cut -f 3').trim()
+      assertThat(lag === '0', `lag ${lag}`)
+      return `${wanted.length} lines once each, lag 0`
+    },
+  )
+}
+
+/** Kafka's decoder finds what a classic member has said in the record that keeps it. */
+function assertClassicMetadata(kafka: Kafka, data: string): void {
+  const directories = readdirSync(data).filter((name) => name.startsWith('__consumer_offsets-'))
+  const files = directories.flatMap((name) =>
+    readdirSync(join(data, name))
+      .filter((file) => file.endsWith('.log'))
+      .map((file) => join(data, name, file)),
+  )
+  const words = ['--offsets-decoder', '--files', files.join(',')]
+  const dumped = kafka.ok('kafka.tools.DumpLogSegments', words)
+  const pattern =
+    /"classicMemberMetadata":\{"sessionTimeoutMs":45000,"supportedProtocols":\[\{"name":"range","metadata":"[^"]+"/
+  const lines = linesOf(dumped).filter((line) => line.includes('"over"'))
+  assertThat(
+    lines.some((line) => pattern.test(line)),
+    lines.join('\n').slice(-3000),
   )
 }
 

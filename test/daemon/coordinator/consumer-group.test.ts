@@ -40,6 +40,7 @@ class Bench {
       sessionTimeoutMs: SESSION_MS,
       sizeMax: 100,
       assignors: ['uniform', 'range'],
+      mayBecomeClassic: true,
       ...options,
     }
     this.group = this.#make()
@@ -144,6 +145,7 @@ function request(
     topicRegex: null,
     serverAssignor: null,
     owned: undefined,
+    classic: null,
     ...change,
   }
 }

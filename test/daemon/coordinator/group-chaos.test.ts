@@ -6,25 +6,15 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { ClassicGroup } from '../../../daemon/coordinator/classic-group.ts'
 import type { SyncAnswer } from '../../../daemon/coordinator/group-member.ts'
-import { Cluster } from '../../../src/client/cluster.ts'
-import { Consumer } from '../../../src/client/consumer.ts'
-import { GroupMember } from '../../../src/client/group-member.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
-import { RecordCursor } from '../../../src/record/record-cursor.ts'
-import { SimTime } from '../../sim/sim-time.ts'
 import { batchOf } from '../batches.ts'
-import { DaemonWorld, ZMQ } from '../daemon-world.ts'
+import { DaemonWorld } from '../daemon-world.ts'
+import { Worker, type WorkerListener, type WorkerOptions } from './classic-worker.ts'
 
 const PARTITIONS = 6
 const texts = { 'group.initial.rebalance.delay.ms': '100', 'offsets.topic.num.partitions': '2' }
-const quiet = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-}
 
-class Run {
+class Run implements WorkerListener {
   readonly w: DaemonWorld
   readonly anomalies: string[] = []
   readonly seen = Array.from({ length: PARTITIONS }, () => new Set<number>())
@@ -36,7 +26,28 @@ class Run {
     this.w = new DaemonWorld(seed)
   }
 
-  claim(generation: number, member: string, partitions: readonly { partition: number }[]): void {
+  join(name: string, options: WorkerOptions = {}): Worker {
+    return new Worker(this.w, name, options, this)
+  }
+
+  assigned({ name, member }: Worker): void {
+    this.events += 1
+    this.#claim(member.generation, name, member.owned)
+  }
+
+  revoked(): void {
+    this.events += 1
+  }
+
+  read(partition: number, offset: number): void {
+    this.seen[partition]?.add(offset)
+  }
+
+  failed({ name }: Worker, error: unknown): void {
+    this.anomalies.push(`${name}: ${String(error)}`)
+  }
+
+  #claim(generation: number, member: string, partitions: readonly { partition: number }[]): void {
     const owners = this.owners.get(generation) ?? new Map<string, string>()
     this.owners.set(generation, owners)
     for (const { partition } of partitions) {
@@ -46,143 +57,6 @@ class Run {
       }
       owners.set(`${partition}`, member)
     }
-  }
-}
-
-interface WorkerOptions {
-  readonly instanceId?: string
-  readonly assignors?: ('range' | 'cooperative-sticky')[]
-  /** A planted bug: what is added to a position when it is committed for the n-th time. */
-  readonly shift?: (count: number) => number
-}
-
-class Worker {
-  readonly name: string
-  readonly member: GroupMember
-  readonly #run: Run
-  readonly #time: SimTime
-  readonly #cluster: Cluster
-  readonly #consumer: Consumer
-  readonly #positions = new Map<number, number>()
-  readonly #shift: (count: number) => number
-  #commits = 0
-  pausedUntilMs = 0
-  isDead = false
-  gaveBack = 0
-  lost = 0
-  isDone: Promise<void>
-
-  constructor(run: Run, name: string, options: WorkerOptions = {}) {
-    this.#run = run
-    const { shift = () => 0, ...membership } = options
-    this.#shift = shift
-    this.name = name
-    const { world, network } = run.w
-    this.#time = new SimTime(world, { name })
-    const random = world.random.fork(name)
-    this.#cluster = new Cluster(this.#time, random, network.host(name), quiet, {
-      addresses: [ZMQ],
-      connectTimeoutMs: 600_000,
-      requestTimeoutMs: 3000,
-    })
-    this.member = new GroupMember(this.#time, random, this.#cluster, {
-      groupId: 'g',
-      topics: ['t'],
-      sessionTimeoutMs: 6000,
-      heartbeatIntervalMs: 500,
-      rebalanceTimeoutMs: 8000,
-      ...membership,
-    })
-    this.#consumer = new Consumer(this.#time, random, this.#cluster, { maxWaitMs: 100 })
-    this.isDone = this.#work()
-    this.isDone.catch((error: unknown) => run.anomalies.push(`${name}: ${String(error)}`))
-  }
-
-  async #work(): Promise<void> {
-    await this.#cluster.connect()
-    this.member.start()
-    let committedMs = 0
-    while (!this.isDead) {
-      for (let event = this.member.poll(); event !== undefined; event = this.member.poll()) {
-        this.#run.events += 1
-        if (event.kind === 'failed') throw event.error
-        if (event.kind === 'revoked') {
-          this.gaveBack += event.partitions.length
-          if (event.isLost) this.lost += event.partitions.length
-          if (!event.isLost) await this.#commit()
-          for (const { topic, partition } of event.partitions) {
-            this.#consumer.unassign(topic, partition)
-            this.#positions.delete(partition)
-          }
-          this.member.released()
-          continue
-        }
-        this.#run.claim(this.member.generation, this.name, this.member.owned)
-        const stored = new Map(
-          (await this.member.fetchOffsets(event.partitions)).map((row) => [
-            row.partition,
-            row.offset,
-          ]),
-        )
-        this.#consumer.assign(
-          event.partitions.map((each) => ({
-            ...each,
-            startOffset: stored.get(each.partition) ?? 0,
-          })),
-        )
-      }
-      if (this.#time.monotonicMs() < this.pausedUntilMs) {
-        await this.#sleep(50)
-        continue
-      }
-      const record = this.#consumer.poll()
-      if (record?.kind === 'records') {
-        const cursor = new RecordCursor()
-        for (const at of record.batches) {
-          cursor.reset(record.bytes, at)
-          while (cursor.next()) this.#run.seen[record.partition]?.add(cursor.offset)
-        }
-        this.#positions.set(record.partition, record.nextOffset)
-        await this.#sleep(5)
-      } else await this.#sleep(20)
-      if (this.#time.monotonicMs() - committedMs > 300) {
-        committedMs = this.#time.monotonicMs()
-        await this.#commit()
-      }
-    }
-  }
-
-  async #commit(): Promise<void> {
-    this.#commits += 1
-    const owned = new Set(this.member.owned.map(({ partition }) => partition))
-    const offsets = [...this.#positions]
-      .filter(([partition]) => owned.has(partition))
-      .map(([partition, offset]) => ({
-        topic: 't',
-        partition,
-        offset: Math.max(0, offset + this.#shift(this.#commits)),
-      }))
-    await this.member.commit(offsets).catch(() => undefined)
-  }
-
-  async leave(): Promise<void> {
-    await this.#commit()
-    this.isDead = true
-    await this.member.leave()
-    this.#consumer.close()
-    this.#cluster.close()
-  }
-
-  die(): void {
-    this.isDead = true
-    this.#time.halt()
-    this.#run.w.network.crash(this.name)
-  }
-
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#time.setTimer(ms, resolve)
-    })
   }
 }
 
@@ -243,7 +117,7 @@ async function chaos(seed: string, steps: number, options: WorkerOptions = {}): 
     const one = alive.length > 0 ? random.pick(alive) : undefined
     if (what === 'join' && alive.length < 5) {
       names += 1
-      workers.push(new Worker(run, `m${names}`, options))
+      workers.push(run.join(`m${names}`, options))
     } else if (what === 'leave' && one !== undefined) await w.settle(one.leave())
     else if (what === 'pause' && one !== undefined) one.pausedUntilMs = w.world.now + 9000
     else if (what === 'die' && one !== undefined) one.die()
@@ -256,7 +130,7 @@ async function chaos(seed: string, steps: number, options: WorkerOptions = {}): 
     await look()
   }
   names += 1
-  workers.push(new Worker(run, `m${names}`, options))
+  workers.push(run.join(`m${names}`, options))
   await w.run(40_000)
   await look()
   for (const [partition, end] of run.produced.entries()) {
@@ -283,14 +157,14 @@ describe('groups under chaos', () => {
     await w.start({ texts })
     const client = w.client()
     await client.create('t', { partitions: PARTITIONS })
-    const a = new Worker(run, 'a', { instanceId: 'one' })
-    const b = new Worker(run, 'b', { instanceId: 'two' })
+    const a = run.join('a', { instanceId: 'one' })
+    const b = run.join('b', { instanceId: 'two' })
     await w.run(10_000)
     expect([a.member.owned.length, b.member.owned.length]).toEqual([3, 3])
     const before = { events: run.events, generation: a.member.generation, owned: b.member.owned }
     b.die()
     await w.run(2000)
-    const again = new Worker(run, 'b2', { instanceId: 'two' })
+    const again = run.join('b2', { instanceId: 'two' })
     await w.run(3000)
     expect(again.member.owned).toEqual(before.owned)
     expect(again.member.generation).toBe(before.generation)
@@ -304,13 +178,13 @@ describe('groups under chaos', () => {
     const { w } = run
     await w.start({ texts })
     await w.client().create('t', { partitions: PARTITIONS })
-    const a = new Worker(run, 'a')
+    const a = run.join('a')
     await w.run(5000)
     expect(a.member.owned).toHaveLength(6)
-    const b = new Worker(run, 'b')
+    const b = run.join('b')
     await w.run(5000)
     expect([a.member.owned.length, b.member.owned.length, a.gaveBack]).toEqual([3, 3, 3])
-    const c = new Worker(run, 'c')
+    const c = run.join('c')
     await w.run(5000)
     expect([a.member.owned.length, b.member.owned.length, c.member.owned.length]).toEqual([2, 2, 2])
     expect([a.gaveBack, b.gaveBack, c.gaveBack]).toEqual([4, 1, 0])
@@ -327,7 +201,7 @@ describe('groups under chaos', () => {
     const client = w.client()
     await client.create('t', { partitions: PARTITIONS })
     await client.create('u')
-    const a = new Worker(run, 'a')
+    const a = run.join('a')
     await w.run(5000)
     const refused: unknown[] = []
     for (let round = 0; round < 200; round += 1) {
@@ -355,7 +229,7 @@ describe('groups under chaos', () => {
     const { w } = run
     await w.start({ texts })
     await w.client().create('t', { partitions: PARTITIONS })
-    const workers = ['a', 'b', 'c'].map((name) => new Worker(run, name, { assignors: ['range'] }))
+    const workers = ['a', 'b', 'c'].map((name) => run.join(name, { assignors: ['range'] }))
     await w.run(8000)
     expect(workers.map((each) => each.member.owned.length)).toEqual([2, 2, 2])
     workers[0]?.die()

@@ -128,6 +128,7 @@ describe('records of the offsets topic, byte for byte', () => {
           topicNames: ['t', 'u'],
           topicRegex: null,
           serverAssignor: 'range',
+          classic: null,
         },
       },
       '0005' + '000167' + '00016d',
@@ -142,6 +143,49 @@ describe('records of the offsets topic, byte for byte', () => {
         '00' +
         '00000005' +
         '0672616e6765' +
+        '00',
+    ],
+    [
+      'a member of the classic protocol',
+      {
+        kind: 'member',
+        memberId: 'm',
+        value: {
+          instanceId: 'i',
+          rackId: null,
+          clientId: 'c',
+          clientHost: '/h',
+          rebalanceTimeoutMs: 5,
+          topicNames: ['t'],
+          topicRegex: null,
+          serverAssignor: null,
+          classic: {
+            sessionTimeoutMs: 6,
+            protocols: [{ name: 'range', metadata: Uint8Array.of(1, 2) }],
+          },
+        },
+      },
+      '0005' + '000167' + '00016d',
+      '0000' +
+        '0269' +
+        '00' +
+        '0263' +
+        '032f68' +
+        '02' +
+        '0274' +
+        '00' +
+        '00000005' +
+        '00' +
+        // One tag, number 0, of 17 bytes: present, 6 ms, one protocol.
+        '01' +
+        '00' +
+        '11' +
+        '01' +
+        '00000006' +
+        '02' +
+        '0672616e6765' +
+        '030102' +
+        '00' +
         '00',
     ],
     [
