@@ -63,6 +63,36 @@ export const assignCooperatively: Assignor = (members, partitionsOf) => {
   })
 }
 
+/**
+ * Without what another member has not given back: in the rebalance in which a group turns eager its cooperative members
+ * still have what they had.
+ */
+export function withoutHeld(
+  assigned: Assignments,
+  members: readonly AssignorMember[],
+  partitionsOf: (topic: string) => number,
+): { readonly assignments: Assignments; readonly isComplete: boolean } {
+  const owners = validOwners(members, partitionsOf)
+  let isComplete = true
+  const assignments = new Map<string, readonly TopicPartitions[]>()
+  for (const [memberId, rows] of assigned) {
+    const isFree = (topic: string, partition: number): boolean => {
+      const owner = owners.get(keyOf(topic, partition))
+      const isMine = owner === undefined || owner === memberId
+      isComplete &&= isMine
+      return isMine
+    }
+    assignments.set(
+      memberId,
+      rows.map(({ topic, partitions }) => ({
+        topic,
+        partitions: partitions.filter((partition) => isFree(topic, partition)),
+      })),
+    )
+  }
+  return { assignments, isComplete }
+}
+
 interface Held {
   readonly topic: string
   readonly partition: number

@@ -7,6 +7,8 @@
  *   on only when the caller has said `released`.
  * - Commits carry the generation in which they are made: one that is over is refused by the coordinator.
  * - With cooperative-sticky what stays in the same hands is never told anew.
+ * - A group that turns eager takes one cooperative step more: what changes hands is given back, and its position committed,
+ *   in a generation in which nobody has it.
  */
 import { StreamError } from '../base/errors.ts'
 import type { Random } from '../ports/random.ts'
@@ -27,6 +29,7 @@ import {
   type Assignor,
   assignCooperatively,
   assignRange,
+  withoutHeld,
 } from './group-assignors.ts'
 import { GroupLink } from './group-link.ts'
 import {
@@ -99,6 +102,8 @@ export class GroupMember {
   #protocol: string | undefined
   #owned = new Map<string, GroupPartition>()
   #isLeader = false
+  /** As the leader, in the assignment before: what members had not given back. */
+  #hasHeldBack = false
   /** Partition counts that the last assignment was made from, by the leader. */
   #counts = new Map<string, number>()
   #mustRejoin = false
@@ -317,11 +322,10 @@ export class GroupMember {
     this.#generation = joined.generationId
     this.#protocol = joined.protocolName ?? ''
     this.#isLeader = joined.leader === joined.memberId
+    if (!this.#isLeader) this.#hasHeldBack = false
     // Only the leader is told who is there; who is not the leader is not alone.
     this.#hasHadCompany ||= !this.#isLeader || joined.members.length > 1
     this.#startBeating()
-    // A group that turns eager shares everything out anew, also what is held here.
-    if (!this.#isCooperative) await this.#giveBack(this.owned, false)
     const assignments =
       this.#isLeader && !joined.skipAssignment ? await this.#share(joined) : new Map()
     const assigned = await this.#askForAssignment(assignments)
@@ -421,7 +425,18 @@ export class GroupMember {
     this.#counts = new Map(topics.map((topic) => [topic, 0]))
     for (const { name, partitions } of described) this.#counts.set(name, partitions.length)
     const assignor = assignors[(joined.protocolName ?? '') as AssignorName] ?? assignRange
-    return assignor(members, (topic) => this.#counts.get(topic) ?? 0)
+    const partitionsOf = (topic: string): number => this.#counts.get(topic) ?? 0
+    const shared = assignor(members, partitionsOf)
+    if (assignor === assignCooperatively || this.#hasHeldBack) {
+      this.#hasHeldBack = false
+      return shared
+    }
+    const { assignments, isComplete } = withoutHeld(shared, members, partitionsOf)
+    // What is held back is shared out in one more rebalance, in which all join with empty hands. One only: a client that
+    // names what it no longer has would else keep the group in rebalances for ever.
+    this.#hasHeldBack = !isComplete
+    if (!isComplete) this.#mustRejoin = true
+    return assignments
   }
 
   /** The assignment of this generation: tells what goes, then what comes. */

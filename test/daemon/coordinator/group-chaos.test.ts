@@ -21,6 +21,7 @@ class Run implements WorkerListener {
   readonly owners = new Map<number, Map<string, string>>()
   readonly produced = new Array<number>(PARTITIONS).fill(0)
   events = 0
+  readTwice = 0
 
   constructor(seed: string) {
     this.w = new DaemonWorld(seed)
@@ -40,6 +41,7 @@ class Run implements WorkerListener {
   }
 
   read(partition: number, offset: number): void {
+    if (this.seen[partition]?.has(offset)) this.readTwice += 1
     this.seen[partition]?.add(offset)
   }
 
@@ -222,6 +224,38 @@ describe('groups under chaos', () => {
     for (const error of refused) {
       expect(error).toMatchObject({ kafkaError: KafkaError.REBALANCE_IN_PROGRESS })
     }
+  })
+
+  it('a group that turns eager, and cooperative again, reads nothing twice', async () => {
+    const run = new Run('turns')
+    const { w } = run
+    await w.start({ texts })
+    const client = w.client()
+    await client.create('t', { partitions: PARTITIONS })
+    const flow = async (steps: number): Promise<void> => {
+      for (let step = 0; step < steps; step += 1) {
+        const partition = step % PARTITIONS
+        const { baseOffset } = await client.produce('t', batchOf(['a', 'b', 'c']), { partition })
+        run.produced[partition] = baseOffset + 3
+        await w.run(20)
+      }
+    }
+    const workers = ['a', 'b', 'c'].map((name) => run.join(name))
+    await flow(400)
+    for (let round = 0; round < 5; round += 1) {
+      const eager = run.join(`eager ${round}`, { assignors: ['range'] })
+      await flow(300)
+      const shares = [...workers, eager].map((each) => each.member.owned.length)
+      expect(shares.sort()).toEqual([1, 1, 2, 2])
+      await w.settle(eager.leave())
+      await flow(300)
+      expect(workers.map((each) => each.member.owned.length)).toEqual([2, 2, 2])
+    }
+    await w.run(5000)
+    expect(run.seen.map(({ size }) => size)).toEqual(run.produced)
+    expect(run.anomalies).toEqual([])
+    expect(workers.map(({ lost }) => lost)).toEqual([0, 0, 0])
+    expect(run.readTwice).toBe(0)
   })
 
   it('eager: all partitions are shared out again, and each has one reader', async () => {

@@ -188,8 +188,12 @@ async function chaos(seed: string, steps: number): Promise<Run> {
   const run = new Run(seed)
   const { w } = run
   const random = w.world.random.fork('chaos')
-  // Not both: a classic group that turns eager shares out what its cooperative members are still giving back.
-  const assignor = random.pick(['range', 'cooperative-sticky'] as const)
+  // A restart forgets which protocols members know besides the one in use (as Kafka does), and refuses others.
+  const classic = random.pick(['range', 'cooperative-sticky', 'both'] as const)
+  const joinClassic = (): Worker =>
+    run.joinClassic(
+      classic === 'both' ? random.pick(['range', 'cooperative-sticky'] as const) : classic,
+    )
   await run.start()
   let producer = w.client()
   for (let step = 0; step < steps; step += 1) {
@@ -211,7 +215,7 @@ async function chaos(seed: string, steps: number): Promise<Run> {
       'nothing',
       'restart',
     ] as const)
-    if (what === 'classic' && alive.length < 5) run.joinClassic(assignor)
+    if (what === 'classic' && alive.length < 5) joinClassic()
     else if (what === 'consumer' && alive.length < 5) run.join()
     else if (what === 'leave' && one !== undefined) await w.settle(one.leave())
     else if (what === 'pause' && one !== undefined) {
@@ -220,7 +224,7 @@ async function chaos(seed: string, steps: number): Promise<Run> {
       if (!(one instanceof Worker)) one.pausedUntilMs = now + 9000
       else if (one.pausedUntilMs + 5000 < now) one.pausedUntilMs = now + 5000
     } else if (what === 'die' && one !== undefined) one.die()
-    else if (what === 'restart' && step % 3 === 2) {
+    else if (what === 'restart' && step % 3 === 2 && classic !== 'both') {
       await w.crashAndRestart({ texts }, random.pick(['power', 'process'] as const))
       producer = w.client()
       await w.run(100)
@@ -228,7 +232,7 @@ async function chaos(seed: string, steps: number): Promise<Run> {
     await w.run(random.between(50, 2500))
     await run.look()
   }
-  run.joinClassic(assignor)
+  joinClassic()
   run.join()
   await w.run(40_000)
   await run.look()
