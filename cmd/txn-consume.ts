@@ -9,7 +9,7 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { BrokenPipe } from './exit-code.ts'
 import { runRead } from './read-job.ts'
 import { type ReadPlan, readPlan } from './read-options.ts'
-import { type PartitionName, type PartitionRange, resolveRanges } from './read-range.ts'
+import { type PartitionName, type PartitionRange, resolveRanges, seekHint } from './read-range.ts'
 import type { RangeTools, ReadProgress } from './read-variant.ts'
 import { refuseFlags, TxnClient } from './txn-client.ts'
 import type { TxnOffset } from './txn-protocol.ts'
@@ -118,6 +118,11 @@ class TxnRead implements ReadProgress {
       { all: from.all, places: [...from.places, ...stored] },
       until,
       ask,
+      {
+        has: (each) =>
+          committed.some((row) => row.topic === each.topic && row.partition === each.partition),
+        hint: seekHint(this.#group),
+      },
     )
   }
 
