@@ -356,6 +356,7 @@ class ReadJob {
       return findRanges(partitions, {
         ask,
         clusterId: this.#broker.cluster.metadata.clusterId,
+        topicId: (topic) => this.#partitions.topicId(topic),
         openConsumer: (count) => this.#openConsumer(count),
         isStopped: () => this.#stopReason !== undefined,
       })

@@ -67,6 +67,7 @@ class TxnRead implements ReadProgress {
   readonly #group: string
   readonly #plan: ReadPlan
   readonly #reached = new Map<string, TxnOffset>()
+  #topicId: RangeTools['topicId'] = () => ''
 
   constructor(client: TxnClient, group: string, plan: ReadPlan) {
     this.#client = client
@@ -76,8 +77,9 @@ class TxnRead implements ReadProgress {
 
   async findRanges(
     partitions: readonly PartitionName[],
-    { ask, clusterId }: RangeTools,
+    { ask, clusterId, topicId }: RangeTools,
   ): Promise<PartitionRange[]> {
+    this.#topicId = topicId
     const answer = await this.#client.call({
       kind: 'consume',
       cluster: clusterId ?? '',
@@ -127,7 +129,8 @@ class TxnRead implements ReadProgress {
   }
 
   take(topic: string, partition: number, offset: number, leaderEpoch = -1): void {
-    this.#reached.set(`${partition}/${topic}`, { topic, partition, offset, leaderEpoch })
+    const row = { topic, topicId: this.#topicId(topic), partition, offset, leaderEpoch }
+    this.#reached.set(`${partition}/${topic}`, row)
   }
 
   onWritten(): void {}
