@@ -95,7 +95,8 @@ class ExecJob {
     this.#wake = new WakeUp(deps.time)
     this.#stop = new ExecStop(() => this.#wake.wake())
     this.#pacer = plan.rate === undefined ? undefined : new Pacer(deps.time, plan.rate)
-    this.#ask = (questions) => askOffsets(deps, broker, plan, questions)
+    this.#ask = (questions, isUncommitted) =>
+      askOffsets(deps, broker, plan, questions, isUncommitted)
   }
 
   async run(startMs: number): Promise<number> {

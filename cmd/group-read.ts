@@ -26,6 +26,7 @@ import {
   type PartitionName,
   type PartitionRange,
   resolveRanges,
+  seekHint,
 } from './read-range.ts'
 
 /** A rebalance in the way of the last commit is waited for so long. */
@@ -266,7 +267,10 @@ export class GroupRead {
     const start: Positions = { all: from.all, places: [...from.places, ...places] }
     const end: Positions | undefined =
       until === undefined ? undefined : { all: { kind: 'start' }, places: this.#ends ?? [] }
-    const ranges = await resolveRanges(partitions, start, end, this.#ask)
+    const ranges = await resolveRanges(partitions, start, end, this.#ask, {
+      has: (each) => offsets.has(nameOf(each)),
+      hint: seekHint(this.#plan.group),
+    })
     for (const range of ranges) {
       tools.onGap(range)
       const name = nameOf(range)

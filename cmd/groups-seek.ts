@@ -140,6 +140,13 @@ async function placesOf(
   const topics = names.length === 0 ? [] : await admin.describeTopics(names)
   const known = new Set(topics.flatMap(({ name, errorCode }) => (errorCode === 0 ? [name] : [])))
   const there = partitions.filter(({ topic }) => known.has(topic))
+  for (const place of positions.places) {
+    if (there.some((each) => isNamed({ places: [place] }, each))) continue
+    const name = `${place.topic === undefined ? '' : `${place.topic} `}partition ${place.partition}`
+    throw new StreamError('TOPIC_UNKNOWN', `--to: the group has committed nothing of ${name}`, {
+      hint: 'of a topic that it has not read: -t TOPIC; what it has: stream groups describe GROUP',
+    })
+  }
   const places = there.flatMap((each) => {
     const offset = now.get(nameOf(each))
     return offset === undefined ? [] : [{ ...each, offset }]
@@ -164,7 +171,10 @@ async function placesOf(
     .sort(byPlace)
 }
 
-function isNamed({ places }: Positions, { topic, partition }: GroupPartition): boolean {
+function isNamed(
+  { places }: Pick<Positions, 'places'>,
+  { topic, partition }: GroupPartition,
+): boolean {
   return places.some(
     (place) =>
       place.partition === partition && (place.topic === undefined || place.topic === topic),

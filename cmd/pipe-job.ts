@@ -207,6 +207,7 @@ class PipeJob {
       hold: this.#isSticky ? limits : undefined,
       epochBefore: (topic, partition, offset) =>
         this.#consumer?.epochBefore(topic, partition, offset) ?? -1,
+      topicId: (topic) => this.#partitions.topicId(topic),
       onCommitted: (epochs) => this.#onCommitted(epochs),
       onSplit: (epochs) => this.#fail(this.#lostCompany(epochs)),
       onFailed: (error) => this.#fail(error),
@@ -348,7 +349,7 @@ class PipeJob {
       this.#transactions.add({ epoch })
       return
     }
-    await this.#state?.recordBegun(epoch)
+    await this.#state?.recordBegun(epoch, this.#partitions.topicId(epoch.topic))
     if (!this.#epochs.holds(epoch) || this.#isCut) return
     if (epoch.attempt === 1 && epoch.parent === undefined) this.#judge.addRecords(epoch.records)
     const startMs = this.#deps.time.monotonicMs()
@@ -458,11 +459,12 @@ class PipeJob {
     for (const { topic, partition, startOffset, endOffset, gap } of ranges) {
       if (gap !== undefined) this.#onGap({ topic, partition, ...gap })
       await this.#state?.load(topic, partition)
-      const fixedEnd = await this.#state?.fixedEnd(topic, partition, gap?.from ?? startOffset)
+      const topicId = this.#partitions.topicId(topic)
+      const known = { topic, topicId, partition }
+      const fixedEnd = await this.#state?.fixedEnd(known, gap?.from ?? startOffset)
       this.#epochs.add(topic, partition, startOffset, fixedEnd)
       const end = endOffset === undefined ? {} : { endOffset: Math.max(endOffset, fixedEnd ?? 0) }
       const leaderEpoch = this.#share.epochBefore(topic, partition, startOffset)
-      const topicId = this.#partitions.topicId(topic)
       consumer.assign([{ topic, topicId, partition, startOffset, leaderEpoch, ...end }])
     }
   }

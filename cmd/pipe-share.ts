@@ -20,7 +20,13 @@ import { openMembership } from './group-membership.ts'
 import type { PipeSlot } from './pipe-slot.ts'
 import { askOffsets } from './read-open.ts'
 import type { ReadPlan } from './read-options.ts'
-import { type PartitionName, type PartitionRange, resolveRanges } from './read-range.ts'
+import {
+  type AskOffsets,
+  type PartitionName,
+  type PartitionRange,
+  resolveRanges,
+  seekHint,
+} from './read-range.ts'
 
 const RETRY_PAUSE_MS = 500
 
@@ -260,9 +266,11 @@ export class PipeShare {
     const start: Positions = { all: from.all, places: [...from.places, ...places] }
     const end: Positions | undefined =
       until === undefined ? undefined : { all: { kind: 'start' }, places: this.#ends ?? [] }
-    const ranges = await resolveRanges(partitions, start, end, (questions) =>
-      askOffsets(this.#deps, this.#broker, this.#read, questions),
-    )
+    const ask: AskOffsets = (...asked) => askOffsets(this.#deps, this.#broker, this.#read, ...asked)
+    const ranges = await resolveRanges(partitions, start, end, ask, {
+      has: (each) => offsets.has(nameOf(each)),
+      hint: seekHint(this.#job ?? ''),
+    })
     const fresh = ranges.filter((range) => !offsets.has(nameOf(range)))
     await this.#commitStart(fresh)
     return ranges

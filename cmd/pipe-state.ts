@@ -3,7 +3,7 @@
  * of the epoch that left it, and with --fixed the range of the epoch that was begun, durable before its child starts.
  *
  *     ["pipe",JOB,"carry",TOPIC,PARTITION]   bytes; ["pipe",JOB,"carry"] with --carry-by job
- *     ["pipe",JOB,"epoch",TOPIC,PARTITION]   {"v":1,"first":…,"end":…}
+ *     ["pipe",JOB,"epoch",TOPIC,PARTITION]   {"v":1,"topicId":…,"first":…,"end":…}
  */
 
 import type { Broker } from './broker.ts'
@@ -18,6 +18,13 @@ import {
   readStateBytes,
   type StateKey,
 } from './stream-state.ts'
+
+export interface KnownPartition {
+  readonly topic: string
+  /** Empty: not known. */
+  readonly topicId: string
+  readonly partition: number
+}
 
 export class PipeState {
   readonly #deps: CommandDeps
@@ -43,11 +50,17 @@ export class PipeState {
   }
 
   /** Where the epoch that was begun at `offset` must end. @throws StreamError of the broker */
-  async fixedEnd(topic: string, partition: number, offset: number): Promise<number | undefined> {
+  async fixedEnd(
+    { topic, topicId, partition }: KnownPartition,
+    offset: number,
+  ): Promise<number | undefined> {
     if (!this.#plan.isFixed) return undefined
     const key = this.#epochKey(topic, partition)
     const found = (await readState(this.#deps, this.#broker, key)).get(JSON.stringify(key))
-    const { first, end } = (found ?? {}) as { first?: unknown; end?: unknown }
+    const range = (found ?? {}) as { topicId?: unknown; first?: unknown; end?: unknown }
+    const { first, end } = range
+    // Of a topic that had the name before: the numbers are of another log.
+    if (range.topicId !== undefined && topicId !== '' && range.topicId !== topicId) return undefined
     return first === offset && typeof end === 'number' && end > offset ? end : undefined
   }
 
@@ -79,12 +92,14 @@ export class PipeState {
   }
 
   /** The range of the epoch is durable when it resolves. @throws StreamError NOT_DELIVERED … */
-  async recordBegun(epoch: Epoch): Promise<void> {
+  async recordBegun(epoch: Epoch, topicId: string): Promise<void> {
     if (!this.#plan.isFixed) return
     const producer = await this.#openProducer()
     const key = this.#epochKey(epoch.topic, epoch.partition)
     const { startOffset: first, endOffset: end } = epoch
-    const value = Buffer.from(JSON.stringify({ v: 1, first, end }))
+    const value = Buffer.from(
+      JSON.stringify({ v: 1, ...(topicId === '' ? {} : { topicId }), first, end }),
+    )
     await this.#append(producer, key, value)
     await producer.flush()
   }

@@ -55,6 +55,8 @@ export interface TransactionPlan {
   readonly hold: EpochLimits | undefined
   /** Leader epoch of the record before an offset; −1: not known. */
   readonly epochBefore: (topic: string, partition: number, offset: number) => number
+  /** Of the topic that is read under this name; empty: not known. */
+  readonly topicId: (topic: string) => string
   readonly onCommitted: (epochs: readonly FinishedEpoch[]) => void
   /** They lost the others of their group, and are not committed. */
   readonly onSplit: (epochs: readonly FinishedEpoch[]) => void
@@ -230,7 +232,7 @@ export class PipeTransactions {
   }
 
   async #commit(batch: readonly FinishedEpoch[]): Promise<void> {
-    const offsets = offsetsOf(batch, this.#plan.epochBefore)
+    const offsets = offsetsOf(batch, this.#plan)
     const needsTransaction = batch.some(
       ({ append, dead, carry }) =>
         append !== undefined || dead !== undefined || carry !== undefined,
@@ -325,7 +327,7 @@ export class PipeTransactions {
         hint: 'with -j JOB it would be known, and the run would go on',
       })
     }
-    const offsets = offsetsOf(batch, this.#plan.epochBefore)
+    const offsets = offsetsOf(batch, this.#plan)
     const committed = await this.#share.committed(offsets)
     const isDone = offsets.every(
       ({ topic, partition, offset }) => (committed.get(`${topic}/${partition}`) ?? -1) >= offset,
@@ -349,6 +351,9 @@ function isFinal(error: StreamError): boolean {
     case 'OUTPUT_FAILED':
     case 'CLOSED':
       return true
+    // Of a topic that is another one now; else the broker has said it.
+    case 'CONFLICT':
+      return error.kafkaError === undefined
     default:
       return false
   }
@@ -363,14 +368,15 @@ function notAMember(): StreamError {
 
 function offsetsOf(
   batch: readonly FinishedEpoch[],
-  epochBefore: TransactionPlan['epochBefore'],
+  { epochBefore, topicId }: Pick<TransactionPlan, 'epochBefore' | 'topicId'>,
 ): readonly GroupOffset[] {
   const offsets = new Map<string, GroupOffset>()
   for (const { epoch } of batch) {
     if (epoch === undefined) continue
     const { topic, partition, endOffset: offset } = epoch
     const leaderEpoch = epochBefore(topic, partition, offset)
-    offsets.set(`${topic}/${partition}`, { topic, partition, offset, leaderEpoch })
+    const row = { topic, topicId: topicId(topic), partition, offset, leaderEpoch }
+    offsets.set(`${topic}/${partition}`, row)
   }
   return [...offsets.values()]
 }

@@ -186,7 +186,7 @@ class ReadJob {
     const plan = this.#plan.group
     if (plan === undefined) return undefined
     const { GroupRead } = await import('./group-read.ts')
-    const ask: AskOffsets = (questions) => this.#askOffsets(questions)
+    const ask: AskOffsets = (...asked) => this.#askOffsets(...asked)
     return GroupRead.open(this.#deps, this.#broker, this.#plan, plan, ask, {
       topicId: (topic) => this.#partitions.topicId(topic),
       onFailure: (error) => {
@@ -350,12 +350,13 @@ class ReadJob {
   }
 
   async #findRanges(partitions: readonly PartitionName[]): Promise<PartitionRange[]> {
-    const ask: AskOffsets = (questions) => this.#askOffsets(questions)
+    const ask: AskOffsets = (...asked) => this.#askOffsets(...asked)
     const { findRanges } = this.#variant
     if (findRanges !== undefined) {
       return findRanges(partitions, {
         ask,
         clusterId: this.#broker.cluster.metadata.clusterId,
+        topicId: (topic) => this.#partitions.topicId(topic),
         openConsumer: (count) => this.#openConsumer(count),
         isStopped: () => this.#stopReason !== undefined,
       })
@@ -395,8 +396,8 @@ class ReadJob {
     return { disk, blocks: () => output.useKernel()?.memory.blocks ?? ordinaryBlocks() }
   }
 
-  #askOffsets(questions: Parameters<AskOffsets>[0]) {
-    return askOffsets(this.#deps, this.#broker, this.#plan, questions)
+  #askOffsets(...asked: Parameters<AskOffsets>) {
+    return askOffsets(this.#deps, this.#broker, this.#plan, ...asked)
   }
 
   // --- which partitions

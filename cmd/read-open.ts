@@ -93,8 +93,9 @@ export function askOffsets(
   broker: Broker,
   plan: ReadPlan,
   questions: readonly OffsetQuestion[],
+  isUncommitted = false,
 ): Promise<readonly OffsetAnswer[]> {
   return deps.clients.listOffsets(broker.cluster, questions, {
-    isolation: isolationOf(plan, broker.settings),
+    isolation: isUncommitted ? 'read_uncommitted' : isolationOf(plan, broker.settings),
   })
 }

@@ -21,16 +21,30 @@ export interface PartitionRange extends PartitionName {
   readonly gap: { readonly from: number; readonly to: number } | undefined
 }
 
-export type AskOffsets = (questions: readonly OffsetQuestion[]) => Promise<readonly OffsetAnswer[]>
+/** @param isUncommitted  the ends are the high watermarks, whatever the read's isolation */
+export type AskOffsets = (
+  questions: readonly OffsetQuestion[],
+  isUncommitted?: boolean,
+) => Promise<readonly OffsetAnswer[]>
+
+/** Positions that somebody has stored and that win over the flags. */
+export interface StoredPlaces {
+  readonly has: (name: PartitionName) => boolean
+  /** What to do about one that lies beyond the end. */
+  readonly hint: string
+}
 
 /**
- * @throws StreamError as the question; OFFSET_OUT_OF_RANGE for a start beyond a partition's end
+ * A stored position may lie behind the last stable offset: who committed it reads uncommitted records too.
+ * @throws StreamError as the question; OFFSET_OUT_OF_RANGE for a start beyond a partition's end; where nothing is to be read
+ *   of it anyway for a stored one only, for that log is not the one that it was stored of
  */
 export async function resolveRanges(
   partitions: readonly PartitionName[],
   from: Positions,
   until: Positions | undefined,
   ask: AskOffsets,
+  stored?: StoredPlaces,
 ): Promise<PartitionRange[]> {
   const wanted = partitions.map((name) => ({
     ...name,
@@ -45,21 +59,12 @@ export async function resolveRanges(
     }
   }
   const answers = await questions.ask(ask)
-  return wanted.map((row) => {
+  const ranges = wanted.map((row) => {
     const asked = offsetOf(row.from, row, answers, undefined)
     const earliest = answers(row, 'earliest')
     const startOffset = earliest === undefined ? asked : Math.max(asked, earliest)
     const endOffset =
       row.until === undefined ? undefined : offsetOf(row.until, row, answers, startOffset)
-    const latest = answers(row, 'latest')
-    const isEmpty = endOffset !== undefined && endOffset <= startOffset
-    if (latest !== undefined && startOffset > latest && !isEmpty) {
-      throw new StreamError(
-        'OFFSET_OUT_OF_RANGE',
-        `${row.topic}: partition ${row.partition} ends at ${latest}, before ${startOffset}`,
-        { target: row.topic },
-      )
-    }
     return {
       topic: row.topic,
       partition: row.partition,
@@ -68,6 +73,40 @@ export async function resolveRanges(
       gap: asked < startOffset ? { from: asked, to: startOffset } : undefined,
     }
   })
+  const isBeyond = (range: PartitionRange) => {
+    const isEmpty = range.endOffset !== undefined && range.endOffset <= range.startOffset
+    const latest = isEmpty && stored?.has(range) !== true ? undefined : answers(range, 'latest')
+    return latest !== undefined && range.startOffset > latest
+  }
+  await checkBeyond(ranges.filter(isBeyond), ask, stored)
+  return ranges
+}
+
+/** @param ranges  that begin behind the last stable offset @throws StreamError OFFSET_OUT_OF_RANGE, as the question */
+async function checkBeyond(
+  ranges: readonly PartitionRange[],
+  ask: AskOffsets,
+  stored: StoredPlaces | undefined,
+): Promise<void> {
+  if (ranges.length === 0) return
+  const questions = new QuestionList()
+  for (const range of ranges) questions.add(range, 'latest')
+  const ends = await questions.ask((list) => ask(list, true))
+  for (const range of ranges) {
+    const { topic, partition, startOffset } = range
+    const end = ends(range, 'latest') ?? 0
+    if (startOffset <= end) continue
+    throw new StreamError(
+      'OFFSET_OUT_OF_RANGE',
+      `${topic}: partition ${partition} ends at ${end}, before ${startOffset}`,
+      { target: topic, ...(stored?.has(range) === true ? { hint: stored.hint } : {}) },
+    )
+  }
+}
+
+/** Of a group that has committed more than a partition has. */
+export function seekHint(group: string): string {
+  return `the log is not the one that was read; to read it: stream groups seek ${group} --to start`
 }
 
 /** A partition that `--until P=POS` does not name ends at its end: a bounded read is bounded everywhere. */

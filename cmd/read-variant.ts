@@ -47,6 +47,8 @@ export interface VariantOutput extends RecordOutput {
 export interface RangeTools {
   readonly ask: AskOffsets
   readonly clusterId: string | undefined
+  /** Of a topic as it was found first; empty: not known. */
+  readonly topicId: (topic: string) => string
   readonly openConsumer: (partitionCount: number) => Promise<ConsumerClient>
   readonly isStopped: () => boolean
 }

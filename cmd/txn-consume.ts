@@ -9,7 +9,7 @@ import type { CommandArgs, CommandDeps } from './deps.ts'
 import { BrokenPipe } from './exit-code.ts'
 import { runRead } from './read-job.ts'
 import { type ReadPlan, readPlan } from './read-options.ts'
-import { type PartitionName, type PartitionRange, resolveRanges } from './read-range.ts'
+import { type PartitionName, type PartitionRange, resolveRanges, seekHint } from './read-range.ts'
 import type { RangeTools, ReadProgress } from './read-variant.ts'
 import { refuseFlags, TxnClient } from './txn-client.ts'
 import type { TxnOffset } from './txn-protocol.ts'
@@ -67,6 +67,7 @@ class TxnRead implements ReadProgress {
   readonly #group: string
   readonly #plan: ReadPlan
   readonly #reached = new Map<string, TxnOffset>()
+  #topicId: RangeTools['topicId'] = () => ''
 
   constructor(client: TxnClient, group: string, plan: ReadPlan) {
     this.#client = client
@@ -76,8 +77,9 @@ class TxnRead implements ReadProgress {
 
   async findRanges(
     partitions: readonly PartitionName[],
-    { ask, clusterId }: RangeTools,
+    { ask, clusterId, topicId }: RangeTools,
   ): Promise<PartitionRange[]> {
+    this.#topicId = topicId
     const answer = await this.#client.call({
       kind: 'consume',
       cluster: clusterId ?? '',
@@ -118,11 +120,17 @@ class TxnRead implements ReadProgress {
       { all: from.all, places: [...from.places, ...stored] },
       until,
       ask,
+      {
+        has: (each) =>
+          committed.some((row) => row.topic === each.topic && row.partition === each.partition),
+        hint: seekHint(this.#group),
+      },
     )
   }
 
   take(topic: string, partition: number, offset: number, leaderEpoch = -1): void {
-    this.#reached.set(`${partition}/${topic}`, { topic, partition, offset, leaderEpoch })
+    const row = { topic, topicId: this.#topicId(topic), partition, offset, leaderEpoch }
+    this.#reached.set(`${partition}/${topic}`, row)
   }
 
   onWritten(): void {}

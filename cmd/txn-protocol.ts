@@ -16,6 +16,8 @@ export interface TxnRange {
 
 export interface TxnOffset {
   readonly topic: string
+  /** Of the topic that was read, as far as it is known. */
+  readonly topicId?: string
   readonly partition: number
   readonly offset: number
   /** Of the record before it, as far as it is known. */

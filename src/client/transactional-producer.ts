@@ -22,6 +22,7 @@ import type { Cluster } from './cluster.ts'
 import { kafkaFailure } from './kafka-failure.ts'
 import { Producer, type ProducerOptions } from './producer.ts'
 import type { Identity } from './producer-identity.ts'
+import { judgeTopic, knownTopicId, recreatedTopic, type TopicIdentity } from './topic-identity.ts'
 
 export interface TransactionOptions {
   readonly transactionalId: string
@@ -42,6 +43,8 @@ export interface TransactionOffsets {
   readonly groupInstanceId: string | null
   readonly offsets: readonly {
     readonly topic: string
+    /** Of the topic that was read: nothing is committed for another one of its name. Absent or empty: not known. */
+    readonly topicId?: string
     readonly partition: number
     /** The next one to read. */
     readonly offset: number
@@ -165,7 +168,8 @@ export class TransactionalProducer {
 
   /**
    * Commits positions of a group with the transaction.
-   * @throws StreamError FENCED, CONFLICT (the member is no longer of the group), UNSUPPORTED_BY_BROKER, TIMED_OUT
+   * @throws StreamError FENCED, CONFLICT (the member is no longer of the group; the topic was created anew),
+   *   UNSUPPORTED_BY_BROKER, TIMED_OUT
    */
   async sendOffsets(offsets: TransactionOffsets): Promise<void> {
     const { transactionalId } = this.#options
@@ -202,7 +206,9 @@ export class TransactionalProducer {
         })),
       })),
     }
+    const identities = identitiesOf(offsets.offsets)
     for (let attempt = 1; ; attempt++) {
+      await this.#checkTopics(identities, deadlineMs)
       const node = await this.#find(GROUP_KEY, groupId, deadlineMs)
       const versionMax = this.#isImplicit ? 5 : 4
       const answer = await this.#cluster.callUnlessGone(node, 'TxnOffsetCommit', body, {
@@ -214,6 +220,23 @@ export class TransactionalProducer {
       const code = codes.find((each) => each !== 0)
       if (code === undefined) return
       await this.#again(code, attempt, deadlineMs, groupId)
+    }
+  }
+
+  /** The request names topics by their names alone. @throws StreamError CONFLICT */
+  async #checkTopics(
+    identities: ReadonlyMap<string, TopicIdentity>,
+    deadlineMs: number,
+  ): Promise<void> {
+    let doubtful = [...identities.keys()]
+    while (doubtful.length > 0) {
+      await this.#cluster.describeTopics(doubtful, { deadlineMs })
+      doubtful = doubtful.filter((topic) => {
+        const identity = identities.get(topic) as TopicIdentity
+        const verdict = judgeTopic(identity, this.#cluster.metadata.topic(topic))
+        if (verdict === 'other') throw recreatedTopic(topic)
+        return verdict === 'doubtful'
+      })
     }
   }
 
@@ -396,4 +419,13 @@ export class TransactionalProducer {
       await this.#again(found.errorCode, attempt, deadlineMs, key)
     }
   }
+}
+
+function identitiesOf(rows: TransactionOffsets['offsets']): ReadonlyMap<string, TopicIdentity> {
+  const identities = new Map<string, TopicIdentity>()
+  for (const row of rows) {
+    const topicId = knownTopicId(row.topicId)
+    if (topicId !== undefined) identities.set(row.topic, { topicId, doubted: undefined })
+  }
+  return identities
 }

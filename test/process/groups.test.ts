@@ -37,6 +37,15 @@ describe('groups: lines a user types', () => {
     expect(lag()).toBe('1000')
   })
 
+  it('a seek to a partition that the group has not read is refused, and moves nothing', () => {
+    program.ok('stream consume t -g named --until-end > /dev/null')
+    const before = program.ok('stream groups describe named | cut -f 1-4')
+    const outcome = program.shell('stream groups seek named --to 0=0,77=3 -y')
+    expect(outcome.stderr).toContain('--to: the group has committed nothing of partition 77')
+    expect(outcome.status).toBe(3)
+    expect(program.ok('stream groups describe named | cut -f 1-4')).toBe(before)
+  })
+
   it('31: a seek of a group with live members is refused, and names them', () => {
     const outcome = program.shell(
       'stream consume t -g live > /dev/null & sleep 3; stream groups seek live --to start -y; echo $?; stream groups delete live -y; echo $?; kill $!; wait',

@@ -54,6 +54,50 @@ it('a member of a group is told of a topic that is gone, and goes on with the ot
   expect(out).toBe(`1\n2\n3\n4\n5\n6\n7\nexit 0\n${words}\n`)
 })
 
+describe('a topic that is created anew while a program works on its records', () => {
+  for (const [name, out, stdin, before, after] of [
+    ['gone', '--out copied', 'cat', 'touch go; sleep 1', ''],
+    ['anew', '--out copied2', 'cat', '', 'touch go'],
+    ['sink', '', 'cat > /dev/null', '', 'touch go'],
+  ] as const) {
+    it(`has nothing committed of the old one, and is read from its start: pipe, ${name}`, () => {
+      const pipe = `stream pipe --in ${name} ${out} -j mover-${name}`
+      const text = program.ok(
+        `seq 5 | stream produce ${name}; rm -f began go
+         (${pipe} --from start -- sh -c '${stdin}; touch began; until [ -e go ]; do sleep 0.1; done' 2> err
+          echo "exit $?" > ended) &
+         mover=$!
+         for i in $(seq 100); do [ -e began ] && break; sleep 0.1; done
+         stream topics delete ${name} -y > /dev/null
+         ${before}
+         seq 3 | stream produce ${name}
+         ${after}
+         wait $mover; cat ended err
+         stream groups describe mover-${name} | cut -f 1-4`,
+      )
+      expect(text).toMatch(/^exit (8\nstream: pipe: .*created again|3\n.*UNKNOWN_TOPIC_ID).*\n$/)
+      expect(program.ok(`${pipe} --until-end -- sh -c '${stdin}'`)).toBe('')
+      if (out !== '') expect(program.ok(`stream cat ${out.slice(6)}`)).toBe('1\n2\n3\n')
+      expect(program.ok(`stream groups lag mover-${name} | cut -f 3`)).toBe('0\n')
+      const position = `stream groups describe mover-${name} | cut -f 4`
+      expect(program.ok(position)).toBe('3\n')
+    })
+  }
+})
+
+it('a transaction commits nothing of a topic that is created anew while its pipeline runs', () => {
+  const out = program.ok(
+    `seq 5 | stream produce batch; rm -f began go
+     (stream txn -j batch -- 'stream consume batch -g loader --from start > /dev/null; touch began
+        until [ -e go ]; do sleep 0.1; done' 2> err; echo "exit $?" > ended) &
+     for i in $(seq 100); do [ -e began ] && break; sleep 0.1; done
+     stream topics delete batch -y > /dev/null; seq 3 | stream produce batch; touch go
+     wait; cat ended err; stream groups describe loader | cut -f 1-4
+     stream consume batch -g loader --from start --until-end`,
+  )
+  expect(out).toMatch(/^exit 8\nstream: txn: .*created again.*\n1\n2\n3\n$/)
+})
+
 describe('a cursor file', () => {
   it('has where the first run began, though nothing came to it', () => {
     const consume = 'stream consume quiet --cursor-file quiet.pos --idle 1s'
