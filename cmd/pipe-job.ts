@@ -154,7 +154,11 @@ class PipeJob {
     const found = await this.#partitions.find(stopped)
     if (found === undefined || this.#stopReason !== undefined) return
     await this.#open(slot, found)
-    const consumer = await openConsumer(this.#deps, this.#broker, this.#read, found.length)
+    const broker = this.#broker
+    // A Kafka door answers in order: what is committed would wait behind the fetches of the records.
+    const ownCluster = broker.scheme === 'kafka' ? await broker.openAnother() : undefined
+    const source = ownCluster === undefined ? broker : { ...broker, cluster: ownCluster }
+    const consumer = await openConsumer(this.#deps, source, this.#read, found.length)
     this.#consumer = consumer
     try {
       await this.#share.start(found, await this.#findRetries())
@@ -163,6 +167,7 @@ class PipeJob {
       this.#fail(error)
     } finally {
       consumer.close()
+      ownCluster?.close()
       await this.#end()
     }
   }

@@ -32,17 +32,30 @@ export function rangeOf(input: Bytes): ByteRange {
 }
 
 function toHeaders(headers: NonNullable<PublicRecord['headers']>): HeaderInput[] {
-  const pairs = isPairs(headers) ? headers : Object.entries(headers)
+  const pairs = isPairs(headers) ? headers : pairsOf(headers)
   return pairs.map(([name, value]) => ({
     key: rangeOf(name),
     value: value === null ? null : rangeOf(value),
   }))
 }
 
+/** What has no entries of its own (a Map) or takes letters for them (text) would lose headers without a word. */
 function isPairs(
   headers: NonNullable<PublicRecord['headers']>,
 ): headers is readonly (readonly [string, Bytes | null])[] {
-  return Array.isArray(headers)
+  if (!Array.isArray(headers)) return false
+  if (!headers.every((pair) => Array.isArray(pair) && pair.length === 2)) throw wrongHeaders()
+  return true
+}
+
+function pairsOf(headers: Readonly<Record<string, Bytes | null>>): [string, Bytes | null][] {
+  const isPlain = typeof headers === 'object' && headers !== null && !(Symbol.iterator in headers)
+  if (!isPlain) throw wrongHeaders()
+  return Object.entries(headers)
+}
+
+function wrongHeaders(): StreamError {
+  return new StreamError('RECORD_INVALID', 'headers are an object, or an array of [name, value]')
 }
 
 /** The same memory as no Buffer, whose slices would be Buffers too: once for a batch, so that no message pays for it. */

@@ -64,7 +64,8 @@ export class LibraryConsumer implements Consumer {
         if (event.kind === 'gap') this.#options.onWarning(event)
         if (event.kind !== 'records') continue
         yield* this.#messages(event)
-        this.#note(event.topic, event.partition, event.nextOffset)
+        // Closed in the midst: what was not given is not behind it.
+        if (!this.#isClosed) this.#note(event.topic, event.partition, event.nextOffset)
       }
     } catch (error) {
       // The loop was ended from outside.

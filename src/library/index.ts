@@ -113,6 +113,7 @@ class LibraryConnection implements Connection {
   readonly #random = new RealRandom()
   readonly #cluster: Cluster
   readonly #options: ConnectOptions
+  readonly #newCluster: () => Cluster
   readonly #parts = new Set<{ close(): Promise<void> }>()
   #adminClient: AdminClient | undefined
   #closing: Promise<void> | undefined
@@ -121,16 +122,19 @@ class LibraryConnection implements Connection {
     this.broker = addresses.join(',')
     this.#options = options
     const { clientId = 'stream-library', connectTimeoutMs, requestTimeoutMs } = options
-    this.#cluster = new Cluster(this.#time, this.#random, new RealNet(), silentLog, {
-      addresses,
-      clientId,
-      // A socket that is not there will not come by waiting.
-      retryFirstContact: !addresses.every((address) => address.startsWith('ipc:')),
-      onWarning: (warning) => this.#warn(warningOf(warning)),
-      ...security,
-      ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
-      ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
-    })
+    const net = new RealNet()
+    this.#newCluster = () =>
+      new Cluster(this.#time, this.#random, net, silentLog, {
+        addresses,
+        clientId,
+        // A socket that is not there will not come by waiting.
+        retryFirstContact: !addresses.every((address) => address.startsWith('ipc:')),
+        onWarning: (warning) => this.#warn(warningOf(warning)),
+        ...security,
+        ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
+        ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
+      })
+    this.#cluster = this.#newCluster()
     this.admin = new LibraryAdmin(() => this.#adminOfClient())
   }
 
@@ -168,7 +172,9 @@ class LibraryConnection implements Connection {
     this.#assertOpen()
     checkConsumerOptions(options)
     const { isolation, rack = this.#options.rack } = options
-    const client = new ConsumerClient(this.#time, this.#random, this.#cluster, {
+    // Kafka answers a connection's requests one by one: a fetch that waits for records would hold up all that come after it.
+    const own = this.#cluster.isNative ? undefined : this.#newCluster()
+    const client = new ConsumerClient(this.#time, this.#random, own ?? this.#cluster, {
       ...(isolation === undefined ? {} : { isolation }),
       ...(rack === undefined ? {} : { rack }),
     })
@@ -177,7 +183,10 @@ class LibraryConnection implements Connection {
       time: this.#time,
       admin: () => this.#adminOfClient(),
       onWarning: (warning) => this.#warn(warning),
-      onClose: () => this.#parts.delete(consumer),
+      onClose: () => {
+        own?.close()
+        this.#parts.delete(consumer)
+      },
     })
     this.#parts.add(consumer)
     return consumer

@@ -110,6 +110,24 @@ describe('partitions that are added', () => {
   })
 })
 
+describe('positions', () => {
+  it('are behind the last message given, where the consumer is closed in the midst of a batch', async () => {
+    const scene = fixture()
+    scene.brokers.addTopic('t')[0]?.append(batchOf(['a', 'b', 'c', 'd']))
+    const consumer = consumerOf(scene, { from: 'start' })
+    const read: string[] = []
+    const ended = (async () => {
+      for await (const message of consumer) {
+        read.push(message.text() ?? '')
+        if (message.text() === 'b') await consumer.close()
+      }
+    })()
+    await scene.world.run(ended)
+    expect(read).toEqual(['a', 'b'])
+    expect(consumer.positions()).toEqual([{ topic: 't', partition: 0, offset: 2 }])
+  })
+})
+
 describe('keys, values and headers', () => {
   it.each(codecs)(
     'are plain Uint8Arrays in memory of their own, whoever wrote them with %s',

@@ -8,6 +8,8 @@ import { FakeCluster } from '../client/fake-cluster.ts'
 export class LoopbackBrokers {
   readonly broker: string
   readonly brokers: FakeCluster
+  /** Connections that are open. */
+  links = 0
   readonly #listeners: Promise<Listener>[] = []
 
   private constructor(broker: string) {
@@ -16,12 +18,22 @@ export class LoopbackBrokers {
     const limits = { messageBytesMax: 1 << 20, linksMax: 10 }
     const world = {
       accept: async (address: string, onLink: (link: Link) => LinkEvents) => {
-        this.#listeners.push(net.listen(address, limits, onLink))
+        this.#listeners.push(net.listen(address, limits, (link) => this.#count(onLink(link))))
       },
       schedule: (delayMs: number, run: () => void) => setTimeout(run, delayMs),
       random: { fraction: () => 0 },
     }
     this.brokers = new FakeCluster(world as unknown as ClientWorld, [broker])
+  }
+
+  #count(events: LinkEvents): LinkEvents {
+    this.links += 1
+    const ended = events.onClose?.bind(events)
+    events.onClose = (...reason: Parameters<NonNullable<typeof ended>>) => {
+      this.links -= 1
+      ended?.(...reason)
+    }
+    return events
   }
 
   static async start(): Promise<LoopbackBrokers> {

@@ -1,7 +1,12 @@
 /** What plain JavaScript lets through, and no type checker has seen. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connect, StreamError } from '../../../src/library/index.ts'
-import type { Connection, ConsumerOptions, ProducerOptions } from '../../../src/library/public.d.ts'
+import type {
+  Connection,
+  ConsumerOptions,
+  ProducerOptions,
+  RecordInput,
+} from '../../../src/library/public.d.ts'
 import { batchOf } from '../client/client-fixture.ts'
 import { LoopbackBrokers } from './loopback-brokers.ts'
 
@@ -43,6 +48,20 @@ describe('options that cannot be used', () => {
     expect(failure.code).toBe('CONFIG_INVALID')
     expect(failure.message).toContain(words)
   })
+
+  it.each([new Map([['h', 'x']]), 'text', ['ab'], [['h']], null])(
+    'headers %o: RECORD_INVALID, not a record without them',
+    async (headers) => {
+      await using producer = stream.producer()
+      const failure = await failureOf(() =>
+        producer.send('t', { value: 'v', headers } as unknown as RecordInput),
+      )
+      expect([failure.code, failure.message]).toEqual([
+        'RECORD_INVALID',
+        'headers are an object, or an array of [name, value]',
+      ])
+    },
+  )
 
   it.each([
     [{ from: new Date(Number.NaN) }, 'from: an invalid Date cannot be used'],
