@@ -578,6 +578,23 @@ describe('cluster doctor', () => {
     expect(text).toContain('warn\tversion\tbrokers')
   })
 
+  it('a clock that is wrong, whatever the stamps of the records', async () => {
+    const text = await found((w) => {
+      w.broker.nodes.add(2)
+      w.broker.nodes.introductions.set(1, { version: '1', aheadMs: -7_200_000 })
+      w.broker.nodes.introductions.set(2, { version: '1', aheadMs: 7_200_000 })
+      w.broker.nodes.introductions.set(3, { version: '1', aheadMs: 900 })
+      w.broker.nodes.introductions.set(4, { version: '1', aheadMs: undefined })
+    })
+    expect(text).toContain(
+      '1\nwarn\tclock\tbroker 1\tits clock is 7200 s behind that of this machine',
+    )
+    expect(text).toContain(
+      'warn\tclock\tbroker 2\tits clock is 7200 s ahead of that of this machine',
+    )
+    expect(text).not.toMatch(/broker [34]\t/)
+  })
+
   it('a note alone does not count', async () => {
     const text = await found((w) => {
       w.broker.nodes.place('orders', 0, [1, 2], { leaderId: 2 })
