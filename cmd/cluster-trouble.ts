@@ -278,7 +278,7 @@ const singleReplicas: Look = ({ view }) => {
   ]
 }
 
-const disks: Look = ({ storage }) =>
+const disks: Look = ({ storage, view }) =>
   storage.flatMap(({ nodeId, directories, error }): Trouble[] => {
     const target = `broker ${nodeId}`
     if (error !== undefined && error.code !== 'UNREACHABLE') {
@@ -301,13 +301,23 @@ const disks: Look = ({ storage }) =>
       if (totalBytes === undefined || usableBytes === undefined || totalBytes === 0) return []
       const share = usableBytes / totalBytes
       if (share >= DISK_WARN) return []
+      const room =
+        'keep less (stream topics alter NAME --set retention.ms=N), or add disk or brokers'
+      const leads = view.topics.some(({ partitions }) =>
+        partitions.some(({ leaderId, replicas }) => leaderId === nodeId && replicas.length > 1),
+      )
+      // What it leads takes no records then, although the others have room.
+      const untilThen =
+        leads && share < DISK_CRIT
+          ? `; until then let others lead: stream cluster drain ${nodeId} --leaders-only`
+          : ''
       return [
         {
           state: share < DISK_CRIT ? 'crit' : 'warn',
           check: 'disk',
           target,
           finding: `${formatSize(usableBytes)} of ${formatSize(totalBytes)} left at ${path}`,
-          cure: 'keep less (stream topics alter NAME --set retention.ms=N), or add disk or brokers',
+          cure: `${room}${untilThen}`,
         },
       ]
     })

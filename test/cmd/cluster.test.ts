@@ -566,6 +566,22 @@ describe('cluster doctor', () => {
     expect(text).toMatch(/partition 0 lacks broker 2, 3 in sync[^\t]*\tstart broker 2\n/)
   })
 
+  it('a full disk whose broker leads what others could: the cure lets them', async () => {
+    const text = await found((w) => {
+      w.broker.nodes.add(1, { usableBytes: 20 })
+      w.broker.nodes.add(2, { usableBytes: 20 })
+      w.broker.nodes.add(3, { usableBytes: 100 })
+      w.broker.nodes.place('users', 0, [1, 2, 3])
+      w.broker.nodes.place('users', 1, [3, 1, 2])
+      for (const partition of [0, 1, 2]) w.broker.nodes.place('orders', partition, [2])
+    })
+    expect(text).toMatch(
+      /disk\tbroker 1\t.*; until then .*: stream cluster drain 1 --leaders-only\n/,
+    )
+    expect(text).toMatch(/disk\tbroker 2\t.*or add disk or brokers\n/)
+    expect(text).toMatch(/disk\tbroker 3\t.*or add disk or brokers\n/)
+  })
+
   it('disks, clocks, versions', async () => {
     const text = await found((w) => {
       w.broker.nodes.add(1, { usableBytes: 20 })
