@@ -87,7 +87,7 @@ async function gatherFacts(deps: CommandDeps, session: ClusterSession): Promise<
     storage,
     later,
     pauseMs: PAUSE_MS,
-    versions: await cluster.versions(reached, STORAGE_MS_MAX),
+    introductions: await cluster.introductions(reached, STORAGE_MS_MAX),
     latestMs,
     unanswered: unanswered.groups,
     nowMs: deps.time.wallMs(),

@@ -1,6 +1,11 @@
 /** What is usually wrong with a cluster, found in what it says of itself: a pure function, with a cure for each finding. */
 
-import type { BrokerProbe, BrokerStorage, StoredPartition } from '../src/client/cluster-admin.ts'
+import type {
+  BrokerIntroduction,
+  BrokerProbe,
+  BrokerStorage,
+  StoredPartition,
+} from '../src/client/cluster-admin.ts'
 import {
   isLedByOther,
   isUnderMinInSync,
@@ -29,8 +34,8 @@ export interface ClusterFacts {
   /** The same a moment later, to see who catches up; empty where nothing is behind. */
   readonly later: readonly BrokerStorage[]
   readonly pauseMs: number
-  /** What each broker calls itself, where they tell. */
-  readonly versions: ReadonlyMap<number, string>
+  /** What each broker says of itself, where they tell. */
+  readonly introductions: ReadonlyMap<number, BrokerIntroduction>
   /** The latest timestamp of each topic that has one. */
   readonly latestMs: ReadonlyMap<string, number>
   /** Partitions whose leader was reached, and did not answer for them. */
@@ -273,7 +278,7 @@ const singleReplicas: Look = ({ view }) => {
   ]
 }
 
-const disks: Look = ({ storage }) =>
+const disks: Look = ({ storage, view }) =>
   storage.flatMap(({ nodeId, directories, error }): Trouble[] => {
     const target = `broker ${nodeId}`
     if (error !== undefined && error.code !== 'UNREACHABLE') {
@@ -296,13 +301,23 @@ const disks: Look = ({ storage }) =>
       if (totalBytes === undefined || usableBytes === undefined || totalBytes === 0) return []
       const share = usableBytes / totalBytes
       if (share >= DISK_WARN) return []
+      const room =
+        'keep less (stream topics alter NAME --set retention.ms=N), or add disk or brokers'
+      const leads = view.topics.some(({ partitions }) =>
+        partitions.some(({ leaderId, replicas }) => leaderId === nodeId && replicas.length > 1),
+      )
+      // What it leads takes no records then, although the others have room.
+      const untilThen =
+        leads && share < DISK_CRIT
+          ? `; until then let others lead: stream cluster drain ${nodeId} --leaders-only`
+          : ''
       return [
         {
           state: share < DISK_CRIT ? 'crit' : 'warn',
           check: 'disk',
           target,
           finding: `${formatSize(usableBytes)} of ${formatSize(totalBytes)} left at ${path}`,
-          cure: 'keep less (stream topics alter NAME --set retention.ms=N), or add disk or brokers',
+          cure: `${room}${untilThen}`,
         },
       ]
     })
@@ -319,15 +334,31 @@ const clocks: Look = ({ latestMs, nowMs }) =>
       cure: 'set the clocks (chrony, ntpd) of its producers, of the brokers and of this machine',
     }))
 
-const mixedVersions: Look = ({ versions, probes }) => {
+/** Where a leader's clock is wrong retention deletes too early or too late, and LogAppendTime is wrong. */
+const brokerClocks: Look = ({ introductions }) =>
+  [...introductions].flatMap(([nodeId, { aheadMs = 0 }]): Trouble[] => {
+    if (Math.abs(aheadMs) <= CLOCK_MS_MAX) return []
+    const seconds = Math.round(Math.abs(aheadMs) / 1000)
+    return [
+      {
+        state: 'warn',
+        check: 'clock',
+        target: `broker ${nodeId}`,
+        finding: `its clock is ${seconds} s ${aheadMs > 0 ? 'ahead of' : 'behind'} that of this machine; where it leads, retention.ms goes by it`,
+        cure: 'set the clock (chrony, ntpd) of its host, or of this machine',
+      },
+    ]
+  })
+
+const mixedVersions: Look = ({ introductions, probes }) => {
   const groups = new Map<string, number[]>()
   for (const { nodeId, signature } of probes) {
-    const version = versions.get(nodeId) ?? signature
+    const version = introductions.get(nodeId)?.version ?? signature
     if (version !== undefined) groups.set(version, [...(groups.get(version) ?? []), nodeId])
   }
   if (groups.size < 2) return []
   const words = [...groups].map(([version, ids]) =>
-    versions.size > 0 ? `${version} at ${ids.join(', ')}` : ids.join(', '),
+    introductions.size > 0 ? `${version} at ${ids.join(', ')}` : ids.join(', '),
   )
   return [
     {
@@ -380,6 +411,7 @@ const looks: readonly Look[] = [
   behind,
   tightMinInSync,
   clocks,
+  brokerClocks,
   mixedVersions,
   singleReplicas,
   unpreferred,

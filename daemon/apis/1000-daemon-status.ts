@@ -3,7 +3,7 @@
  * whole scrub of all logs ended (−1: never), and how far the one under way is (−1: none is). From version 2 on: batches
  * whose copy here differs from their leader's, as far as it is known. From version 3 on: whether the metadata store answers this
  * broker, for how long it has not, and why, and whether it takes writes (READ_ONLY: it does not); without a session (LOST) all it says of
- * the cluster may be old.
+ * the cluster may be old. From version 4 on: the time by the clock of this host.
  */
 
 import type { SessionView } from '../replica/session-keeper.ts'
@@ -34,6 +34,7 @@ export const daemonStatus: Handler<'DaemonStatus'> = ({ broker, host }) => {
     scrubPercent: percent ?? -1,
     differingBatches: broker.replication?.comparer?.differing ?? 0,
     ...storeFields(broker.session),
+    wallMs: broker.time.wallMs(),
   }
 }
 

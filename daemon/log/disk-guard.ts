@@ -65,7 +65,7 @@ export class DiskGuard {
     const reserveBytes = this.reserveBytes(space)
     const needed = this.#refusal === undefined ? reserveBytes : reserveBytes * REOPEN_FACTOR
     if (space.freeBytes < needed && this.#reclaim()) space = this.#disk.space(this.#path)
-    this.#refusal = space.freeBytes >= needed ? undefined : this.#full(space, reserveBytes)
+    this.#refusal = space.freeBytes >= needed ? undefined : this.#full(space, needed)
     this.#bytesToLook = Math.min(LOOK_BYTES, Math.max(0, space.freeBytes - reserveBytes) / 2)
   }
 
@@ -73,10 +73,11 @@ export class DiskGuard {
     return Math.min(this.#reserveBytesMax, Math.floor(space.totalBytes * RESERVE_SHARE))
   }
 
-  #full(space: DiskSpace, reserveBytes: number): StreamError {
+  /** @param needed  what has to be free for writes to be taken */
+  #full(space: DiskSpace, needed: number): StreamError {
     return new StreamError(
       'DISK_FULL',
-      `${this.#path}: ${space.freeBytes} bytes free, ${reserveBytes} are kept in reserve`,
+      `${this.#path}: ${space.freeBytes} bytes free, ${Math.ceil(needed)} are kept in reserve`,
       { target: this.#path, hint: 'free space, or lower retention.bytes of a topic' },
     )
   }

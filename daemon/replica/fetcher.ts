@@ -371,14 +371,26 @@ export class Fetcher {
         },
         generation,
       )
-    this.#settle(entry, diverging !== undefined, work, taken)
-    if (diverging !== undefined) {
-      this.#ports.log.info('a replica is cut back to its leader', {
-        ...nameOf(entry),
-        epoch,
-        endOffset,
-      })
-    }
+    const isCut = diverging !== undefined
+    this.#settle(entry, isCut, isCut ? () => this.#cutBy(entry, epoch, work) : work, taken)
+  }
+
+  /** What was committed is cut after an unclean election alone: then this line says what it has cost. */
+  async #cutBy(
+    entry: Followed,
+    epoch: number,
+    work: () => boolean | Promise<boolean>,
+  ): Promise<boolean> {
+    const { follower } = entry
+    const { highWatermark, logEndOffset } = follower
+    if (!(await work())) return false
+    const endOffset = follower.logEndOffset
+    const fields = { ...nameOf(entry), epoch, endOffset, records: logEndOffset - endOffset }
+    const committed = highWatermark - follower.highWatermark
+    const { log } = this.#ports
+    if (committed <= 0) log.info('a replica is cut back to its leader', fields)
+    else log.warn('acknowledged records are cut off: the leader lacks them', fields)
+    return true
   }
 
   #takeError(entry: Followed, generation: number, answer: PartitionAnswer): void {

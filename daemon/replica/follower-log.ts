@@ -68,6 +68,10 @@ export class FollowerLog {
     return this.#highWatermark
   }
 
+  get logEndOffset(): number {
+    return this.#log.logEndOffset
+  }
+
   /** What the leader has told to be committed, whether it is here or not. */
   get leaderEnd(): number {
     return this.#leaderEnd

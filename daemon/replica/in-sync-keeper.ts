@@ -133,7 +133,13 @@ export class InSyncKeeper {
       change,
       inSync: inSyncReplicas.map((member) => member.broker).join(','),
     }
-    if (inSyncReplicas.length < minInSync) {
+    if (change === 'recovered' && replicas.length > 1) {
+      log.warn('a partition has a leader that may lack acknowledged records', {
+        ...fields,
+        epoch: value.uncleanEpoch,
+        endOffset: partition.log.logEndOffset,
+      })
+    } else if (inSyncReplicas.length < minInSync) {
       log.warn('a partition has too few in-sync replicas: acks=all is refused', fields)
     } else if (change === 'shrink') {
       log.warn('a partition is under-replicated', { ...fields, replicas: replicas.join(',') })

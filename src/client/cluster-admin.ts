@@ -93,6 +93,13 @@ export interface BrokerProbe {
   readonly signature: string | undefined
 }
 
+/** What a daemon says of itself. */
+export interface BrokerIntroduction {
+  readonly version: string
+  /** Its clock before the one here, to within the time the answer took; undefined: a daemon that does not tell. */
+  readonly aheadMs: number | undefined
+}
+
 export type ElectionKind = 'preferred' | 'unclean'
 
 const electionTypes = { preferred: 0, unclean: 1 } as const
@@ -165,20 +172,26 @@ export class ClusterAdmin {
     )
   }
 
-  /** What our daemons call themselves; others do not tell, nor do those that cannot be asked. Never throws. */
-  async versions(
+  /** What our daemons say of themselves; others do not tell, nor do those that cannot be asked. Never throws. */
+  async introductions(
     nodeIds: readonly number[],
     timeoutMs: number,
-  ): Promise<ReadonlyMap<number, string>> {
-    const found = new Map<number, string>()
+  ): Promise<ReadonlyMap<number, BrokerIntroduction>> {
+    const found = new Map<number, BrokerIntroduction>()
     if (!this.#cluster.isNative) return found
     await Promise.all(
       nodeIds.map(async (nodeId) => {
         try {
           const deadlineMs = this.#time.monotonicMs() + timeoutMs
           const options = { deadlineMs }
+          await this.#cluster.connection(nodeId, deadlineMs)
+          const askedMs = this.#time.wallMs()
           const status = await this.#cluster.call(nodeId, 'DaemonStatus', {}, options)
-          if (status.errorCode === 0) found.set(nodeId, status.version)
+          if (status.errorCode !== 0) return
+          // It looked at its clock at some moment in between.
+          const halfwayMs = (askedMs + this.#time.wallMs()) / 2
+          const aheadMs = status.wallMs > 0 ? status.wallMs - halfwayMs : undefined
+          found.set(nodeId, { version: status.version, aheadMs })
         } catch {
           // Whether it can be reached is told by probe.
         }

@@ -216,7 +216,11 @@ export const kafkaErrors = {
     retriable: false,
     message: 'not attempted, because another part of the request failed',
   },
-  KAFKA_STORAGE_ERROR: { code: 56, retriable: true, message: 'the disk of the broker failed' },
+  KAFKA_STORAGE_ERROR: {
+    code: 56,
+    retriable: true,
+    message: 'the disk of the broker is full or has failed',
+  },
   LOG_DIR_NOT_FOUND: { code: 57, retriable: false, message: 'the log directory is not configured' },
   SASL_AUTHENTICATION_FAILED: { code: 58, retriable: false, message: 'authentication failed' },
   UNKNOWN_PRODUCER_ID: {

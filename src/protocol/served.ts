@@ -96,7 +96,7 @@ const served = {
   ConsumerGroupHeartbeat: both(0, 1),
   ConsumerGroupDescribe: both(0, 1),
   DescribeTopicPartitions: both(0, 0),
-  DaemonStatus: { ...both(0, 3), door: 'zmq' },
+  DaemonStatus: { ...both(0, 4), door: 'zmq' },
   DaemonStop: { ...both(0, 0), door: 'zmq' },
   AppendAt: { ...both(0, 0), door: 'zmq' },
   LocalSpans: { ...both(0, 0), door: 'zmq' },

@@ -566,6 +566,22 @@ describe('cluster doctor', () => {
     expect(text).toMatch(/partition 0 lacks broker 2, 3 in sync[^\t]*\tstart broker 2\n/)
   })
 
+  it('a full disk whose broker leads what others could: the cure lets them', async () => {
+    const text = await found((w) => {
+      w.broker.nodes.add(1, { usableBytes: 20 })
+      w.broker.nodes.add(2, { usableBytes: 20 })
+      w.broker.nodes.add(3, { usableBytes: 100 })
+      w.broker.nodes.place('users', 0, [1, 2, 3])
+      w.broker.nodes.place('users', 1, [3, 1, 2])
+      for (const partition of [0, 1, 2]) w.broker.nodes.place('orders', partition, [2])
+    })
+    expect(text).toMatch(
+      /disk\tbroker 1\t.*; until then .*: stream cluster drain 1 --leaders-only\n/,
+    )
+    expect(text).toMatch(/disk\tbroker 2\t.*or add disk or brokers\n/)
+    expect(text).toMatch(/disk\tbroker 3\t.*or add disk or brokers\n/)
+  })
+
   it('disks, clocks, versions', async () => {
     const text = await found((w) => {
       w.broker.nodes.add(1, { usableBytes: 20 })
@@ -576,6 +592,23 @@ describe('cluster doctor', () => {
     expect(text).toContain('warn\tdisk\tbroker 2')
     expect(text).toContain('warn\tclock\tusers\tits newest record is stamped 600 s in the future')
     expect(text).toContain('warn\tversion\tbrokers')
+  })
+
+  it('a clock that is wrong, whatever the stamps of the records', async () => {
+    const text = await found((w) => {
+      w.broker.nodes.add(2)
+      w.broker.nodes.introductions.set(1, { version: '1', aheadMs: -7_200_000 })
+      w.broker.nodes.introductions.set(2, { version: '1', aheadMs: 7_200_000 })
+      w.broker.nodes.introductions.set(3, { version: '1', aheadMs: 900 })
+      w.broker.nodes.introductions.set(4, { version: '1', aheadMs: undefined })
+    })
+    expect(text).toContain(
+      '1\nwarn\tclock\tbroker 1\tits clock is 7200 s behind that of this machine',
+    )
+    expect(text).toContain(
+      'warn\tclock\tbroker 2\tits clock is 7200 s ahead of that of this machine',
+    )
+    expect(text).not.toMatch(/broker [34]\t/)
   })
 
   it('a note alone does not count', async () => {

@@ -2,6 +2,7 @@
 
 import type { ClusterAdminClient } from '../../cmd/clients.ts'
 import { StreamError } from '../../src/base/errors.ts'
+import type { BrokerIntroduction } from '../../src/client/cluster-admin.ts'
 import { kafkaFailure } from '../../src/client/kafka-failure.ts'
 import type { PartitionInfo } from '../../src/client/metadata-cache.ts'
 
@@ -31,6 +32,7 @@ export class FakeNodes {
   holdsMoves = false
   readonly moves = new Map<string, { target: number[]; former: number[] }>()
   readonly orders: string[] = []
+  readonly introductions = new Map<number, BrokerIntroduction>()
   controllerId = 1
   readonly #configs = new Map<string, Map<string, string>>()
 
@@ -150,8 +152,8 @@ export class FakeClusterAdmin implements ClusterAdminClient {
     })
   }
 
-  async versions() {
-    return new Map<number, string>()
+  async introductions() {
+    return this.#nodes.introductions
   }
 
   async storage(nodeIds: readonly number[]) {

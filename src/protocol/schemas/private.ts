@@ -6,7 +6,7 @@
 export const daemonStatus = {
   key: 1000,
   min: 0,
-  max: 3,
+  max: 4,
   flexibleFrom: 0,
   request: [],
   response: [
@@ -30,6 +30,7 @@ export const daemonStatus = {
     ['storeState', 'string', 3],
     ['storeSilentMs', 'int64', 3],
     ['storeTrouble', 'string', 3, { nullable: 3 }],
+    ['wallMs', 'int64', 4],
   ],
 } as const
 

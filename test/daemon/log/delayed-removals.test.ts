@@ -63,6 +63,26 @@ describe.each(['topic', 'segments'] as const)('deleted and still on the disk (%s
     expect(await world.values(other, 0, 20_000)).toEqual(values(0, 10, 1000))
   })
 
+  it('a refusal names what has to be free for it to end', async () => {
+    const { world, other } = await stage(how)
+    await leave(world, 5000)
+    const refusal = () => append(other, values(0, 10, 1000))
+    expect(refusal).toThrow(/in reserve/)
+    // Above the reserve by less than would let it open again.
+    for (let free = 5000; ; free += 100) {
+      await leave(world, free)
+      let words = ''
+      try {
+        refusal()
+      } catch (error) {
+        words = (error as Error).message
+      }
+      const [, has, kept] = /: (\d+) bytes free, (\d+) are kept/.exec(words) ?? []
+      if (has === undefined) break
+      expect(Number(has)).toBeLessThan(Number(kept))
+    }
+  })
+
   it('makes room when it is deleted while appends are refused', async () => {
     const { world, other, takeAway } = await stage(how)
     await leave(world, 5000)

@@ -239,6 +239,7 @@ describe('brokers of one cluster', () => {
     const broker = first as Broker
     await cluster.run(100)
     expect(statusOf(broker)).toMatchObject({ storeState: 'ANSWERS', storeTrouble: null })
+    expect(statusOf(broker).wallMs).toBe(broker.time.wallMs())
     cutOff(1, true)
     await cluster.run(6000)
     const storeTrouble = expect.stringContaining('no answer')

@@ -602,7 +602,7 @@ describe('producer: a partition that takes nothing for now', () => {
     expect(warnings).toMatchObject([{ kind: 'refused', partition: { topic: 't', partition: 0 } }])
     const [refused] = warnings
     expect(refused?.kind === 'refused' && refused.error.message).toBe(
-      't partition 0: the disk of the broker failed (KAFKA_STORAGE_ERROR)',
+      't partition 0: the disk of the broker is full or has failed (KAFKA_STORAGE_ERROR)',
     )
     isFull = false
     await stage.world.run(flushed)
