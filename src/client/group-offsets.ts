@@ -5,7 +5,7 @@ import { KafkaError, kafkaErrorIsRetriable } from '../protocol/errors.ts'
 import { ZERO_UUID } from '../protocol/schema.ts'
 import type { GroupCallOptions, GroupLink } from './group-link.ts'
 import { kafkaFailure } from './kafka-failure.ts'
-import { knownTopicId } from './topic-identity.ts'
+import { knownTopicId, recreatedTopic } from './topic-identity.ts'
 
 export interface GroupOffset {
   readonly topic: string
@@ -153,6 +153,8 @@ export async function commitGroupOffsets(
           },
         )
       }
+      // What was read under that id is no more.
+      if (errorCode === KafkaError.UNKNOWN_TOPIC_ID && name) throw recreatedTopic(name)
       throw kafkaFailure(errorCode, {
         target: `group ${link.groupId}: ${name} partition ${partitionIndex}`,
       })
