@@ -1,4 +1,4 @@
-/** Moving a group: the plan, the question, the old positions kept, the commit. Shared by seek and undo. */
+/** Moving a group: the plan, the question, what is kept of it, the commit. Shared by seek and undo. */
 
 import type { GroupDescription } from '../src/client/group-admin.ts'
 import type { GroupPartition } from '../src/client/group-offsets.ts'
@@ -6,7 +6,7 @@ import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandDeps } from './deps.ts'
 import type { Flags } from './flags.ts'
 import { byPlace, type GroupsSession, nameOf, refuseLive } from './groups-shared.ts'
-import { keepUndo } from './groups-undo-log.ts'
+import type { FormerOffset } from './groups-undo-log.ts'
 import { confirm } from './prompt.ts'
 import { printRows } from './row-output.ts'
 
@@ -22,13 +22,21 @@ export interface Move extends GroupPartition {
   readonly to: number | null
 }
 
+/** What a move leaves behind for undo. */
+export interface MoveKeeper {
+  /** @param former  where the group is, of partitions that change; not called if none does */
+  readonly before: (former: readonly FormerOffset[]) => Promise<void>
+  readonly after: () => Promise<void>
+}
+
 /** @throws StreamError CONFLICT where the group has live members, UsageError without a terminal and without -y */
 export async function moveGroup(
   deps: CommandDeps,
   flags: Flags,
-  { broker, groups }: GroupsSession,
+  { groups }: GroupsSession,
   group: GroupDescription,
   moves: readonly Move[],
+  keeper: MoveKeeper,
 ): Promise<number> {
   const { groupId } = group
   const changes = moves.filter(({ from, to }) => from !== to).sort(byPlace)
@@ -38,14 +46,18 @@ export async function moveGroup(
     return 0
   }
   refuseLive(group, 'move it')
-  if (changes.length === 0) return 0
+  if (changes.length === 0) {
+    deps.console.warn(`${groupId}: is there already`)
+    await keeper.after()
+    return 0
+  }
   const question = `move ${groupId} in ${changes.length} partitions?`
   if (!(await confirm(deps, flags, question, 'y', { shape: moveShape, rows }))) {
     deps.console.warn('nothing moved')
     return 1
   }
   const former = changes.map(({ topic, partition, from }) => ({ topic, partition, offset: from }))
-  await keepUndo(deps, broker, groupId, former)
+  await keeper.before(former)
   const dropped = changes.filter(({ to }) => to === null)
   if (dropped.length > 0) await groups.deleteOffsets(groupId, dropped)
   await groups.commit(
@@ -54,6 +66,7 @@ export async function moveGroup(
       to === null ? [] : [{ topic, partition, offset: to }],
     ),
   )
+  await keeper.after()
   await printRows(deps, flags, moveShape, rows)
   return 0
 }

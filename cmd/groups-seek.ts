@@ -15,6 +15,7 @@ import {
   oneGroup,
   withGroups,
 } from './groups-shared.ts'
+import { UndoLog } from './groups-undo-log.ts'
 import { type CommandSpec, changeOptions, rowOptions, yesOption } from './option-table.ts'
 import { resolveRanges } from './read-range.ts'
 
@@ -83,7 +84,13 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
       const from = other === undefined ? (listed ?? []) : await session.groups.offsets(other)
       targets = from.filter(isWanted).map((each) => ({ ...each, to: each.offset }))
     }
-    return moveGroup(deps, flags, session, group, movesTo(now, targets))
+    return moveGroup(deps, flags, session, group, movesTo(now, targets), {
+      before: async (former) => {
+        const log = await UndoLog.read(deps, session.broker, name)
+        await log.addMove(former)
+      },
+      after: () => Promise.resolve(),
+    })
   })
 }
 

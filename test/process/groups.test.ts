@@ -33,8 +33,43 @@ describe('groups: lines a user types', () => {
     expect(lag()).toBe('1000')
     program.ok('stream groups undo u -y')
     expect(lag()).toBe('0')
-    program.ok('stream groups undo u -y')
+    program.ok('stream groups undo u --redo -y')
     expect(lag()).toBe('1000')
+  })
+
+  it('each undo goes one seek further back, ten in all, and each redo one forth', () => {
+    const at = () => program.ok('stream groups describe steps | cut -f4 | head -1').trim()
+    const undo = (words = '') => program.shell(`stream groups undo steps -y ${words}`)
+    program.ok('stream consume t -g steps --until-end > /dev/null')
+    expect(undo().stderr).toContain('steps: was never moved')
+    for (let seek = 12; seek > 0; seek -= 1) {
+      program.ok(`stream groups seek steps --to 0=${seek * 10} -y`)
+    }
+    const seen: string[] = []
+    for (let step = 0; step < 5; step += 1) {
+      expect(undo().status).toBe(0)
+      seen.push(at())
+    }
+    expect(seen).toEqual(['20', '30', '40', '50', '60'])
+    expect(undo('--redo').status).toBe(0)
+    expect(at()).toBe('50')
+    while (undo().status === 0) seen.push(at())
+    expect(seen.slice(5)).toEqual(['60', '70', '80', '90', '100', '110'])
+    const last = undo()
+    expect(last.status).toBe(3)
+    expect(last.stderr).toContain('steps: there is no earlier seek to undo')
+    for (let step = 0; step < 10; step += 1) expect(undo('--redo').status).toBe(0)
+    expect(at()).toBe('10')
+    expect(undo('--redo').stderr).toContain('steps: there is no undo to undo')
+
+    expect(undo().status).toBe(0)
+    expect(undo().status).toBe(0)
+    program.ok('stream groups seek steps --to 0=7 -y')
+    expect(undo('--redo').status).toBe(3)
+    expect(undo().status).toBe(0)
+    expect(at()).toBe('30')
+    expect(undo().status).toBe(0)
+    expect(at()).toBe('40')
   })
 
   it('a seek to a partition that the group has not read is refused, and moves nothing', () => {
