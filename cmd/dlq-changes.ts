@@ -6,6 +6,7 @@
  */
 
 import { assert } from '../src/base/assert.ts'
+import { isStreamError, StreamError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { RecordInput } from '../src/record/batch-builder.ts'
 import type { Broker } from './broker.ts'
@@ -98,6 +99,23 @@ export class DlqChanges {
     this.#producer = undefined
     // What cannot be aborted now is aborted by the next run, or by its timeout.
     await this.#transactions?.abort().catch(() => undefined)
+  }
+
+  /** Another run that began later has fenced this one: in the words of a run. */
+  failureOf(error: unknown): unknown {
+    if (!isStreamError(error, 'FENCED')) return error
+    const rest =
+      this.changed === 0 ? 'this one changed nothing' : `this one changed ${this.changed}`
+    return new StreamError(
+      'FENCED',
+      `${this.#job}: another dlq replay or drop of it began meanwhile and took over; ${rest}`,
+      {
+        target: this.#job,
+        cause: error,
+        hint: `when it has ended see what is still open: stream dlq list ${this.#job}; then run this again`,
+        ...(error.kafkaError === undefined ? {} : { kafkaError: error.kafkaError }),
+      },
+    )
   }
 
   async #begin(sends: boolean): Promise<ProducerClient> {

@@ -65,7 +65,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         await changes.commit()
       } catch (error) {
         await changes.abort()
-        throw error
+        throw changes.failureOf(error)
       }
     }
     await printRows(deps, flags, letterShape, rows)

@@ -149,7 +149,7 @@ async function replay(
   } catch (error) {
     await changes.abort()
     if (changes.changed > 0) deps.console.warn(`${changes.changed} were replayed before`)
-    throw error
+    throw changes.failureOf(error)
   } finally {
     stopListening()
   }

@@ -188,6 +188,19 @@ describe('replay', () => {
     )
   }, 120_000)
 
+  it('the first of two at once is told who took over, and what to do', async () => {
+    program.ok(`seq 20000 | stream produce ${job}.in`)
+    fail(`${job}.in`)
+    const line = `stream dlq replay ${job} -y > /dev/null 2>`
+    const out = program.ok(
+      `for round in 1 2 3 4 5; do (${line} err1) & (${line} err2) & wait; done; cat err1 err2
+       for i in 1 2 3; do stream dlq drop ${job} --all -y > /dev/null 2> err$i & done; wait; cat err1 err2 err3`,
+    )
+    expect(out).toContain(`${job}: another dlq replay or drop of it began meanwhile and took over`)
+    expect(out).toContain(`stream dlq list ${job}`)
+    expect(out).not.toContain('INVALID_PRODUCER_EPOCH')
+  }, 60_000)
+
   it('marks of a topic that was created again are no longer true', () => {
     fail()
     program.ok(`stream dlq drop ${job} -y; stream topics delete ${job}.dlq -y`)
