@@ -379,10 +379,11 @@ export class Admin {
     const groups = new Map<number, TrimOrder[]>()
     for (const order of orders) {
       const topic = this.#cluster.metadata.topic(order.topic)
-      const isUnknown =
-        topic?.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION ||
-        (topic?.errorCode === 0 && order.partition >= topic.partitions.length)
-      if (isUnknown) {
+      if (topic?.errorCode === 0 && order.partition >= topic.partitions.length) {
+        outcomes.set(order, unknownPartitionTrim(order))
+        continue
+      }
+      if (topic?.errorCode === KafkaError.UNKNOWN_TOPIC_OR_PARTITION) {
         outcomes.set(order, refusedTrim(order, KafkaError.UNKNOWN_TOPIC_OR_PARTITION))
         continue
       }
@@ -632,6 +633,16 @@ function outcomeOf(
     return { name, error: new StreamError('MALFORMED_MESSAGE', words, { target: name }) }
   }
   return { name, error: kafkaFailure(code, { target: name, brokerMessage }) }
+}
+
+/** The error of Kafka is the same as of a topic that there is none of. */
+function unknownPartitionTrim(order: TrimOrder): TrimOutcome {
+  const target = `${order.topic} partition ${order.partition}`
+  const error = new StreamError('TOPIC_UNKNOWN', `${target}: no such partition`, {
+    target,
+    kafkaError: KafkaError.UNKNOWN_TOPIC_OR_PARTITION,
+  })
+  return { ...order, logStartOffset: -1, error }
 }
 
 function refusedTrim(order: TrimOrder, code: number): TrimOutcome {

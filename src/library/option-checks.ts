@@ -23,6 +23,7 @@ export function checkProducerOptions(options: ProducerOptions): void {
 export function checkConsumerOptions(options: ConsumerOptions): void {
   const { topics, partitions, from, until, isolation } = options
   const names: readonly unknown[] = Array.isArray(topics) ? topics : [topics]
+  if (names.length === 0) throw invalid('topics', '', 'give at least one name')
   for (const name of names) {
     if (typeof name !== 'string') throw invalid('topics', name, 'give a name, or an array of names')
   }
@@ -59,6 +60,14 @@ export function checkCount(name: string, value: number | undefined): void {
 /** @throws StreamError CONFIG_INVALID */
 export function checkOffset(name: string, offset: number): void {
   if (!Number.isSafeInteger(offset)) throw invalid(name, offset, 'give a whole number')
+}
+
+/** What can be gone through. @throws StreamError CONFIG_INVALID */
+export function checkRecords(records: unknown): void {
+  const each = records as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined
+  const isText = typeof records === 'string'
+  if (!isText && (each?.[Symbol.iterator] ?? each?.[Symbol.asyncIterator]) !== undefined) return
+  throw invalid('records', records, 'give an array of records, or another iterable of them')
 }
 
 /** Not one that is too high: that only the brokers know. @throws StreamError TOPIC_UNKNOWN */

@@ -14,6 +14,7 @@ import type { Producer as Client } from '../client/producer.ts'
 import { sleep, type Time } from '../ports/time.ts'
 import { lookUpTopic } from './admin.ts'
 import { rangeOf, toRecord } from './bytes.ts'
+import { checkRecords } from './option-checks.ts'
 import type { Bytes, Producer, Receipt, RecordInput } from './public.d.ts'
 
 interface Waiting {
@@ -89,6 +90,7 @@ export class LibraryProducer implements Producer {
     topic: string,
     records: Iterable<Bytes | RecordInput> | AsyncIterable<Bytes | RecordInput>,
   ): Promise<number> {
+    checkRecords(records)
     let count = 0
     let open = 0
     let failure: { readonly error: unknown } | undefined

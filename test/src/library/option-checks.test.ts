@@ -35,6 +35,17 @@ describe('options that cannot be used', () => {
     for await (const _ of stream.consumer({ topics: 't', ...options })) return
   }
 
+  it('no topics at all, and records that cannot be gone through', async () => {
+    const none = await failureOf(() => read({ topics: [] }))
+    expect(none.code).toBe('CONFIG_INVALID')
+    expect(none.message).toContain('give at least one name')
+    for (const records of [null, undefined, 5, 'text', {}]) {
+      const failure = await failureOf(() => stream.producer().sendAll('t', records as never))
+      expect(failure.code).toBe('CONFIG_INVALID')
+      expect(failure.message).toContain('records: ')
+    }
+  })
+
   it.each([
     [{ compression: 'brotli' }, 'compression: "brotli" cannot be used; give one of none, gzip, '],
     [{ compression: 'GZIP' }, 'none, gzip, snappy, lz4, zstd'],
@@ -146,7 +157,12 @@ describe('options that cannot be used', () => {
       't partition -1: no such partition',
       () => stream.admin.trim('t', -1, 0),
     ],
-    ['trim', 'TOPIC_UNKNOWN', 't partition 9: no such topic', () => stream.admin.trim('t', 9, 0)],
+    [
+      'trim',
+      'TOPIC_UNKNOWN',
+      't partition 9: no such partition',
+      () => stream.admin.trim('t', 9, 0),
+    ],
   ])('admin.%s: %s %s', async (_, code, words, run) => {
     const failure = await failureOf(run)
     expect(failure.code).toBe(code)
