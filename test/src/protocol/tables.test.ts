@@ -67,6 +67,14 @@ describe('served ranges', () => {
     }
   })
 
+  test('of the private APIs the newest version of the catalogue is served', () => {
+    const own = servedRanges('zmq', 'B').filter(({ apiKey }) => apiKey >= PRIVATE_KEY_MIN)
+    const newest = apiNames
+      .filter((api) => apiKeyOf(api) >= PRIVATE_KEY_MIN)
+      .map((api) => [api, codecRange(api).max])
+    expect(own.map(({ api, max }) => [api, max]).sort()).toEqual(newest.sort())
+  })
+
   test('phase B lists everything of phase A, to at least the same version', () => {
     for (const door of doors) {
       const later = new Map(servedRanges(door, 'B').map((range) => [range.api, range]))
