@@ -2,7 +2,14 @@
 
 import type { Row, RowShape } from '../src/text/rows.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { findGroups, lagRows, oldestSeconds, requireGroups, withGroups } from './groups-shared.ts'
+import {
+  findGroups,
+  lagRows,
+  oldestSeconds,
+  requireGroups,
+  tellBehindEnd,
+  withGroups,
+} from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
 import { printRows } from './row-output.ts'
 import { TargetFailures } from './topics-shared.ts'
@@ -21,7 +28,7 @@ const memberShape: RowShape = {
 export const spec: CommandSpec = {
   name: 'groups describe',
   summary: 'Describe the partitions or the members of consumer groups',
-  description: ['SECONDS is the age of the oldest unread record. MEMBER is the instance id of a static member, else its member id. With --members: GROUP MEMBER INSTANCE CLIENT HOST PARTITIONS, one row for each member.'],
+  description: ['SECONDS is the age of the oldest unread record. LAG is below 0 where the group has committed more than there is. MEMBER is the instance id of a static member, else its member id. With --members: GROUP MEMBER INSTANCE CLIENT HOST PARTITIONS, one row for each member.'],
   operands: [{ name: 'GROUP', isRepeatable: true }],
   options: [
     { long: 'members', help: 'one row for each member' },
@@ -53,7 +60,9 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
         }
         continue
       }
-      for (const row of await lagRows(deps, session, group, { wantsSeconds: true, unanswered })) {
+      const lags = await lagRows(deps, session, group, { wantsSeconds: true, unanswered })
+      tellBehindEnd(deps, groupId, lags)
+      for (const row of lags) {
         const { topic, partition, committed, end, lag, member, host } = row
         const seconds = oldestSeconds([row])
         rows.push([groupId, topic, partition, committed, end, lag, seconds, member, host])

@@ -13,6 +13,7 @@ import {
   oldestSeconds,
   requireGroups,
   sumLag,
+  tellBehindEnd,
   withGroups,
 } from './groups-shared.ts'
 import { type CommandSpec, rowOptions } from './option-table.ts'
@@ -27,7 +28,7 @@ const WAIT_PAUSE_MS = 500
 export const spec: CommandSpec = {
   name: 'groups lag',
   summary: 'Tell how many records consumer groups have not read yet',
-  description: ['One row for each topic; with --total one for each group, whose TOPIC is -. SECONDS is the age of the oldest unread record.'],
+  description: ['One row for each topic; with --total one for each group, whose TOPIC is -. SECONDS is the age of the oldest unread record. LAG is below 0 where the group has committed more than there is: records were lost, or the topic was created anew.'],
   operands: [{ name: 'GROUP', isRepeatable: true }],
   options: [
     { long: 'total', help: 'the sum over all topics' },
@@ -51,8 +52,14 @@ export const spec: CommandSpec = {
 export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
   requireGroups(args, spec.name)
   return withGroups(deps, args, (session) =>
-    reportLag(deps, args.flags, lagShape, (failures, unanswered) =>
-      lagsOf(deps, session, args.operands, failures, unanswered),
+    reportLag(
+      deps,
+      args.flags,
+      lagShape,
+      (failures, unanswered) => lagsOf(deps, session, args.operands, failures, unanswered),
+      (lags) => {
+        for (const [group, { rows }] of lags) tellBehindEnd(deps, group, rows)
+      },
     ),
   )
 }
@@ -76,6 +83,7 @@ export async function reportLag(
     failures: TargetFailures,
     unanswered: Unanswered,
   ) => Promise<ReadonlyMap<string, GroupLag>>,
+  onPrinted?: (lags: ReadonlyMap<string, GroupLag>) => void,
 ): Promise<number> {
   const failAbove = flags.wholeNumber('fail-above')
   const waitUntil = flags.wholeNumber('wait-until')
@@ -97,6 +105,7 @@ export async function reportLag(
       continue
     }
     await printRows(deps, flags, shape, toRows(lags, flags.has('total')))
+    onPrinted?.(lags)
     for (const error of unknown) failures.add(error)
     if (!isReached) {
       throw new StreamError(

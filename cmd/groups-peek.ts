@@ -1,11 +1,13 @@
 /** `stream groups peek`: the records around what a group has committed; changes nothing. */
 
+import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
 import { expectGroup, nameOf, offsetTable, oneGroup, withGroups } from './groups-shared.ts'
 import type { CommandSpec } from './option-table.ts'
 import { runRead } from './read-job.ts'
 import { filterOptions, formOptions, keyFilterOption, readPlan } from './read-options.ts'
 import { resolveRanges } from './read-range.ts'
+import { unknownPartition } from './topic-names.ts'
 
 // biome-ignore format: one row, one line
 export const spec: CommandSpec = {
@@ -27,7 +29,19 @@ export const spec: CommandSpec = {
     { line: 'stream groups peek nightly' },
     { line: 'stream groups peek nightly -B 0 -A 3 -t orders --json' },
   ],
-  exits: [[3, 'no such group']],
+  exits: [[3, 'no such group, or partition']],
+}
+
+/** A partition that none of the topics has. @throws StreamError TOPIC_UNKNOWN */
+function refuseUnknown(topics: readonly TopicInfo[], partitions: readonly number[]): void {
+  const [largest] = [...topics].sort(
+    (left, right) => right.partitions.length - left.partitions.length,
+  )
+  if (largest === undefined) return
+  const count = largest.partitions.length
+  for (const partition of partitions) {
+    if (partition >= count) throw unknownPartition(largest.name, partition, count)
+  }
 }
 
 export async function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
@@ -41,14 +55,22 @@ export async function run(deps: CommandDeps, args: CommandArgs): Promise<number>
   let topics: readonly string[] = []
   await withGroups(deps, args, async ({ groups, admin }) => {
     await expectGroup(groups, group)
-    const offsets = (await groups.offsets(group)).filter(
+    const all = await groups.offsets(group)
+    const offsets = all.filter(
       ({ topic, partition }) =>
         (wanted.length === 0 || wanted.includes(topic)) &&
         (partitions?.includes(partition) ?? true),
     )
     committed = offsetTable(offsets)
-    const known = await admin.describeTopics([...new Set(offsets.map(({ topic }) => topic))])
-    topics = known.flatMap(({ name, errorCode }) => (errorCode === 0 ? [name] : []))
+    const chosen = new Set(
+      all.flatMap(({ topic }) => (wanted.length === 0 || wanted.includes(topic) ? [topic] : [])),
+    )
+    const known = (await admin.describeTopics([...chosen])).filter(
+      ({ errorCode }) => errorCode === 0,
+    )
+    refuseUnknown(known, partitions ?? [])
+    const read = new Set(offsets.map(({ topic }) => topic))
+    topics = known.flatMap(({ name }) => (read.has(name) ? [name] : []))
     return 0
   })
   if (topics.length === 0) return 0

@@ -120,7 +120,7 @@ export interface LagRow extends GroupPartition {
   readonly committed: number | null
   /** null: the topic is gone, or nobody answers for the partition. */
   readonly end: number | null
-  /** null: not known. */
+  /** null: not known; below 0: what is committed lies behind the end. */
   readonly lag: number | null
   /** Nobody answers for its end. */
   readonly isUnanswered: boolean
@@ -169,7 +169,8 @@ export async function lagRows(
     const owner = owners.get(name)
     // Nobody has read it yet: all of it is unread. Where a member is in it only that member knows.
     const from = at ?? (owner === undefined ? start : undefined)
-    const lag = end === null || from === undefined ? null : Math.max(0, end - from)
+    const lag =
+      end === null || from === undefined ? null : at === null ? Math.max(0, end - from) : end - at
     return {
       ...each,
       committed: at,
@@ -290,11 +291,29 @@ function firstTimestamp(
   return undefined
 }
 
-/** null where nothing is known of any partition, or nobody answers for one. */
+/** Positions behind the end: from there nothing is read before the partition has grown so far. */
+export function tellBehindEnd(
+  { console }: CommandDeps,
+  group: string,
+  rows: readonly LagRow[],
+): void {
+  for (const { topic, partition, committed, end, lag } of rows) {
+    if (lag === null || lag >= 0) continue
+    console.warn(
+      `${group}: ${topic}: partition ${partition} ends at ${end}, and ${committed} is committed: records were lost, or the topic was created anew; to choose where to go on: stream groups seek ${group} -t ${topic} --to POS`,
+    )
+  }
+}
+
+/** null where nothing is known of any partition, or nobody answers for one; below 0 only if nothing is known to be unread. */
 export function sumLag(rows: readonly LagRow[]): number | null {
   if (rows.some(({ isUnanswered }) => isUnanswered)) return null
   const known = rows.flatMap(({ lag }) => (lag === null ? [] : [lag]))
-  return known.length === 0 ? null : known.reduce((sum, lag) => sum + lag, 0)
+  if (known.length === 0) return null
+  const sumOf = (lags: readonly number[]): number => lags.reduce((sum, lag) => sum + lag, 0)
+  // A partition whose position lies behind its end makes nothing of another one read.
+  const unread = sumOf(known.filter((lag) => lag > 0))
+  return unread > 0 ? unread : sumOf(known)
 }
 
 /** Whole seconds, as they are shown. */

@@ -72,6 +72,47 @@ describe('groups: lines a user types', () => {
     expect(at()).toBe('40')
   })
 
+  it('a position behind the end is shown and told, not called read', async () => {
+    program.ok(
+      'seq 20 | stream produce short --create; stream consume short -g far --until-end > /dev/null',
+    )
+    const time = new RealTime()
+    const random = new RealRandom()
+    const cluster = new Cluster(time, random, new RealNet(), quiet, { addresses: [kafka] })
+    await cluster.connect()
+    try {
+      await new GroupAdmin(time, random, cluster).commit('far', [
+        { topic: 'short', partition: 0, offset: 500 },
+      ])
+    } finally {
+      cluster.close()
+    }
+    const lag = program.shell('stream groups lag far')
+    expect(lag.stdout.split('\t').slice(0, 3)).toEqual(['far', 'short', '-480'])
+    expect(lag.stderr).toContain('far: short: partition 0 ends at 20, and 500 is committed')
+    expect(lag.stderr).toContain('stream groups seek far -t short --to POS')
+    expect(JSON.parse(program.ok('stream groups describe far --json 2> /dev/null'))).toMatchObject({
+      committed: 500,
+      end: 20,
+      lag: -480,
+    })
+    expect(program.ok('stream groups list far --lagging 2> /dev/null')).toContain('-480')
+    program.ok('stream groups seek far -t short --to start -y')
+    expect(program.ok('stream groups lag far | cut -f3')).toBe('20\n')
+  })
+
+  it('a state that there is none of, and a partition', () => {
+    const list = program.shell('stream groups list --state Stabel')
+    expect(list.status).toBe(2)
+    expect(list.stderr).toMatch(/must be one of Empty, Stable, .*did you mean Stable\?/)
+    expect(program.ok('stream groups list --state empty')).not.toBe('')
+    program.ok('stream consume t -g peeked --until-end > /dev/null')
+    const peek = program.shell('stream groups peek peeked -p 9')
+    expect([peek.status, peek.stdout]).toEqual([3, ''])
+    expect(peek.stderr).toContain('t: no partition 9, only 4')
+    expect(program.shell('stream groups peek peeked -p 0').status).toBe(0)
+  })
+
   it('a seek to a partition that the group has not read is refused, and moves nothing', () => {
     program.ok('stream consume t -g named --until-end > /dev/null')
     const before = program.ok('stream groups describe named | cut -f 1-4')
