@@ -16,6 +16,7 @@ import type { ProducerClient } from './clients.ts'
 import { type AckWord, type OffsetAck, parseAckWord } from './pipe-ack-words.ts'
 import { childFailed, cureOf, type EpochFailure, failedBecause } from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
+import { tellIdleEnd } from './pipe-idle-end.ts'
 import type { EpochOutcome, LaneEvents } from './pipe-lane.ts'
 import type { PipeOutput } from './pipe-output.ts'
 import { type Piece, PieceCursor, splitPieceAt } from './pipe-pieces.ts'
@@ -68,6 +69,8 @@ export class AckChild {
   readonly #printed = new OutputBuffer(WRITE_BYTES)
   readonly #acked = new OutputBuffer(WRITE_BYTES)
   #state: Uint8Array | undefined
+  /** What came behind the last delimiter. */
+  #restBytes = 0
   #failure: EpochFailure | undefined
   #isStopped = false
   #isOver = false
@@ -238,6 +241,7 @@ export class AckChild {
       pending.bytes.copyWithin(0, at, pending.length)
       pending.length -= at
     }
+    if (isInBand && this.#options.output !== undefined) this.#restBytes = pending.length
   }
 
   #onLine(bytes: Buffer, start: number, end: number, isInBand: boolean): void {
@@ -517,17 +521,36 @@ export class AckChild {
       this.#time.setTimer(0, resolve)
     })
     await this.#settle()
+    const saidWrong = this.#failure
     this.#failure ??= this.#judge(end)
     const open = this.#fed.filter(({ isWritten }) => isWritten).map(({ epoch }) => epoch)
     if (open.length === 0) {
       const isTold = this.#isTelling || this.#isStopped || this.#fed.length > 0
-      const isBad = this.#failure.exit !== '0' && !isTold
-      if (isBad) this.#options.events.onFailed(childFailed(this.#plan, this.#failure, ''))
+      if (!isTold) this.#tellIdleEnd(end, saidWrong ?? this.#judgeRest())
       return
     }
     this.#hasUndone = true
     this.#fed = []
     if (!this.#isStopped) this.#options.events.undo(open, this.#failure)
+  }
+
+  #tellIdleEnd(end: ChildEnd, failure: EpochFailure | undefined): void {
+    const { events } = this.#options
+    if (failure === undefined) tellIdleEnd(end, this.#plan, events)
+    else events.onFailed(childFailed(this.#plan, failure, ''))
+  }
+
+  /** All is acknowledged and committed: what was printed after that would be lost without a word. */
+  #judgeRest(): EpochFailure | undefined {
+    const bytes = this.#printed.length + this.#restBytes
+    if (bytes === 0 && this.#state === undefined) return undefined
+    const words =
+      bytes === 0
+        ? 'told a state behind its last ack'
+        : `printed ${bytes} bytes behind its last ack`
+    const cure =
+      'what belongs to a line is printed before it is acknowledged; hold the last ack back until the input ends'
+    return failedBecause(`${words}, not stored`, cure)
   }
 
   #judge(end: ChildEnd): EpochFailure {

@@ -68,7 +68,7 @@ class DryRun {
     let records = 0
     try {
       for (const epoch of epochs) {
-        await state?.load(epoch.topic, epoch.partition)
+        await state?.load({ ...epoch, topicId: '' })
         const outcome = await runner.run(epoch, 0, 0, state?.carryOf(epoch))
         if (outcome.kind === 'failed') throw childFailed(this.#plan, outcome.failure, '')
         records += epoch.records

@@ -89,6 +89,9 @@ class PipeJob {
   /** What is being given back, until the grace is over. */
   #leaving: { readonly partitions: readonly GroupPartition[]; timer: Timer | undefined } | undefined
   #stopReason: StopReason | undefined
+  /** Told already. */
+  readonly #idleEnds = new Set<string>()
+  readonly #lostTopics = new Set<string>()
   #isSticky = false
   #lookedMs = 0
   #hasRetryTopic = false
@@ -419,7 +422,15 @@ class PipeJob {
           .finally(() => this.#rouse())
       },
       onFailed: (error) => this.#fail(error),
+      onIdleEnd: (words) => this.#tellIdleEnd(words),
     }
+  }
+
+  /** Once, however many lanes there are, and not behind a failure: children end then because of it. */
+  #tellIdleEnd(words: string): void {
+    if (this.#isCut || this.#idleEnds.has(words)) return
+    this.#idleEnds.add(words)
+    this.#deps.console.warn(words)
   }
 
   #lostCompany(epochs: readonly FinishedEpoch[]): StreamError {
@@ -463,9 +474,9 @@ class PipeJob {
   ): Promise<void> {
     for (const { topic, partition, startOffset, endOffset, gap } of ranges) {
       if (gap !== undefined) this.#onGap({ topic, partition, ...gap })
-      await this.#state?.load(topic, partition)
       const topicId = this.#partitions.topicId(topic)
       const known = { topic, topicId, partition }
+      await this.#state?.load(known)
       const fixedEnd = await this.#state?.fixedEnd(known, gap?.from ?? startOffset)
       this.#epochs.add(topic, partition, startOffset, fixedEnd)
       const end = endOffset === undefined ? {} : { endOffset: Math.max(endOffset, fixedEnd ?? 0) }
@@ -480,6 +491,7 @@ class PipeJob {
     consumer: ConsumerClient,
   ): void {
     for (const { topic, partition } of partitions) {
+      if (consumer.isTopicLost(topic, partition)) this.#tellLost(topic)
       consumer.unassign(topic, partition)
       this.#paused.delete(`${topic}/${partition}`)
       this.#epochs.leave(topic, partition)
@@ -494,6 +506,13 @@ class PipeJob {
         })
     this.#leaving = { partitions, timer }
     this.#finishLeaving(isLost)
+  }
+
+  /** Once for each topic: the run goes on without it, and would else look as if nothing were written. */
+  #tellLost(topic: string): void {
+    if (this.#lostTopics.has(topic)) return
+    this.#lostTopics.add(topic)
+    this.#deps.console.warn(`${topic}: the topic is gone; nothing more is read of it`)
   }
 
   #finishLeaving(isLost: boolean): void {

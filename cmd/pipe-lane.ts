@@ -55,4 +55,6 @@ export interface LaneEvents {
   /** Epochs that were fed and will never be done by this child, in order. */
   readonly undo: (epochs: readonly Epoch[], failure: EpochFailure) => void
   readonly onFailed: (error: unknown) => void
+  /** A child ended unlike a success when nothing of it was open: nothing is lost, and the next records start another. */
+  readonly onIdleEnd: (words: string) => void
 }

@@ -16,9 +16,16 @@ import { formatDuration } from '../src/text/units.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
 import type { AnswerReader } from './pipe-answers.ts'
-import { cureOf, type Environment, type EpochFailure, failedBecause } from './pipe-child.ts'
+import {
+  childFailed,
+  cureOf,
+  type Environment,
+  type EpochFailure,
+  failedBecause,
+} from './pipe-child.ts'
 import type { Epoch } from './pipe-epochs.ts'
-import type { EpochOutcome, LaneRunner } from './pipe-lane.ts'
+import { tellIdleEnd } from './pipe-idle-end.ts'
+import type { EpochOutcome, LaneEvents, LaneRunner } from './pipe-lane.ts'
 import { type LaneTools, laneEnvironment, openLaneTools, printEpoch } from './pipe-lane-tools.ts'
 import type { PipePlan } from './pipe-plan.ts'
 import { describeFailure, judgeEnd } from './retry-policy.ts'
@@ -32,6 +39,7 @@ export interface LineOptions {
   readonly environment: Environment
   /** Undefined: a sink. */
   readonly answers: AnswerReader | undefined
+  readonly events: Pick<LaneEvents, 'onFailed' | 'onIdleEnd'>
 }
 
 export class LineRunner implements LaneRunner {
@@ -71,8 +79,12 @@ export class LineRunner implements LaneRunner {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#lanes.values()].map((child) => child.finish()))
+    const said = await Promise.all([...this.#lanes.values()].map((child) => child.finish()))
     this.#lanes.clear()
+    for (const failure of said) {
+      if (failure === undefined) continue
+      this.#options.events.onFailed(childFailed(this.#tools.plan, failure, ''))
+    }
   }
 
   #childOf(lane: number, fence: number, epoch: Epoch): LineChild {
@@ -87,7 +99,8 @@ export class LineRunner implements LaneRunner {
       output: 'pipe',
       graceMs,
     })
-    const made = new LineChild(this.#tools.deps.time, this.#tools.plan, child)
+    const { events } = this.#options
+    const made = new LineChild(this.#tools.deps.time, this.#tools.plan, child, events)
     this.#lanes.set(lane, made)
     return made
   }
@@ -114,6 +127,7 @@ class LineChild {
   readonly #time: Time
   readonly #plan: PipePlan
   readonly #child: Child
+  readonly #ended: Promise<void>
   readonly #answers = new OutputBuffer(WRITE_BYTES)
   /** Lines that are owed, and those that came. */
   #wanted = 0
@@ -126,14 +140,16 @@ class LineChild {
   #resolve: () => void = () => undefined
   #timer: Timer | undefined
 
-  constructor(time: Time, plan: PipePlan, child: Child) {
+  constructor(time: Time, plan: PipePlan, child: Child, events: LineOptions['events']) {
     this.#time = time
     this.#plan = plan
     this.#child = child
     const reading = this.#readAll()
-    void child.ended.then(async (end) => {
+    this.#ended = child.ended.then(async (end) => {
       await reading
       this.#end = end
+      const isIdle = this.#seen >= this.#wanted && this.#failure === undefined && !this.#isStopped
+      if (isIdle) tellIdleEnd(end, plan, events)
       this.#resolve()
     })
   }
@@ -187,12 +203,15 @@ class LineChild {
     this.#resolve()
   }
 
-  /** It sees the end of its input, and has the grace. */
-  async finish(): Promise<void> {
+  /** It sees the end of its input, and has the grace. @returns what it said then that is no answer */
+  async finish(): Promise<EpochFailure | undefined> {
+    const failure = this.#failure
     this.#child.input?.end()
     const timer = this.#time.setTimer(this.#plan.graceMs, () => this.#child.stop())
-    await this.#child.ended
+    await this.#ended
     timer.cancel()
+    // One that had failed before was told.
+    return failure === undefined ? this.#failure : undefined
   }
 
   async #write(bytes: Uint8Array): Promise<void> {

@@ -31,7 +31,11 @@ export async function openRunner(
   const environment = commonEnvironment(deps, flags, broker, plan)
   if (plan.barrier === 'line') {
     const { LineRunner } = await import('./pipe-line.ts')
-    return LineRunner.open(deps, plan, { environment, answers: output?.answerReader() })
+    return LineRunner.open(deps, plan, {
+      environment,
+      answers: output?.answerReader(),
+      events: parts.events,
+    })
   }
   if (plan.barrier === 'none') {
     const { FreeRunner } = await import('./pipe-none.ts')

@@ -3,9 +3,11 @@
  * of the epoch that left it, and with --fixed the range of the epoch that was begun, durable before its child starts.
  *
  *     ["pipe",JOB,"carry",TOPIC,PARTITION]   bytes; ["pipe",JOB,"carry"] with --carry-by job
+ *     ["pipe",JOB,"carry-of",TOPIC,PARTITION]  {"v":1,"topicId":…}: of which topic the carry is, where it is of a partition
  *     ["pipe",JOB,"epoch",TOPIC,PARTITION]   {"v":1,"topicId":…,"first":…,"end":…}
  */
 
+import { knownTopicId } from '../src/client/topic-identity.ts'
 import type { Broker } from './broker.ts'
 import type { ProducerClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
@@ -65,7 +67,7 @@ export class PipeState {
   }
 
   /** Reads the slot of a partition that was just taken. @throws StreamError of the broker */
-  async load(topic: string, partition: number): Promise<void> {
+  async load({ topic, topicId, partition }: KnownPartition): Promise<void> {
     if (!this.hasCarry) return
     const isOfJob = this.#plan.carry?.by === 'job'
     if (isOfJob && this.#isJobLoaded) return
@@ -73,8 +75,22 @@ export class PipeState {
     const name = JSON.stringify(this.#carryKey(topic, partition))
     const found = await readStateBytes(this.#deps, this.#broker, this.#carryKey(topic, partition))
     const carry = found.get(name)
-    if (carry === undefined) this.#carries.delete(name)
+    if (carry !== undefined && !isOfJob && (await this.#isOfOther(topic, topicId, partition))) {
+      this.#carries.delete(name)
+      this.#deps.console.warn(
+        `${topic}: was deleted and created anew since; partition ${partition} begins without the carry of the former one`,
+      )
+    } else if (carry === undefined) this.#carries.delete(name)
     else this.#carries.set(name, carry)
+  }
+
+  async #isOfOther(topic: string, topicId: string, partition: number): Promise<boolean> {
+    const key = this.#carryOfKey(topic, partition)
+    const found = (await readState(this.#deps, this.#broker, key)).get(JSON.stringify(key))
+    const { topicId: id } = (found ?? {}) as { topicId?: unknown }
+    const before = typeof id === 'string' ? knownTopicId(id) : undefined
+    const now = knownTopicId(topicId)
+    return before !== undefined && now !== undefined && before !== now
   }
 
   /** Work of which the carry is known here was dropped: what is committed counts again. */
@@ -105,8 +121,17 @@ export class PipeState {
   }
 
   /** Into the transaction of an epoch. @throws as append */
-  async append(producer: ProducerClient, epoch: Epoch, carry: Uint8Array): Promise<void> {
-    await this.#append(producer, this.#carryKey(epoch.topic, epoch.partition), carry)
+  async append(
+    producer: ProducerClient,
+    { topic, partition }: Epoch,
+    carry: Uint8Array,
+    topicId: string,
+  ): Promise<void> {
+    await this.#append(producer, this.#carryKey(topic, partition), carry)
+    const id = knownTopicId(topicId)
+    if (id === undefined || this.#plan.carry?.by === 'job') return
+    const key = this.#carryOfKey(topic, partition)
+    await this.#append(producer, key, Buffer.from(JSON.stringify({ v: 1, topicId: id })))
   }
 
   /** Before the first append of each transaction. @throws StreamError as making the topic */
@@ -136,6 +161,10 @@ export class PipeState {
 
   #epochKey(topic: string, partition: number): StateKey {
     return ['pipe', this.#job, 'epoch', topic, partition]
+  }
+
+  #carryOfKey(topic: string, partition: number): StateKey {
+    return ['pipe', this.#job, 'carry-of', topic, partition]
   }
 
   #carryKey(topic: string, partition: number): StateKey {

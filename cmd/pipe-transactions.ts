@@ -271,7 +271,9 @@ export class PipeTransactions {
       if (dead !== undefined && dlqTopic !== undefined) {
         await this.#appendDead(producer, dlqTopic, epoch, dead)
       }
-      if (carry !== undefined) await this.#state?.append(producer, epoch, carry)
+      if (carry !== undefined) {
+        await this.#state?.append(producer, epoch, carry, this.#plan.topicId(epoch.topic))
+      }
     }
   }
 

@@ -4,6 +4,7 @@
  */
 
 import { StreamError } from '../src/base/errors.ts'
+import { knownTopicId } from '../src/client/topic-identity.ts'
 import type { Broker } from './broker.ts'
 import type { GroupAdminClient, TransactionClient } from './clients.ts'
 import type { CommandDeps } from './deps.ts'
@@ -33,15 +34,17 @@ export class TxnRanges {
   }
 
   /** Those of a run that did not commit; undefined: there are none of these topics. @throws StreamError CONFLICT */
-  known(
+  async known(
     group: string,
     partitions: readonly { readonly topic: string; readonly partition: number }[],
     committed: readonly TxnOffset[],
-  ): readonly TxnRange[] | undefined {
+  ): Promise<readonly TxnRange[] | undefined> {
     const wanted = new Set(partitions.map((each) => `${each.partition}/${each.topic}`))
-    const known = this.#parts.state.ranges.filter(
+    const found = this.#parts.state.ranges.filter(
       (range) => range.group === group && wanted.has(`${range.partition}/${range.topic}`),
     )
+    if (found.length === 0) return undefined
+    const known = await this.#ofSameTopics(group, found)
     if (known.length === 0) return undefined
     for (const { topic, partition, committed: before } of known) {
       const now = committed.find((each) => each.topic === topic && each.partition === partition)
@@ -56,6 +59,37 @@ export class TxnRanges {
       )
     }
     return known.map(({ topic, partition, start, end }) => ({ topic, partition, start, end }))
+  }
+
+  /** Not those of topics that are others now under the same names: their numbers are of another log. */
+  async #ofSameTopics(
+    group: string,
+    ranges: readonly FixedRange[],
+  ): Promise<readonly FixedRange[]> {
+    const ids = await this.#topicIds(ranges)
+    const told = new Set<string>()
+    return ranges.filter(({ topic, topicId }) => {
+      const before = knownTopicId(topicId)
+      const now = ids.get(topic)
+      if (before === undefined || now === undefined || before === now) return true
+      if (!told.has(topic)) {
+        this.#deps.console.warn(
+          `${topic}: was deleted and created anew since its range was fixed; group ${group} takes a new one`,
+        )
+      }
+      told.add(topic)
+      return false
+    })
+  }
+
+  async #topicIds(ranges: readonly TxnRange[]): Promise<ReadonlyMap<string, string>> {
+    const names = [...new Set(ranges.map(({ topic }) => topic))]
+    const ids = new Map<string, string>()
+    for (const { name, topicId } of await this.#broker.cluster.describeTopics(names)) {
+      const id = knownTopicId(topicId)
+      if (id !== undefined) ids.set(name, id)
+    }
+    return ids
   }
 
   /** Resolves when they are stored. @throws StreamError of the broker */
@@ -73,10 +107,16 @@ export class TxnRanges {
   async #store(group: string, ranges: readonly TxnRange[]): Promise<void> {
     const { admin, name, state, transaction } = this.#parts
     const offsets = await admin.offsets(group)
+    const ids = await this.#topicIds(ranges)
     for (const range of ranges) {
       const { topic, partition } = range
       const found = offsets.find((each) => each.topic === topic && each.partition === partition)
-      this.#frozen.push({ ...range, group, committed: found?.offset ?? -1 })
+      this.#frozen.push({
+        ...range,
+        group,
+        committed: found?.offset ?? -1,
+        topicId: ids.get(topic) ?? '',
+      })
     }
     const prefix = txnPrefix(name)
     const producer = await transaction.begin()

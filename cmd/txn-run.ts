@@ -280,7 +280,7 @@ export class TxnRun {
     const committed = (await this.#groups?.join(group, partitions)) ?? []
     return {
       committed,
-      fixed: this.#fixed?.known(group, partitions, committed) ?? null,
+      fixed: (await this.#fixed?.known(group, partitions, committed)) ?? null,
       isPartial: this.#plan.isPartial,
     }
   }

@@ -12,6 +12,8 @@ import type { TxnRange } from './txn-protocol.ts'
 export interface FixedRange extends TxnRange {
   readonly group: string
   readonly committed: number
+  /** Came later; absent or empty: not known. */
+  readonly topicId?: string
 }
 
 export interface TxnState {

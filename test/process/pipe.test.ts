@@ -383,6 +383,48 @@ sys.stdout.write("".join(held) + "\x1eack %d\n" % n)
   })
 })
 
+describe('pipe: a long-lived child that ends', () => {
+  const answer = {
+    line: `while read -r x; do echo "$x"; done;`,
+    ack: String.raw`n=0; while read -r x; do n=$((n + 1)); echo "$x"; printf "\036ack $n\n"; done;`,
+  }
+
+  beforeAll(() => {
+    program.ok('seq 20 | stream produce few.in --create')
+  })
+
+  for (const barrier of ['line', 'ack'] as const) {
+    const pipe = (name: string, rest: string) =>
+      program.shell(
+        `stream pipe --in few.in --out end.${barrier}.${name} -j end.${barrier}.${name} --until-end --from start --retry 0 --on-fail stop --barrier ${barrier} -P 1 -- sh -c '${answer[barrier]} ${rest}'`,
+      )
+
+    it(`${barrier}: what it prints behind its last answer is told`, () => {
+      for (const [name, rest] of [
+        ['whole', 'echo total'],
+        ['half', 'printf total'],
+      ] as const) {
+        const run = pipe(name, rest)
+        expect(run.status, run.stderr).toBe(9)
+        expect(run.stderr).toContain(
+          barrier === 'ack' ? 'bytes behind its last ack' : 'answered more lines than it was given',
+        )
+        expect(lines(`end.${barrier}.${name}`)).toBe(20)
+      }
+    })
+
+    it(`${barrier}: an exit code after everything was answered is told, and no failure`, () => {
+      const run = pipe('exit3', 'exit 3')
+      expect(run.status, run.stderr).toBe(0)
+      expect(run.stderr).toContain('exit 3, after it had answered everything')
+      expect(lines(`end.${barrier}.exit3`)).toBe(20)
+      const stop = pipe('exit255', 'exit 255')
+      expect(stop.status, stop.stderr).toBe(9)
+      expect(lines(`end.${barrier}.exit255`)).toBe(20)
+    })
+  }
+})
+
 describe('pipe: no barrier, and sources', () => {
   it('none: everything goes through, nothing is promised', () => {
     program.ok(

@@ -54,6 +54,44 @@ it('a member of a group is told of a topic that is gone, and goes on with the ot
   expect(out).toBe(`1\n2\n3\n4\n5\n6\n7\nexit 0\n${words}\n`)
 })
 
+it('pipe tells of a topic that is gone, and goes on', () => {
+  const out = program.ok(
+    `seq 3 | stream produce piped
+     stream pipe --in piped --out pipedout -j piper --from start -- cat 2> err & pipe=$!
+     for i in $(seq 100); do [ "$(stream cat pipedout 2> /dev/null | wc -l)" -ge 3 ] && break; sleep 0.1; done
+     stream topics delete piped -y > /dev/null
+     for i in $(seq 100); do grep -q gone err && break; sleep 0.1; done
+     kill -INT $pipe; wait $pipe; cat err`,
+  )
+  expect(out).toBe('stream: pipe: piped: the topic is gone; nothing more is read of it\n')
+})
+
+it('pipe --carry: the new topic begins without the carry of the old one, and says so', () => {
+  const child = `sh -c 'cat > /dev/null; [ -s "$STREAM_CARRY_FILE" ] && cat "$STREAM_CARRY_FILE" || echo fresh; echo old > "$STREAM_CARRY_FILE"'`
+  const pipe = `stream pipe --in carried --out carriedout -j carrier --carry kept --from start --until-end -- ${child}`
+  const run = program.shell(
+    `echo 1 | stream produce carried; ${pipe}; echo 2 | stream produce carried; ${pipe}
+     stream topics delete carried -y; echo 3 | stream produce carried; ${pipe}`,
+  )
+  expect(run.stderr).toBe(
+    'stream: pipe: carried: was deleted and created anew since; partition 0 begins without the carry of the former one\n',
+  )
+  expect(program.ok('stream cat carriedout')).toBe('fresh\nold\nfresh\n')
+})
+
+it('txn --fixed: the range of the old topic is not taken of the new one', () => {
+  const run = (tail: string) =>
+    program.shell(
+      `stream txn -j fixer --fixed -- 'stream consume refixed -g fixer --from start; ${tail}'`,
+    )
+  program.ok('seq 5 | stream produce refixed')
+  expect(run('exit 1').status).toBe(9)
+  program.ok('stream topics delete refixed -y; seq -f new%g 8 | stream produce refixed')
+  const again = run('true')
+  expect(again.stderr).toContain('refixed: was deleted and created anew since its range was fixed')
+  expect(again.stdout.trim().split('\n')).toHaveLength(8)
+})
+
 describe('a topic that is created anew while a program works on its records', () => {
   for (const [name, out, stdin, before, after] of [
     ['gone', '--out copied', 'cat', 'touch go; sleep 1', ''],
