@@ -13,7 +13,7 @@
  *   ends its link. On tcp:// both sides send heartbeats, so that a peer that has lost its power or its cable ends too.
  *   Only a peer that dies while 64 messages of it wait unread can be missed by the notice; its link ends with the first answer.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { CurveClientKeys } from '../base/curve-keys.ts'
 import { StreamError } from '../base/errors.ts'
@@ -536,6 +536,8 @@ class RouterListener implements Listener {
     const lingerMs = Math.max(0, Math.ceil(deadline - monotonicMs()))
     this.socket.setInt32Option(socketOption.linger, lingerMs)
     this.socket.close()
+    // libzmq would do it in a thread of its own, which the end of the process overtakes.
+    if (this.address.startsWith('ipc://')) removeSocket(this.address.slice('ipc://'.length))
     await this.ended
     this.gate?.close()
     for (const link of [...this.links.values()]) link.end(undefined)
@@ -636,6 +638,15 @@ async function prepareSocketPath(path: string): Promise<void> {
     probe.once('error', () => resolve(false))
   })
   if (isTaken) throw inUse(`ipc://${path}`)
+}
+
+/** Its directory may be gone by now; what stays behind is no daemon's, and the next one finds that out. */
+function removeSocket(path: string): void {
+  try {
+    rmSync(path, { force: true })
+  } catch {
+    // Nobody listens at it.
+  }
 }
 
 function bindAddress(address: ZmqAddress): string {

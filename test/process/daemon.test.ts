@@ -25,6 +25,7 @@ describe('daemon stop', () => {
       const pid = program.daemonPid()
       program.ok('seq 1000 | stream produce t; stream daemon stop')
       expect(isRunning(pid)).toBe(false)
+      expect(program.ok('ls $XDG_RUNTIME_DIR/stream')).toBe('')
       expect(program.shell(`flock -n ${program.path('data/stream/.lock')} true`).status).toBe(0)
       expect(program.shell('stream daemon status').status).toBe(4)
     }
