@@ -46,7 +46,8 @@ export interface LineHandler {
   /** @returns false: not now */
   onRequest(request: LineRequest): boolean
   /** The request at hand is refused; the next one follows. */
-  onTooLarge(topic: string, bytes: number, bytesMax: number): void
+  /** @param bytes  undefined: it has not arrived to its end, and is longer than that */
+  onTooLarge(topic: string, bytes: number | undefined, bytesMax: number): void
   /** The stream cannot be read on. */
   onFatal(message: string): void
 }
@@ -398,7 +399,7 @@ export class LineReader {
     }
     const bytesMax = this.#handler.recordBytesMax(topic)
     if (length <= bytesMax + LINE_HEAD_BYTES_MAX) return true
-    this.#handler.onTooLarge(topic, length, bytesMax)
+    this.#handler.onTooLarge(topic, undefined, bytesMax)
     this.#skipsLine = true
     this.#dropCarry()
     return false

@@ -101,7 +101,8 @@ export class LineSession implements LinkEvents {
       recordBytesMax: (topic) => this.#recordBytesMax(topic),
       onRequest: (request) => this.#onRequest(request),
       onTooLarge: (topic, bytes, bytesMax) => {
-        const message = `a record of ${bytes} bytes, ${topic} takes ${bytesMax}`
+        const size = bytes === undefined ? `more than ${bytesMax}` : `${bytes}`
+        const message = `a record of ${size} bytes, ${topic} takes ${bytesMax}`
         this.#refuse({ code: KafkaError.MESSAGE_TOO_LARGE, message })
       },
       onFatal: (message) => {

@@ -37,8 +37,8 @@ class Heard implements LineHandler {
     return true
   }
 
-  onTooLarge(topic: string, bytes: number): void {
-    this.said.push(`too large ${topic} ${bytes}`)
+  onTooLarge(topic: string, bytes: number | undefined, bytesMax: number): void {
+    this.said.push(`too large ${topic} ${bytes ?? `more than ${bytesMax}`}`)
   }
 
   onFatal(message: string): void {
@@ -134,7 +134,7 @@ describe('LineReader', () => {
 
   it('a record that is too large is refused and skipped, whatever its size', () => {
     expect(read(`PUB t 200\n${'x'.repeat(200)}PING\n`, 100)).toEqual(['too large t 200', 'PING'])
-    expect(read(`LINE t ${'x'.repeat(3000)}`, 100)).toEqual(['too large t 3007'])
+    expect(read(`LINE t ${'x'.repeat(3000)}`, 100)).toEqual(['too large t more than 100'])
     const heard = new Heard(100)
     const reader = new LineReader(heard)
     const feed = (text: string) => reader.feed(Buffer.from(text), 0, text.length)
@@ -149,7 +149,7 @@ describe('LineReader', () => {
     for (let at = 0; at < 10; at += 1) lines.feed(Buffer.from('y'.repeat(500)), 0, 500)
     expect(lines.heldBytes).toBe(0)
     lines.feed(Buffer.from('y\nPING\n'), 0, 7)
-    expect(heard.said.slice(1)).toEqual(['too large t 1407', 'PING'])
+    expect(heard.said.slice(1)).toEqual(['too large t more than 100', 'PING'])
   })
 
   it('any cut of a stream into chunks, and any refusals, give the same requests', () => {
