@@ -38,7 +38,10 @@ export function usageLine(spec: CommandSpec): string {
     const many = isRepeatable === true ? `${name}…` : name
     return isOptional === true ? `[${many}]` : many
   })
-  return ['stream', spec.name, ...operands, '[flags]'].join(' ')
+  // Behind a program its own flags begin.
+  const isProgram = ['CMD', 'PIPELINE'].includes(spec.operands[0]?.name ?? '')
+  const words = isProgram ? ['[flags]', '--', ...operands] : [...operands, '[flags]']
+  return ['stream', spec.name, ...words].join(' ')
 }
 
 export function commandHelp(spec: CommandSpec, width: number): string {

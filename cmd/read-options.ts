@@ -277,8 +277,9 @@ function readStart(flags: Flags, nowMs: number, isBounded: boolean): Positions {
   const since = flags.text('since')
   if (since !== undefined) {
     const timeMs = parseSince(since, nowMs)
-    if (timeMs === undefined)
-      throw badPosition('since', since, 'a time such as 1h, today, 2026-03-01')
+    if (timeMs === undefined) {
+      throw badPosition('since', since, 'a time such as 1h, today, 2026-03-01', epochHint(since))
+    }
     return { all: { kind: 'time', timeMs }, places: [] }
   }
   const otherwise: Positions = { all: { kind: isBounded ? 'start' : 'end' }, places: [] }
@@ -317,8 +318,13 @@ function readEnd(
   return { until: positions, untilFutureMs: undefined }
 }
 
-function badPosition(flag: string, text: string, wanted: string): UsageError {
-  return new UsageError(`--${flag} ${text}: must be ${wanted}`)
+function badPosition(flag: string, text: string, wanted: string, hint?: string): UsageError {
+  return new UsageError(`--${flag} ${text}: must be ${wanted}`, hint)
+}
+
+/** Seconds or milliseconds since 1970, as other programs print them. */
+function epochHint(text: string): string | undefined {
+  return /^\d{9,13}(\.\d+)?$/.test(text) ? `seconds since 1970 are @${text}` : undefined
 }
 
 function refuseCommitted(positions: Positions): void {

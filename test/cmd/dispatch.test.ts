@@ -54,6 +54,14 @@ describe('finding the command', () => {
     expect((await new World().run('topics', '-h')).stdout).toContain('Verbs:')
   })
 
+  it('the flags of a command that runs a program stand before it', async () => {
+    const usage = async (name: string) =>
+      (await new World().run(name, '--help')).stdout.split('\n').find((line) => /^Usage/.test(line))
+    expect(await usage('pipe')).toMatch(/^Usage: stream pipe \[flags\] -- CMD \[ARG/)
+    expect(await usage('txn')).toMatch(/^Usage: stream txn \[flags\] -- PIPELINE/)
+    expect(await usage('consume')).toMatch(/^Usage: stream consume TOPIC.* \[flags\]$/)
+  })
+
   it('help topics, and what is none', async () => {
     for (const topic of ['formats', 'positions', 'guarantees', 'exit-codes', 'signals']) {
       expect((await new World().run('help', topic)).stdout.length).toBeGreaterThan(200)

@@ -194,6 +194,13 @@ describe('cat: when it does not go well', () => {
     expect(result.stderr.trim().split('\n')).toHaveLength(1)
   })
 
+  it('a bare number of seconds as a time has a hint', async () => {
+    const w = world(...ten)
+    const result = await w.run('cat', 't', '--since', '1700000000')
+    expect(result.exit).toBe(2)
+    expect(result.stderr).toContain('seconds since 1970 are @1700000000')
+  })
+
   it('contradictions are 2', async () => {
     for (const flags of [
       ['--json', '--raw'],
