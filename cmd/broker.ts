@@ -154,6 +154,12 @@ function wordsOf(warning: ClusterWarning): string {
       const seconds = Math.round(warning.forMs / 1000)
       return `${topic} partition ${partition}: records are taken again, after ${seconds} s`
     }
+    case 'unanswered': {
+      const seconds = Math.round(warning.forMs / 1000)
+      return `${warning.error.message}; for ${seconds} s now, asking again`
+    }
+    case 'answered':
+      return `${warning.target}: answered again, after ${Math.round(warning.forMs / 1000)} s`
   }
 }
 

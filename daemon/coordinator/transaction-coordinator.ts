@@ -322,9 +322,9 @@ export class TransactionCoordinator {
       const decision = decide(entry?.value, freshProducerId)
       if (decision.kind === 'answer') {
         if (decision.code !== 0 || entry === undefined) return decision
-        const isKept =
-          shard.isCommitted(entry.endOffset) || (await shard.committed(entry.endOffset))
-        return isKept ? decision : refused(KafkaError.NOT_COORDINATOR)
+        if (shard.isCommitted(entry.endOffset)) return decision
+        const code = await shard.committedInTime(entry.endOffset)
+        return code === 0 ? decision : refused(code)
       }
       if (decision.kind === 'needsProducerId') {
         try {
@@ -353,7 +353,8 @@ export class TransactionCoordinator {
     endOffset: number,
     { next, identity }: { readonly next: TransactionValue; readonly identity: ProducerIdentity },
   ): Promise<Outcome> {
-    if (!(await shard.committed(endOffset))) return refused(KafkaError.NOT_COORDINATOR)
+    const code = await shard.committedInTime(endOffset)
+    if (code !== 0) return refused(code)
     if (isPrepared(next)) await this.#finished(next.transactionalId, MARKERS_WAIT_MS)
     return { code: 0, identity }
   }

@@ -14,6 +14,7 @@
 import { StreamError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Time } from '../../src/ports/time.ts'
+import { KafkaError } from '../../src/protocol/errors.ts'
 import { BatchBuilder } from '../../src/record/batch-builder.ts'
 import type { Partition } from '../replica/partition.ts'
 import { rangeOf, readShardLog, whenCommitted } from './shard-log.ts'
@@ -21,6 +22,8 @@ import type { TransactionValue } from './transaction-machine.ts'
 import { decodeKey, decodeValue, encodeKey, encodeValue } from './transaction-records.ts'
 
 const BATCH_BYTES = 16 * 1024
+/** A client is told to come again where its commit takes longer; Kafka does so too. */
+const COMMIT_WAIT_MS = 5000
 /** A transaction over very many partitions. */
 const RECORD_BYTES_MAX = 16 * 1024 * 1024
 
@@ -105,6 +108,19 @@ export class TransactionShard {
     return (await whenCommitted(this.partition, endOffset)) && this.#state !== 'closed'
   }
 
+  /** As committed, for a client that waits for its answer: the code of that; 0: it is. */
+  committedInTime(endOffset: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#ports.time.setTimer(COMMIT_WAIT_MS, () =>
+        resolve(KafkaError.COORDINATOR_NOT_AVAILABLE),
+      )
+      this.committed(endOffset).then((isKept) => {
+        timer.cancel()
+        resolve(isKept ? 0 : KafkaError.NOT_COORDINATOR)
+      }, reject)
+    })
+  }
+
   /** Whether the high watermark has reached `endOffset`. */
   isCommitted(endOffset: number): boolean {
     return this.partition.highWatermark >= endOffset
@@ -113,7 +129,7 @@ export class TransactionShard {
   /**
    * Appends the id's new state and applies it.
    * @returns what the high watermark must reach for it to be committed
-   * @throws StreamError DISK_FULL, DISK_FAILED, NOT_LEADER …: nothing was appended, nothing changed
+   * @throws StreamError DISK_FULL, DISK_FAILED, BROKER_ERROR (too few in sync) …: nothing was appended, nothing changed
    */
   write(next: TransactionValue): number {
     const endOffset = this.#append(next.transactionalId, encodeValue(next))
@@ -133,6 +149,13 @@ export class TransactionShard {
     if (!this.isReady) throw new StreamError('CLOSED', 'the transaction partition is not led here')
     const refusal = this.#ports.refusesWrites()
     if (refusal !== undefined) throw refusal
+    // It could not be committed, and whoever asked would wait for that.
+    if (partition.isUnderMinInSync) {
+      throw new StreamError(
+        'BROKER_ERROR',
+        'too few replicas of the state of transactions are in sync',
+      )
+    }
     const builder = this.#builder
     builder.reset({ timestampMs: this.#ports.time.wallMs() })
     builder.append({

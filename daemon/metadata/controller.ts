@@ -25,6 +25,8 @@ export interface BrokerView {
   /** 0: none recorded. */
   readonly dataEpoch: number
   readonly directoryOnline: boolean
+  /** Its disk is full, as it has said in this session: it keeps what it has, and takes nothing. */
+  readonly isFull?: boolean
 }
 
 /** What a replica says about its log (LogInfo); gathered before the call, only where a branch asks for it. */
@@ -84,6 +86,7 @@ function decide(
     return broker?.live === true && broker.state !== 'FENCED' && broker.directoryOnline
   }
   const isDraining = (nodeId: number): boolean => brokers.get(nodeId)?.state === 'DRAINING'
+  const isFull = (nodeId: number): boolean => brokers.get(nodeId)?.isFull === true
   const isWhole = (member: Member): boolean =>
     brokers.get(member.broker)?.dataEpoch === member.dataEpoch
 
@@ -117,6 +120,7 @@ function decide(
     leader = partition.leader
   } else if (inSync.length > 0) {
     leader =
+      partition.replicas.find((id) => isMember(id) && !isDraining(id) && !isFull(id)) ??
       partition.replicas.find((id) => isMember(id) && !isDraining(id)) ??
       partition.replicas.find(isMember) ??
       -1
@@ -309,7 +313,7 @@ export function cancelReassignment(partition: PartitionValue): PartitionValue | 
 
 /**
  * The record led by its preferred replica.
- * @returns undefined where it leads already, or is not in sync, whole, active and staying
+ * @returns undefined where it leads already, or is not in sync, whole, active and staying, or has no room
  */
 export function preferLeader(
   partition: PartitionValue,
@@ -324,6 +328,7 @@ export function preferLeader(
     broker?.live === true &&
     broker.state === 'ACTIVE' &&
     broker.directoryOnline &&
+    broker.isFull !== true &&
     member?.dataEpoch === broker.dataEpoch
   if (!mayLead || broker === undefined) return undefined
   return {

@@ -31,6 +31,7 @@ import {
   decodeController,
   decodeData,
   decodeDeleted,
+  decodeFull,
   decodeLive,
   decodePartition,
   decodeRegistration,
@@ -84,6 +85,8 @@ interface BrokerImage {
   live?: { incarnation: string; sessionEpoch: number }
   registration?: { revision: number; value: RegistrationValue }
   dataEpoch?: number
+  /** Session that has said that its disk is full. */
+  fullSessionEpoch?: number
 }
 
 /** What changed in one revision, or by listing again. */
@@ -235,6 +238,7 @@ export class MetadataImage {
       state: broker.registration?.value.state ?? 'FENCED',
       dataEpoch: broker.dataEpoch ?? 0,
       directoryOnline: true,
+      isFull: broker.live !== undefined && broker.fullSessionEpoch === broker.live.sessionEpoch,
     }
   }
 
@@ -482,6 +486,7 @@ export class MetadataImage {
         case 'live':
         case 'registration':
         case 'data':
+        case 'full':
           this.#applyBroker(key, parsed.kind, parsed.nodeId, entry)
           brokersChanged = true
           break
@@ -555,7 +560,7 @@ export class MetadataImage {
 
   #applyBroker(
     key: string,
-    kind: 'live' | 'registration' | 'data',
+    kind: 'live' | 'registration' | 'data' | 'full',
     nodeId: number,
     entry: StoreEntry | undefined,
   ): void {
@@ -573,6 +578,9 @@ export class MetadataImage {
         const value = decodeRegistration(key, entry.value)
         broker.registration = { revision: entry.modRevision, value }
       }
+    } else if (kind === 'full') {
+      if (entry === undefined) delete broker.fullSessionEpoch
+      else broker.fullSessionEpoch = decodeFull(key, entry.value).sessionEpoch
     } else if (entry === undefined) delete broker.dataEpoch
     else {
       decodeData(key, entry.value)

@@ -11,6 +11,7 @@ export type MetadataKey =
   | { readonly kind: 'live'; readonly nodeId: number }
   | { readonly kind: 'registration'; readonly nodeId: number }
   | { readonly kind: 'data'; readonly nodeId: number }
+  | { readonly kind: 'full'; readonly nodeId: number }
   | { readonly kind: 'topic'; readonly name: string }
   | { readonly kind: 'partition'; readonly topicId: string; readonly partition: number }
   | { readonly kind: 'deleted'; readonly topicId: string }
@@ -49,6 +50,11 @@ export class MetadataKeys {
 
   data(nodeId: number): string {
     return `${this.prefix}data/${nodeId}`
+  }
+
+  /** There while the broker's disk is full. */
+  full(nodeId: number): string {
+    return `${this.prefix}full/${nodeId}`
   }
 
   topic(name: string): string {
@@ -111,11 +117,11 @@ export class MetadataKeys {
         return { kind: 'controller' }
       case 'live':
       case 'reg':
-      case 'data': {
+      case 'data':
+      case 'full': {
         const nodeId = parseNumber(rest)
         if (nodeId === undefined) return undefined
-        if (head === 'live') return { kind: 'live', nodeId }
-        return head === 'reg' ? { kind: 'registration', nodeId } : { kind: 'data', nodeId }
+        return { kind: head === 'reg' ? 'registration' : head, nodeId }
       }
       case 'topic':
         return rest === '' ? undefined : { kind: 'topic', name: rest }

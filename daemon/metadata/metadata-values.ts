@@ -20,6 +20,11 @@ export interface ControllerValue {
   readonly sessionEpoch: number
 }
 
+/** The disk of a broker is full; of an earlier session it says nothing. */
+export interface FullValue {
+  readonly sessionEpoch: number
+}
+
 export interface LiveValue {
   readonly incarnation: string
 }
@@ -135,6 +140,14 @@ export function encodeLive(value: LiveValue): Uint8Array {
 
 export function decodeLive(key: string, bytes: Uint8Array): LiveValue {
   return { incarnation: text(key, decodeObject(key, bytes), 'incarnation') }
+}
+
+export function encodeFull({ sessionEpoch }: FullValue): Uint8Array {
+  return encodeObject({ E: sessionEpoch })
+}
+
+export function decodeFull(key: string, bytes: Uint8Array): FullValue {
+  return { sessionEpoch: integer(key, decodeObject(key, bytes), 'E') }
 }
 
 export function encodeRegistration(value: RegistrationValue): Uint8Array {

@@ -25,6 +25,7 @@ import {
   decodeRegistration,
   encodeController,
   encodeData,
+  encodeFull,
   encodeLive,
   encodeMeta,
   encodeRegistration,
@@ -344,8 +345,29 @@ export function removeBroker(
     writes: [
       { kind: 'delete', key: registrationKey },
       { kind: 'delete', key: keys.data(nodeId) },
+      { kind: 'delete', key: keys.full(nodeId) },
       { kind: 'delete', key: keys.config(`broker/${nodeId}`) },
     ],
+  })
+}
+
+/**
+ * Says that this broker's disk is full, or has room again, as long as the session lasts.
+ * @throws StreamError STORE_UNAVAILABLE
+ */
+export async function tellFull(
+  store: Store,
+  keys: MetadataKeys,
+  { nodeId, sessionEpoch }: Pick<Session, 'nodeId' | 'sessionEpoch'>,
+  isFull: boolean,
+): Promise<void> {
+  const key = keys.full(nodeId)
+  const write: StoreOperation = isFull
+    ? { kind: 'put', key, value: encodeFull({ sessionEpoch }) }
+    : { kind: 'delete', key }
+  await commit(store, {
+    compare: [{ kind: 'createRevision', key: keys.live(nodeId), equals: sessionEpoch }],
+    writes: [write],
   })
 }
 

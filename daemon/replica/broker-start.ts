@@ -133,7 +133,17 @@ export async function prepare(
   const replication =
     options.cluster === undefined || ports.net === undefined
       ? undefined
-      : new Replication({ nodeId, time, net: ports.net, log, config, image, store, keys })
+      : new Replication({
+          nodeId,
+          time,
+          net: ports.net,
+          log,
+          config,
+          image,
+          store,
+          keys,
+          refusesWrites: () => directory.refusesWrites(),
+        })
   const table = new PartitionTable(
     { image, directory, config, log, ...(replication === undefined ? {} : { replication }) },
     nodeId,

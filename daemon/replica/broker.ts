@@ -113,6 +113,7 @@ export class Broker {
       parts.options.operationsMax ??
       (cluster === undefined ? Number.MAX_SAFE_INTEGER : CLUSTER_OPERATIONS_MAX)
     this.topics = new TopicController({
+      nodeId: this.nodeId,
       store,
       keys,
       image,

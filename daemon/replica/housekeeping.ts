@@ -53,7 +53,7 @@ export class Housekeeping {
     this.#every(retentionMs, () => this.retain())
     this.#every(Math.min(COMPACTION_PAUSE_MS, retentionMs), () => this.compact())
     this.#every(Math.max(checkpointMs, 100), () => this.checkpoint())
-    this.#every(RETRY_PAUSE_MS, () => this.#ports.table.retry())
+    this.#every(RETRY_PAUSE_MS, () => this.#retry())
     this.#every(STRAY_PAUSE_MS, () => this.removeStrays())
     this.#every(TOMBSTONE_PAUSE_MS, () => this.forgetTombstones())
   }
@@ -108,6 +108,15 @@ export class Housekeeping {
           ...(removalFloor === undefined ? {} : { removalFloor }),
         })
       })
+    }
+  }
+
+  async #retry(): Promise<void> {
+    try {
+      await this.#ports.table.retry()
+    } catch (error) {
+      // A full disk is told once, when it is found.
+      if (!isStreamError(error, 'DISK_FULL')) throw error
     }
   }
 

@@ -1,5 +1,6 @@
 /**
- * A leader that cannot open its log gives the lead to a replica in sync (T5): nothing else would, for its session lives.
+ * A leader that cannot open its log, or whose disk is full, gives the lead to a replica in sync (T5): nothing else would, for
+ * its session lives.
  *
  * Invariants:
  * - Who leads next is what the controller's own function says of a broker without a directory; an election that could lose records
@@ -28,6 +29,11 @@ export interface ResignationPorts {
   readonly log: Log
 }
 
+interface Successor {
+  readonly value: PartitionValue
+  readonly guard: FollowerGuard
+}
+
 export class LeadershipResignation {
   readonly #ports: ResignationPorts
   /** Told once for each leader epoch. */
@@ -39,12 +45,13 @@ export class LeadershipResignation {
   }
 
   /**
+   * Its log cannot be opened: whoever leads next is better.
    * @param hold  this broker's session, which leads by the record
    * @throws StreamError STORE_UNAVAILABLE
    */
   async resign(hold: LeaderHold, topic: string, record: PartitionImage): Promise<void> {
-    const { store, keys, log } = this.#ports
-    const { topicId, partition, revision } = record
+    const { log } = this.#ports
+    const { topicId, partition } = record
     const successor = this.#successorOf(record.value, hold.nodeId)
     const fields = { partition: `${topic}-${partition}`, topicId }
     if (successor === undefined) {
@@ -55,24 +62,44 @@ export class LeadershipResignation {
       log.error(message, fields)
       return
     }
-    this.#counter += 1
-    const value = {
-      ...successor.value,
-      writer: { epoch: hold.sessionEpoch, counter: this.#counter },
-    }
-    const change = { topicId, partition, revision, value }
-    const result = await writeOwnPartition(store, keys, hold, change, successor.guard)
-    if (!result.succeeded) return
+    if (!(await this.#write(hold, record, successor))) return
     log.error('a leadership was given away: the log cannot be opened here', {
       ...fields,
-      leader: value.leader,
+      leader: successor.value.leader,
     })
   }
 
-  #successorOf(
-    value: PartitionValue,
-    nodeId: number,
-  ): { readonly value: PartitionValue; readonly guard: FollowerGuard } | undefined {
+  /**
+   * Nothing can be written here for a while.
+   * @param isForWrites  it leads all the same: only a leader with enough others in sync could do more
+   * @returns whether it was given away
+   * @throws StreamError STORE_UNAVAILABLE
+   */
+  async resignFull(
+    hold: LeaderHold,
+    record: PartitionImage,
+    isForWrites: boolean,
+  ): Promise<boolean> {
+    const successor = this.#successorOf(record.value, hold.nodeId)
+    if (successor === undefined) return false
+    const { inSyncReplicas, minInSync } = successor.value
+    if (isForWrites && inSyncReplicas.length < minInSync) return false
+    return this.#write(hold, record, successor)
+  }
+
+  async #write(
+    hold: LeaderHold,
+    { topicId, partition, revision }: PartitionImage,
+    { value: next, guard }: Successor,
+  ): Promise<boolean> {
+    const { store, keys } = this.#ports
+    this.#counter += 1
+    const value = { ...next, writer: { epoch: hold.sessionEpoch, counter: this.#counter } }
+    const change = { topicId, partition, revision, value }
+    return (await writeOwnPartition(store, keys, hold, change, guard)).succeeded
+  }
+
+  #successorOf(value: PartitionValue, nodeId: number): Successor | undefined {
     const { image } = this.#ports
     const brokers = new Map(image.brokers())
     const own = brokers.get(nodeId)

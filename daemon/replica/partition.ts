@@ -56,6 +56,8 @@ export interface ReplicaHost {
   registrationOf(nodeId: number): number | undefined
   /** D as the store shows it; 0: unknown. */
   dataEpochOf(nodeId: number): number
+  /** It has said that its disk is full. */
+  isFull(nodeId: number): boolean
   /** There may be something to propose for a partition that is led here. */
   mayPropose(partition: Partition): void
   /** It follows another leader from now on, or none. */
@@ -316,7 +318,8 @@ export class Partition {
     if (replicas === undefined || host === undefined) return { kind: 'refused', why: 'notReplica' }
     const verdict = replicas.onFetch(fetch, this.log, this.#surroundings(host))
     if (verdict.kind !== 'read') return verdict
-    if (replicas.maybeHasProposal(fetch.replicaId)) host.mayPropose(this)
+    const { replicaId } = fetch
+    if (replicas.maybeHasProposal(replicaId) || host.isFull(replicaId)) host.mayPropose(this)
     this.#advance()
     if (this.#config.cleanupCompact) this.#raiseTombstoneFloor(replicas)
     return verdict
@@ -364,6 +367,7 @@ export class Partition {
       isCommitFlush: this.#config.flushMessages <= 1,
       registrationOf: (nodeId) => host.registrationOf(nodeId),
       dataEpochOf: (nodeId) => host.dataEpochOf(nodeId),
+      isFull: (nodeId) => host.isFull(nodeId),
     }
   }
 

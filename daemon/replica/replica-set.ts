@@ -97,6 +97,8 @@ export interface Surroundings {
   registrationOf(nodeId: number): number | undefined
   /** D as the store shows it; 0: unknown. */
   dataEpochOf(nodeId: number): number
+  /** It has said that its disk is full. */
+  isFull(nodeId: number): boolean
 }
 
 interface Follower {
@@ -398,7 +400,7 @@ export class ReplicaSet {
     if (recovering || inSyncReplicas.some((member) => member.broker === follower.nodeId)) {
       return false
     }
-    if (!follower.isKnown) return false
+    if (!follower.isKnown || around.isFull(follower.nodeId)) return false
     const ack = ackOf(follower, around)
     if (ack < around.highWatermark || ack < this.#epochStart) return false
     return inSyncReplicas.length >= minInSync || isCaughtUp(follower, around)
@@ -419,6 +421,7 @@ export class ReplicaSet {
   #isAboutToJoin(follower: Follower, around: Surroundings): boolean {
     return (
       follower.isKnown &&
+      !around.isFull(follower.nodeId) &&
       isCaughtUp(follower, around) &&
       around.registrationOf(follower.nodeId) !== undefined
     )
@@ -512,5 +515,7 @@ function noteCaughtUp(follower: Follower, around: Surroundings): void {
 
 function isCaughtUp(follower: Follower, around: Surroundings): boolean {
   if (follower.isKnown && ackOf(follower, around) >= around.logEndOffset) return true
+  // What it lacks it will not have soon, and everybody would wait for it as long as that takes.
+  if (around.isFull(follower.nodeId)) return false
   return around.nowMs - follower.lastCaughtUpMs <= around.lagMsMax
 }

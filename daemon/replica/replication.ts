@@ -12,10 +12,12 @@ import type { LogView } from '../metadata/controller.ts'
 import type { MetadataImage, PartitionImage } from '../metadata/metadata-image.ts'
 import type { MetadataKeys } from '../metadata/metadata-keys.ts'
 import { decodePartition, type PartitionValue } from '../metadata/metadata-values.ts'
+import { tellFull } from '../metadata/session.ts'
 import { isInternalTopic } from '../metadata/topic-names.ts'
 import type { BrokerConfig } from './broker-config.ts'
 import { Comparer } from './comparer.ts'
 import { FetchLanes, type FetchLanesPorts } from './fetch-lanes.ts'
+import { FullDisk } from './full-disk.ts'
 import { InSyncKeeper } from './in-sync-keeper.ts'
 import { LeadershipResignation } from './leadership-resignation.ts'
 import type { Partition, ReplicaHost } from './partition.ts'
@@ -39,6 +41,8 @@ export interface ReplicationPorts {
   readonly image: MetadataImage
   readonly store: Store
   readonly keys: MetadataKeys
+  /** Why nothing can be written to the data directory now; undefined: it can. */
+  readonly refusesWrites: () => StreamError | undefined
 }
 
 /** A partition record as a linearizable read has found it. */
@@ -64,6 +68,7 @@ export class Replication implements ReplicaHost {
   #session: SessionView | undefined
   #keeper: InSyncKeeper | undefined
   #repairer: Repairer | undefined
+  #fullDisk: FullDisk | undefined
   #comparer: Comparer | undefined
   #fetchNumber = 0
   #stopListening: (() => void) | undefined
@@ -115,9 +120,24 @@ export class Replication implements ReplicaHost {
       find: (topicId, partition) => here.get(topicId, partition),
       isHeld: (partition) => repairer.isHeld(partition),
     })
+    this.#fullDisk = new FullDisk({
+      nodeId: this.nodeId,
+      time,
+      log,
+      image,
+      partitions,
+      refusesWrites: this.#ports.refusesWrites,
+      tell: (isFull) => tellFull(store, keys, session, isFull),
+      resign: async (record, isForWrites) => {
+        if (session.isSelfFenced() || image.regressed !== undefined) return false
+        const { nodeId, sessionEpoch } = session
+        return this.#resignation.resignFull({ nodeId, sessionEpoch }, record, isForWrites)
+      },
+    })
     for (const partition of partitions()) this.followingChanged(partition)
     this.#keeper.start()
     repairer.start()
+    this.#fullDisk.start()
     this.#lookForDeserted(session, partitions)
   }
 
@@ -127,6 +147,7 @@ export class Replication implements ReplicaHost {
     this.#deserted?.cancel()
     this.#keeper?.stop()
     this.#repairer?.stop()
+    this.#fullDisk?.stop()
     this.#comparer?.stop()
     for (const fetcher of this.#fetchers.values()) fetcher.stop()
     this.#fetchers.clear()
@@ -169,6 +190,10 @@ export class Replication implements ReplicaHost {
 
   dataEpochOf(nodeId: number): number {
     return this.#ports.image.broker(nodeId)?.dataEpoch ?? 0
+  }
+
+  isFull(nodeId: number): boolean {
+    return this.#ports.image.broker(nodeId)?.isFull === true
   }
 
   mayPropose(partition: Partition): void {

@@ -51,6 +51,7 @@ const SUCCESSOR_MS = 20_000
 const TOMBSTONE_KEPT_MS = 30 * 24 * 3_600_000
 
 export interface TopicControllerPorts {
+  readonly nodeId: number
   readonly store: Store
   readonly keys: MetadataKeys
   readonly image: MetadataImage
@@ -91,7 +92,7 @@ export class TopicController {
   }
 
   /**
-   * Brokers for new partitions, alternating racks.
+   * Brokers for new partitions, alternating racks; one without room only where the others are too few.
    * @param replicas  at most the number of placeable brokers
    * @param startAt  of a topic that grows: its partitions so far
    */
@@ -101,7 +102,9 @@ export class TopicController {
     startAt = this.#ports.image.topicCount,
   ): readonly (readonly number[])[] {
     const { image } = this.#ports
-    const brokers = this.placeable()
+    const placeable = this.placeable()
+    const roomy = placeable.filter((nodeId) => image.broker(nodeId)?.isFull !== true)
+    const brokers = roomy.length >= replicas ? roomy : placeable
     const racks = new Map(
       brokers.map((nodeId) => [nodeId, image.registration(nodeId)?.value.rack ?? null]),
     )
@@ -126,7 +129,7 @@ export class TopicController {
   }
 
   async #create(reign: Reign, topicId: string, request: TopicRequest): Promise<TopicImage> {
-    const { store, keys, image, table, log, operationsMax } = this.#ports
+    const { store, keys, image, log, operationsMax } = this.#ports
     this.checkNewName(request.name)
     const partitions = request.assignments.map((replicas) =>
       this.#newPartition(replicas, request.config, reign),
@@ -135,7 +138,7 @@ export class TopicController {
     const revision = await createTopic(store, keys, reign, topic, operationsMax)
     await image.catchUp(revision)
     try {
-      await table.reconcile(topicId)
+      await this.#makeHere(topicId)
     } catch (error) {
       log.error('a topic could not be created', { topic: request.name, error: String(error) })
       await this.#remove(reign, request.name)
@@ -194,7 +197,7 @@ export class TopicController {
   /** @throws StreamError TOPIC_UNKNOWN, CONFLICT, NOT_CONTROLLER, DISK_* */
   grow(name: string, assignments: readonly (readonly number[])[]): Promise<void> {
     return this.#inTurn(async (reign) => {
-      const { store, keys, image, table, operationsMax } = this.#ports
+      const { store, keys, image, operationsMax } = this.#ports
       const topic = this.#expect(name)
       if (image.partitions(topic.topicId).size > topic.value.partitions) {
         await this.#finish(reign, name)
@@ -208,7 +211,7 @@ export class TopicController {
       )
       const revision = await addPartitions(store, keys, reign, topic, partitions, operationsMax)
       await image.catchUp(revision)
-      await table.reconcile(topic.topicId)
+      await this.#makeHere(topic.topicId)
       await this.#finish(reign, name)
     })
   }
@@ -366,6 +369,27 @@ export class TopicController {
     }
   }
 
+  /**
+   * Makes the logs that lie here. Whether others could make theirs nobody waits for, so a full disk is no more of a reason here
+   * to refuse a topic that others lead: what is missing is made when there is room (PartitionTable.retry), and counts for nothing
+   * until then.
+   * @throws StreamError DISK_*
+   */
+  async #makeHere(topicId: string): Promise<void> {
+    const { nodeId, image, table, log } = this.#ports
+    try {
+      await table.reconcile(topicId)
+    } catch (error) {
+      if (!isStreamError(error, 'DISK_FULL')) throw error
+      // The leaderships were given away meanwhile.
+      await image.refresh()
+      for (const { value } of image.partitions(topicId).values()) {
+        if (value.leader < 0 || value.leader === nodeId) throw error
+      }
+      log.warn('a topic is made without this broker: its disk is full', { topicId })
+    }
+  }
+
   async #finish(reign: Reign, name: string): Promise<TopicImage> {
     const { store, keys, image } = this.#ports
     const topic = this.#expect(name)
@@ -396,15 +420,18 @@ export class TopicController {
     await table.reconcile(topic.topicId)
   }
 
-  /** In sync from the begin on are the replicas that are live, with their data epochs; the first of them leads. */
+  /** In sync from the begin on are the replicas that are live and have room, with their data epochs; the first of them leads. */
   #newPartition(replicas: readonly number[], config: Texts, reign: Reign): PartitionValue {
     const { image } = this.#ports
+    const live: Member[] = []
     const members: Member[] = []
     for (const broker of replicas) {
       const view = image.broker(broker)
       if (view?.live !== true || view.state === 'FENCED' || view.dataEpoch === 0) continue
-      members.push({ broker, dataEpoch: view.dataEpoch })
+      live.push({ broker, dataEpoch: view.dataEpoch })
+      if (view.isFull !== true) members.push({ broker, dataEpoch: view.dataEpoch })
     }
+    if (members.length === 0) members.push(...live)
     return initialPartition({
       replicas: members,
       assigned: replicas,

@@ -68,6 +68,14 @@ export type ClusterWarning =
       readonly forMs: number
     }
   | { readonly kind: 'taken'; readonly partition: PartitionName; readonly forMs: number }
+  /** The coordinator of a group or a transactional id refuses for now, for so long; it is asked again. Once until it answers. */
+  | {
+      readonly kind: 'unanswered'
+      readonly target: string
+      readonly error: StreamError
+      readonly forMs: number
+    }
+  | { readonly kind: 'answered'; readonly target: string; readonly forMs: number }
 
 export interface PartitionName {
   readonly topic: string

@@ -12,6 +12,7 @@ import { backoffMs } from './backoff.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+import { CoordinatorNotices } from './refusal-notices.ts'
 
 const BATCHED_VERSION = 4
 
@@ -31,6 +32,7 @@ export class GroupLink {
   readonly #time: Time
   readonly #random: Random
   readonly #cluster: Cluster
+  readonly #notices: CoordinatorNotices
   #nodeId: number | undefined
 
   constructor(time: Time, random: Random, cluster: Cluster, groupId: string) {
@@ -38,6 +40,7 @@ export class GroupLink {
     this.#random = random
     this.#cluster = cluster
     this.groupId = groupId
+    this.#notices = new CoordinatorNotices(time, cluster, `group ${groupId}`)
   }
 
   /** The coordinator is another one, or not there: it is looked for at the next call. */
@@ -90,7 +93,10 @@ export class GroupLink {
           ...(options.versionMax === undefined ? {} : { versionMax: options.versionMax }),
         })
         code = errorOf(response)
-        if (!isPassing(code)) return response
+        if (!isPassing(code)) {
+          this.#notices.onAnswered()
+          return response
+        }
       } catch (error) {
         const isGone = isStreamError(error, 'BROKER_GONE')
         const isLost = isStreamError(error, 'CONNECTION_LOST') && options.resend !== false
@@ -135,8 +141,9 @@ export class GroupLink {
 
   async #pause(attempt: number, deadlineMs: number, code: number): Promise<void> {
     const delayMs = backoffMs(this.#random, this.#cluster.backoff, attempt)
+    const cause = kafkaFailure(code, { target: `group ${this.groupId}` })
+    this.#notices.onRefused(cause)
     if (this.#time.monotonicMs() + delayMs > deadlineMs) {
-      const cause = kafkaFailure(code, { target: `group ${this.groupId}` })
       throw new StreamError('TIMED_OUT', `${cause.message}: no answer in time`, {
         target: this.groupId,
         kafkaError: code,

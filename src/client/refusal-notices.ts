@@ -1,6 +1,6 @@
 /**
- * A partition that takes nothing for a while: its records may go on being sent until the delivery timeout, minutes from now, and
- * nobody should wait in the dark for so long.
+ * A partition that takes nothing for a while, or a coordinator that refuses: it goes on being asked until a timeout, minutes from
+ * now, and nobody should wait in the dark for so long.
  */
 import type { StreamError } from '../base/errors.ts'
 import type { Time } from '../ports/time.ts'
@@ -37,5 +37,38 @@ export class RefusalNotices {
       this.#cluster.warn({ kind: 'taken', partition: { topic, partition }, forMs })
     lane.refusedSinceMs = undefined
     lane.isRefusalTold = false
+  }
+}
+
+/** Of what one coordinator is asked: a group, or a transactional id. Once told, it is told too when it answers again. */
+export class CoordinatorNotices {
+  readonly #time: Time
+  readonly #cluster: Cluster
+  /** Names it to people. */
+  readonly #target: string
+  #refusedSinceMs: number | undefined
+  #isTold = false
+
+  constructor(time: Time, cluster: Cluster, target: string) {
+    this.#time = time
+    this.#cluster = cluster
+    this.#target = target
+  }
+
+  onRefused(error: StreamError): void {
+    const nowMs = this.#time.monotonicMs()
+    this.#refusedSinceMs ??= nowMs
+    const forMs = nowMs - this.#refusedSinceMs
+    if (this.#isTold || forMs < TOLD_AFTER_MS) return
+    this.#isTold = true
+    this.#cluster.warn({ kind: 'unanswered', target: this.#target, error, forMs })
+  }
+
+  onAnswered(): void {
+    if (this.#refusedSinceMs === undefined) return
+    const forMs = this.#time.monotonicMs() - this.#refusedSinceMs
+    if (this.#isTold) this.#cluster.warn({ kind: 'answered', target: this.#target, forMs })
+    this.#refusedSinceMs = undefined
+    this.#isTold = false
   }
 }

@@ -22,6 +22,7 @@ import type { Cluster } from './cluster.ts'
 import { kafkaFailure } from './kafka-failure.ts'
 import { Producer, type ProducerOptions } from './producer.ts'
 import type { Identity } from './producer-identity.ts'
+import { CoordinatorNotices } from './refusal-notices.ts'
 import { judgeTopic, knownTopicId, recreatedTopic, type TopicIdentity } from './topic-identity.ts'
 
 export interface TransactionOptions {
@@ -74,6 +75,7 @@ export class TransactionalProducer {
   readonly #cluster: Cluster
   readonly #options: TransactionOptions
   readonly #producerOptions: ProducerOptions
+  readonly #notices: CoordinatorNotices
   #identity: Identity | undefined
   #timeoutMs: number
   #coordinator: number | undefined
@@ -102,6 +104,8 @@ export class TransactionalProducer {
     this.#options = options
     this.#timeoutMs = options.timeoutMs
     this.#producerOptions = producerOptions
+    const target = `transactional id ${options.transactionalId}`
+    this.#notices = new CoordinatorNotices(time, cluster, target)
   }
 
   /** The records of the open transaction go in here. */
@@ -218,7 +222,10 @@ export class TransactionalProducer {
       const codes =
         answer?.topics.flatMap((topic) => topic.partitions.map((row) => row.errorCode)) ?? awayCodes
       const code = codes.find((each) => each !== 0)
-      if (code === undefined) return
+      if (code === undefined) {
+        this.#notices.onAnswered()
+        return
+      }
       await this.#again(code, attempt, deadlineMs, groupId)
     }
   }
@@ -344,7 +351,10 @@ export class TransactionalProducer {
         { deadlineMs, versionMax: 3 },
       )
       const row = answer?.resultsByTopicV3AndBelow[0]?.resultsByPartition[0]
-      if (row?.partitionErrorCode === 0) return
+      if (row?.partitionErrorCode === 0) {
+        this.#notices.onAnswered()
+        return
+      }
       const code =
         answer === undefined
           ? KafkaError.COORDINATOR_NOT_AVAILABLE
@@ -366,7 +376,10 @@ export class TransactionalProducer {
         ...(versionMax === undefined ? {} : { versionMax }),
       })
       const { errorCode } = (answer ?? awayAnswer) as { readonly errorCode: number }
-      if (answer !== undefined && errorCode === 0) return answer
+      if (answer !== undefined && errorCode === 0) {
+        this.#notices.onAnswered()
+        return answer
+      }
       await this.#again(errorCode, attempt, deadlineMs, this.#options.transactionalId)
     }
   }
@@ -384,9 +397,10 @@ export class TransactionalProducer {
       throw kafkaFailure(code, { target })
     }
     if (findsAnew.has(code)) this.#coordinator = undefined
+    const failure = kafkaFailure(code, { target })
+    this.#notices.onRefused(failure)
     const pauseMs = backoffMs(this.#random, this.#cluster.backoff, attempt)
     if (this.#time.monotonicMs() + pauseMs >= deadlineMs) {
-      const failure = kafkaFailure(code, { target })
       throw new StreamError('TIMED_OUT', `${failure.message}, again and again`, {
         target,
         cause: failure,

@@ -227,6 +227,10 @@ function warningOf(warning: ClusterWarning): Warning {
     const message = warning.kind === 'taken' ? 'records are taken again' : warning.error.message
     return { kind: warning.kind, topic, partition, message }
   }
+  if (warning.kind === 'unanswered' || warning.kind === 'answered') {
+    const message = warning.kind === 'answered' ? 'answered again' : warning.error.message
+    return { kind: warning.kind, target: warning.target, message }
+  }
   const { kind, address } = warning
   const message = warning.kind === 'regained' ? 'contact regained' : warning.error.message
   return { kind, broker: address, message }

@@ -86,6 +86,8 @@ export type Warning =
       readonly partition: number
       readonly message: string
     }
+  /** The coordinator of a group or a transaction has refused for seconds (being moved, too few replicas), or answers again. */
+  | { readonly kind: 'unanswered' | 'answered'; readonly target: string; readonly message: string }
   /** Offsets from ≤ offset < to were gone (retention, trim); reading went on at `to`. */
   | {
       readonly kind: 'gap'

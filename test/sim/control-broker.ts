@@ -219,6 +219,7 @@ export class ControlBroker {
       store,
       keys,
       image,
+      nodeId,
       table: { reconcile: () => Promise.resolve() },
       config,
       random: this.#random,

@@ -1,7 +1,7 @@
 /** Clients of a simulated run: producers of numbered lines that note what they were told, and a reader of all there is. */
 import { isStreamError } from '../../src/base/errors.ts'
 import { Admin } from '../../src/client/admin.ts'
-import { Cluster } from '../../src/client/cluster.ts'
+import { Cluster, type ClusterOptions } from '../../src/client/cluster.ts'
 import { Consumer } from '../../src/client/consumer.ts'
 import type { LocalReadOptions } from '../../src/client/local-reads.ts'
 import { Producer, type ProducerOptions } from '../../src/client/producer.ts'
@@ -48,13 +48,18 @@ export interface SimClient {
   readonly random: SimRandom
 }
 
-export function simClient(clients: ClientWorld, host: string): SimClient {
+export function simClient(
+  clients: ClientWorld,
+  host: string,
+  options: Partial<ClusterOptions> = {},
+): SimClient {
   const time = new SimTime(clients.world, { name: host })
   const random = clients.world.random.fork(host)
   const cluster = new Cluster(time, random, clients.network.host(host), quiet, {
     addresses: clients.addresses,
     connectTimeoutMs: 600_000,
     requestTimeoutMs: 5000,
+    ...options,
   })
   return { cluster, time, random }
 }

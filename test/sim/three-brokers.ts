@@ -12,11 +12,15 @@ export interface ThreeBrokers {
   readonly addresses: readonly string[]
 }
 
-export async function startThree(seed: string): Promise<ThreeBrokers> {
+/** @param texts  configs of the daemons beside the defaults */
+export async function startThree(
+  seed: string,
+  texts: Readonly<Record<string, string>> = {},
+): Promise<ThreeBrokers> {
   const world = new SimWorld(seed)
   const network = new SimNetwork(world)
   const stores = new SimStoreServer(world, { leases: 'time' })
-  const config = new Map([['log.dir.reserve.bytes', '0']])
+  const config = new Map(Object.entries({ 'log.dir.reserve.bytes': '0', ...texts }))
   const brokers = [1, 2, 3].map((id) => new SimBroker({ world, network, stores, config }, id))
   for (const broker of brokers) broker.start()
   await world.run({ until: () => brokers.every(({ daemon }) => daemon !== undefined) })

@@ -33,6 +33,7 @@ class Bench {
   nowMs = 1000
   isCommitFlush = true
   inactive = new Set<number>()
+  full = new Set<number>()
   dataEpochs = new Map<number, number>()
   #number = 0
 
@@ -63,6 +64,7 @@ class Bench {
       isCommitFlush: this.isCommitFlush,
       registrationOf: (nodeId) => (this.inactive.has(nodeId) ? undefined : 1000 + nodeId),
       dataEpochOf: (nodeId) => this.dataEpochs.get(nodeId) ?? nodeId * 10,
+      isFull: (nodeId) => this.full.has(nodeId),
     }
   }
 

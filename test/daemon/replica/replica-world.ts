@@ -52,6 +52,8 @@ export interface WorldOptions {
   readonly minInSync?: number
   readonly topicConfig?: Readonly<Record<string, string>>
   readonly config?: Readonly<Record<string, string>>
+  /** Of the data directories: at the most a twentieth of the disk. */
+  readonly reserveBytesMax?: number
 }
 
 /** What one broker's process holds; gone with it. */
@@ -125,6 +127,7 @@ export class ReplicaWorld {
       minInSync: 2,
       topicConfig: {},
       config: {},
+      reserveBytesMax: 0,
       ...options,
     }
     this.world = new SimWorld(seed)
@@ -304,7 +307,7 @@ export class ReplicaWorld {
         bootId: `boot${node.boots}`,
         clusterId: CLUSTER_ID,
         nodeId: node.nodeId,
-        reserveBytesMax: 0,
+        reserveBytesMax: this.options.reserveBytesMax,
         // Small, so that followers read from files as well.
         cacheBytesMax: 2000,
       },
@@ -323,6 +326,7 @@ export class ReplicaWorld {
       image,
       store: { store, time },
       keys,
+      refusesWrites: () => directory.refusesWrites(),
     })
     const table = new PartitionTable(
       { image, directory, config, log, replication },
