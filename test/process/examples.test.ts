@@ -67,6 +67,8 @@ const instead: Readonly<Record<string, string>> = {
     'stream bench latency --size 1K --rate 1000/s --json --records 500',
   'stream groups delete nightly -t old-topic -y':
     'stream consume old-topic orders -g nightly --until-end; stream groups delete nightly -t old-topic -y; stream consume orders -g nightly --until-end',
+  'stream groups undo nightly --redo -y':
+    'stream groups undo nightly -y && stream groups undo nightly --redo -y',
   'stream groups watch nightly': 'stream groups watch nightly -n 2',
   "stream groups watch 'etl-*' --every 10s --total":
     "stream groups watch 'etl-*' --every 100ms --total -n 2",
