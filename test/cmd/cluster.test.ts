@@ -575,6 +575,7 @@ describe('cluster doctor', () => {
     })
     expect(text).toContain('crit\tmin_isr\torders\tpartition 0 refuses records with acks=all')
     expect(text).toContain('lacks broker 2 in sync, 7 records behind, and nothing comes in there')
+    expect(text).toContain('has lost records: start it anew with --restored')
     expect(text).toContain('it takes no records while any broker restarts')
     expect(text).toContain('1 topics with one replica')
   })
