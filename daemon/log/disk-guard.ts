@@ -74,8 +74,10 @@ export class DiskGuard {
     this.#lookedAtMs = nowMs
     this.#bytesSinceLook = 0
     let space = this.#disk.space(this.#path)
-    const reserveBytes = reserveOf(space, this.#reserveBytesMax) - this.#ballast.bytes
-    const needed = this.#refusal === undefined ? reserveBytes : reserveBytes * REOPEN_FACTOR
+    const wholeBytes = reserveOf(space, this.#reserveBytesMax)
+    const reserveBytes = wholeBytes - this.#ballast.bytes
+    const reopenBytes = Math.ceil(wholeBytes * REOPEN_FACTOR) - this.#ballast.bytes
+    const needed = this.#refusal === undefined ? reserveBytes : reopenBytes
     if (space.freeBytes < needed && this.#reclaim()) space = this.#disk.space(this.#path)
     this.#refusal = space.freeBytes >= needed ? undefined : this.#full(space, needed)
     this.#bytesToLook = Math.min(LOOK_BYTES, Math.max(0, space.freeBytes - reserveBytes) / 2)
@@ -94,11 +96,16 @@ export class DiskGuard {
       })
   }
 
-  /** @param needed  what has to be free for writes to be taken */
+  /**
+   * The ballast counts as free in what is told, too: it comes and goes, and whoever tells of a new reason alone would tell of each.
+   * @param needed  what has to be free beside the ballast for writes to be taken
+   */
   #full(space: DiskSpace, needed: number): StreamError {
+    const ballastBytes = this.#ballast.bytes
+    const freeBytes = space.freeBytes + ballastBytes
     return new StreamError(
       'DISK_FULL',
-      `${this.#path}: ${space.freeBytes} bytes free, ${Math.ceil(needed)} are kept in reserve`,
+      `${this.#path}: ${freeBytes} bytes free, ${Math.ceil(needed + ballastBytes)} are kept in reserve`,
       { target: this.#path, hint: 'free space, or lower retention.bytes of a topic' },
     )
   }
