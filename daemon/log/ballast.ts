@@ -35,7 +35,7 @@ export class Ballast {
     return this.#bytes
   }
 
-  /** Gives it up where there is little room. @returns takes that back (restore fills it again); idempotent */
+  /** Gives it up where there is little room. @returns takes back what is left of that at once, before others have it; idempotent */
   lend(): () => void {
     if (this.#holders++ === 0 && this.#bytes > 0) {
       const wantedBytes = Math.max(this.#bytes, this.#bytesWanted)
@@ -43,8 +43,10 @@ export class Ballast {
     }
     let isHeld = true
     return () => {
-      if (isHeld) this.#holders--
+      if (!isHeld) return
       isHeld = false
+      this.#holders--
+      if (this.#bytes === 0) this.restore()
     }
   }
 
