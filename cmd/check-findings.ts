@@ -3,7 +3,7 @@
 import { isStreamError } from '../src/base/errors.ts'
 import type { TopicInfo } from '../src/client/metadata-cache.ts'
 import { isUnderMinInSync, isUnderReplicated } from '../src/client/partition-health.ts'
-import type { AdminClient } from './clients.ts'
+import type { AdminClient, ClusterAdminClient } from './clients.ts'
 import { askMinInSync, ifUntold } from './cluster-shared.ts'
 import type { DaemonState } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
@@ -13,6 +13,9 @@ import { askOffsets, findTopics, type TargetFailures } from './topics-shared.ts'
 import { Unanswered } from './unanswered.ts'
 
 export type CheckState = 'ok' | 'warn' | 'crit'
+
+/** A broker that hangs keeps the others from being told no longer. */
+const STATE_MS_MAX = 3000
 
 export interface Finding {
   readonly state: CheckState
@@ -65,9 +68,17 @@ function storeFindings(target: string, contact: StoreContact | undefined): Findi
 }
 
 /** Partitions of all topics, the internal ones too. */
-export async function clusterFindings(admin: AdminClient, limits: Limits): Promise<Finding[]> {
+export async function clusterFindings(
+  admin: AdminClient,
+  cluster: ClusterAdminClient,
+  limits: Limits,
+): Promise<Finding[]> {
   const { clusterId, brokers, controllerId } = await admin.describeCluster()
   const target = clusterId ?? '-'
+  const states = await stateFindings(
+    cluster,
+    brokers.map(({ nodeId }) => nodeId),
+  )
   const contact = await askStoreContact(admin)
   const topics = await admin.listTopics()
   const minInSync = await askMinInSync(admin, topics).catch(ifUntold)
@@ -77,6 +88,7 @@ export async function clusterFindings(admin: AdminClient, limits: Limits): Promi
   const hasController = brokers.some(({ nodeId }) => nodeId === controllerId)
   return [
     { state: 'ok', check: 'brokers', target, value: brokers.length, limit: null },
+    ...states,
     {
       state: hasController ? 'ok' : 'crit',
       check: 'controller',
@@ -93,6 +105,20 @@ export async function clusterFindings(admin: AdminClient, limits: Limits): Promi
     ...refusalFindings(target, topics, minInSync),
     ...storeFindings(target, contact),
   ]
+}
+
+/** Of brokers that cannot do all their work. One that tells nothing of itself is none of them. */
+async function stateFindings(
+  cluster: ClusterAdminClient,
+  nodeIds: readonly number[],
+): Promise<Finding[]> {
+  const introductions = await cluster.introductions(nodeIds, STATE_MS_MAX)
+  return nodeIds.flatMap((nodeId): Finding[] => {
+    const value = introductions.get(nodeId)?.state ?? 'RUNNING'
+    if (value === 'RUNNING') return []
+    const state = value === 'STOPPING' ? 'warn' : 'crit'
+    return [{ state, check: 'state', target: `broker ${nodeId}`, value, limit: 'RUNNING' }]
+  })
 }
 
 /**

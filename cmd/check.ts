@@ -32,7 +32,7 @@ export const spec: CommandSpec = {
   summary: 'Tell whether a daemon, a cluster, a topic or a group is healthy',
   description: [
     'One row for each thing looked at; exit 0 if all is well, 1 if not. Never starts a daemon. Without operands: the daemon.',
-    'daemon: its state, and ranges of logs that are damaged and not served, and batches that differ from the copy of the leader. cluster: brokers, the controller, partitions that nobody leads, partitions with replicas out of sync, and those that so take no records with acks=all (under_min_isr). In a cluster both look at the store too (etcd): a warning while it does not answer the daemon, critical once the session of the daemon has run out, for then what it knows of the cluster may be old. topic: the same of the topic, and its SPAN. group: members, and LAG: records not read yet; and partitions that nobody answers for, where there are any.',
+    'daemon: its state, and ranges of logs that are damaged and not served, and batches that differ from the copy of the leader. cluster: brokers, those whose disk is full or has failed (state), the controller, partitions that nobody leads, partitions with replicas out of sync, and those that so take no records with acks=all (under_min_isr). In a cluster both look at the store too (etcd): a warning while it does not answer the daemon, critical once the session of the daemon has run out, for then what it knows of the cluster may be old. topic: the same of the topic, and its SPAN. group: members, and LAG: records not read yet; and partitions that nobody answers for, where there are any.',
     '--warn and --crit limit the SPAN of a topic, the LAG of a group, the partitions out of sync of a cluster. --inactive limits the age of the last record of a topic, or of the oldest unread record of a group; its VALUE and LIMIT are seconds.',
     'With --nagios the exit code is 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (not reached, no such target).',
   ],
@@ -129,7 +129,10 @@ async function findAll(
   const broker = await openBroker(deps, args, { mayStart: false })
   try {
     const admin = await deps.clients.admin(broker.cluster)
-    if (kind === 'cluster') return await clusterFindings(admin, limits)
+    if (kind === 'cluster') {
+      const clusterAdmin = await deps.clients.clusterAdmin(broker.cluster)
+      return await clusterFindings(admin, clusterAdmin, limits)
+    }
     if (kind === 'topic') {
       return await topicFindings(deps, admin, { ...args, operands: names }, limits, failures)
     }

@@ -42,7 +42,7 @@ export const spec: CommandSpec = {
   description: [
     'Before a broker is taken away: its partitions get other leaders, then their replicas move to the brokers with the least, into other racks where there are such. Prints the plan and asks.',
     '--leaders-only hands over the lead and leaves the replicas there, for a restart: clients meet no failed request. A broker that leads nothing is safe to stop when no partition is under-replicated.',
-    '--undo puts back what the drains of this broker have moved since the last --undo; the broker has to live.',
+    '--undo puts back what the drains of this broker have moved since the last --undo; the broker has to live, and its disk must have room.',
     'OLD and NEW are the replicas, the preferred leader first; BYTES is what has to be copied.',
   ],
   operands: [{ name: 'BROKER' }],
@@ -89,6 +89,7 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     const touched = view.moves?.filter(({ replicas }) => replicas.includes(nodeId)) ?? []
     checkIdle(touched, touched)
     let moves = await planFor(view)
+    if (isUndo) await refuseFullDisk(session, nodeId)
     checkIdle(moves, view.moves)
     const leads = isUndo ? 0 : ledInTurn(view, nodeId).length
     if (!(await agree(deps, flags, moves, isUndo ? 'move back' : `drain broker ${nodeId}`))) {
@@ -122,6 +123,17 @@ export function run(deps: CommandDeps, args: CommandArgs): Promise<number> {
     if (isUndo && failures.exit === 0) await forgetDrain(deps, session.broker, nodeId)
     return failures.exit
   })
+}
+
+/** It would take no records for what it leads, and could copy nothing. @throws StreamError CONFLICT */
+async function refuseFullDisk({ cluster }: ClusterSession, nodeId: number): Promise<void> {
+  const { state } = (await cluster.introductions([nodeId], STORAGE_MS_MAX)).get(nodeId) ?? {}
+  if (state !== 'DISK_FULL') return
+  throw new StreamError(
+    'CONFLICT',
+    `broker ${nodeId}: its disk is still full: it would take no records for what it led; nothing moved`,
+    { hint: `make room there first: stream cluster doctor; stream explain DISK_FULL` },
+  )
 }
 
 type Tell = (topic: string, error: StreamError) => void

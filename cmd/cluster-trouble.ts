@@ -236,7 +236,7 @@ const behind: Look = ({ view, storage, later, pauseMs }) => {
         ? `start broker ${down.join(', ')}`
         : grown > 0
           ? `wait: stream topics wait ${quoted(topic)} --in-sync`
-          : `look into the log of broker ${brokers.join(', ')}: disk, network, the address of the leader`,
+          : `look into the log of broker ${brokers.join(', ')}: disk, network, the address of the leader; where it says that a replica has lost records: start it anew with --restored`,
     }
   })
 }

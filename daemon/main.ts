@@ -406,7 +406,8 @@ async function serve(options: Options): Promise<number> {
         openContext: (name) => openLinkContext(random, log, name),
         store:
           joined?.store ??
-          (() => EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata') })),
+          ((lendRoom) =>
+            EmbeddedStore.open(time, { directory: join(dataDirectory, 'metadata'), lendRoom })),
         log,
       },
       {
@@ -420,6 +421,7 @@ async function serve(options: Options): Promise<number> {
         pid: process.pid,
         version: readVersion(),
         advertisedHost: hostname(),
+        hasBallast: options.ephemeralDirectory === undefined,
         openFilesMax: shares.filesMax,
         connectionsMax: shares.connectionsMax,
         residentBytes: () => process.memoryUsage.rss(),
@@ -434,7 +436,10 @@ async function serve(options: Options): Promise<number> {
   try {
     writeFileSync(pidFile, `${process.pid}\n`)
   } catch (error) {
-    throw diskError(error, 'write', pidFile)
+    // For people and scripts only: no reason not to serve.
+    log.warn('the process id could not be written down', {
+      error: diskError(error, 'write', pidFile).message,
+    })
   }
   log.info('serving', { addresses: daemon.addresses.join(' '), data: dataDirectory })
   if (options.ephemeralDirectory !== undefined) {

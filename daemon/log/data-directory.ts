@@ -9,8 +9,9 @@
  *   during a start after a power cut is still judged as a power cut.
  */
 import { assert } from '../../src/base/assert.ts'
-import { StreamError } from '../../src/base/errors.ts'
+import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Disk, DiskLock } from '../../src/ports/disk.ts'
+import { Ballast } from './ballast.ts'
 import { BatchCache } from './batch-cache.ts'
 import { BoundedWork } from './bounded-work.ts'
 import { type LoadedCheckpoint, loadCheckpoint } from './checkpoint.ts'
@@ -18,6 +19,7 @@ import { CheckpointWriter } from './checkpoint-writer.ts'
 import { DelayedRemovals, removeOrTell } from './delayed-removals.ts'
 import {
   BOOT_NAME,
+  type BootRecord,
   CLEAN_NAME,
   type CleanShutdown,
   type DirectoryMeta,
@@ -37,7 +39,7 @@ import {
   parsePartitionMetadata,
   parsePartitionSince,
 } from './directory-files.ts'
-import { DiskGuard } from './disk-guard.ts'
+import { ballastOf, DiskGuard } from './disk-guard.ts'
 import { DurableMarks } from './durable-marks.ts'
 import { directoryOf, overwriteFile, replaceFile } from './file-writes.ts'
 import { IndexMemory } from './index-memory.ts'
@@ -64,6 +66,8 @@ export interface DataDirectoryOptions {
   readonly nodeId?: number
   /** log.dir.reserve.bytes; the reserve is the smaller of it and 5 % of the file system. Default 1 GiB. */
   readonly reserveBytesMax?: number
+  /** A part of the reserve lies in a file of its own, where nobody else can use it up. Default: none does. */
+  readonly hasBallast?: boolean
   /** Recent batches kept in memory, over all logs. Default 16 MiB: half of what comes between two minor collections, so that
    * received memory dies young and is used again (performance.md §4). */
   readonly cacheBytesMax?: number
@@ -178,8 +182,11 @@ export class DataDirectory {
     this.#unrecovered = found.unrecovered
     this.#openings = new BoundedWork(options.recoveriesMax ?? DEFAULTS.recoveriesMax)
     const removals = new DelayedRemovals(time, ports.log)
+    const { ballast } = found
     const guard = new DiskGuard(time, disk, {
       path: options.path,
+      ballast,
+      log: ports.log,
       reclaim: () => removals.runAll(),
       reserveBytesMax: options.reserveBytesMax ?? DEFAULTS.reserveBytesMax,
     })
@@ -188,13 +195,14 @@ export class DataDirectory {
       ...ports,
       syncs,
       guard,
+      ballast,
       removals,
       marks: found.marks,
       files: new OpenFiles(disk, { filesMax: options.openFilesMax ?? DEFAULTS.openFilesMax }),
       indexes: new IndexMemory(disk, { bytesMax: options.indexBytesMax ?? DEFAULTS.indexBytesMax }),
       cache: new BatchCache({ bytesMax: options.cacheBytesMax ?? DEFAULTS.cacheBytesMax }),
       producerIdExpirationMs: options.producerIdExpirationMs ?? DEFAULTS.producerIdExpirationMs,
-      saveCheckpoint: () => this.#checkpoints.save(),
+      saveCheckpoint: () => ballast.during(() => this.#checkpoints.save()),
       saveCleanOffsets: () => this.#checkpoints.saveCleanOffsets(),
       refusesWrites: (appendBytes = 0) => syncs.failure ?? guard.refuses(appendBytes),
     }
@@ -215,10 +223,14 @@ export class DataDirectory {
     const { disk } = ports
     await makeDurably(disk, options.path)
     const lock = disk.lock(`${options.path}/.lock`)
+    const ballast = findBallast(disk, options)
     try {
-      const directory = new DataDirectory(ports, options, await find(ports, options, lock))
-      if (directory.#unrecovered.size === 0) await directory.#noteRecovered()
-      return directory
+      return await ballast.during(async () => {
+        const found = await find(ports, options, lock, ballast)
+        const directory = new DataDirectory(ports, options, found)
+        if (directory.#unrecovered.size === 0) await directory.#noteRecovered()
+        return directory
+      })
     } catch (error) {
       lock.release()
       throw error
@@ -246,6 +258,23 @@ export class DataDirectory {
   /** Why appends are refused now: DISK_FULL or DISK_FAILED. */
   refusesWrites(): StreamError | undefined {
     return this.#context.refusesWrites()
+  }
+
+  /** For what must be written even on a full disk: meanwhile the ballast makes room for it. Records are none of it. */
+  withRoom<T>(work: () => Promise<T>): Promise<T> {
+    return this.#context.ballast.during(work)
+  }
+
+  /** As withRoom, until the function that is returned is called. */
+  lendRoom(): () => void {
+    return this.#context.ballast.lend()
+  }
+
+  /** Looks at the space of the disk, and fills again what of the reserve was given up. For a timer. */
+  keepReserve(): void {
+    if (this.#isClosed || this.failure !== undefined) return
+    this.#context.ballast.restore()
+    this.#context.guard.refuses()
   }
 
   /** The directories of partitions, in order of their names; not those of deleted and stray ones. */
@@ -424,6 +453,7 @@ export class DataDirectory {
     const { disk } = this.#ports
     const { syncs } = this.#context
     const clean = options.clean && syncs.failure === undefined
+    const giveBack = this.lendRoom()
     try {
       await Promise.allSettled([...this.#opening.values()])
       this.#context.removals.cancel(this)
@@ -440,6 +470,8 @@ export class DataDirectory {
       await replaceFile(disk, syncs, `${this.path}/${CLEAN_NAME}`, encodeCleanShutdown(marker))
     } finally {
       await this.#marks.abandon()
+      giveBack()
+      if (clean) this.#context.ballast.restore()
       this.#lock.release()
     }
   }
@@ -458,7 +490,7 @@ export class DataDirectory {
     const opening = this.#openings
       .run(async () => {
         this.#assertOpen()
-        const log = await work()
+        const log = await this.withRoom(work)
         this.#logs.set(name, log)
         await this.#noteOpened(name)
         return log
@@ -471,8 +503,6 @@ export class DataDirectory {
   async #create(options: PartitionOptions): Promise<PartitionLog> {
     const { disk } = this.#ports
     const { syncs } = this.#context
-    const refusal = this.#context.refusesWrites()
-    if (refusal !== undefined) throw refusal
     assert(isTopicId(options.topicId), 'a topic id is 22 characters of base64url')
     const name = `${options.topic}-${options.partition}`
     const path = `${this.path}/${name}`
@@ -480,6 +510,8 @@ export class DataDirectory {
       this.#checkMetadata(options)
       return await this.#recover(options)
     }
+    const refusal = this.#context.refusesWrites()
+    if (refusal !== undefined) throw refusal
     if (disk.stat(path) !== undefined) await this.removePartial(options.topic, options.partition)
     disk.makeDirectory(path)
     disk.open(`${path}/${segmentName(0)}.log`, 'write').close()
@@ -563,7 +595,7 @@ export class DataDirectory {
     const { disk } = this.#ports
     const boot = { bootId: this.#options.bootId ?? '', recovered: true }
     await this.#marks.sync()
-    await replaceFile(disk, this.#context.syncs, `${this.path}/${BOOT_NAME}`, encodeBoot(boot))
+    await this.withRoom(() => writeBoot(disk, this.#context.syncs, this.path, boot))
     if (this.failedBefore) {
       disk.unlink(`${this.path}/${FAILED_NAME}`)
       await this.#context.syncs.syncDirectory(this.path)
@@ -591,6 +623,7 @@ export class DataDirectory {
 /** What an open found and made. */
 interface Found {
   readonly lock: DiskLock
+  readonly ballast: Ballast
   readonly syncs: SyncScheduler
   readonly marks: DurableMarks
   readonly meta: DirectoryMeta
@@ -620,6 +653,7 @@ async function find(
   ports: LogPorts,
   options: DataDirectoryOptions,
   lock: DiskLock,
+  ballast: Ballast,
 ): Promise<Found> {
   const { time, disk, log } = ports
   const { path, bootId } = options
@@ -630,19 +664,19 @@ async function find(
   const boot = parseBoot(disk.readFile(`${path}/${BOOT_NAME}`) ?? new Uint8Array(0))
   const isKnown = bootId !== undefined && boot !== undefined && boot.bootId !== ''
   const sameBoot = isKnown ? boot.bootId === bootId && boot.recovered : undefined
+  // First, since it makes room.
+  for (const name of disk.list(path)) {
+    const whole = `${path}/${name}`
+    if (isDeletedDirectory(name)) removeOrTell(log, whole, () => disk.removeTree(whole))
+    else if (name.endsWith('.tmp')) disk.unlink(whole)
+  }
   const unrecovered = new Set(
     disk.list(path).filter((name) => parsePartitionDirectory(name) !== undefined),
   )
   if (unrecovered.size > 0) {
     // After a clean end all logs were whole: they need no second judgement in this boot.
     const recovered = sameBoot === true || cleanShutdown !== undefined
-    const record = encodeBoot({ bootId: bootId ?? '', recovered })
-    await replaceFile(disk, syncs, `${path}/${BOOT_NAME}`, record)
-  }
-  for (const name of disk.list(path)) {
-    const whole = `${path}/${name}`
-    if (isDeletedDirectory(name)) removeOrTell(log, whole, () => disk.removeTree(whole))
-    else if (name.endsWith('.tmp')) disk.unlink(whole)
+    await writeBoot(disk, syncs, path, { bootId: bootId ?? '', recovered })
   }
   const checkpoint = loadCheckpoint(disk, path)
   if (!checkpoint.known) {
@@ -650,6 +684,7 @@ async function find(
   }
   return {
     lock,
+    ballast,
     syncs,
     marks: await DurableMarks.open(time, disk, syncs, path),
     meta,
@@ -660,6 +695,45 @@ async function find(
     checkpoint,
     cleanOffsets: readCleanOffsets(ports, path),
     unrecovered,
+  }
+}
+
+function findBallast(disk: Disk, options: DataDirectoryOptions): Ballast {
+  const { path, hasBallast = false, reserveBytesMax = DEFAULTS.reserveBytesMax } = options
+  return new Ballast(disk, {
+    directory: path,
+    bytesWanted: hasBallast ? ballastOf(disk.space(path), reserveBytesMax) : 0,
+  })
+}
+
+/**
+ * Where there is no room for a copy it is written over the old record: torn, its checksum makes it unknown, and the start after
+ * that judges as after a power cut.
+ */
+async function writeBoot(
+  disk: Disk,
+  syncs: SyncScheduler,
+  directory: string,
+  boot: BootRecord,
+): Promise<void> {
+  const path = `${directory}/${BOOT_NAME}`
+  const content = encodeBoot(boot)
+  try {
+    await replaceFile(disk, syncs, path, content)
+  } catch (error) {
+    const oldBytes = disk.stat(path)?.sizeBytes ?? 0
+    if (!isStreamError(error, 'DISK_FULL') || oldBytes === 0) throw error
+    disk.unlink(`${path}.tmp`)
+    await syncs.syncOpened(path, {
+      open: () => {
+        const file = disk.open(path, 'write')
+        file.write(0, [content])
+        file.truncate(content.length)
+        return file
+      },
+      sync: (file) => file.sync(),
+      close: (file) => file.close(),
+    })
   }
 }
 

@@ -5,6 +5,7 @@
  *   .kafka_cleanshutdown   Kafka's JSON, with ours beside it: written last at a clean end, removed first at a start
  *   stream-boot            `boot <boot id>`, `recovered yes|no`, CRC-32C in hexadecimal of the lines before
  *   stream-failed          there when a sync failed
+ *   stream-ballast         nothing: space that is given up on a full disk (ballast.ts)
  *   stream-scrub           `began <ms>`, `ended <ms>`, `at <partition> <offset>`, CRC-32C of the lines before
  *
  * Unreadable means unknown: an unreadable meta.properties stops the start, an unreadable clean marker is none.
@@ -19,6 +20,7 @@ export const CLEAN_NAME = '.kafka_cleanshutdown'
 export const BOOT_NAME = 'stream-boot'
 export const SCRUB_NAME = 'stream-scrub'
 export const FAILED_NAME = 'stream-failed'
+export const BALLAST_NAME = 'stream-ballast'
 
 export interface DirectoryMeta {
   readonly clusterId: string

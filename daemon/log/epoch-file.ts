@@ -42,7 +42,8 @@ export class EpochFile {
     const { context, directory, epochs } = this.#core
     const version = epochs.version
     const content = encodeEpochFile(epochs.entries)
-    await replaceFile(context.disk, context.syncs, epochPath(directory), content)
+    const path = epochPath(directory)
+    await context.ballast.during(() => replaceFile(context.disk, context.syncs, path, content))
     this.#core.noteEpochsSaved(version)
   }
 }

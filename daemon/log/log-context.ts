@@ -4,6 +4,7 @@ import type { Disk } from '../../src/ports/disk.ts'
 import type { Log } from '../../src/ports/log.ts'
 import type { Random } from '../../src/ports/random.ts'
 import type { Time } from '../../src/ports/time.ts'
+import type { Ballast } from './ballast.ts'
 import type { BatchCache } from './batch-cache.ts'
 import type { DelayedRemovals } from './delayed-removals.ts'
 import type { DiskGuard } from './disk-guard.ts'
@@ -26,6 +27,7 @@ export interface LogContext extends LogPorts {
   readonly cache: BatchCache
   readonly marks: DurableMarks
   readonly guard: DiskGuard
+  readonly ballast: Ballast
   readonly removals: DelayedRemovals
   readonly producerIdExpirationMs: number
   /** Writes all logs' log start offsets and recovery points; resolves when they are durable. Calls are joined. */

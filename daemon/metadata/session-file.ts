@@ -7,7 +7,7 @@
  * These numbers are permanent. Both copies unreadable means unknown, never empty: the start is then lossy.
  */
 
-import { StreamError } from '../../src/base/errors.ts'
+import { isStreamError, StreamError } from '../../src/base/errors.ts'
 import type { Disk } from '../../src/ports/disk.ts'
 import { crc32c } from '../../src/record/crc32c.ts'
 import type { RecordedIncarnation } from './lossy-start.ts'
@@ -71,16 +71,31 @@ export class SessionFile {
     const [a, b] = this.#paths()
     const path = this.#generation % 2 === 0 ? a : b
     const temporary = `${path}.tmp`
+    const bytes = encodeSessionFile(this.#generation, record)
     this.#disk.unlink(temporary)
-    const file = this.#disk.open(temporary, 'write')
     try {
-      file.write(0, [encodeSessionFile(this.#generation, record)])
+      await this.#writeWhole(temporary, bytes)
+    } catch (error) {
+      this.#disk.unlink(temporary)
+      const isOld = this.#disk.stat(path) !== undefined
+      if (!isStreamError(error, 'DISK_FULL') || !isOld) throw error
+      // Over the older copy, which needs no room: torn, it is invalid, and the other one counts.
+      await this.#writeWhole(path, bytes)
+      return
+    }
+    this.#disk.rename(temporary, path)
+    await this.#disk.syncDirectory(this.#directory)
+  }
+
+  async #writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+    const file = this.#disk.open(path, 'write')
+    try {
+      file.write(0, [bytes])
+      file.truncate(bytes.length)
       await file.sync()
     } finally {
       file.close()
     }
-    this.#disk.rename(temporary, path)
-    await this.#disk.syncDirectory(this.#directory)
   }
 
   #paths(): readonly [string, string] {

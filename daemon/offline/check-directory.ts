@@ -13,6 +13,7 @@ import type { Disk } from '../../src/ports/disk.ts'
 import type { CheckSummary, OfflineFinding } from '../../src/ports/offline.ts'
 import { decodeCheckpoint, encodeCheckpoint, loadCheckpoint } from '../log/checkpoint.ts'
 import {
+  BALLAST_NAME,
   BOOT_NAME,
   CLEAN_NAME,
   FAILED_NAME,
@@ -57,6 +58,7 @@ const KNOWN = new Set([
   ...SESSIONS,
   ...MARKS,
   META_NAME,
+  BALLAST_NAME,
   BOOT_NAME,
   CLEAN_NAME,
   FAILED_NAME,

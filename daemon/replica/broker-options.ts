@@ -8,12 +8,15 @@ import type { Net } from '../../src/ports/net.ts'
 import type { Random } from '../../src/ports/random.ts'
 import type { Time } from '../../src/ports/time.ts'
 
+/** Makes room on a full disk until what it returns is called. */
+export type LendRoom = () => () => void
+
 export interface BrokerPorts {
   readonly time: Time
   readonly random: Random
   readonly disk: Disk
   /** A function is called once the data directory is locked: a home inside of it must not be opened before. */
-  readonly store: MetadataStore | (() => Promise<MetadataStore>)
+  readonly store: MetadataStore | ((lendRoom: LendRoom) => Promise<MetadataStore>)
   readonly log: Log
   /** For links to the other brokers of a cluster. */
   readonly net?: Net
@@ -31,6 +34,8 @@ export interface BrokerOptions {
   readonly cluster?: ClusterOptions | undefined
   /** Largest transaction of the store; the embedded home has no limit, a cluster's has 128 operations. */
   readonly operationsMax?: number
+  /** A part of the reserve of the disk lies in a file of its own. */
+  readonly hasBallast?: boolean
   /** Recent batches kept in memory over all logs. */
   readonly cacheBytesMax?: number
   /** Segments and indexes open at once, over all logs. */

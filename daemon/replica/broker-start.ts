@@ -72,7 +72,8 @@ export async function openHome(
 ): Promise<{ readonly home: MetadataStore; readonly clusterId: string } | undefined> {
   const { cluster } = options
   if (cluster === undefined) return undefined
-  const home = typeof ports.store === 'function' ? await ports.store() : ports.store
+  const home =
+    typeof ports.store === 'function' ? await ports.store(() => () => undefined) : ports.store
   try {
     const clusterId = cluster.clusterId ?? (await findCluster(home, ports, options.dataDirectory))
     return { home, clusterId }
@@ -234,7 +235,9 @@ async function register(
   const write = (change: Partial<SessionRecord>): Promise<void> => {
     record = { ...record, ...change }
     const whole = record
-    writing = writing.catch(() => undefined).then(() => sessionFile.write(whole))
+    writing = writing
+      .catch(() => undefined)
+      .then(() => directory.withRoom(() => sessionFile.write(whole)))
     return writing
   }
   if (cluster === undefined) await write({})

@@ -186,6 +186,7 @@ export class Broker {
         nodeId: options.nodeId,
         reserveBytesMax: config.number('log.dir.reserve.bytes'),
         producerIdExpirationMs: expiration,
+        hasBallast: options.hasBallast ?? false,
         ...(shared === undefined ? {} : { clusterId: shared.clusterId }),
         ...(options.cacheBytesMax === undefined ? {} : { cacheBytesMax: options.cacheBytesMax }),
         ...(options.openFilesMax === undefined ? {} : { openFilesMax: options.openFilesMax }),
@@ -194,7 +195,10 @@ export class Broker {
       if (directory.isNew) await syncAncestors(ports.disk, directory.path)
       let home = shared?.home
       if (home === undefined) {
-        const own = typeof ports.store === 'function' ? await ports.store() : ports.store
+        const own =
+          typeof ports.store === 'function'
+            ? await ports.store(() => directory.lendRoom())
+            : ports.store
         undo.push(() => own.close())
         home = own
       }

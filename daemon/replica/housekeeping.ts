@@ -143,6 +143,7 @@ export class Housekeeping {
   async checkpoint(): Promise<void> {
     const { table, directory } = this.#ports
     if (directory.failure !== undefined) return
+    directory.keepReserve()
     let count = 0
     let sum = 0
     for (const partition of table.all()) {
@@ -158,11 +159,14 @@ export class Housekeeping {
 
   #every(pauseMs: number, job: () => Promise<void>): void {
     if (!Number.isFinite(pauseMs)) return
+    const { directory } = this.#ports
     const timer = this.#ports.time.setTimer(pauseMs, () => {
       this.#timers.delete(timer)
       if (this.#stopped) return
       const run = job()
         .catch((error: unknown) => {
+          // That the disk is full is told once (disk-guard.ts); the next round tries again.
+          if (isStreamError(error, 'DISK_FULL') && directory.refusesWrites() !== undefined) return
           this.#ports.log.error('background work failed', { error: String(error) })
         })
         .finally(() => {

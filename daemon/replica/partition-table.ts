@@ -138,8 +138,10 @@ export class PartitionTable {
     this.#postponed = wanted.filter(isTaken)
     const free = wanted.filter((each) => !this.#postponed.includes(each))
     await inParallel(free, LOGS_AT_ONCE, async ({ topic, partition, exists }) => {
-      const opened = await this.#open(topic, partition.partition, exists)
-      if (opened.log.recovery.damagedBelowMark) {
+      const opened = exists
+        ? await this.#open(topic, partition.partition, true)
+        : await this.#makeIfRoom(topic, partition.partition)
+      if (opened?.log.recovery.damagedBelowMark) {
         loss ??= `the log of ${topic.name}-${partition.partition} is damaged below its durable mark`
       }
     })
@@ -155,7 +157,7 @@ export class PartitionTable {
       const record = image.partition(topic.topicId, partition)
       const isOurs = record?.value.replicas.includes(this.#nodeId) === true
       if (isOurs && image.topicById(topic.topicId) !== undefined) {
-        await this.#open(topic, partition, false)
+        await this.#makeIfRoom(topic, partition)
       }
     })
   }
@@ -173,7 +175,14 @@ export class PartitionTable {
       const records = [...image.partitions(topicId).values()]
       if (records.some(({ value }) => value.replicas.includes(this.#nodeId))) topicIds.add(topicId)
     }
-    await inParallel([...topicIds], LOGS_AT_ONCE * 4, (id) => this.#inTurn(id, false))
+    await inParallel([...topicIds], LOGS_AT_ONCE * 4, async (id) => {
+      try {
+        await this.#inTurn(id, false)
+      } catch (error) {
+        // It is unfinished, and retried: what is here already is served meanwhile.
+        if (!isStreamError(error, 'DISK_FULL')) throw error
+      }
+    })
   }
 
   /**
@@ -418,6 +427,24 @@ export class PartitionTable {
       partition: `${topic}-${partition}`,
       error: String(error),
     })
+  }
+
+  /**
+   * A log that is not here yet waits for room on a full disk, and keeps nobody from being served: see retry. Where it should have
+   * been here that is a loss all the same, as of an empty one.
+   */
+  async #makeIfRoom(topic: TopicImage, partition: number): Promise<Partition | undefined> {
+    try {
+      return await this.#open(topic, partition, false)
+    } catch (error) {
+      if (!isStreamError(error, 'DISK_FULL')) throw error
+      this.#ports.log.warn('a log cannot be made on the full disk, and waits for room', {
+        partition: `${topic.name}-${partition}`,
+        error: error.message,
+      })
+      this.#unfinished.add(topic.topicId)
+      return undefined
+    }
   }
 
   async #open(topic: TopicImage, index: number, exists: boolean): Promise<Partition> {

@@ -98,6 +98,8 @@ export interface BrokerIntroduction {
   readonly version: string
   /** Its clock before the one here, to within the time the answer took; undefined: a daemon that does not tell. */
   readonly aheadMs: number | undefined
+  /** RUNNING, DISK_FULL, FAILED, STOPPING. */
+  readonly state?: string
 }
 
 export type ElectionKind = 'preferred' | 'unclean'
@@ -191,7 +193,7 @@ export class ClusterAdmin {
           // It looked at its clock at some moment in between.
           const halfwayMs = (askedMs + this.#time.wallMs()) / 2
           const aheadMs = status.wallMs > 0 ? status.wallMs - halfwayMs : undefined
-          found.set(nodeId, { version: status.version, aheadMs })
+          found.set(nodeId, { version: status.version, aheadMs, state: status.state })
         } catch {
           // Whether it can be reached is told by probe.
         }

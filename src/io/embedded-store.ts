@@ -39,6 +39,8 @@ export interface EmbeddedStoreOptions {
   readonly directory: string
   /** A snapshot is exported so long after a change, and when the store is closed. */
   readonly snapshotIntervalMs?: number
+  /** Makes room on a full disk until what it returns is called. */
+  readonly lendRoom?: () => () => void
 }
 
 const SNAPSHOT_INTERVAL_MS = 60_000
@@ -70,6 +72,7 @@ export class EmbeddedStore implements MetadataStore {
   private readonly path: string
   private readonly snapshotPath: string
   private readonly snapshotIntervalMs: number
+  private readonly lendRoom: (() => () => void) | undefined
   private head: StoreImage
   private readonly served: StoreImage
   private readonly watchers: StoreWatchers
@@ -94,6 +97,7 @@ export class EmbeddedStore implements MetadataStore {
     this.path = join(options.directory, FILE_NAME)
     this.snapshotPath = join(options.directory, 'metadata.snapshot')
     this.snapshotIntervalMs = options.snapshotIntervalMs ?? SNAPSHOT_INTERVAL_MS
+    this.lendRoom = options.lendRoom
   }
 
   /**
@@ -237,20 +241,26 @@ export class EmbeddedStore implements MetadataStore {
       createRevision: 0,
       modRevision: this.head.revision,
     }
-    this.requireSpace(last.values())
-    this.database.transactionSync(() => {
-      for (const { key, entry } of last.values()) {
-        if (entry === undefined) {
-          this.database.removeSync(entryKey(key))
-          continue
+    const neededBytes = this.neededBytes(last.values())
+    const giveBack = this.hasSpace(neededBytes) ? undefined : this.lendRoom?.()
+    try {
+      this.requireSpace(neededBytes)
+      this.database.transactionSync(() => {
+        for (const { key, entry } of last.values()) {
+          if (entry === undefined) {
+            this.database.removeSync(entryKey(key))
+            continue
+          }
+          const isLeased = this.head.leaseOf(key) !== undefined
+          const bytes = encodeStoreRecord({ entry, isLeased })
+          this.database.putSync(entryKey(key), Buffer.from(bytes.buffer))
         }
-        const isLeased = this.head.leaseOf(key) !== undefined
-        const bytes = encodeStoreRecord({ entry, isLeased })
-        this.database.putSync(entryKey(key), Buffer.from(bytes.buffer))
-      }
-      const record = encodeStoreRecord({ entry: revision, isLeased: false })
-      this.database.putSync(REVISION_KEY, Buffer.from(record.buffer))
-    })
+        const record = encodeStoreRecord({ entry: revision, isLeased: false })
+        this.database.putSync(REVISION_KEY, Buffer.from(record.buffer))
+      })
+    } finally {
+      giveBack?.()
+    }
     this.snapshotTimer ??= this.time.setTimer(this.snapshotIntervalMs, () => {
       this.snapshotTimer = undefined
       this.writeSnapshot()
@@ -279,9 +289,8 @@ export class EmbeddedStore implements MetadataStore {
    * lmdb must never meet a full disk itself: the way it reports that writes past the end of its own buffer (3.5.6, mdb.c,
    * last_error). So space for everything it could write is asked for before: the values, and a copy of each
    * changed key's path of pages, at most the whole file.
-   * @throws StreamError DISK_FULL
    */
-  private requireSpace(changes: Iterable<StoreChange>): void {
+  private neededBytes(changes: Iterable<StoreChange>): number {
     let valueBytes = 0
     let pathBytes = 0
     for (const { entry } of changes) {
@@ -289,9 +298,17 @@ export class EmbeddedStore implements MetadataStore {
       pathBytes += PATH_BYTES
     }
     const fileBytes = statSync(this.path).size
-    const neededBytes = RESERVE_BYTES + 2 * valueBytes + Math.min(pathBytes, 2 * fileBytes)
+    return RESERVE_BYTES + 2 * valueBytes + Math.min(pathBytes, 2 * fileBytes)
+  }
+
+  private hasSpace(neededBytes: number): boolean {
     const stat = statfsSync(this.path)
-    if (stat.bavail * stat.bsize >= neededBytes) return
+    return stat.bavail * stat.bsize >= neededBytes
+  }
+
+  /** @throws StreamError DISK_FULL */
+  private requireSpace(neededBytes: number): void {
+    if (this.hasSpace(neededBytes)) return
     throw new StreamError('DISK_FULL', 'no space left for the metadata store', {
       target: this.path,
       hint: 'free some space on the file system of the data directory',

@@ -19,7 +19,13 @@ export function putStartingFile(
 ): () => void {
   const path = join(directory, STARTING_NAME)
   const mark = `${processMark(process.pid)}\n`
-  writeFileSync(path, mark)
+  try {
+    writeFileSync(path, mark)
+  } catch (error) {
+    // On a full disk an empty one is left.
+    rmSync(path, { force: true })
+    throw error
+  }
   return () => {
     try {
       if (readFileSync(path, 'latin1') === mark) rmSync(path)

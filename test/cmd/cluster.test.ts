@@ -143,6 +143,20 @@ describe('a daemon without its metadata store', () => {
     expect(text).toContain('stream_check_state{check="store",target="CCCC"} 2\n')
   })
 
+  it('a broker whose disk is full is named by check cluster, and by a plugin', async () => {
+    const full = (): World => {
+      const w = world()
+      w.broker.nodes.introductions.set(1, { version: '1', aheadMs: 0, state: 'DISK_FULL' })
+      return w
+    }
+    const result = await full().run('check', 'cluster')
+    expect(result.exit).toBe(1)
+    expect(result.stdout).toContain('crit\tstate\tbroker 1\tDISK_FULL\tRUNNING\n')
+    const plugin = await full().run('check', 'cluster', '--nagios')
+    expect(plugin.exit).toBe(2)
+    expect(plugin.stdout).toContain('state of broker 1 is DISK_FULL (limit RUNNING)')
+  })
+
   it('session over: the doctor names the store, not the missing controller', async () => {
     const { exit, stdout } = await without('LOST').run('cluster', 'doctor')
     expect(exit).toBe(1)
@@ -453,6 +467,13 @@ describe('cluster drain', () => {
     expect((await w.run('cluster', 'drain', '2', '--leaders-only', '-y')).exit).toBe(8)
     expect((await w.run('cluster', 'drain', '2', '-y')).exit).toBe(0)
     expect(placed()).not.toEqual(first)
+    const drained = placed()
+    w.broker.nodes.introductions.set(2, { version: '1', aheadMs: 0, state: 'DISK_FULL' })
+    const refused = await w.run('cluster', 'drain', '2', '--undo', '-y')
+    expect(refused.exit).toBe(8)
+    expect(refused.stderr).toContain('broker 2: its disk is still full')
+    expect(placed()).toEqual(drained)
+    w.broker.nodes.introductions.delete(2)
     expect((await w.run('cluster', 'drain', '2', '--undo', '-y')).exit).toBe(0)
     expect(placed()).toEqual(first)
     const again = await w.run('cluster', 'drain', '2', '--undo', '-y')
@@ -554,6 +575,7 @@ describe('cluster doctor', () => {
     })
     expect(text).toContain('crit\tmin_isr\torders\tpartition 0 refuses records with acks=all')
     expect(text).toContain('lacks broker 2 in sync, 7 records behind, and nothing comes in there')
+    expect(text).toContain('has lost records: start it anew with --restored')
     expect(text).toContain('it takes no records while any broker restarts')
     expect(text).toContain('1 topics with one replica')
   })

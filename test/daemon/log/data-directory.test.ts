@@ -280,3 +280,60 @@ describe('partition logs', () => {
     }
   })
 })
+
+describe('a disk that others have filled to the last byte', () => {
+  const BALLAST = `${PATH}/stream-ballast`
+
+  function fill({ disk }: LogWorld): void {
+    const file = disk.open('/filler', 'write')
+    const { freeBytes } = disk.space(PATH)
+    if (freeBytes > 0) file.write(file.sizeBytes(), [new Uint8Array(freeBytes)])
+    file.close()
+    expect(disk.space(PATH).freeBytes).toBe(0)
+  }
+
+  it('the ballast makes room for a start, for deletions and an end; records stay out until others make room', async () => {
+    const world = new LogWorld(1, { totalBytes: 8 << 20 })
+    const directory = await world.open({ hasBallast: true })
+    const log = await world.log({ fileDeleteDelayMs: 0, segmentBytes: 2000 })
+    append(log, values(0, 30, 100))
+    append(log, values(30, 30, 100))
+    await world.settle(log.flush())
+    directory.keepReserve()
+    const ballastBytes = world.disk.stat(BALLAST)?.sizeBytes ?? 0
+    expect(ballastBytes).toBeGreaterThan(200_000)
+    fill(world)
+    world.crash('process')
+
+    const again = await world.open({ hasBallast: true })
+    const found = await world.log({ fileDeleteDelayMs: 0, segmentBytes: 2000 })
+    expect(await world.values(found)).toHaveLength(60)
+    expect(again.refusesWrites()?.code).toBe('DISK_FULL')
+    expect(world.said.filter((line) => line.startsWith('warn the disk is full'))).toHaveLength(1)
+    again.keepReserve()
+    fill(world)
+    found.setHighWatermark(60)
+    await world.settle(found.deleteRecordsBefore(30))
+    expect(found.logStartOffset).toBe(30)
+    await world.close()
+
+    world.disk.unlink('/filler')
+    const last = await world.open({ hasBallast: true })
+    expect(last.cleanShutdown).toBeDefined()
+    expect(await world.values(await world.log())).toHaveLength(30)
+    last.keepReserve()
+    expect(world.disk.stat(BALLAST)?.sizeBytes).toBe(ballastBytes)
+    expect(last.refusesWrites()).toBeUndefined()
+  })
+
+  it('without a ballast the record of the boot is written over the old one', async () => {
+    const world = new LogWorld()
+    await world.log()
+    world.disk.totalBytes = world.disk.files().reduce((sum, file) => sum + file.sizeBytes, 0)
+    world.crash('process')
+    await world.log()
+    expect(world.directory?.sameBoot).toBe(true)
+    world.crash('process')
+    expect((await world.open()).sameBoot).toBe(true)
+  })
+})

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { decodeSessionFile, encodeSessionFile } from '../../../daemon/metadata/session-file.ts'
+import {
+  decodeSessionFile,
+  encodeSessionFile,
+  SessionFile,
+} from '../../../daemon/metadata/session-file.ts'
+import { SimDisk } from '../../sim/sim-disk.ts'
+import { SimTime } from '../../sim/sim-time.ts'
+import { SimWorld } from '../../sim/sim-world.ts'
 
 const record = fc.record({
   incarnations: fc.array(fc.record({ incarnation: fc.string(), registered: fc.boolean() }), {
@@ -47,5 +54,21 @@ describe('the session file', () => {
         expect(decodeSessionFile(bytes)).toBeUndefined()
       }),
     )
+  })
+
+  it('on a full disk the older copy is written over, and both are whole', async () => {
+    const world = new SimWorld('full')
+    const disk = new SimDisk(world.random.fork('disk'), new SimTime(world))
+    disk.makeDirectory('/data')
+    const file = new SessionFile(disk, '/data')
+    const record = { incarnations: [], dataEpoch: 3, revision: 40 }
+    await world.settle(file.write(record))
+    await world.settle(file.write({ ...record, revision: 41 }))
+    disk.totalBytes = disk.files().reduce((sum, each) => sum + each.sizeBytes, 0)
+    for (const revision of [42, 43]) {
+      await world.settle(file.write({ ...record, revision }))
+      expect(new SessionFile(disk, '/data').read()).toMatchObject({ record: { revision } })
+    }
+    expect(disk.list('/data')).toEqual(['stream-session.a', 'stream-session.b'])
   })
 })

@@ -47,6 +47,25 @@ describe('replication', () => {
     expect(world.world.now - before).toBeLessThan(30)
   })
 
+  it('a log that cannot be made on a full disk keeps no broker from starting, and is made once there is room', async () => {
+    const world = await started('full')
+    expect(await world.settle(world.produce(world.node(1)))).toBe('committed')
+    const node = world.node(3)
+    world.crash(node, 'process')
+    world.expire(node)
+    const { disk } = node
+    const log = disk.list('/data').find((name) => name.endsWith('-0'))
+    disk.removeTree(`/data/${log}`)
+    const total = disk.totalBytes
+    disk.totalBytes = disk.files().reduce((sum, file) => sum + file.sizeBytes, 0)
+    await world.start(node, true)
+    expect(node.running?.table.partitionCount).toBe(0)
+    disk.totalBytes = total
+    await world.run(2000)
+    await world.settle(node.running?.table.retry() ?? Promise.resolve())
+    await expectWhole(world)
+  })
+
   it('acks=1 waits for the leader alone', async () => {
     const world = await started(3)
     const partition = world.node(1).partition()

@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from 'lmdb'
@@ -153,6 +161,37 @@ describe('EmbeddedStore', () => {
         const again = await openIn(join(disk, 'store'))
         expect((await again.list('')).entries).toHaveLength(answered + 1)
         await again.close()
+      } finally {
+        spawnSync('umount', [disk])
+      }
+    },
+  )
+
+  it.skipIf(process.getuid?.() !== 0)(
+    'a full disk: room that is lent for a transaction lets it through, and is given back',
+    async () => {
+      const disk = mkdtempSync(join(root, 'lent'))
+      const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk])
+      expect(mounted.status).toBe(0)
+      const ballast = join(disk, 'ballast')
+      const lent: string[] = []
+      try {
+        const store = await EmbeddedStore.open(time, {
+          directory: join(disk, 'store'),
+          lendRoom: () => {
+            lent.push('lent')
+            truncateSync(ballast, 0)
+            return () => lent.push('given back')
+          },
+        })
+        await store.txn(txn([], [put('before', 'x')]))
+        expect(lent).toEqual([])
+        const { bavail, bsize } = statfsSync(disk)
+        writeFileSync(ballast, new Uint8Array(600_000))
+        writeFileSync(join(disk, 'filler'), new Uint8Array(bavail * bsize - 700_000))
+        await store.txn(txn([], [put('full', 'x')]))
+        expect(lent).toEqual(['lent', 'given back'])
+        await store.close()
       } finally {
         spawnSync('umount', [disk])
       }
