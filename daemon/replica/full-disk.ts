@@ -70,22 +70,15 @@ export class FullDisk {
   }
 
   async #look(): Promise<void> {
-    const { nodeId, time, log, image, tell } = this.#ports
-    const refusal = this.#ports.refusesWrites()
+    const { nodeId, time, image, tell } = this.#ports
     const isTold = image.broker(nodeId)?.isFull === true
-    if (!isStreamError(refusal, 'DISK_FULL')) {
-      if (this.#fullSinceMs !== undefined) {
-        log.info('the disk has room again: this broker takes writes')
-      }
+    if (!isStreamError(this.#ports.refusesWrites(), 'DISK_FULL')) {
       this.#fullSinceMs = undefined
       if (isTold) await tell(false)
       return
     }
     const nowMs = time.monotonicMs()
-    if (this.#fullSinceMs === undefined) {
-      this.#fullSinceMs = nowMs
-      log.warn('the disk is full: this broker takes no writes', { error: refusal.message })
-    }
+    this.#fullSinceMs ??= nowMs
     if (nowMs - this.#fullSinceMs < PATIENCE_MS) return
     if (!isTold) await tell(true)
     await this.#giveAway()

@@ -129,6 +129,6 @@ describe('a full disk', () => {
     await world.run(10_000)
     expect(world.record().value).toMatchObject({ leader: 1, leaderEpoch: 0 })
     await write(world, world.node(1))
-    expect(saidOf(world, 'the disk has room again')).toBe(1)
+    expect(saidOf(world, 'there is room again')).toBe(1)
   })
 })
