@@ -56,6 +56,8 @@ export class ProduceJob {
   #deliveryError: StreamError | undefined
   #isAborting = false
   #spooling: { fail(error: unknown): void } | undefined
+  /** Records that are delivered, or refused and left out, wherever in the input they stood. */
+  #settledCount = 0
   #inputBytesMax = 0
   #inputBytes = 0
 
@@ -363,13 +365,17 @@ export class ProduceJob {
       this.#pump?.fail(failure)
     }
     if (error === undefined) {
+      this.#settledCount += recordCount
       if (baseOffset >= 0) {
         this.#report.addSpan(topic, partition, baseOffset, baseOffset + recordCount - 1)
       }
       return
     }
     const isOfRecord = error.code === 'RECORD_TOO_LARGE' || error.code === 'RECORD_INVALID'
-    if (isOfRecord && this.#refuse(error, delivery)) return
+    if (isOfRecord && this.#refuse(error, delivery)) {
+      this.#settledCount += recordCount
+      return
+    }
     this.#deliveryError ??= isOfRecord
       ? withLine(error, this.#errors.lineOf(firstRefused(delivery)))
       : error
@@ -450,7 +456,7 @@ export class ProduceJob {
     if (through < appended) {
       const text =
         this.#atomic === undefined
-          ? `${appended - through} of ${appended} records not known to be delivered, safe through line ${report.throughLine}`
+          ? `${appended - Math.max(through, this.#settledCount)} of ${appended} records not known to be delivered, safe through line ${report.throughLine}`
           : through === 0
             ? 'nothing was committed'
             : `only the first ${through} of ${appended} records were committed`

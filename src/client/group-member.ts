@@ -32,13 +32,9 @@ import {
   withoutHeld,
 } from './group-assignors.ts'
 import { GroupLink } from './group-link.ts'
-import {
-  commitGroupOffsets,
-  fetchGroupOffsets,
-  type GroupOffset,
-  type GroupPartition,
-} from './group-offsets.ts'
+import { fetchGroupOffsets, type GroupOffset, type GroupPartition } from './group-offsets.ts'
 import { kafkaFailure } from './kafka-failure.ts'
+import { commitAsMember } from './member-commit.ts'
 
 export interface GroupMemberOptions {
   readonly groupId: string
@@ -203,7 +199,7 @@ export class GroupMember {
   /**
    * In the name of the member and its generation. Once a commit is refused for them the partitions are lost; one that a
    * join has overtaken is REBALANCE_IN_PROGRESS, and may be made again.
-   * @throws StreamError as commitGroupOffsets; UNKNOWN_MEMBER_ID, unasked, while it is no member
+   * @throws StreamError as commitAsMember; UNKNOWN_MEMBER_ID, unasked, while it is no member
    */
   async commit(offsets: readonly GroupOffset[]): Promise<void> {
     const generationId = this.#generation
@@ -211,11 +207,11 @@ export class GroupMember {
     // Without a name it would be a commit by hand, which a group that has become empty takes from anybody.
     if (generationId < 0) throw kafkaFailure(KafkaError.UNKNOWN_MEMBER_ID, { target })
     try {
-      await commitGroupOffsets(this.link, offsets, {
-        memberId: this.#memberId,
-        groupInstanceId: this.#instanceId,
-        generationId,
-      })
+      await commitAsMember(
+        { time: this.#time, random: this.#random, cluster: this.#cluster, link: this.link },
+        offsets,
+        { memberId: this.#memberId, groupInstanceId: this.#instanceId, generationId },
+      )
     } catch (error) {
       if (!(error instanceof StreamError) || error.kafkaError === undefined) throw error
       if (isUnknownMembership(error.kafkaError) && this.#hasJoinedSince(generationId)) {

@@ -154,7 +154,7 @@ export async function commitGroupOffsets(
         )
       }
       // What was read under that id is no more.
-      if (errorCode === KafkaError.UNKNOWN_TOPIC_ID && name) throw recreatedTopic(name)
+      if (errorCode === KafkaError.UNKNOWN_TOPIC_ID && name) throw recreatedTopic(name, errorCode)
       throw kafkaFailure(errorCode, {
         target: `group ${link.groupId}: ${name} partition ${partitionIndex}`,
       })

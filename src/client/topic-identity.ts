@@ -49,12 +49,14 @@ export function isTopicLost(identity: TopicIdentity, info: TopicInfo | undefined
   return id !== undefined && id !== identity.topicId
 }
 
-export function recreatedTopic(topic: string): StreamError {
+/** @param kafkaError  what the broker said, if it was one that said so */
+export function recreatedTopic(topic: string, kafkaError?: number): StreamError {
   return new StreamError(
     'CONFLICT',
     `${topic}: the topic was deleted and created again while it was read; nothing of the new one was read`,
     {
       target: topic,
+      ...(kafkaError === undefined ? {} : { kafkaError }),
       hint: 'to read the new one run this again; a cursor file has to be deleted before',
     },
   )

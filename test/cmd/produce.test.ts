@@ -381,6 +381,17 @@ describe('produce: when it does not go well', () => {
     expect(JSON.parse(w.fileText('r'))).toMatchObject({ records: 0, through_line: 0, exit: 5 })
   })
 
+  it('records behind the first that is missing are counted as delivered, and are not safe', async () => {
+    const w = world('bad\na\nb\n')
+    w.broker.refuse = (value) =>
+      value === 'bad' ? new StreamError('RECORD_TOO_LARGE', 'too large for the topic') : undefined
+    const result = await w.run('produce', 't', '--report', 'r')
+    expect(result.exit).toBe(5)
+    expect(w.broker.values('t')).toEqual(['a', 'b'])
+    expect(result.stderr).toContain('1 of 3 records not known to be delivered, safe through line 0')
+    expect(JSON.parse(w.fileText('r'))).toMatchObject({ records: 0, through_line: 0, exit: 5 })
+  })
+
   it('a record that the broker refuses stops the run, or is skipped', async () => {
     const refuse = (value: string | null) =>
       value === 'bad' ? new StreamError('RECORD_TOO_LARGE', 'too large for the topic') : undefined

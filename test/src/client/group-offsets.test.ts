@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { GroupLink } from '../../../src/client/group-link.ts'
 import { commitGroupOffsets, type GroupOffset } from '../../../src/client/group-offsets.ts'
+import { commitAsMember } from '../../../src/client/member-commit.ts'
 import { type ApiName, apiTable, type Request } from '../../../src/protocol/api-table.ts'
 import { KafkaError } from '../../../src/protocol/errors.ts'
 import { ZERO_UUID } from '../../../src/protocol/schema.ts'
@@ -28,7 +29,7 @@ function stageOf(versionMax: number, errorCode = 0) {
   const link = new GroupLink(world.time, world.random, stage.cluster, 'g')
   const commit = (offset: Partial<GroupOffset>) =>
     world.run(commitGroupOffsets(link, [{ topic: 't', partition: 0, offset: 5, ...offset }]))
-  return { commit, asked }
+  return { commit, asked, link, ...stage }
 }
 
 describe('commits of a group', () => {
@@ -51,5 +52,67 @@ describe('commits of a group', () => {
       code: 'CONFLICT',
       message: expect.stringMatching(/^t: the topic was deleted and created again/),
     })
+  })
+})
+
+describe('commits of a member whose topic the coordinator does not know any more', () => {
+  const member = { memberId: 'm', groupInstanceId: null, generationId: 1 }
+
+  /** @param now  what the brokers say of `t`, look by look; the last goes on */
+  async function commitOf(now: readonly { errorCode: number; topicId?: string }[]) {
+    const { brokers, world, cluster, link } = stageOf(10)
+    const stored: string[] = []
+    brokers.override.OffsetCommit = ({ topics }) => {
+      const errorCode = (id: string) => (id === topicId ? KafkaError.UNKNOWN_TOPIC_ID : 0)
+      const isWhole = topics.every((topic) => errorCode(topic.topicId) === 0)
+      if (isWhole) stored.push(...topics.map((topic) => topic.topicId))
+      return {
+        topics: topics.map((topic) => ({
+          ...topic,
+          partitions: [{ partitionIndex: 0, errorCode: errorCode(topic.topicId) }],
+        })),
+      }
+    }
+    let looks = 0
+    const describe = cluster.describeTopics.bind(cluster)
+    cluster.describeTopics = async (names, options) => {
+      if (names?.includes('t') !== true) return describe(names, options)
+      const said = now[Math.min(looks++, now.length - 1)]
+      const row = { isInternal: false, partitions: [] }
+      return [
+        { ...row, name: 't', topicId: ZERO_UUID, errorCode: 0, ...said },
+        { ...row, name: 'other', topicId: otherId, errorCode: 0 },
+      ]
+    }
+    const offsets = [
+      { topic: 't', topicId, partition: 0, offset: 5 },
+      { topic: 'other', topicId: otherId, partition: 0, offset: 7 },
+    ]
+    const tools = { time: world.time, random: world.random, cluster, link }
+    const outcome = world.run(commitAsMember(tools, offsets, member))
+    return { outcome, stored, looks: () => looks }
+  }
+  const otherId = `oth${'A'.repeat(18)}g`
+  const gone = { errorCode: KafkaError.UNKNOWN_TOPIC_OR_PARTITION }
+
+  it('leave out the one that is gone, and store the others', async () => {
+    const { outcome, stored } = await commitOf([gone])
+    await outcome
+    expect(stored).toEqual([otherId])
+  })
+
+  it('wait for a broker that hears later of it than the coordinator', async () => {
+    const { outcome, stored, looks } = await commitOf([{ errorCode: 0, topicId }, gone])
+    await outcome
+    expect(stored).toEqual([otherId])
+    expect(looks()).toBe(2)
+  })
+
+  it('fail where another topic has its name, and where nobody says that it is gone', async () => {
+    for (const said of [`new${'A'.repeat(18)}g`, topicId]) {
+      const { outcome, stored } = await commitOf([{ errorCode: 0, topicId: said }])
+      await expect(outcome).rejects.toMatchObject({ code: 'CONFLICT' })
+      expect(stored).toEqual([])
+    }
   })
 })
