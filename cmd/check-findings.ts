@@ -7,7 +7,14 @@ import type { AdminClient, ClusterAdminClient } from './clients.ts'
 import { askMinInSync, ifUntold } from './cluster-shared.ts'
 import type { DaemonState } from './daemon-shared.ts'
 import type { CommandArgs, CommandDeps } from './deps.ts'
-import { findGroups, type GroupsSession, lagRows, oldestSeconds, sumLag } from './groups-shared.ts'
+import {
+  findGroups,
+  type GroupsSession,
+  lagRows,
+  oldestSeconds,
+  sumLag,
+  tellBehindEnd,
+} from './groups-shared.ts'
 import { askStoreContact, type StoreContact, storeContact } from './store-contact.ts'
 import { askOffsets, findTopics, type TargetFailures } from './topics-shared.ts'
 import { Unanswered } from './unanswered.ts'
@@ -217,6 +224,11 @@ export async function groupFindings(
     )
     if (silent > 0) {
       findings.push(judge('unavailable', groupId, silent, { ...noLimits, crit: 0 }))
+    }
+    const behindEnd = rows.filter((row) => row.lag !== null && row.lag < 0).length
+    if (behindEnd > 0) {
+      findings.push(judge('behind_end', groupId, behindEnd, { ...noLimits, crit: 0 }))
+      tellBehindEnd(deps, groupId, rows)
     }
     const { inactiveMs } = limits
     if (inactiveMs === undefined) continue

@@ -45,6 +45,7 @@ export const spec: CommandSpec = {
   exits: [
     [1, 'a group is further behind than --fail-above'],
     [3, 'no such group'],
+    [5, '--wait-until, and a group has committed more than there is (LAG below 0)'],
     [7, '--timeout came before --wait-until was reached, or a broker does not answer; the rows are printed'],
   ],
 }
@@ -114,8 +115,14 @@ export async function reportLag(
       )
     }
     if (failures.exit !== 0) return failures.exit
+    // Never to be reached, and not read either.
+    if (waitUntil !== undefined && [...lags.values()].some(isBehindEnd)) return 5
     return failAbove !== undefined && worst > failAbove ? 1 : 0
   }
+}
+
+function isBehindEnd({ rows }: GroupLag): boolean {
+  return rows.some(({ lag }) => lag !== null && lag < 0)
 }
 
 function isUntold({ rows, isAssigning }: GroupLag): boolean {

@@ -97,8 +97,14 @@ describe('groups: lines a user types', () => {
       lag: -480,
     })
     expect(program.ok('stream groups list far --lagging 2> /dev/null')).toContain('-480')
+    expect(program.shell('stream groups lag far --wait-until 0').status).toBe(5)
+    const check = program.shell('stream check group far')
+    expect(check.status).toBe(1)
+    expect(check.stdout).toContain('crit\tbehind_end\tfar\t1\t0\n')
+    expect(check.stderr).toContain('far: short: partition 0 ends at 20, and 500 is committed')
     program.ok('stream groups seek far -t short --to start -y')
     expect(program.ok('stream groups lag far | cut -f3')).toBe('20\n')
+    expect(program.ok('stream check group far')).not.toContain('behind_end')
   })
 
   it('a state that there is none of, and a partition', () => {
