@@ -1,15 +1,30 @@
-/** The limit: the same bytes through the same pipes, by `cat`. */
+/** The limit: the same bytes through the same pipes, by `cat`, and line by line through a server that does nothing else. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { run } from '../harness.ts'
-import type { Contender, Peer, Stage } from './contender.ts'
+import { setTimeout as pause } from 'node:timers/promises'
+import { nodeBinary, repository, run } from '../harness.ts'
+import type { Contender, LatencyContender, Peer, Stage } from './contender.ts'
 import { timeLine } from './race.ts'
+
+const script = (name: string): string => join(repository, 'test/bench/peers', name)
+const START_MS_MAX = 10_000
 
 export class Limit implements Peer {
   readonly title = 'cat'
   #stage: Stage | undefined
+  #server: ChildProcess | undefined
 
   async start(stage: Stage): Promise<void> {
     this.#stage = stage
+    const args = [script('bare-server.ts'), this.#socket, join(stage.scratch.directory, 'bare')]
+    this.#server = spawn(nodeBinary, args, { stdio: 'ignore' })
+    const deadline = performance.now() + START_MS_MAX
+    while (!existsSync(this.#socket)) {
+      if (performance.now() > deadline) throw new Error('the bare server did not come up')
+      await pause(20)
+    }
   }
   async load(): Promise<void> {}
   produce: Peer['produce'] = ({ whole }) => {
@@ -43,11 +58,37 @@ export class Limit implements Peer {
       }),
     },
   ]
-  latency: Peer['latency'] = () => []
+  latency(): LatencyContender[] {
+    return (['durable', 'relaxed'] as const).map((durability) => {
+      const relay = (verb: string) => ({
+        command: nodeBinary,
+        args: [script('line-client.ts'), verb, this.#socket, durability],
+      })
+      return {
+        name: 'pipes to a bare Node server that keeps no log',
+        durability,
+        flush: durability === 'durable' ? 'fdatasync of every line' : 'written, no flush',
+        means: 'sockets',
+        judged: false,
+        producer: relay('relay-in'),
+        consumer: relay('relay-out'),
+      }
+    })
+  }
   startUp: Peer['startUp'] = () => []
   memory: Peer['memory'] = () => []
   servers: Peer['servers'] = () => []
-  async stop(): Promise<void> {}
+  async stop(): Promise<void> {
+    const server = this.#server
+    if (server === undefined || server.exitCode !== null || server.signalCode !== null) return
+    const ended = once(server, 'exit')
+    server.kill('SIGTERM')
+    await ended
+  }
+
+  get #socket(): string {
+    return join(this.stage.scratch.directory, 'bare.sock')
+  }
 
   private get stage(): Stage {
     if (this.#stage === undefined) throw new Error('start comes first')
