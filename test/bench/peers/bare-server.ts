@@ -1,9 +1,9 @@
 /**
  * The limit of latency: what a server in Node can do at best. It hands each record on as it comes, and keeps nothing of what makes a log:
- * no offsets, no partitions, no readers that come later. `bare-server.ts SOCKET FILE`; PUB and SUB as line-client.ts has them, topic
- * `durable` (an fdatasync before a record is handed on) or `relaxed` (written).
+ * no offsets, no partitions, no readers that come later, no order but of who waits for each record. `bare-server.ts SOCKET FILE`; PUB and SUB as line-client.ts has them, topic
+ * `durable` (an fdatasync before a record is handed on, on another thread as in any server that others use meanwhile) or `relaxed` (written).
  */
-import { fdatasyncSync, openSync, writeSync } from 'node:fs'
+import { fdatasync, openSync, writeSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 
 const [path = '', filePath = ''] = process.argv.slice(2)
@@ -33,6 +33,13 @@ createServer((socket) => {
 function publish(topic: string, record: string): void {
   const message = Buffer.from(`MSG ${topic} 0 0 0 - ${record.length}\n${record}\n`, 'latin1')
   writeSync(file, message)
-  if (topic === 'durable') fdatasyncSync(file)
-  for (const each of subscribers.get(topic) ?? []) each.write(message)
+  const handOn = (): void => {
+    for (const each of subscribers.get(topic) ?? []) each.write(message)
+  }
+  if (topic !== 'durable') handOn()
+  else
+    fdatasync(file, (error) => {
+      if (error !== null) throw error
+      handOn()
+    })
 }
